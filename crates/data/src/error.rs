@@ -1,0 +1,200 @@
+//! The one error type of this crate, and the findings of a check.
+//!
+//! A check doesn't stop at the first fault: it collects [`Finding`]s, each naming where it is, what was
+//! found, what was expected and, where known, what to do. Problems make a recording unusable; warnings
+//! don't.
+
+use std::fmt::{self, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fs::FsError;
+
+/// How many findings an error message prints in full; the rest is counted.
+const SHOWN_FINDINGS: usize = 50;
+
+/// One fault or oddity, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Dataset path, session, trial or unit, such as `/sessions/m1/units/spike_times, unit 'u3'`.
+    pub location: String,
+    /// What was found, what was expected, and what to do.
+    pub message: String,
+}
+
+impl Finding {
+    /// A finding at `location`.
+    pub fn new(location: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            location: location.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.location, self.message)
+    }
+}
+
+/// All findings of one check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Faults: the recording can't be used.
+    pub problems: Vec<Finding>,
+    /// Oddities: the recording can be used, somebody should look.
+    pub warnings: Vec<Finding>,
+}
+
+impl Findings {
+    pub(crate) fn problem(&mut self, location: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Finding::new(location, message));
+    }
+
+    pub(crate) fn warning(&mut self, location: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Finding::new(location, message));
+    }
+
+    /// Keeps the value, or notes why there is none.
+    pub(crate) fn keep<T>(&mut self, found: Result<T, Finding>) -> Option<T> {
+        found.map_err(|finding| self.problems.push(finding)).ok()
+    }
+}
+
+/// Everything that can go wrong with recordings, splits, stitching and imports.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Reading or writing a file failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+
+    /// The HDF5 library refused an operation on a file as a whole.
+    #[error("{}: could not {action} the HDF5 file: {detail}", path.display())]
+    Hdf5 {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the library says.
+        detail: String,
+    },
+
+    /// The file isn't HDF5.
+    #[error("{}: not an HDF5 file ({found}); expected the signature \\x89HDF at its start", path.display())]
+    NotHdf5 {
+        /// The file.
+        path: PathBuf,
+        /// What the file looks like.
+        found: String,
+    },
+
+    /// The file is HDF5, but not a snnfit recording.
+    #[error(
+        "{}: not a snnfit recording: attribute 'format' {found}, expected \"{expected}\" (hint: convert it with `snnfit import`)",
+        path.display()
+    )]
+    NotARecording {
+        /// The file.
+        path: PathBuf,
+        /// What attribute `format` says.
+        found: String,
+        /// What it should say.
+        expected: &'static str,
+    },
+
+    /// The file was written by a newer program.
+    #[error(
+        "{}: written as version {found} of its format; this program reads up to version {known} (hint: use a newer snnfit)",
+        path.display()
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Version in the file.
+        found: i64,
+        /// Newest version this program knows.
+        known: i64,
+    },
+
+    /// The content is wrong; every problem found is listed.
+    #[error("{subject}: {}", list(problems))]
+    Invalid {
+        /// File, or "recording" for one that isn't in a file.
+        subject: String,
+        /// All problems.
+        problems: Vec<Finding>,
+    },
+
+    /// The recording can't be binned as asked.
+    #[error("session '{session}': {message}")]
+    Bin {
+        /// Session identifier.
+        session: String,
+        /// What was found, what was expected, what to do.
+        message: String,
+    },
+
+    /// A behaviour that no session recorded was asked for.
+    #[error("no session has a behaviour named '{name}'; recorded behaviours: {available}")]
+    UnknownBehaviour {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        available: String,
+    },
+
+    /// The model can't be stitched from what was recorded.
+    #[error("the model asks for neurons that were not recorded: {}\nrecorded units (area × type):\n{recorded}", problems.join("; "))]
+    Stitch {
+        /// One message per population that can't be filled.
+        problems: Vec<String>,
+        /// Table of what there is.
+        recorded: String,
+    },
+
+    /// Fractions or thresholds of a split are out of range.
+    #[error("{name} is {found}; expected {expected}")]
+    BadOption {
+        /// Name of the option.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+
+    /// The splits belong to other data.
+    #[error("these splits belong to other data: {}", problems.join("; "))]
+    SplitsMismatch {
+        /// One message per difference.
+        problems: Vec<String>,
+    },
+
+    /// A text (JSON or TOML) can't be understood.
+    #[error("{subject}: {message}")]
+    Parse {
+        /// What was parsed.
+        subject: String,
+        /// Where and why it failed.
+        message: String,
+    },
+}
+
+fn list(problems: &[Finding]) -> String {
+    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    let mut text = format!("{} {noun}", problems.len());
+    for problem in problems.iter().take(SHOWN_FINDINGS) {
+        text.push_str("\n  - ");
+        text.push_str(&problem.to_string());
+    }
+    if problems.len() > SHOWN_FINDINGS {
+        let n_more = problems.len() - SHOWN_FINDINGS;
+        // Writing to a String can't fail.
+        let _ = write!(text, "\n  … and {n_more} more");
+    }
+    text
+}

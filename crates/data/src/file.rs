@@ -1,0 +1,12 @@
+//! The native recording file: HDF5, version 1. The layout is documented in `docs/FORMATS.md`.
+
+mod read;
+mod write;
+
+pub use read::{read, read_with_warnings};
+pub use write::{write, write_replacing};
+
+/// Attribute `format` of every native file.
+pub(crate) const FORMAT: &str = "snnfit-recording";
+/// The version this program writes, and the newest it reads.
+pub(crate) const VERSION: i64 = 1;

@@ -1,0 +1,353 @@
+//! What is in a recording, in numbers: for people as a table, for programs as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Finding;
+use crate::recording::{Activity, BehaviourSamples, CellType, Recording, Session, Timing};
+
+/// Summary of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordingSummary {
+    /// Version of this form.
+    pub schema: u32,
+    /// Number of sessions.
+    pub n_sessions: usize,
+    /// Number of units in all sessions.
+    pub n_units: usize,
+    /// Number of trials in all sessions.
+    pub n_trials: usize,
+    /// Number of spikes in all sessions.
+    pub n_spikes: u64,
+    /// Units and rates of each area and cell type, over all sessions.
+    pub populations: Vec<PopulationSummary>,
+    /// Trials of each type, over all sessions.
+    pub trials_per_type: BTreeMap<String, usize>,
+    /// Per session.
+    pub sessions: Vec<SessionSummary>,
+    /// Findings that don't make the recording unusable.
+    pub warnings: Vec<Finding>,
+}
+
+/// Units of one area and cell type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PopulationSummary {
+    /// Area.
+    pub area: String,
+    /// Cell type.
+    pub cell_type: CellType,
+    /// Number of units.
+    pub n_units: usize,
+    /// Their rates (Hz) over all that was recorded.
+    pub rate_hz: Quantiles,
+}
+
+/// Minimum, quartiles and maximum (linear between order statistics).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Smallest value.
+    pub min: f64,
+    /// 25 %.
+    pub q25: f64,
+    /// 50 %.
+    pub median: f64,
+    /// 75 %.
+    pub q75: f64,
+    /// Largest value.
+    pub max: f64,
+    /// Mean.
+    pub mean: f64,
+}
+
+/// Summary of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Name.
+    pub id: String,
+    /// Number of units.
+    pub n_units: usize,
+    /// Number of trials.
+    pub n_trials: usize,
+    /// Number of spikes.
+    pub n_spikes: u64,
+    /// Mean rate (Hz) of its units.
+    pub mean_rate_hz: f64,
+    /// Recorded time (s): for binned activity, the valid bins of all trials.
+    pub duration_s: f64,
+    /// Shortest and longest trial (s): for binned activity, the valid bins.
+    pub trial_s: (f64, f64),
+    /// How spikes are stored.
+    pub activity: String,
+    /// Trials of each type.
+    pub trials_per_type: BTreeMap<String, usize>,
+    /// Distinct stimulus values, increasing.
+    pub stimulus_values: Vec<f64>,
+    /// Behaviours: name and description.
+    pub behaviour: BTreeMap<String, String>,
+    /// Stimulus movies, if there are any.
+    pub movies: Option<String>,
+}
+
+/// Summarises a recording. `warnings` are those of [`check`](crate::check), to go with it.
+pub fn summary(recording: &Recording, warnings: &[Finding]) -> RecordingSummary {
+    let sessions: Vec<SessionSummary> = recording.sessions.iter().map(session_summary).collect();
+    let mut trials_per_type = BTreeMap::new();
+    for (name, n) in sessions.iter().flat_map(|s| &s.trials_per_type) {
+        *trials_per_type.entry(name.clone()).or_insert(0) += n;
+    }
+    RecordingSummary {
+        schema: 1,
+        n_sessions: sessions.len(),
+        n_units: sessions.iter().map(|s| s.n_units).sum(),
+        n_trials: sessions.iter().map(|s| s.n_trials).sum(),
+        n_spikes: sessions.iter().map(|s| s.n_spikes).sum(),
+        populations: populations(recording),
+        trials_per_type,
+        sessions,
+        warnings: warnings.to_vec(),
+    }
+}
+
+fn populations(recording: &Recording) -> Vec<PopulationSummary> {
+    let mut rates: BTreeMap<(&str, CellType), Vec<f64>> = BTreeMap::new();
+    for session in &recording.sessions {
+        let duration_s = duration_s(session);
+        let spikes = session.activity.spikes_per_unit();
+        for (unit, n) in session.units.iter().zip(spikes) {
+            let key = (unit.area.as_str(), unit.cell_type);
+            rates.entry(key).or_default().push(n as f64 / duration_s);
+        }
+    }
+    let summary = |((area, cell_type), rates): ((&str, CellType), Vec<f64>)| PopulationSummary {
+        area: area.to_owned(),
+        cell_type,
+        n_units: rates.len(),
+        rate_hz: quantiles(rates),
+    };
+    rates.into_iter().map(summary).collect()
+}
+
+/// Valid time (s) of each trial.
+fn trial_durations_s(session: &Session) -> Vec<f64> {
+    match &session.activity {
+        Activity::SpikeTimes { .. } => {
+            let trials = session.trials.iter();
+            trials.map(|trial| trial.stop_s - trial.start_s).collect()
+        }
+        Activity::Binned { counts, bin_ms, .. } => {
+            let n_bins = counts.shape()[1];
+            let valid = |valid: Option<usize>| valid.unwrap_or(n_bins) as f64 * bin_ms / 1000.0;
+            let trials = session.trials.iter();
+            trials.map(|trial| valid(trial.valid_bins)).collect()
+        }
+    }
+}
+
+fn duration_s(session: &Session) -> f64 {
+    match &session.activity {
+        Activity::SpikeTimes { observed_s, .. } => observed_s.1 - observed_s.0,
+        Activity::Binned { .. } => trial_durations_s(session).iter().sum(),
+    }
+}
+
+fn session_summary(session: &Session) -> SessionSummary {
+    let mut trials_per_type = BTreeMap::new();
+    for trial in &session.trials {
+        *trials_per_type.entry(trial.trial_type.clone()).or_insert(0) += 1;
+    }
+    let mut stimulus_values: Vec<f64> = session.trials.iter().map(|t| t.stimulus).collect();
+    stimulus_values.sort_by(f64::total_cmp);
+    stimulus_values.dedup();
+    let n_spikes: u64 = session.activity.spikes_per_unit().into_iter().sum();
+    let duration_s = duration_s(session);
+    let durations = trial_durations_s(session);
+    let shortest = durations.iter().copied().fold(f64::INFINITY, f64::min);
+    let longest = durations.iter().copied().fold(0.0, f64::max);
+    SessionSummary {
+        id: session.id.clone(),
+        n_units: session.n_units(),
+        n_trials: session.n_trials(),
+        n_spikes,
+        mean_rate_hz: n_spikes as f64 / duration_s / session.n_units().max(1) as f64,
+        duration_s,
+        trial_s: (shortest.min(longest), longest),
+        activity: match &session.activity {
+            Activity::SpikeTimes { .. } => "spike times".to_owned(),
+            Activity::Binned {
+                counts,
+                bin_ms,
+                start_ms,
+            } => format!("{} bins of {bin_ms} ms from {start_ms} ms on", counts.shape()[1]),
+        },
+        trials_per_type,
+        stimulus_values,
+        behaviour: behaviours(session),
+        movies: session.stimulus.as_ref().map(|movies| {
+            let [n_movies, n_bins, n_channels] = [0, 1, 2].map(|axis| movies.values.shape()[axis]);
+            format!(
+                "{n_movies} × {n_bins} bins of {} ms × {n_channels} channels",
+                movies.bin_ms
+            )
+        }),
+    }
+}
+
+fn behaviours(session: &Session) -> BTreeMap<String, String> {
+    let describe = |samples: &BehaviourSamples| match samples {
+        BehaviourSamples::PerBin(_) => "per bin".to_owned(),
+        BehaviourSamples::Continuous { values, timing } => match timing {
+            Timing::Rate { rate_hz, .. } => format!("{} samples at {rate_hz} Hz", values.len()),
+            Timing::Timestamps(_) => format!("{} samples with timestamps", values.len()),
+        },
+    };
+    let behaviours = session.behaviour.iter();
+    behaviours
+        .map(|(name, b)| (name.clone(), format!("{} [{}]", describe(&b.samples), b.unit)))
+        .collect()
+}
+
+fn quantiles(mut values: Vec<f64>) -> Quantiles {
+    values.sort_by(f64::total_cmp);
+    let at = |fraction: f64| {
+        let position = fraction * values.len().saturating_sub(1) as f64;
+        let value = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
+        let (low, weight) = (value(position.floor() as usize), position.fract());
+        if weight > 0.0 {
+            low + weight * (value(position.floor() as usize + 1) - low)
+        } else {
+            low
+        }
+    };
+    Quantiles {
+        min: at(0.0),
+        q25: at(0.25),
+        median: at(0.5),
+        q75: at(0.75),
+        max: at(1.0),
+        mean: values.iter().sum::<f64>() / values.len() as f64,
+    }
+}
+
+impl RecordingSummary {
+    /// The summary as plain text. Names from the file are escaped, so they can't control a terminal.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |content: String| {
+            text.push_str(content.trim_end());
+            text.push('\n');
+        };
+        line(format!(
+            "{} sessions, {} units, {} trials, {} spikes",
+            self.n_sessions, self.n_units, self.n_trials, self.n_spikes
+        ));
+        line(format!("trial types: {}", counts(&self.trials_per_type)));
+        line(String::new());
+        for row in table(&population_rows(&self.populations)) {
+            line(row);
+        }
+        line(String::new());
+        for row in table(&session_rows(&self.sessions)) {
+            line(row);
+        }
+        for session in &self.sessions {
+            for (name, what) in &session.behaviour {
+                let (id, name) = (escape(&session.id), escape(name));
+                line(format!("{id}: behaviour {name}, {}", escape(what)));
+            }
+            if let Some(movies) = &session.movies {
+                line(format!("{}: stimulus {movies}", escape(&session.id)));
+            }
+        }
+        if !self.warnings.is_empty() {
+            line(String::new());
+            line(format!("{} warnings:", self.warnings.len()));
+            for warning in &self.warnings {
+                line(format!("  {}", escape(&warning.to_string())));
+            }
+        }
+        text
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            // Writing to a String can't fail.
+            let _ = write!(escaped, "{}", c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn counts(trials_per_type: &BTreeMap<String, usize>) -> String {
+    let types = trials_per_type.iter();
+    let types: Vec<String> = types.map(|(name, n)| format!("{n} {}", escape(name))).collect();
+    types.join(", ")
+}
+
+fn population_rows(populations: &[PopulationSummary]) -> Vec<Vec<String>> {
+    let header = [
+        "area", "type", "units", "Hz: min", "25 %", "50 %", "75 %", "max", "mean",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for p in populations {
+        let mut row = vec![escape(&p.area), p.cell_type.to_string(), p.n_units.to_string()];
+        let q = p.rate_hz;
+        let rates = [q.min, q.q25, q.median, q.q75, q.max, q.mean];
+        row.extend(rates.map(|rate| format!("{rate:.2}")));
+        rows.push(row);
+    }
+    rows
+}
+
+fn session_rows(sessions: &[SessionSummary]) -> Vec<Vec<String>> {
+    let header = [
+        "session",
+        "units",
+        "trials",
+        "mean Hz",
+        "trial (s)",
+        "activity",
+        "trial types",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for s in sessions {
+        let (shortest, longest) = s.trial_s;
+        let length = if longest - shortest < 5e-4 {
+            format!("{longest:.3}")
+        } else {
+            format!("{shortest:.3}–{longest:.3}")
+        };
+        rows.push(vec![
+            escape(&s.id),
+            s.n_units.to_string(),
+            s.n_trials.to_string(),
+            format!("{:.2}", s.mean_rate_hz),
+            length,
+            s.activity.clone(),
+            counts(&s.trials_per_type),
+        ]);
+    }
+    rows
+}
+
+/// Columns padded to the width of their widest cell, two spaces apart.
+fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..n_columns).map(width).collect();
+    let render = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells.map(|(cell, &width)| format!("{cell:width$}")).collect();
+        cells.join("  ")
+    };
+    rows.iter().map(render).collect()
+}

@@ -1,0 +1,205 @@
+//! What was recorded, as it was recorded: sessions of units, trials, spikes, behaviour and stimulus.
+//!
+//! These are plain data without invariants; [`validate`](crate::validate()) says whether they make sense.
+//! Cutting into bins is the business of [`binning`](crate::binning).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ndarray::{Array2, Array3};
+use serde::{Deserialize, Serialize};
+
+/// One or many sessions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recording {
+    /// Sessions, in the order of the file.
+    pub sessions: Vec<Session>,
+}
+
+/// One session: units recorded together over a list of trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Name, unique in the recording; becomes an HDF5 group name, so no `/`.
+    pub id: String,
+    /// Recorded units; their order is the neuron axis N.
+    pub units: Vec<Unit>,
+    /// Trials; their order is the trial axis K.
+    pub trials: Vec<Trial>,
+    /// Behaviour traces by name.
+    pub behaviour: BTreeMap<String, Behaviour>,
+    /// Stimulus movies that trials refer to.
+    pub stimulus: Option<StimulusMovies>,
+    /// Spikes.
+    pub activity: Activity,
+}
+
+/// A recorded unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Name, unique in its session.
+    pub id: String,
+    /// Brain area or region.
+    pub area: String,
+    /// Excitatory, inhibitory or unknown.
+    pub cell_type: CellType,
+    /// Rate (Hz) found by whoever sorted the spikes, if known; it may cover more than the trials.
+    pub firing_rate_hz: Option<f64>,
+}
+
+/// Cell type of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellType {
+    /// Excites its targets.
+    Excitatory,
+    /// Inhibits its targets.
+    Inhibitory,
+    /// Not known.
+    Unknown,
+}
+
+impl CellType {
+    /// All cell types, in the order models list them.
+    pub const ALL: [Self; 3] = [Self::Excitatory, Self::Inhibitory, Self::Unknown];
+
+    /// The name used in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Excitatory => "excitatory",
+            Self::Inhibitory => "inhibitory",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The cell type of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for CellType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A trial. Times are seconds on the clock of the session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Start (s).
+    pub start_s: f64,
+    /// End (s); later bins are padding.
+    pub stop_s: f64,
+    /// The event that bins are counted from (s), usually the stimulus.
+    pub align_s: f64,
+    /// Stimulus value, such as an amplitude; 0 where there is none.
+    pub stimulus: f64,
+    /// Label, such as `hit`; trials are balanced and split by it.
+    pub trial_type: String,
+    /// Which movie of [`Session::stimulus`] was shown.
+    pub movie: Option<usize>,
+    /// For binned activity: number of leading bins that were recorded (all, if `None`).
+    pub valid_bins: Option<usize>,
+}
+
+/// Spikes of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Activity {
+    /// Spike times.
+    SpikeTimes {
+        /// Times (s) per unit, not decreasing, on the clock of the session.
+        times_s: Vec<Vec<f64>>,
+        /// From when to when (s) spikes were recorded.
+        observed_s: (f64, f64),
+    },
+    /// Spike counts.
+    Binned {
+        /// Counts, `[K, T, N]`.
+        counts: Array3<u8>,
+        /// Bin width (ms).
+        bin_ms: f64,
+        /// Left edge of the first bin (ms) relative to [`Trial::align_s`].
+        start_ms: f64,
+    },
+}
+
+/// A behaviour trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behaviour {
+    /// The samples; NaN where a sample is missing.
+    pub samples: BehaviourSamples,
+    /// Unit of the samples, such as `mm`.
+    pub unit: String,
+}
+
+/// Samples of a behaviour.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BehaviourSamples {
+    /// One stretch over the whole session.
+    Continuous {
+        /// Values.
+        values: Vec<f32>,
+        /// When they were taken.
+        timing: Timing,
+    },
+    /// One value per trial and bin of binned activity, `[K, T]`.
+    PerBin(Array2<f32>),
+}
+
+/// When samples were taken, on the clock of the session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Timing {
+    /// Sample i at `start_s + i / rate_hz`.
+    Rate {
+        /// Samples per second.
+        rate_hz: f64,
+        /// Time of the first sample (s).
+        start_s: f64,
+    },
+    /// Time of each sample (s), increasing.
+    Timestamps(Vec<f64>),
+}
+
+/// Stimuli that change in time, each stored once and shown in one or many trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StimulusMovies {
+    /// Values, `[S, T, C]` (movies, time bins, channels).
+    pub values: Array3<f32>,
+    /// Bin width (ms); a value holds for its whole bin.
+    pub bin_ms: f64,
+    /// Left edge of the first bin (ms) relative to [`Trial::align_s`].
+    pub start_ms: f64,
+}
+
+impl Session {
+    /// Number of trials K.
+    pub fn n_trials(&self) -> usize {
+        self.trials.len()
+    }
+
+    /// Number of units N.
+    pub fn n_units(&self) -> usize {
+        self.units.len()
+    }
+}
+
+impl Activity {
+    /// Spikes of each unit over all that was recorded; counts add up over trials and bins.
+    ///
+    /// Cost O(K·T·N) for binned activity, O(N) for spike times.
+    pub fn spikes_per_unit(&self) -> Vec<u64> {
+        match self {
+            Self::SpikeTimes { times_s, .. } => times_s.iter().map(|t| t.len() as u64).collect(),
+            Self::Binned { counts, .. } => {
+                let n_units = counts.shape()[2];
+                let mut sums = vec![0_u64; n_units];
+                for row in counts.rows() {
+                    for (sum, &count) in sums.iter_mut().zip(row) {
+                        *sum += u64::from(count);
+                    }
+                }
+                sums
+            }
+        }
+    }
+}

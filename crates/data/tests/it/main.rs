@@ -1,0 +1,14 @@
+//! Promises of this crate, one module each.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, unreachable_pub)]
+
+mod binning;
+mod common;
+mod file;
+mod hostile_files;
+mod import;
+mod inspect;
+mod sense;
+mod split;
+mod stitch;
+mod synth;

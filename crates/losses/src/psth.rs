@@ -1,0 +1,194 @@
+//! The neuron loss: PSTHs of the model against recorded ones, in units of each neuron's own variation.
+//!
+//! Why here: it pins down trial averages; it says nothing of single trials (see
+//! [`crate::trial_matching`]). Cost O(C·T·N), independent of the number of trials.
+
+use ndarray::{Array2, Array3, ArrayView3, Axis};
+use serde::{Deserialize, Serialize};
+
+use crate::LossError;
+use crate::error::check_shape;
+use crate::statistics::{MovingMean, Psth, PsthScale};
+
+/// How the stimulus conditions of a neuron are averaged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConditionWeights {
+    /// By the number of recorded trials of the condition in the neuron's session, so that every recorded
+    /// trial counts the same and splitting a condition in two changes nothing in expectation.
+    #[default]
+    TrialShare,
+    /// Every condition the same.
+    Equal,
+}
+
+/// The recorded side of the neuron loss.
+#[derive(Debug, Clone)]
+pub struct PsthLoss {
+    data: Psth,
+    scale: PsthScale,
+    weights: Array2<f64>, // [C, N]
+    filter: MovingMean,
+    n_bins: usize,
+}
+
+/// Value and gradient of the neuron loss.
+#[derive(Debug, Clone)]
+pub struct PsthLossValue {
+    /// The loss (no unit: squared standard deviations of the data PSTH).
+    pub value: f64,
+    /// Loss of each neuron `[N]`, NaN where it takes no part.
+    pub per_neuron: Vec<f64>,
+    /// Gradient with respect to the model's spike-count sums `[C, T, N]`.
+    pub d_sums: Array3<f64>,
+}
+
+impl PsthLoss {
+    /// Prepares the loss for recorded PSTHs of trials of `n_bins` bins.
+    ///
+    /// # Shapes
+    /// `data.values` `[C, T1, N]` with `T1 = filter.output_len(n_bins)`; `scale` `[N]`, normally
+    /// `data.scale(PSTH_STD_FLOOR)`.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] if they disagree; [`LossError::NoData`] if no neuron was recorded.
+    pub fn new(
+        data: Psth,
+        scale: PsthScale,
+        weights: ConditionWeights,
+        filter: MovingMean,
+        n_bins: usize,
+    ) -> Result<Self, LossError> {
+        let (n_conditions, n_out, n_neurons) = data.values.dim();
+        check_shape("PSTH bins", &[n_out], &[filter.output_len(n_bins)])?;
+        check_shape("PSTH trial counts", data.n_trials.shape(), &[n_conditions, n_neurons])?;
+        check_shape("PSTH scale", &[scale.mean.len(), scale.std.len()], &[n_neurons; 2])?;
+        let weights = Array2::from_shape_fn((n_conditions, n_neurons), |(c, n)| {
+            let is_observed = data.values.slice(ndarray::s![c, .., n]).iter().any(|v| !v.is_nan());
+            match weights {
+                _ if !is_observed => 0.0,
+                ConditionWeights::TrialShare => data.n_trials[[c, n]] as f64,
+                ConditionWeights::Equal => 1.0,
+            }
+        });
+        if weights.iter().all(|&weight| weight == 0.0) {
+            return Err(LossError::NoData {
+                what: "neuron loss",
+                reason: "no neuron has a recorded trial in any stimulus condition".to_owned(),
+            });
+        }
+        Ok(Self {
+            data,
+            scale,
+            weights,
+            filter,
+            n_bins,
+        })
+    }
+
+    /// Value and gradient for a batch of model trials.
+    ///
+    /// $$L = \frac1{|J|}\sum_{j\in J}\sum_c \bar w_{cj}\,\frac1{|T_{cj}|}\sum_{t\in T_{cj}}
+    ///   \left(\frac{P^{model}_{cjt}-m_j}{s_j}-\frac{P^{data}_{cjt}-m_j}{s_j}\right)^2$$
+    ///
+    /// where $m_j, s_j$ are mean and standard deviation of the data PSTH (the means cancel), $T_{cj}$
+    /// the observed PSTH bins, $\bar w_{cj}$ the weights over the conditions that neuron j was recorded in
+    /// *and* the batch has trials of, normalised to sum 1, and J the neurons with any such condition.
+    ///
+    /// # Shapes
+    /// `sums` `[C, T, N]`: model spikes summed over the trials of each condition; `trial_counts` `[C]`.
+    /// Allocates the gradient `[C, T, N]`.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] if they disagree with the data; [`LossError::NoData`] if the batch has no trial
+    /// of any recorded condition; [`LossError::NonFinite`] if the sums are not finite.
+    ///
+    /// # Source
+    /// Sourmpis et al. 2023, L_neuron; with one condition equal to the published program. Its coefficient
+    /// (10) is not included.
+    pub fn evaluate(&self, sums: &ArrayView3<'_, f64>, trial_counts: &[usize]) -> Result<PsthLossValue, LossError> {
+        let (n_conditions, _, n_neurons) = self.data.values.dim();
+        check_shape(
+            "model spike sums",
+            sums.shape(),
+            &[n_conditions, self.n_bins, n_neurons],
+        )?;
+        crate::error::check_finite("model spike sums", sums)?;
+        let model = Psth::of_model(sums, trial_counts, self.filter)?;
+        let (per_neuron, mut d_psth) = self.compare(&model)?;
+        for (mut block, &count) in d_psth.outer_iter_mut().zip(trial_counts) {
+            if count > 0 {
+                block.mapv_inplace(|d| d / count as f64);
+            }
+        }
+        Ok(PsthLossValue {
+            value: mean_of_observed(&per_neuron),
+            per_neuron,
+            d_sums: self.filter.adjoint(&d_psth.view(), Axis(1), self.n_bins),
+        })
+    }
+
+    /// The loss of other PSTHs in the place of the model's: validation or training data (the floor of
+    /// the loss), null models, simulated test trials. NaN PSTH bins take no part.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::NoData`] as in [`Self::evaluate`].
+    pub fn between(&self, psth: &Psth) -> Result<f64, LossError> {
+        check_shape("compared PSTH", psth.values.shape(), self.data.values.shape())?;
+        Ok(mean_of_observed(&self.compare(psth)?.0))
+    }
+
+    /// Loss of each neuron and gradient of the mean with respect to the model's PSTH `[C, T1, N]`.
+    fn compare(&self, model: &Psth) -> Result<(Vec<f64>, Array3<f64>), LossError> {
+        let (n_conditions, n_out, n_neurons) = self.data.values.dim();
+        let mut per_neuron = vec![f64::NAN; n_neurons];
+        let mut d_psth = Array3::zeros((n_conditions, n_out, n_neurons));
+        for (n, loss) in per_neuron.iter_mut().enumerate() {
+            let difference =
+                |c: usize, o: usize| (model.values[[c, o, n]] - self.data.values[[c, o, n]]) / self.scale.std[n];
+            let observed: Vec<(usize, Vec<usize>)> = (0..n_conditions)
+                .filter(|&c| self.weights[[c, n]] > 0.0)
+                .map(|c| (c, (0..n_out).filter(|&o| !difference(c, o).is_nan()).collect()))
+                .filter(|(_, bins): &(usize, Vec<usize>)| !bins.is_empty())
+                .collect();
+            let total: f64 = observed.iter().map(|(c, _)| self.weights[[*c, n]]).sum();
+            if observed.is_empty() {
+                continue;
+            }
+            let mut sum = 0.0;
+            for (c, bins) in &observed {
+                let weight = self.weights[[*c, n]] / total / bins.len() as f64;
+                for &o in bins {
+                    let d = difference(*c, o);
+                    sum += weight * d * d;
+                    d_psth[[*c, o, n]] = 2.0 * weight * d / self.scale.std[n];
+                }
+            }
+            *loss = sum;
+        }
+        let n_observed = per_neuron.iter().filter(|loss| !loss.is_nan()).count();
+        if n_observed == 0 {
+            return Err(LossError::NoData {
+                what: "neuron loss",
+                reason: "the model has no trial in any recorded stimulus condition".to_owned(),
+            });
+        }
+        d_psth.mapv_inplace(|d| d / n_observed as f64);
+        Ok((per_neuron, d_psth))
+    }
+
+    /// The recorded PSTHs.
+    pub fn data(&self) -> &Psth {
+        &self.data
+    }
+
+    /// Their mean and standard deviation.
+    pub fn scale(&self) -> &PsthScale {
+        &self.scale
+    }
+}
+
+fn mean_of_observed(values: &[f64]) -> f64 {
+    let observed: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+    crate::statistics::mean(&observed)
+}

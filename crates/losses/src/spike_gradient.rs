@@ -1,0 +1,205 @@
+//! Gradients at the spikes in compact form, and their inner products for the splitter.
+//!
+//! Every loss here reaches the spikes through condition sums or population traces, so its gradient at the
+//! spikes `[K, T, N]` never has to exist: it is `d_sums[c_k, t, n] + d_traces[k, t, g]/N_g`, where g is the
+//! population of neuron n. Inner products and combinations of such gradients have closed forms.
+
+use ndarray::{Array2, Array3, ArrayView2, Axis, s};
+
+use crate::LossError;
+use crate::error::{check_indices, check_shape};
+use crate::statistics::Populations;
+
+/// Gradient of one loss (or a combination) with respect to the spikes of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct SpikeGradient {
+    /// With respect to the spike-count sums `[C, T, N]`; `None` is 0.
+    pub d_sums: Option<Array3<f64>>,
+    /// With respect to the population traces `[K, T, G]`; `None` is 0.
+    pub d_traces: Option<Array3<f64>>,
+}
+
+/// What connects spikes with the statistics of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Stimulus condition of each model trial `[K]`.
+    pub conditions: &'a [usize],
+    /// Number of conditions C.
+    pub n_conditions: usize,
+    /// The populations (disjoint: a neuron is in one session and one area).
+    pub populations: &'a Populations,
+    /// Time bins T.
+    pub n_bins: usize,
+    /// Model neurons N.
+    pub n_neurons: usize,
+}
+
+impl Batch<'_> {
+    fn check(&self, tasks: &[SpikeGradient]) -> Result<(), LossError> {
+        check_indices("conditions of the model's trials", self.conditions, self.n_conditions)?;
+        let sums = [self.n_conditions, self.n_bins, self.n_neurons];
+        let traces = [self.conditions.len(), self.n_bins, self.populations.len()];
+        for task in tasks {
+            if let Some(d_sums) = &task.d_sums {
+                check_shape("gradient at the spike sums", d_sums.shape(), &sums)?;
+            }
+            if let Some(d_traces) = &task.d_traces {
+                check_shape("gradient at the population traces", d_traces.shape(), &traces)?;
+            }
+        }
+        self.populations
+            .groups
+            .iter()
+            .try_for_each(|g| check_indices("neurons of a population", &g.neurons, self.n_neurons))
+    }
+
+    /// Inner products of the tasks' gradients at the spikes, at each time step.
+    ///
+    /// $$G_{ij}(t) = \sum_{k,n} g_i(k,t,n)\,g_j(k,t,n)$$
+    ///
+    /// # Shapes
+    /// Result `[T, n_tasks, n_tasks]`, for [`crate::gradient_split::GradientSplitter::split`]. Cost
+    /// O(n_tasks²·T·(C·N + K·G)), without an array `[K, T, N]`.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] if a gradient does not fit the batch.
+    pub fn gram(&self, tasks: &[SpikeGradient]) -> Result<Array3<f64>, LossError> {
+        self.check(tasks)?;
+        let mut trials_of = vec![0.0; self.n_conditions];
+        for &condition in self.conditions {
+            trials_of[condition] += 1.0;
+        }
+        let means = self.condition_means(tasks);
+        let mut gram = Array3::zeros((self.n_bins, tasks.len(), tasks.len()));
+        for i in 0..tasks.len() {
+            for j in 0..=i {
+                let (a, b) = (&tasks[i], &tasks[j]);
+                let mut products = vec![0.0; self.n_bins];
+                if let (Some(x), Some(y)) = (&a.d_sums, &b.d_sums) {
+                    for (c, &n_trials) in trials_of.iter().enumerate() {
+                        let (x, y) = (x.index_axis(Axis(0), c), y.index_axis(Axis(0), c));
+                        add_products(&mut products, &x, &y, |_| n_trials);
+                    }
+                }
+                if let (Some(x), Some(y)) = (&a.d_traces, &b.d_traces) {
+                    for (x, y) in x.outer_iter().zip(y.outer_iter()) {
+                        add_products(&mut products, &x, &y, |g| 1.0 / self.size(g));
+                    }
+                }
+                for (sums, traces) in [(&means[i], &b.d_traces), (&means[j], &a.d_traces)] {
+                    if let (Some(means), Some(traces)) = (sums, traces) {
+                        for (&condition, trace) in self.conditions.iter().zip(traces.outer_iter()) {
+                            let mean = means.index_axis(Axis(0), condition);
+                            add_products(&mut products, &mean, &trace, |_| 1.0);
+                        }
+                    }
+                }
+                if i == j {
+                    // A square summed in parts may come out below 0 by rounding.
+                    for product in products.iter_mut().filter(|product| **product < 0.0) {
+                        *product = 0.0;
+                    }
+                }
+                gram.slice_mut(s![.., i, j]).assign(&ndarray::aview1(&products));
+                gram.slice_mut(s![.., j, i]).assign(&ndarray::aview1(&products));
+            }
+        }
+        Ok(gram)
+    }
+
+    /// Combines the tasks' gradients with one coefficient per time step and task, `Σ_i C[t, i] g_i(t)`.
+    ///
+    /// # Shapes
+    /// `coefficients` `[T, n_tasks]` as the splitter returns them (ones for a plain sum of the losses).
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] if a gradient or the coefficients do not fit.
+    pub fn combine(
+        &self,
+        tasks: &[SpikeGradient],
+        coefficients: &ArrayView2<'_, f64>,
+    ) -> Result<SpikeGradient, LossError> {
+        self.check(tasks)?;
+        check_shape(
+            "splitter coefficients",
+            coefficients.shape(),
+            &[self.n_bins, tasks.len()],
+        )?;
+        let combined = |part: fn(&SpikeGradient) -> Option<&Array3<f64>>| {
+            let mut sum: Option<Array3<f64>> = None;
+            for (task, coefficients) in tasks.iter().zip(coefficients.columns()) {
+                let Some(gradient) = part(task) else { continue };
+                let sum = sum.get_or_insert_with(|| Array3::zeros(gradient.raw_dim()));
+                for (t, &coefficient) in coefficients.iter().enumerate() {
+                    let row = gradient.index_axis(Axis(1), t);
+                    sum.index_axis_mut(Axis(1), t).scaled_add(coefficient, &row);
+                }
+            }
+            sum
+        };
+        Ok(SpikeGradient {
+            d_sums: combined(|task| task.d_sums.as_ref()),
+            d_traces: combined(|task| task.d_traces.as_ref()),
+        })
+    }
+
+    /// The gradient at every spike, `[K, T, N]`. Allocates O(K·T·N): for tests and small networks.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] if the gradient does not fit the batch.
+    pub fn dense(&self, gradient: &SpikeGradient) -> Result<Array3<f64>, LossError> {
+        self.check(std::slice::from_ref(gradient))?;
+        let mut dense = Array3::zeros((self.conditions.len(), self.n_bins, self.n_neurons));
+        for (k, mut trial) in dense.outer_iter_mut().enumerate() {
+            if let Some(d_sums) = &gradient.d_sums {
+                trial += &d_sums.index_axis(Axis(0), self.conditions[k]);
+            }
+            if let Some(d_traces) = &gradient.d_traces {
+                for (g, group) in self.populations.groups.iter().enumerate() {
+                    let trace = d_traces.slice(s![k, .., g]);
+                    for &n in &group.neurons {
+                        trial.column_mut(n).scaled_add(1.0 / self.size(g), &trace);
+                    }
+                }
+            }
+        }
+        Ok(dense)
+    }
+
+    /// Mean of each task's `d_sums` over the neurons of each population, `[C, T, G]`.
+    fn condition_means(&self, tasks: &[SpikeGradient]) -> Vec<Option<Array3<f64>>> {
+        let mean = |d_sums: &Array3<f64>| {
+            let mut means = Array3::zeros((self.n_conditions, self.n_bins, self.populations.len()));
+            for (g, group) in self.populations.groups.iter().enumerate() {
+                let mut mean: ndarray::ArrayViewMut2<'_, f64> = means.index_axis_mut(Axis(2), g);
+                for &n in &group.neurons {
+                    mean.scaled_add(1.0 / self.size(g), &d_sums.index_axis(Axis(2), n));
+                }
+            }
+            means
+        };
+        tasks.iter().map(|task| task.d_sums.as_ref().map(mean)).collect()
+    }
+
+    /// Neurons of population g.
+    fn size(&self, g: usize) -> f64 {
+        self.populations.groups[g].neurons.len() as f64
+    }
+}
+
+/// Adds Σ_column weight(column)·x·y to each row's product.
+fn add_products(products: &mut [f64], x: &ArrayView2<'_, f64>, y: &ArrayView2<'_, f64>, weight: impl Fn(usize) -> f64) {
+    for ((product, x), y) in products.iter_mut().zip(x.outer_iter()).zip(y.outer_iter()) {
+        *product += x
+            .iter()
+            .zip(y)
+            .enumerate()
+            .map(|(i, (x, y))| weight(i) * x * y)
+            .sum::<f64>();
+    }
+}
+
+/// Coefficients of a plain sum of the losses: all ones, `[T, n_tasks]`.
+pub fn plain_sum(n_bins: usize, n_tasks: usize) -> Array2<f64> {
+    Array2::ones((n_bins, n_tasks))
+}

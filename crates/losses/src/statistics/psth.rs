@@ -1,0 +1,147 @@
+//! Peri-stimulus time histograms, per stimulus condition and neuron.
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+
+use super::{MovingMean, Recording, TrialSelection};
+use crate::LossError;
+use crate::error::check_shape;
+
+/// A data PSTH with a smaller standard deviation (spikes per bin) is not rescaled.
+///
+/// Source: the published program; at 2 ms bins it is 0.5 Hz.
+pub const PSTH_STD_FLOOR: f64 = 1e-3;
+
+/// Mean activity of each neuron in each stimulus condition.
+#[derive(Debug, Clone)]
+pub struct Psth {
+    /// Spikes per bin `[C, T1, N]`; NaN where no trial contributes (hidden neuron, condition not
+    /// recorded in the neuron's session, bins beyond all trials).
+    pub values: Array3<f64>,
+    /// Trials of each condition that each neuron was observed in `[C, N]`.
+    pub n_trials: Array2<usize>,
+}
+
+/// Mean and standard deviation over time and conditions of each neuron's data PSTH, spikes per bin.
+#[derive(Debug, Clone)]
+pub struct PsthScale {
+    /// Mean `[N]`; NaN for a neuron without any PSTH bin.
+    pub mean: Vec<f64>,
+    /// Unbiased standard deviation `[N]`, replaced by 1 below the floor.
+    pub std: Vec<f64>,
+}
+
+impl Psth {
+    /// PSTHs of the selected trials: the mean over trials of the filtered counts.
+    ///
+    /// A trial contributes to a PSTH bin if the whole window of the filter is valid in it.
+    ///
+    /// # Shapes
+    /// result `[C, T1, N]` with `T1 = filter.output_len(T)` and N model neurons. Reads O(K·T·N) counts.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials.
+    pub fn of_recording(
+        recording: &Recording,
+        selection: &TrialSelection,
+        filter: MovingMean,
+    ) -> Result<Self, LossError> {
+        recording.check_selection(selection)?;
+        let n_out = filter.output_len(recording.n_bins());
+        let (n_conditions, n_neurons) = (recording.n_conditions(), recording.n_neurons());
+        let mut values = Array3::from_elem((n_conditions, n_out, n_neurons), f64::NAN);
+        let mut n_trials = Array2::zeros((n_conditions, n_neurons));
+        for (session, trials) in recording.sessions().iter().zip(selection) {
+            // Trials of equal length are summed before they are filtered: filters are linear.
+            let mut classes = BTreeMap::<(usize, usize), Vec<usize>>::new();
+            for &k in trials {
+                let key = (session.conditions[k], session.valid_bins[k]);
+                classes.entry(key).or_default().push(k);
+            }
+            for condition in 0..n_conditions {
+                let mut sums = Array2::<f64>::zeros((n_out, session.neurons.len()));
+                let mut n_at = vec![0usize; n_out];
+                let mut n_observed = 0;
+                for ((_, valid), trials) in classes.range((condition, 1)..=(condition, recording.n_bins())) {
+                    n_observed += trials.len();
+                    let class = sum_trials(&session.counts.view(), trials, *valid);
+                    for (o, n) in n_at.iter_mut().enumerate() {
+                        let bins = filter.bins(o, recording.n_bins());
+                        if bins.end > *valid {
+                            break; // later windows end later
+                        }
+                        *n += trials.len();
+                        let width = bins.len() as f64;
+                        let window = class.slice(s![bins, ..]).sum_axis(Axis(0));
+                        sums.row_mut(o).scaled_add(width.recip(), &window);
+                    }
+                }
+                for (column, &neuron) in session.neurons.iter().enumerate() {
+                    n_trials[[condition, neuron]] = n_observed;
+                    for o in (0..n_out).filter(|&o| n_at[o] > 0) {
+                        values[[condition, o, neuron]] = sums[[o, column]] / n_at[o] as f64;
+                    }
+                }
+            }
+        }
+        Ok(Self { values, n_trials })
+    }
+
+    /// PSTHs of the model from its spike-count sums.
+    ///
+    /// # Shapes
+    /// `sums` `[C, T, N]`: spikes summed over the trials of each condition; `trial_counts` `[C]`: their
+    /// number. A condition without trials has NaN values. Allocates `[C, T1, N]`.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] if the numbers of conditions differ.
+    pub fn of_model(sums: &ArrayView3<'_, f64>, trial_counts: &[usize], filter: MovingMean) -> Result<Self, LossError> {
+        let (n_conditions, _, n_neurons) = sums.dim();
+        check_shape("model trial counts", &[trial_counts.len()], &[n_conditions])?;
+        let mut values = filter.apply(sums, Axis(1));
+        for (mut block, &count) in values.outer_iter_mut().zip(trial_counts) {
+            let n = if count == 0 { f64::NAN } else { count as f64 };
+            block.mapv_inplace(|sum| sum / n);
+        }
+        let n_trials = Array2::from_shape_fn((n_conditions, n_neurons), |(c, _)| trial_counts[c]);
+        Ok(Self { values, n_trials })
+    }
+
+    /// Mean and unbiased standard deviation of each neuron over time and conditions.
+    ///
+    /// A standard deviation below `std_floor` (spikes per bin) becomes 1: such a neuron is compared
+    /// without rescaling, so that noise of silent neurons is not blown up.
+    ///
+    /// # Source
+    /// Sourmpis et al. 2023; with one condition exactly the published program.
+    pub fn scale(&self, std_floor: f64) -> PsthScale {
+        let n_neurons = self.values.len_of(Axis(2));
+        let mut scale = PsthScale {
+            mean: Vec::with_capacity(n_neurons),
+            std: Vec::with_capacity(n_neurons),
+        };
+        for neuron in self.values.axis_iter(Axis(2)) {
+            let bins: Vec<f64> = neuron.iter().copied().filter(|v| !v.is_nan()).collect();
+            scale.mean.push(super::mean(&bins));
+            let std = super::unbiased_variance(&bins).sqrt();
+            scale.std.push(if std >= std_floor { std } else { 1.0 });
+        }
+        scale
+    }
+
+    /// Bins of one neuron in ascending order of condition and time, NaN where unobserved.
+    pub fn neuron(&self, neuron: usize) -> Vec<f64> {
+        self.values.index_axis(Axis(2), neuron).iter().copied().collect()
+    }
+}
+
+/// Sum of some trials over their first `valid` bins: `[valid, N_s]`.
+fn sum_trials(counts: &ArrayView3<'_, u8>, trials: &[usize], valid: usize) -> Array2<f64> {
+    let mut sums = Array2::<f64>::zeros((valid, counts.len_of(Axis(2))));
+    for &k in trials {
+        let trial = counts.slice(s![k, ..valid, ..]);
+        sums.zip_mut_with(&trial, |sum, &count| *sum += f64::from(count));
+    }
+    sums
+}

@@ -1,0 +1,281 @@
+//! Every gradient against central differences, and every adjoint against the inner product.
+
+mod common;
+
+use common::{central_difference, rng, two_sessions};
+use losses::LossError;
+use losses::firing_rate::firing_rate_loss;
+use losses::gradient_split::GradientSplitter;
+use losses::psth::{ConditionWeights, PsthLoss};
+use losses::spike_gradient::{Batch, SpikeGradient};
+use losses::statistics::{
+    FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, Recording,
+};
+use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching};
+use ndarray::{Array3, Axis};
+use proptest::prelude::*;
+use rand::RngExt;
+
+/// Step of the differences; values and slopes are of order 1.
+const STEP: f64 = 1e-5;
+/// Truncation and rounding at that step.
+const TOLERANCE: f64 = 1e-7;
+
+fn random(dim: (usize, usize, usize), seed: u64) -> Array3<f64> {
+    let mut rng = rng(seed);
+    Array3::from_shape_simple_fn(dim, || rng.random_range(-1.0..1.0))
+}
+
+fn filters(n_bins: usize) -> Filters {
+    let spike = MovingMean::half_overlapping(4).unwrap();
+    Filters::new(n_bins, spike, MovingMean::resampling(2).unwrap()).unwrap()
+}
+
+fn psth_loss(recording: &Recording, weights: ConditionWeights) -> PsthLoss {
+    let filter = filters(recording.n_bins()).spike();
+    let data = Psth::of_recording(recording, &recording.all_trials(), filter).unwrap();
+    let scale = data.scale(PSTH_STD_FLOOR);
+    PsthLoss::new(data, scale, weights, filter, recording.n_bins()).unwrap()
+}
+
+#[test]
+fn neuron_loss_gradient_equals_central_differences() {
+    let recording = two_sessions(40, 1);
+    for weights in [ConditionWeights::TrialShare, ConditionWeights::Equal] {
+        // With a condition the batch lacks.
+        for trial_counts in [[3, 5, 2], [4, 0, 6]] {
+            let loss = psth_loss(&recording, weights);
+            let sums = random((3, 40, 13), 2).mapv(|x| 3.0 * x.abs());
+            let result = loss.evaluate(&sums.view(), &trial_counts).unwrap();
+            assert!(result.per_neuron[12].is_nan(), "the hidden neuron takes no part");
+            for seed in 10..30 {
+                let direction = random(sums.dim(), seed);
+                let slope = central_difference(&sums, &direction, STEP, |x| {
+                    loss.evaluate(&x.view(), &trial_counts).unwrap().value
+                });
+                let found = (&result.d_sums * &direction).sum();
+                assert!(
+                    (found - slope).abs() < TOLERANCE * (1.0 + slope.abs()),
+                    "{found} {slope}"
+                );
+                assert!(slope.abs() > 1e-3, "a direction that tests nothing");
+            }
+        }
+    }
+}
+
+#[test]
+fn firing_rate_gradient_equals_central_differences() {
+    let sums = random((2, 12, 5), 3).mapv(f64::abs);
+    let targets = [4.0, 1.0, f64::NAN, 30.0, 7.5];
+    let value = |x: &Array3<f64>| firing_rate_loss(&x.view(), &[3, 4], &targets, 2..9, 2.0).unwrap();
+    let result = value(&sums);
+    for seed in 10..30 {
+        let direction = random(sums.dim(), seed);
+        let slope = central_difference(&sums, &direction, STEP, |x| value(x).value);
+        let found = (&result.d_sums * &direction).sum();
+        assert!(
+            (found - slope).abs() < TOLERANCE * (1.0 + slope.abs()),
+            "{found} {slope}"
+        );
+    }
+}
+
+#[test]
+fn firing_rate_loss_of_rates_worked_out_by_hand() {
+    // 2 trials of 5 bins of 10 ms: neuron 0 fires 3 spikes in 0.1 s = 30 Hz, neuron 1 none.
+    let mut sums = Array3::zeros((1, 5, 2));
+    sums[[0, 1, 0]] = 1.0;
+    sums[[0, 4, 0]] = 2.0;
+    let result = firing_rate_loss(&sums.view(), &[2], &[28.0, 1.0], 0..5, 10.0).unwrap();
+    assert_eq!(result.rates_hz, vec![30.0, 0.0]);
+    assert!((result.value - 2.5).abs() < 1e-12);
+}
+
+#[test]
+fn trial_matching_gradient_equals_central_differences() {
+    let recording = two_sessions(40, 4);
+    let filters = filters(40);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let options = FeatureOptions {
+        has_behaviour: true,
+        ..FeatureOptions::default()
+    };
+    let data = RecordedFeatures::new(&recording, &populations, &filters, options)
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap();
+    let conditions = [0, 1, 2, 0, 1, 2, 0];
+    let mut rng = rng(5);
+    let candidates: Vec<Vec<Candidates>> = data
+        .sessions
+        .iter()
+        .map(|s| TrialSubset::RandomData(&mut rng).candidates(&conditions, &s.conditions))
+        .collect();
+    assert_eq!(candidates[0].len(), 3);
+    assert_eq!(candidates[1].len(), 2, "session b has no trial of condition 2");
+    let traces = random((7, 40, populations.len()), 6);
+    let behaviour = random((7, 40, 1), 7);
+    let evaluate = |traces: &Array3<f64>, behaviour: &Array3<f64>| {
+        let behaviour = behaviour.view();
+        hard_trial_matching(&data, &filters, &traces.view(), Some(&behaviour), &candidates).unwrap()
+    };
+    let result = evaluate(&traces, &behaviour);
+    for seed in 10..30 {
+        let direction = random(traces.dim(), seed);
+        let slope = central_difference(&traces, &direction, STEP, |x| evaluate(x, &behaviour).matching.value);
+        let found = (&result.d_traces * &direction).sum();
+        assert!(
+            (found - slope).abs() < TOLERANCE * (1.0 + slope.abs()),
+            "{found} {slope}"
+        );
+        let direction = random(behaviour.dim(), seed);
+        let slope = central_difference(&behaviour, &direction, STEP, |x| evaluate(&traces, x).matching.value);
+        let found = (result.d_behaviour.as_ref().unwrap() * &direction).sum();
+        assert!(
+            (found - slope).abs() < TOLERANCE * (1.0 + slope.abs()),
+            "{found} {slope}"
+        );
+    }
+}
+
+/// Two losses of each form, for the trials of [`two_sessions`]' populations.
+fn tasks(n_groups: usize) -> Vec<SpikeGradient> {
+    let (sums, traces) = ((3, 40, 13), (9, 40, n_groups));
+    let task = |d_sums: Option<u64>, d_traces: Option<u64>| SpikeGradient {
+        d_sums: d_sums.map(|seed| random(sums, seed)),
+        d_traces: d_traces.map(|seed| random(traces, seed)),
+    };
+    vec![
+        task(Some(1), None),
+        task(None, Some(2)),
+        task(Some(3), Some(4)),
+        task(None, None),
+    ]
+}
+
+#[test]
+fn compact_gradients_have_the_gram_matrices_of_the_dense_ones() {
+    let recording = two_sessions(40, 16);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let batch = Batch {
+        conditions: &[0, 2, 1, 1, 0, 2, 2, 0, 2],
+        n_conditions: 3,
+        populations: &populations,
+        n_bins: 40,
+        n_neurons: 13,
+    };
+    let tasks = tasks(populations.len());
+    let dense: Vec<Array3<f64>> = tasks.iter().map(|task| batch.dense(task).unwrap()).collect();
+    let gram = batch.gram(&tasks).unwrap();
+    for ((t, i, j), found) in gram.indexed_iter() {
+        let rows = [i, j].map(|task| dense[task].index_axis(Axis(1), t));
+        let expected = (&rows[0] * &rows[1]).sum();
+        assert!((found - expected).abs() < 1e-11, "{found} {expected} at {t}, {i}, {j}");
+    }
+    let coefficients = GradientSplitter::new(4, 0.9).unwrap().split(&gram.view()).unwrap();
+    let combined = batch
+        .dense(&batch.combine(&tasks, &coefficients.view()).unwrap())
+        .unwrap();
+    for ((k, t, n), found) in combined.indexed_iter() {
+        let expected: f64 = (0..4).map(|i| coefficients[[t, i]] * dense[i][[k, t, n]]).sum();
+        assert!((found - expected).abs() < 1e-12);
+    }
+    let mut damaged = tasks.clone();
+    damaged[0].d_sums = Some(Array3::from_elem((3, 40, 13), f64::NAN));
+    let gram = batch.gram(&damaged).unwrap();
+    let refused = GradientSplitter::new(4, 0.9).unwrap().split(&gram.view());
+    assert!(
+        matches!(refused, Err(LossError::NonFinite { .. })),
+        "NaN must not pass as 0"
+    );
+    let batch = Batch {
+        conditions: &[0, 3],
+        ..batch
+    };
+    assert!(
+        batch.gram(&tasks).is_err(),
+        "no such condition, and other numbers of trials"
+    );
+}
+
+#[test]
+fn compact_gradient_of_the_losses_equals_central_differences_at_the_spikes() {
+    let recording = two_sessions(40, 17);
+    let filters = filters(40);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let data = RecordedFeatures::new(&recording, &populations, &filters, FeatureOptions::default())
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap();
+    let conditions = [0, 1, 2, 0, 1, 2, 0, 1];
+    let candidates: Vec<_> = data
+        .sessions
+        .iter()
+        .map(|s| TrialSubset::FirstN.candidates(&conditions, &s.conditions))
+        .collect();
+    let neuron_loss = psth_loss(&recording, ConditionWeights::TrialShare);
+    let evaluate = |spikes: &Array3<f64>| {
+        let mut sums = Array3::zeros((3, 40, 13));
+        for (k, &condition) in conditions.iter().enumerate() {
+            let mut sum = sums.index_axis_mut(Axis(0), condition);
+            sum += &spikes.index_axis(Axis(0), k);
+        }
+        let mut traces = Array3::zeros((8, 40, populations.len()));
+        for (g, neurons) in populations.neurons().iter().enumerate() {
+            let mean = spikes.select(Axis(2), neurons).mean_axis(Axis(2)).unwrap();
+            traces.index_axis_mut(Axis(2), g).assign(&mean);
+        }
+        let psth = neuron_loss.evaluate(&sums.view(), &[3, 3, 2]).unwrap();
+        let trial = hard_trial_matching(&data, &filters, &traces.view(), None, &candidates).unwrap();
+        let gradient = SpikeGradient {
+            d_sums: Some(psth.d_sums),
+            d_traces: Some(trial.d_traces),
+        };
+        (psth.value + trial.matching.value, gradient)
+    };
+    let spikes = random((8, 40, 13), 18);
+    let batch = Batch {
+        conditions: &conditions,
+        n_conditions: 3,
+        populations: &populations,
+        n_bins: 40,
+        n_neurons: 13,
+    };
+    let gradient = batch.dense(&evaluate(&spikes).1).unwrap();
+    for seed in 10..30 {
+        let direction = random(spikes.dim(), seed);
+        let slope = central_difference(&spikes, &direction, STEP, |x| evaluate(x).0);
+        let found = (&gradient * &direction).sum();
+        assert!(
+            (found - slope).abs() < TOLERANCE * (1.0 + slope.abs()),
+            "{found} {slope}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn adjoint_of_a_moving_mean_satisfies_the_inner_product_identity(
+        window in 1usize..9, stride in 1usize..6, padding in 0usize..8, n_bins in 9usize..40,
+        seed in any::<u64>(),
+    ) {
+        prop_assume!(padding < window);
+        let filter = MovingMean::new(window, stride, padding).unwrap();
+        let x = random((2, n_bins, 3), seed);
+        let y = random((2, filter.output_len(n_bins), 3), seed.wrapping_add(1));
+        let forward = (&filter.apply(&x.view(), Axis(1)) * &y).sum();
+        let backward = (&x * &filter.adjoint(&y.view(), Axis(1), n_bins)).sum();
+        prop_assert!((forward - backward).abs() < 1e-12 * (1.0 + forward.abs()));
+    }
+
+    #[test]
+    fn a_moving_mean_of_a_constant_is_the_constant_at_every_output(
+        window in 1usize..9, stride in 1usize..6, padding in 0usize..8, n_bins in 1usize..40,
+    ) {
+        prop_assume!(padding < window);
+        let filter = MovingMean::new(window, stride, padding).unwrap();
+        let y = filter.apply(&ndarray::Array1::from_elem(n_bins, 2.5).view(), Axis(0));
+        prop_assert!(y.iter().all(|v| (v - 2.5).abs() < 1e-14));
+    }
+}

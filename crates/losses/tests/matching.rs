@@ -1,0 +1,433 @@
+//! Statistics, assignment and matching: invariances, brute force, and values worked out by hand.
+
+mod common;
+
+use common::{rng, two_sessions};
+use losses::LossError;
+use losses::assignment::assign;
+use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
+use losses::psth::{ConditionWeights, PsthLoss};
+use losses::statistics::{
+    FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, RecordedSession,
+    Recording,
+};
+use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching, match_session};
+use ndarray::{Array2, Array3, Axis, s};
+use proptest::prelude::*;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Least cost over all ways to give each row its own column.
+fn brute_force(cost: &Array2<f64>, row: usize, is_taken: &mut [bool]) -> f64 {
+    if row == cost.nrows() {
+        return 0.0;
+    }
+    (0..cost.ncols())
+        .filter_map(|column| {
+            if is_taken[column] {
+                return None;
+            }
+            is_taken[column] = true;
+            let total = cost[[row, column]] + brute_force(cost, row + 1, is_taken);
+            is_taken[column] = false;
+            Some(total)
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn random_rows(n: usize, f: usize, seed: u64) -> Array2<f64> {
+    let mut rng = rng(seed);
+    Array2::from_shape_simple_fn((n, f), || rng.random_range(-2.0..2.0))
+}
+
+proptest! {
+    #[test]
+    fn assignment_costs_as_little_as_the_best_of_all_permutations(
+        n in 1usize..=6, extra in 0usize..=2, seed in any::<u64>(), exponent in -8i32..8,
+    ) {
+        let m = (n + extra).min(7);
+        let cost = random_rows(n, m, seed) * 10f64.powi(exponent);
+        let columns = assign(&cost.view()).unwrap();
+        let found: f64 = columns.iter().enumerate().map(|(i, &j)| cost[[i, j]]).sum();
+        let best = brute_force(&cost, 0, &mut vec![false; m]);
+        prop_assert!((found - best).abs() <= 1e-12 * 10f64.powi(exponent));
+        let mut distinct = columns.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        prop_assert_eq!(distinct.len(), n);
+    }
+
+    #[test]
+    fn matching_a_cloud_with_itself_costs_nothing_in_any_order(
+        n in 1usize..12, f in 1usize..6, seed in any::<u64>(),
+    ) {
+        let x = random_rows(n, f, seed);
+        let mut order: Vec<usize> = (0..n).collect();
+        order.shuffle(&mut rng(seed));
+        let shuffled = x.select(Axis(0), &order);
+        let all = TrialSubset::FirstN.candidates(&vec![0; n], &vec![0; n]);
+        let matched = match_session(&shuffled.view(), &x.view(), &all).unwrap();
+        prop_assert_eq!(matched.value, 0.0);
+        prop_assert!(matched.d_features.iter().all(|&d| d == 0.0));
+        prop_assert!(matched.pairs.iter().all(|pair| order[pair.model] == pair.data));
+    }
+
+    #[test]
+    fn permuting_trials_leaves_the_matching_loss_and_permutes_its_gradient(
+        n in 2usize..10, f in 1usize..6, seed in any::<u64>(),
+    ) {
+        let (x, y) = (random_rows(n, f, seed), random_rows(n, f, seed ^ 1));
+        let mut order: Vec<usize> = (0..n).collect();
+        order.shuffle(&mut rng(seed));
+        let all = TrialSubset::FirstN.candidates(&vec![0; n], &vec![0; n]);
+        let straight = match_session(&x.view(), &y.view(), &all).unwrap();
+        let permuted = match_session(&x.select(Axis(0), &order).view(), &y.view(), &all).unwrap();
+        prop_assert!((straight.value - permuted.value).abs() < 1e-12);
+        let expected = straight.d_features.select(Axis(0), &order);
+        let worst = (&permuted.d_features - &expected).iter().fold(0.0, |w: f64, d| w.max(d.abs()));
+        prop_assert!(worst < 1e-12);
+    }
+
+    #[test]
+    fn splitter_leaves_a_single_task_its_direction_and_agreeing_tasks_alone(
+        seed in any::<u64>(), n_steps in 1usize..5,
+    ) {
+        // Gram matrices of two tasks with non-negative components never oppose each other.
+        let g = random_rows(2 * n_steps, 4, seed).mapv(f64::abs);
+        let gram = Array3::from_shape_fn((n_steps, 2, 2), |(t, i, j)| {
+            g.row(2 * t + i).dot(&g.row(2 * t + j))
+        });
+        let mut splitter = GradientSplitter::new(2, SPLITTER_BETA).unwrap();
+        let c = splitter.split(&gram.view()).unwrap();
+        for i in 0..2 {
+            let q = (0..n_steps).map(|t| gram[[t, i, i]]).sum::<f64>() / n_steps as f64;
+            let expected = ((1.0 - SPLITTER_BETA) / q).sqrt();
+            for t in 0..n_steps {
+                prop_assert!((c[[t, i]] - expected).abs() < 1e-10 * expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn splitter_removes_what_opposes_and_leaves_a_silent_task_untouched() {
+    // One step; g_0 = (1, 0), g_1 = (−1, 1): a_0 = g_0 + ½ g_1 direction, a_1 = g_1 + g_0 = (0, 1).
+    let mut gram = Array3::zeros((1, 3, 3));
+    gram[[0, 0, 0]] = 1.0;
+    gram[[0, 0, 1]] = -1.0;
+    gram[[0, 1, 0]] = -1.0;
+    gram[[0, 1, 1]] = 2.0;
+    let mut splitter = GradientSplitter::new(3, 0.5).unwrap();
+    let c = splitter.split(&gram.view()).unwrap();
+    // First update: scale √(1 − β)/√q, so ĝ_0 = √½ (1, 0), ĝ_1 = ½ (−1, 1).
+    let (s0, s1) = (0.5f64.sqrt(), 0.5);
+    let (u, v) = (c[[0, 0]], c[[0, 1]]);
+    let combined = [u - v, v]; // in the plane
+    // a_0: ĝ_0 less its part along ĝ_1: √½ (1, 0) + ½·√½ (−1, 1); a_1: ½ (0, 1).
+    assert!((combined[0] - s0 / 2.0).abs() < 1e-14);
+    assert!((combined[1] - (s0 / 2.0 + s1)).abs() < 1e-14);
+    assert_eq!(c[[0, 2]], 0.0);
+    assert_eq!(splitter.n_updates(), [1, 1, 0]);
+    let text = serde_json::to_string(&splitter).unwrap();
+    let mut restored: GradientSplitter = serde_json::from_str(&text).unwrap();
+    assert_eq!(restored, splitter);
+    assert_eq!(
+        restored.split(&gram.view()).unwrap(),
+        splitter.split(&gram.view()).unwrap()
+    );
+}
+
+#[test]
+fn splitter_refuses_gradients_it_cannot_scale_and_keeps_its_state() {
+    let mut splitter = GradientSplitter::new(1, SPLITTER_BETA).unwrap();
+    let before = splitter.clone();
+    for bad in [f64::NAN, -1.0] {
+        assert!(splitter.split(&Array3::from_elem((2, 1, 1), bad).view()).is_err());
+    }
+    assert!(splitter.split(&Array3::zeros((2, 2, 2)).view()).is_err());
+    assert_eq!(splitter, before);
+    assert!(GradientSplitter::new(1, 1.0).is_err());
+}
+
+#[test]
+fn candidates_pair_trials_of_the_same_condition_only() {
+    let (model, data) = ([1, 0, 1, 1, 2], [0, 1, 0, 1, 3]);
+    let first = TrialSubset::FirstN.candidates(&model, &data);
+    assert_eq!(
+        first,
+        vec![
+            Candidates {
+                model: vec![1],
+                data: vec![0]
+            },
+            Candidates {
+                model: vec![0, 2],
+                data: vec![1, 3]
+            },
+        ]
+    );
+    let mut rng = rng(1);
+    for _ in 0..20 {
+        let random = TrialSubset::RandomBoth(&mut rng).candidates(&model, &data);
+        for (drawn, first) in random.iter().zip(&first) {
+            assert_eq!(drawn.model.len(), first.model.len());
+            assert!(drawn.model.iter().all(|&k| model[k] == model[first.model[0]]));
+            assert!(drawn.data.iter().all(|&k| data[k] == data[first.data[0]]));
+        }
+    }
+}
+
+#[test]
+fn random_candidates_use_every_recorded_trial_in_the_long_run() {
+    let mut rng = rng(3);
+    let mut n_drawn = [0; 10];
+    for _ in 0..1000 {
+        for c in TrialSubset::RandomData(&mut rng).candidates(&[0; 4], &[0; 10]) {
+            c.data.iter().for_each(|&k| n_drawn[k] += 1);
+        }
+    }
+    // Binomial(1000, 0.4): 7 standard deviations.
+    assert!(n_drawn.iter().all(|&n| (n - 400i32).abs() < 110), "{n_drawn:?}");
+}
+
+fn filters() -> Filters {
+    let spike = MovingMean::half_overlapping(4).unwrap();
+    Filters::new(40, spike, MovingMean::resampling(2).unwrap()).unwrap()
+}
+
+#[test]
+fn psth_with_shortened_trials_is_the_nan_mean_over_filtered_trials() {
+    let recording = two_sessions(40, 8);
+    let filter = filters().spike();
+    let psth = Psth::of_recording(&recording, &recording.all_trials(), filter).unwrap();
+    for session in recording.sessions() {
+        let mut counts = session.counts.mapv(f64::from);
+        for (k, &valid) in session.valid_bins.iter().enumerate() {
+            counts.slice_mut(s![k, valid.., ..]).fill(f64::NAN);
+        }
+        let filtered = filter.apply(&counts.view(), Axis(1));
+        for condition in 0..3 {
+            for (column, &neuron) in session.neurons.iter().enumerate() {
+                for o in 0..filtered.len_of(Axis(1)) {
+                    let values: Vec<f64> = (0..session.valid_bins.len())
+                        .filter(|&k| session.conditions[k] == condition)
+                        .map(|k| filtered[[k, o, column]])
+                        .filter(|value| !value.is_nan())
+                        .collect();
+                    let expected = losses::statistics::mean(&values);
+                    let found = psth.values[[condition, o, neuron]];
+                    assert!((found.is_nan() && expected.is_nan()) || (found - expected).abs() < 1e-13);
+                }
+            }
+        }
+    }
+    assert!(
+        psth.values.slice(s![.., .., 12]).iter().all(|v| v.is_nan()),
+        "hidden neuron"
+    );
+    assert!(
+        psth.values.slice(s![2, .., 6..12]).iter().all(|v| v.is_nan()),
+        "condition 2 of b"
+    );
+}
+
+#[test]
+fn neuron_loss_of_the_data_themselves_is_zero_and_weights_follow_trials() {
+    let recording = two_sessions(40, 9);
+    let filter = filters().spike();
+    let all = recording.all_trials();
+    let data = Psth::of_recording(&recording, &all, filter).unwrap();
+    let scale = data.scale(PSTH_STD_FLOOR);
+    let share = ConditionWeights::TrialShare;
+    let loss = PsthLoss::new(data.clone(), scale.clone(), share, filter, 40).unwrap();
+    assert_eq!(loss.between(&data).unwrap(), 0.0);
+    // Shift neuron 0 by one standard deviation in condition 2, of which it has 2 of 8 trials.
+    let mut shifted = data.clone();
+    shifted
+        .values
+        .slice_mut(s![2, .., 0])
+        .mapv_inplace(|v| v + scale.std[0]);
+    assert!((loss.between(&shifted).unwrap() - 0.25 / 12.0).abs() < 1e-12);
+    let equal = PsthLoss::new(data, scale, ConditionWeights::Equal, filter, 40).unwrap();
+    assert!((equal.between(&shifted).unwrap() - 1.0 / 36.0).abs() < 1e-12);
+}
+
+#[test]
+fn neurons_without_a_condition_in_the_batch_take_no_part_and_none_left_is_an_error() {
+    let recording = two_sessions(40, 10);
+    let filter = filters().spike();
+    let data = Psth::of_recording(&recording, &recording.all_trials(), filter).unwrap();
+    let scale = data.scale(PSTH_STD_FLOOR);
+    let loss = PsthLoss::new(data, scale, ConditionWeights::default(), filter, 40).unwrap();
+    let sums = Array3::ones((3, 40, 13));
+    let only_2 = loss.evaluate(&sums.view(), &[0, 0, 4]).unwrap();
+    assert!(only_2.per_neuron[6..].iter().all(|value| value.is_nan()));
+    assert!(only_2.per_neuron[..6].iter().all(|value| value.is_finite()));
+    let none = loss.evaluate(&sums.view(), &[0, 0, 0]).unwrap_err();
+    assert!(matches!(none, LossError::NoData { .. }));
+}
+
+/// Standard normal features `[n, 34]`.
+fn noise(n: usize, rng: &mut impl rand::Rng) -> Array2<f64> {
+    Array2::from_shape_simple_fn((n, 34), || StandardNormal.sample(rng))
+}
+
+#[test]
+fn matching_manufactures_as_much_correlation_from_noise_as_measured_with_another_program() {
+    let mut rng = rng(20);
+    for (n, n_repeats, expected) in [(150, 4, 0.42), (50, 12, 0.35)] {
+        let mut correlations = Vec::new();
+        for _ in 0..n_repeats {
+            let (x, y) = (noise(n, &mut rng), noise(n, &mut rng));
+            let all = TrialSubset::FirstN.candidates(&vec![0; n], &vec![0; n]);
+            for pair in match_session(&x.view(), &y.view(), &all).unwrap().pairs {
+                let (x, y) = (x.row(pair.model).to_vec(), y.row(pair.data).to_vec());
+                correlations.push(losses::metrics::pearson(&x, &y).unwrap());
+            }
+        }
+        // Deviation of a pair about 0.13, so 0.005 of the mean; the expectation has two digits.
+        let found = losses::statistics::mean(&correlations);
+        assert!((found - expected).abs() < 0.02, "{found} at {n} pairs");
+    }
+}
+
+#[test]
+fn hard_matching_is_least_for_a_model_of_four_tenths_of_the_datas_deviation() {
+    let mut rng = rng(21);
+    let all = TrialSubset::FirstN.candidates(&[0; 150], &[0; 150]);
+    let mut losses = [0.0; 4];
+    for _ in 0..3 {
+        let (x, y) = (noise(150, &mut rng), noise(150, &mut rng));
+        for (loss, scale) in losses.iter_mut().zip([0.0, 0.4, 0.7, 1.0]) {
+            *loss += match_session(&(&x * scale).view(), &y.view(), &all).unwrap().value;
+        }
+    }
+    assert!(
+        losses[1] < losses[0] && losses[1] < losses[2] && losses[2] < losses[3],
+        "{losses:?}"
+    );
+}
+
+#[test]
+fn normalised_data_features_have_mean_zero_and_unit_deviation() {
+    let recording = two_sessions(40, 11);
+    let filters = filters();
+    let populations = Populations::by_area(&recording, 3).unwrap();
+    let features = RecordedFeatures::new(&recording, &populations, &filters, FeatureOptions::default()).unwrap();
+    assert_eq!(features.skipped()[0].n_incomplete, 1);
+    let data = features.normalized(&vec![vec![0, 1, 2, 3, 4], vec![1, 2, 5]]).unwrap();
+    assert_eq!(
+        data.sessions[0].trials,
+        vec![0, 1, 2, 4],
+        "the shortened trial has no features"
+    );
+    let n_bins = filters.n_feature_bins();
+    for session in &data.sessions {
+        for g in 0..2 {
+            let block = session.features.slice(s![.., g * n_bins..(g + 1) * n_bins]);
+            let values: Vec<f64> = block.iter().copied().collect();
+            assert!(losses::statistics::mean(&values).abs() < 1e-12);
+            assert!((losses::statistics::unbiased_variance(&values) - 1.0).abs() < 1e-12);
+        }
+    }
+    let same = features
+        .normalized_like(&data, &vec![vec![0, 1, 2, 4], vec![1, 2, 5]])
+        .unwrap();
+    assert_eq!(same.sessions[1].features, data.sessions[1].features);
+}
+
+#[test]
+fn simulated_recording_gives_the_features_of_the_population_traces() {
+    let recording = two_sessions(40, 12);
+    let filters = filters();
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let options = FeatureOptions::default();
+    let data = RecordedFeatures::new(&recording, &populations, &filters, options)
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap();
+    let counts = common::random_counts((5, 40, 13), 0.3, &mut rng(13));
+    let simulated = recording
+        .simulated(&counts.view(), &[0, 1, 2, 0, 1], &[0; 5], None)
+        .unwrap();
+    let by_recording = RecordedFeatures::new(&simulated, &populations, &filters, options)
+        .unwrap()
+        .normalized_like(&data, &simulated.all_trials())
+        .unwrap();
+    let mut traces = Array3::zeros((5, 40, populations.len()));
+    for (g, neurons) in populations.neurons().iter().enumerate() {
+        let mean = counts
+            .select(Axis(2), neurons)
+            .mapv(f64::from)
+            .mean_axis(Axis(2))
+            .unwrap();
+        traces.index_axis_mut(Axis(2), g).assign(&mean);
+    }
+    let population = filters.features(&traces.view());
+    for (found, session) in by_recording.sessions.iter().zip(&data.sessions) {
+        let expected = session.of_model(&population.view(), None).unwrap();
+        common::assert_close(&found.features.view(), &expected.view(), 1e-12, 1e-12);
+    }
+}
+
+#[test]
+fn populations_too_small_are_listed_and_none_left_is_an_error() {
+    let recording = two_sessions(40, 14);
+    assert_eq!(Populations::by_area(&recording, 3).unwrap().len(), 4);
+    assert_eq!(Populations::by_session(&recording, 6).unwrap().len(), 2);
+    let error = Populations::by_area(&recording, 4).unwrap_err();
+    assert_eq!(
+        error,
+        LossError::NoPopulation {
+            min_neurons_per_area: 4,
+            largest: 3
+        }
+    );
+}
+
+#[test]
+fn matching_over_sessions_is_the_same_with_one_thread_and_with_many() {
+    let recording = two_sessions(40, 15);
+    let filters = filters();
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let data = RecordedFeatures::new(&recording, &populations, &filters, FeatureOptions::default())
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap();
+    let traces = Array3::from_shape_fn((8, 40, 4), |(k, t, g)| ((k * 7 + t * 3 + g) % 11) as f64);
+    let candidates: Vec<_> = data
+        .sessions
+        .iter()
+        .map(|s| TrialSubset::FirstN.candidates(&[0, 1, 0, 1, 0, 1, 0, 1], &s.conditions))
+        .collect();
+    let run = |n_threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        pool.install(|| hard_trial_matching(&data, &filters, &traces.view(), None, &candidates).unwrap())
+    };
+    let (one, many) = (run(1), run(4));
+    assert_eq!(one.matching.value.to_bits(), many.matching.value.to_bits());
+    assert_eq!(one.d_traces, many.d_traces);
+}
+
+#[test]
+fn recordings_whose_arrays_disagree_are_refused_with_the_session_named() {
+    let good = two_sessions(40, 16).sessions().to_vec();
+    let names = vec!["V1".to_owned(), "M1".to_owned()];
+    let refused = |change: &dyn Fn(&mut RecordedSession)| {
+        let mut sessions = good.clone();
+        change(&mut sessions[1]);
+        Recording::new(sessions, names.clone(), 13, 3).unwrap_err()
+    };
+    let shape = refused(&|s| s.conditions.truncate(3));
+    assert!(shape.to_string().contains("conditions of session 'b'"), "{shape}");
+    assert!(matches!(refused(&|s| s.areas[0] = 2), LossError::Index { .. }));
+    assert!(matches!(refused(&|s| s.valid_bins[0] = 41), LossError::Index { .. }));
+    assert!(matches!(refused(&|s| s.neurons[0] = 13), LossError::Index { .. }));
+    assert!(matches!(refused(&|s| s.neurons[0] = 0), LossError::Duplicate { .. }));
+    assert!(matches!(
+        refused(&|s| s.counts = Array3::zeros((7, 39, 6))),
+        LossError::Shape { .. }
+    ));
+    assert!(Recording::new(Vec::new(), names, 13, 3).is_err());
+}

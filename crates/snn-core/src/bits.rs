@@ -1,0 +1,190 @@
+//! Spikes as packed bits: one bit per (trial, time step, neuron), rows padded to whole 64-bit words.
+
+use crate::CoreError;
+use ndarray::{Array3, ArrayView3};
+
+/// Packed binary spikes of shape `[K, T, N]` (trials, time steps, neurons); 1/32 of the size of f32.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpikeBits {
+    n_trials: usize,
+    n_steps: usize,
+    n_neurons: usize,
+    words_per_row: usize,
+    words: Vec<u64>,
+}
+
+impl SpikeBits {
+    /// All-zero spikes of shape `[n_trials, n_steps, n_neurons]`.
+    pub fn zeros(n_trials: usize, n_steps: usize, n_neurons: usize) -> Self {
+        let words_per_row = n_neurons.div_ceil(64);
+        Self { n_trials, n_steps, n_neurons, words_per_row, words: vec![0; n_trials * n_steps * words_per_row] }
+    }
+
+    /// Packs an array `[K, T, N]`: every value above zero is a spike.
+    pub fn from_array(spikes: ArrayView3<'_, u8>) -> Self {
+        let (k, t, n) = spikes.dim();
+        let mut bits = Self::zeros(k, t, n);
+        for ((k, t, n), _) in spikes.indexed_iter().filter(|(_, count)| **count > 0) {
+            bits.set(k, t, n);
+        }
+        bits
+    }
+
+    /// `[K, T, N]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.n_trials, self.n_steps, self.n_neurons]
+    }
+
+    /// Words in one row of neurons.
+    pub fn words_per_row(&self) -> usize {
+        self.words_per_row
+    }
+
+    /// The packed row of trial `k` at step `t`; bit `n % 64` of word `n / 64` is neuron `n`.
+    pub fn row(&self, k: usize, t: usize) -> &[u64] {
+        let start = (k * self.n_steps + t) * self.words_per_row;
+        &self.words[start..start + self.words_per_row]
+    }
+
+    /// The packed row of trial `k` at step `t`, to write.
+    pub fn row_mut(&mut self, k: usize, t: usize) -> &mut [u64] {
+        let start = (k * self.n_steps + t) * self.words_per_row;
+        &mut self.words[start..start + self.words_per_row]
+    }
+
+    /// All words, trial by trial.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// All words, trial by trial, to write.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
+    /// Sets the spike of trial `k`, step `t`, neuron `n`.
+    pub fn set(&mut self, k: usize, t: usize, n: usize) {
+        self.row_mut(k, t)[n / 64] |= 1 << (n % 64);
+    }
+
+    /// True when neuron `n` spikes in trial `k` at step `t`.
+    pub fn get(&self, k: usize, t: usize, n: usize) -> bool {
+        self.row(k, t)[n / 64] >> (n % 64) & 1 == 1
+    }
+
+    /// Number of spikes in all.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Unpacked copy `[K, T, N]` of zeros and ones; allocates K·T·N bytes.
+    pub fn to_array(&self) -> Array3<u8> {
+        let mut out = Array3::zeros((self.n_trials, self.n_steps, self.n_neurons));
+        for k in 0..self.n_trials {
+            for t in 0..self.n_steps {
+                for_each_set(self.row(k, t), |n| out[[k, t, n]] = 1);
+            }
+        }
+        out
+    }
+
+    /// Number of spikes per condition, step and neuron, `[C, T, N]`; trial `k` belongs to `condition[k]`.
+    ///
+    /// # Errors
+    /// When `condition` has another length than there are trials, or names a condition beyond `n_conditions`.
+    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+        if condition.len() != self.n_trials {
+            return Err(CoreError::Shape { what: "condition", found: vec![condition.len()], expected: vec![self.n_trials] });
+        }
+        let mut sums = Array3::zeros((n_conditions, self.n_steps, self.n_neurons));
+        for (k, &c) in condition.iter().enumerate() {
+            if c >= n_conditions {
+                return Err(CoreError::Range { what: "condition index".into(), value: c as f64, expected: "below the number of conditions" });
+            }
+            for t in 0..self.n_steps {
+                let mut row = sums.slice_mut(ndarray::s![c, t, ..]);
+                for_each_set(self.row(k, t), |n| row[n] += 1.0);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Weighted sum of spikes per channel, `[K, T, R]`: `Σ_n weight_rn z_ktn`.
+    pub fn project(&self, channels: &[crate::rollout::Channel]) -> Array3<f64> {
+        let mut out = Array3::zeros((self.n_trials, self.n_steps, channels.len()));
+        // Per neuron: which channels it feeds, with what weight.
+        let mut feeds: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.n_neurons];
+        for (r, channel) in channels.iter().enumerate() {
+            for &(n, weight) in &channel.members {
+                feeds[n as usize].push((r, f64::from(weight)));
+            }
+        }
+        for k in 0..self.n_trials {
+            for t in 0..self.n_steps {
+                let mut row = out.slice_mut(ndarray::s![k, t, ..]);
+                for_each_set(self.row(k, t), |n| {
+                    for &(r, weight) in &feeds[n] {
+                        row[r] += weight;
+                    }
+                });
+            }
+        }
+        out
+    }
+}
+
+/// Calls `f` with the index of each set bit of a packed row, in ascending order.
+#[inline]
+pub fn for_each_set(row: &[u64], mut f: impl FnMut(usize)) {
+    for (i, &word) in row.iter().enumerate() {
+        let mut rest = word;
+        while rest != 0 {
+            f(i * 64 + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    fn pattern() -> Array3<u8> {
+        Array3::from_shape_fn((3, 5, 130), |(k, t, n)| u8::from((k * 7 + t * 13 + n * 3) % 11 == 0))
+    }
+
+    #[test]
+    fn packing_and_unpacking_is_the_identity() {
+        let a = pattern();
+        let bits = SpikeBits::from_array(a.view());
+        assert_eq!(bits.to_array(), a);
+        assert_eq!(bits.count(), a.iter().map(|z| u64::from(*z)).sum::<u64>());
+    }
+
+    #[test]
+    fn condition_sums_are_the_sums_of_the_trials() {
+        let a = pattern();
+        let sums = SpikeBits::from_array(a.view()).sums_by_condition(&[0, 1, 0], 2).unwrap();
+        for t in 0..5 {
+            for n in 0..130 {
+                assert_eq!(sums[[0, t, n]], f64::from(a[[0, t, n]] + a[[2, t, n]]));
+                assert_eq!(sums[[1, t, n]], f64::from(a[[1, t, n]]));
+            }
+        }
+    }
+
+    #[test]
+    fn projection_is_the_weighted_sum() {
+        let a = pattern();
+        let channels = [crate::rollout::Channel { members: vec![(0, 0.5), (129, 2.0)] }, crate::rollout::Channel { members: vec![(129, 1.0), (64, -1.0)] }];
+        let p = SpikeBits::from_array(a.view()).project(&channels);
+        for k in 0..3 {
+            for t in 0..5 {
+                let z = |n: usize| f64::from(a[[k, t, n]]);
+                assert!((p[[k, t, 0]] - (0.5 * z(0) + 2.0 * z(129))).abs() < 1e-12);
+                assert!((p[[k, t, 1]] - (z(129) - z(64))).abs() < 1e-12);
+            }
+        }
+    }
+}

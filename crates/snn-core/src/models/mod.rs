@@ -1,0 +1,6 @@
+//! Models: what a network's parameters mean, mapped onto the one cell of [`crate::rollout`].
+
+pub mod parameters;
+pub mod rsnn;
+
+pub use parameters::Parameters;

@@ -1,0 +1,39 @@
+//! The multi-area LIF/Bernoulli network: named parameters, mapped onto the one cell of [`crate::rollout`], and the
+//! chain rule back.
+
+mod init;
+mod inputs;
+mod latent;
+mod readout;
+mod simulate;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
+pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
+pub use simulate::{Draws, Engine, Simulation};
+pub use spec::{BehaviourSpec, LatentKind, LatentSpec, Link, RsnnSpec};
+
+use crate::models::Parameters;
+
+/// A network: what it's made of and its parameters.
+///
+/// | name | shape | meaning |
+/// |---|---|---|
+/// | `w` | `[D, N_pre, N_post]` | signed recurrent weights |
+/// | `w_in` | `[N_in, N]` | signed input weights; of a recorded stimulus, row `lag·C + channel` |
+/// | `v_rest` | `[N]` | resting potential |
+/// | `noise_gain` | `[N]` | noise gain κ |
+/// | `latent.w1`, `latent.b1`, `latent.w2` | `[L, L]`, `[L]`, `[L, N]` | offset `relu(ψ·w1 + b1)·w2` |
+/// | `latent.theta` | `[L, N]` | offset `ψ·theta` |
+/// | `readout.w` | `[M, B]` | behaviour weights of the motor neurons |
+/// | `readout.baseline` | `[B]` | baseline b of a log readout |
+/// | `readout.mean`, `readout.std` | `[B]` | shift and scale of a linear readout |
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rsnn {
+    /// What the network is made of.
+    pub spec: RsnnSpec,
+    /// Every parameter, trained or not.
+    pub parameters: Parameters,
+}

@@ -1,0 +1,309 @@
+//! Simulating trials of an RSNN, and the gradient of every trained parameter.
+
+use super::readout::Readout;
+use super::{InputSpec, Rsnn, Trials, inputs};
+use crate::CoreError;
+use crate::models::Parameters;
+use crate::rng::Key;
+use crate::rollout::{
+    Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
+};
+use crate::units::Ms;
+use ndarray::{Array2, Array3, Axis, s};
+
+/// Which implementation of the rollout runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Event-driven, on the CPU.
+    Native,
+    /// Unrolled tensor operations with autodiff.
+    Reference,
+}
+
+/// Which random numbers a simulation draws; streams `<stream>.input`, `<stream>.latent` and `<stream>.noise`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws<'a> {
+    /// Seed.
+    pub seed: u64,
+    /// Training step, or the number of the simulation.
+    pub step: u32,
+    /// Name of the stream, for example `"train"`.
+    pub stream: &'a str,
+    /// Number of the first trial within the whole batch: chunks of trials draw what the whole would.
+    pub first_trial: u32,
+}
+
+/// Trials that were simulated, with what the gradient needs.
+#[derive(Debug, Clone)]
+pub struct Simulation {
+    /// Spikes and states.
+    pub rollout: Rollout,
+    /// Behaviour traces `[K, T, B]`, if the network has a readout.
+    pub behaviour: Option<Array3<f64>>,
+    /// Latent ψ `[K, L]`, if the network has one.
+    pub latent: Option<Array2<f64>>,
+    /// Constants of the cell.
+    pub network: Network,
+    /// Arguments of the rollout.
+    pub run: Run,
+    /// Scaled recorded stimuli in use `[S, T, C]`.
+    stimuli: Option<Array3<f32>>,
+    /// Readout with its filter at the start `[K, B]` and at every step `[K, T, B]`.
+    readout: Option<(Readout, Array2<f64>, Array3<f64>)>,
+}
+
+/// A rollout that is ready to run.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) network: Network,
+    pub(super) run: Run,
+    pub(super) latent: Option<Array2<f64>>,
+    pub(super) stimuli: Option<Array3<f32>>,
+}
+
+impl Engine {
+    fn simulate(self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rollout, CoreError> {
+        match self {
+            Self::Native => native::simulate(network, run, keep_potentials),
+            Self::Reference => reference::simulate(network, run, keep_potentials),
+        }
+    }
+
+    fn backpropagate(
+        self,
+        network: &Network,
+        run: &Run,
+        rollout: Rollout,
+        adjoint: &SpikeAdjoint,
+        wanted: Wanted,
+    ) -> Result<Gradients, CoreError> {
+        match self {
+            Self::Native => native::backpropagate(network, run, rollout, adjoint, None, wanted),
+            Self::Reference => reference::backpropagate(network, run, rollout, adjoint, None, wanted),
+        }
+    }
+}
+
+impl Rsnn {
+    /// Simulates trials for `n_steps` recorded steps, after the warm-up from rest.
+    ///
+    /// Chunks of trials (with their own `first_trial`) give the same spikes as all trials at once. Allocates K·T·N
+    /// bits, and K·T·N f32 when potentials are kept. With a behaviour readout the warm-up is simulated once more,
+    /// for the value that the readout's filter carries into the trial.
+    ///
+    /// # Errors
+    /// Trials that don't fit the network's input, no trial, no step, parameters that don't fit the specification.
+    pub fn simulate(
+        &self,
+        engine: Engine,
+        trials: &Trials,
+        n_steps: usize,
+        draws: Draws<'_>,
+        keep_potentials: bool,
+    ) -> Result<Simulation, CoreError> {
+        let prepared = self.prepare(trials, n_steps, draws)?;
+        let readout = Readout::new(&self.spec, &self.parameters)?;
+        let readout = readout
+            .map(|r| after_warmup(&r, engine, &prepared).map(|start| (r, start)))
+            .transpose()?;
+        Self::roll(engine, prepared, readout, keep_potentials)
+    }
+
+    /// Draws inputs and latents and lays out the arguments of the rollout.
+    pub(super) fn prepare(&self, trials: &Trials, n_steps: usize, draws: Draws<'_>) -> Result<Prepared, CoreError> {
+        let spec = &self.spec;
+        let n_trials = trials.stimulus.len();
+        for (what, value) in [("number of trials", n_trials), ("number of steps", n_steps)] {
+            if value == 0 {
+                return Err(CoreError::Range {
+                    what: what.into(),
+                    value: 0.0,
+                    expected: "at least 1",
+                });
+            }
+        }
+        let key = |part: &str| Key::new(draws.seed, &format!("{}.{part}", draws.stream));
+        let network = self.network()?;
+        let (mut events, mut drive, mut stimuli) = (None, None, None);
+        match &spec.input {
+            InputSpec::None => {}
+            InputSpec::Poisson(input) => {
+                let place = (key("input"), draws.step, draws.first_trial);
+                events = Some(input.events(&trials.stimulus, (spec.n_warmup, n_steps), Ms(spec.dt_ms), place)?);
+            }
+            InputSpec::Recorded(input) => {
+                let (used, index) = input.select(trials, n_steps)?;
+                let mut values = inputs::current(input, &used, &self.parameters.matrix("w_in")?);
+                values *= &network.gain;
+                drive = Some(Drive { values, index });
+                stimuli = Some(used);
+            }
+        }
+        let latent = spec
+            .latent
+            .map(|latent| latent.draw(n_trials, key("latent"), draws.step, draws.first_trial));
+        let v_rest = self.parameters.vector("v_rest")?.to_owned();
+        let run = Run {
+            n_trials,
+            n_warmup: spec.n_warmup,
+            n_steps,
+            events,
+            drive,
+            trial_offset: latent.as_ref().map(|psi| self.trial_offset(psi)).transpose()?,
+            noise: Noise::Philox {
+                key: key("noise"),
+                step: draws.step,
+                first_trial: draws.first_trial,
+            },
+            clamp: None,
+            initial: State::at_rest(n_trials, network.max_delay(), &v_rest),
+        };
+        Ok(Prepared {
+            network,
+            run,
+            latent,
+            stimuli,
+        })
+    }
+
+    /// Constant drive `c = (1 − α)·o` per trial, `[K, N]`; the offset isn't halved like the current.
+    pub(super) fn trial_offset(&self, psi: &Array2<f64>) -> Result<Array2<f32>, CoreError> {
+        let Some(latent) = self.spec.latent else {
+            return Ok(Array2::zeros((psi.nrows(), self.spec.n_neurons())));
+        };
+        let offset = latent.offset(&self.parameters, psi, self.spec.threshold)?;
+        Ok((offset * (1.0 - self.alpha())).mapv(|x| x as f32))
+    }
+
+    /// Runs the rollout; `readout` comes with its filter's value at the first recorded step.
+    pub(super) fn roll(
+        engine: Engine,
+        prepared: Prepared,
+        readout: Option<(Readout, Array2<f64>)>,
+        keep_potentials: bool,
+    ) -> Result<Simulation, CoreError> {
+        let Prepared {
+            network,
+            run,
+            latent,
+            stimuli,
+        } = prepared;
+        let rollout = engine.simulate(&network, &run, keep_potentials)?;
+        let readout = readout.map(|(readout, start)| {
+            let filtered = readout.filter(&rollout.spikes, &start);
+            (readout, start, filtered)
+        });
+        let behaviour = readout.as_ref().map(|(readout, _, filtered)| readout.traces(filtered));
+        Ok(Simulation {
+            rollout,
+            behaviour,
+            latent,
+            network,
+            run,
+            stimuli,
+            readout,
+        })
+    }
+
+    /// Gradients of all trained parameters of a scalar L, given dL/dspikes and dL/dbehaviour `[K, T, B]`.
+    ///
+    /// The network must still have the parameters that it was simulated with. Where potentials were not kept, the
+    /// rollout is simulated once more (the same spikes, bit by bit).
+    ///
+    /// # Errors
+    /// Adjoints of another shape than the simulation; a behaviour gradient for a network without readout.
+    pub fn backward(
+        &self,
+        engine: Engine,
+        simulation: Simulation,
+        mut adjoint: SpikeAdjoint,
+        d_behaviour: Option<&Array3<f64>>,
+    ) -> Result<Parameters, CoreError> {
+        let Simulation {
+            mut rollout,
+            latent,
+            network,
+            run,
+            stimuli,
+            readout,
+            ..
+        } = simulation;
+        adjoint.check(run.n_trials, run.n_steps, network.n_neurons())?;
+        let readout_gradients = match (&readout, d_behaviour) {
+            (Some((readout, start, filtered)), Some(d)) => {
+                readout.backward(&rollout.spikes, start, filtered, d, &mut adjoint)?
+            }
+            (None, Some(_)) => {
+                return Err(CoreError::Population {
+                    what: "a gradient of behaviour traces was given, but the network has no readout".into(),
+                });
+            }
+            (_, None) => Parameters::new(),
+        };
+        let wanted = Wanted {
+            noise: self.spec.sigma > 0.0 && (self.spec.train_resting_potential || self.spec.train_noise_gain),
+            trial_offset: latent.is_some(),
+            drive: run.drive.is_some(),
+            history: false,
+        };
+        if rollout.potentials.is_none() {
+            rollout = engine.simulate(&network, &run, true)?;
+        }
+        let mut gradients = engine.backpropagate(&network, &run, rollout, &adjoint, wanted)?;
+        let mut out = self.cell_gradients(&mut gradients)?;
+        out.add(&readout_gradients)?;
+        if let (Some(latent), Some(psi), Some(d)) = (self.spec.latent, &latent, &gradients.trial_offset) {
+            let d_offset = d.mapv(f64::from) * (1.0 - self.alpha());
+            out.add(&latent.backward(&self.parameters, psi, self.spec.threshold, d_offset)?)?;
+        }
+        if let (InputSpec::Recorded(input), Some(stimuli), Some(d)) = (&self.spec.input, &stimuli, gradients.drive) {
+            let d_current = d * &network.gain;
+            out.insert("w_in", inputs::current_adjoint(input, stimuli, &d_current));
+        }
+        Ok(out)
+    }
+}
+
+/// Value of the readout's filter after the warm-up, `[K, B]`.
+///
+/// The rollout keeps no spikes of its warm-up, so the warm-up runs as a simulation of its own, from the same start
+/// with the same draws: its spikes are those of the warm-up, bit by bit.
+fn after_warmup(readout: &Readout, engine: Engine, prepared: &Prepared) -> Result<Array2<f64>, CoreError> {
+    let Prepared { network, run, .. } = prepared;
+    let n_warmup = run.n_warmup;
+    let rest = readout.at_rest(run.n_trials);
+    if n_warmup == 0 {
+        return Ok(rest);
+    }
+    let head = |events: &InputEvents| {
+        InputEvents::build(events.n_inputs(), run.n_trials, n_warmup, |k, t, out| {
+            out.extend_from_slice(events.at(k, t));
+        })
+    };
+    let held = |drive: &Drive| {
+        let (n_stimuli, _, n) = drive.values.dim();
+        let first = drive.values.slice(s![.., ..1, ..]);
+        // Broadcasting [S, 1, N] to [S, W, N] always fits.
+        let values = first
+            .broadcast((n_stimuli, n_warmup, n))
+            .map_or_else(|| Array3::zeros((n_stimuli, n_warmup, n)), |v| v.to_owned());
+        Drive {
+            values,
+            index: drive.index.clone(),
+        }
+    };
+    let warmup = Run {
+        n_warmup: 0,
+        n_steps: n_warmup,
+        n_trials: run.n_trials,
+        events: run.events.as_ref().map(head),
+        drive: run.drive.as_ref().map(held),
+        trial_offset: run.trial_offset.clone(),
+        noise: run.noise.clone(),
+        clamp: None,
+        initial: run.initial.clone(),
+    };
+    let rollout = engine.simulate(network, &warmup, false)?;
+    let filtered = readout.filter(&rollout.spikes, &rest);
+    Ok(filtered.index_axis(Axis(1), n_warmup - 1).to_owned())
+}

@@ -1,0 +1,291 @@
+//! What an RSNN is made of: checked numbers, no parameters.
+
+use super::inputs::InputSpec;
+use crate::CoreError;
+use crate::connectivity::{CellType, Connectivity, InterArea, Neuron};
+use crate::surrogate::Surrogate;
+use crate::units::Ms;
+use serde::{Deserialize, Serialize};
+
+/// Potentials, thresholds and weights are measured from the initial resting potential, which is 0.
+pub(super) const THRESHOLD_OF_UNIT_SCALE: f64 = 0.1;
+
+/// Everything about a multi-area LIF/Bernoulli network that isn't trained.
+///
+/// # Source
+/// Sourmpis et al. 2023; specification §1.1–1.10.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RsnnSpec {
+    /// Neurons in model order, `[N]`; [`crate::connectivity::population_layout`] makes the published order.
+    pub neurons: Vec<Neuron>,
+    /// Names of the areas, in the order of [`Neuron::area`].
+    pub areas: Vec<String>,
+    /// Time step in ms.
+    pub dt_ms: f64,
+    /// Membrane time constant of excitatory and unknown neurons in ms (published: 30).
+    pub tau_exc_ms: f64,
+    /// Membrane time constant of inhibitory neurons in ms (published: 10).
+    pub tau_inh_ms: f64,
+    /// Threshold above the initial resting potential 0 (published: 0.1).
+    pub threshold: f64,
+    /// Delay of each recurrent matrix in steps, `[D]`, at least 1; see [`crate::connectivity::delay_steps`].
+    pub delays: Vec<usize>,
+    /// Steps of silence after a spike (published: 4 ms).
+    pub n_refractory: u8,
+    /// Slope of the spike probability (published: 15 or 7.5).
+    pub temperature: f64,
+    /// Largest spike probability per step (published: dt / 2 ms).
+    pub p_scale: f64,
+    /// Noise level σ per √ms, in units of the distance from resting potential to threshold (published: 0.1).
+    pub sigma: f64,
+    /// Factor of the synaptic current (the published code halves it: 0.5).
+    pub current_scale: f64,
+    /// Stands for the derivative of the spike.
+    pub surrogate: Surrogate,
+    /// Steps simulated without gradient before each trial (published: 300 ms).
+    pub n_warmup: usize,
+    /// Rule for synapses between areas.
+    pub inter_area: InterArea,
+    /// Dale's law for recurrent weights and signs for spiking inputs; false leaves all signs free.
+    pub has_dale: bool,
+    /// Whether the resting potential of each neuron is trained; it is 0 otherwise.
+    pub train_resting_potential: bool,
+    /// Whether the noise gain κ of each neuron is trained; it is 1 otherwise.
+    pub train_noise_gain: bool,
+    /// What drives the network from outside.
+    pub input: InputSpec,
+    /// Trial-to-trial offset, if any.
+    pub latent: Option<LatentSpec>,
+    /// Open-loop behaviour readout, if any.
+    pub behaviour: Option<BehaviourSpec>,
+}
+
+/// Constant drive per trial and neuron from a random vector ψ ~ U(−0.5, 0.5)^L.
+///
+/// # Source
+/// Specification §1.6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentSpec {
+    /// Length L of ψ (published: 5).
+    pub dimensions: usize,
+    /// Clip the offset at ±0.2·threshold.
+    pub is_bounded: bool,
+    /// How ψ becomes an offset.
+    pub kind: LatentKind,
+}
+
+/// Map from ψ `[L]` to the offset `[N]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatentKind {
+    /// `o = W₂·relu(W₁ψ + b₁)`.
+    Mlp,
+    /// `o = ψ·Θ`.
+    Linear,
+}
+
+/// Behaviour traces read out from motor areas, without feedback.
+///
+/// # Source
+/// Specification §1.7.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BehaviourSpec {
+    /// Names of the traces, `[B]`.
+    pub names: Vec<String>,
+    /// Areas whose excitatory (or unknown) neurons are read out.
+    pub motor_areas: Vec<usize>,
+    /// Time constant of the readout in ms (published: 50).
+    pub tau_ms: f64,
+    /// How the filtered activity becomes a trace.
+    pub link: Link,
+}
+
+/// Link of the behaviour readout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// Recursion in the log domain with a trained baseline.
+    Log,
+    /// Linear recursion with a trained mean and standard deviation.
+    Linear,
+}
+
+impl RsnnSpec {
+    /// Number of neurons N.
+    pub fn n_neurons(&self) -> usize {
+        self.neurons.len()
+    }
+
+    /// Rules of the recurrent synapses.
+    pub fn connectivity(&self) -> Connectivity {
+        Connectivity {
+            neurons: self.neurons.clone(),
+            inter_area: self.inter_area,
+            has_dale: self.has_dale,
+        }
+    }
+
+    /// Decay per step α of a neuron's membrane: `exp(−dt/τ)`.
+    pub fn decay(&self, neuron: Neuron) -> f64 {
+        let tau = if neuron.cell_type == CellType::Inhibitory {
+            self.tau_inh_ms
+        } else {
+            self.tau_exc_ms
+        };
+        Ms(tau).decay(Ms(self.dt_ms))
+    }
+
+    /// Neurons that the behaviour readout sees, ascending; empty without a readout.
+    pub fn motor_neurons(&self) -> Vec<usize> {
+        let Some(behaviour) = &self.behaviour else {
+            return Vec::new();
+        };
+        let is_motor = |n: &Neuron| n.cell_type != CellType::Inhibitory && behaviour.motor_areas.contains(&n.area);
+        (0..self.n_neurons()).filter(|n| is_motor(&self.neurons[*n])).collect()
+    }
+
+    /// Name and shape of every parameter, trained or not, in alphabetical order.
+    pub fn parameter_shapes(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let n = self.n_neurons();
+        let mut shapes = vec![
+            ("noise_gain", vec![n]),
+            ("v_rest", vec![n]),
+            ("w", vec![self.delays.len(), n, n]),
+        ];
+        if self.input != InputSpec::None {
+            shapes.push(("w_in", vec![self.input.n_inputs(), n]));
+        }
+        if let Some(LatentSpec {
+            dimensions: l, kind, ..
+        }) = self.latent
+        {
+            match kind {
+                LatentKind::Mlp => shapes.extend([
+                    ("latent.b1", vec![l]),
+                    ("latent.w1", vec![l, l]),
+                    ("latent.w2", vec![l, n]),
+                ]),
+                LatentKind::Linear => shapes.push(("latent.theta", vec![l, n])),
+            }
+        }
+        if let Some(behaviour) = &self.behaviour {
+            let b = behaviour.names.len();
+            shapes.push(("readout.w", vec![self.motor_neurons().len(), b]));
+            match behaviour.link {
+                Link::Log => shapes.push(("readout.baseline", vec![b])),
+                Link::Linear => shapes.extend([("readout.mean", vec![b]), ("readout.std", vec![b])]),
+            }
+        }
+        shapes.sort_unstable();
+        shapes
+    }
+
+    /// Checks every number's range and every reference to an area.
+    ///
+    /// # Errors
+    /// The first number that is out of range or not finite, the first population that is empty or unknown.
+    pub fn check(&self) -> Result<(), CoreError> {
+        self.check_numbers()?;
+        if self.neurons.is_empty() {
+            return Err(CoreError::Population {
+                what: "the network has no neurons; at least one is needed".into(),
+            });
+        }
+        if let Some((n, neuron)) = self
+            .neurons
+            .iter()
+            .enumerate()
+            .find(|(_, neuron)| neuron.area >= self.areas.len())
+        {
+            let what = format!(
+                "neuron {n} sits in area {}, but there are {} areas ({})",
+                neuron.area,
+                self.areas.len(),
+                self.areas.join(", ")
+            );
+            return Err(CoreError::Population { what });
+        }
+        if self.delays.is_empty() {
+            return Err(CoreError::Population {
+                what: "the list of delays is empty; at least one delay is needed".into(),
+            });
+        }
+        if let Some(bad) = self.delays.iter().find(|d| **d == 0) {
+            return Err(range("delay in steps", *bad as f64, "at least 1"));
+        }
+        if let Some(latent) = &self.latent
+            && latent.dimensions == 0
+        {
+            return Err(range("dimensions of the latent", 0.0, "at least 1"));
+        }
+        self.input.check()?;
+        self.check_behaviour()
+    }
+
+    fn check_numbers(&self) -> Result<(), CoreError> {
+        let above_0 = [
+            ("dt_ms", self.dt_ms),
+            ("threshold", self.threshold),
+            ("temperature", self.temperature),
+            ("p_scale", self.p_scale),
+            ("membrane time constant of excitatory neurons", self.tau_exc_ms),
+            ("membrane time constant of inhibitory neurons", self.tau_inh_ms),
+        ];
+        for (what, value) in above_0 {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(range(what, value, "finite and above 0"));
+            }
+        }
+        if self.p_scale > 1.0 {
+            return Err(range("p_scale", self.p_scale, "at most 1"));
+        }
+        for (what, value) in [("noise level sigma", self.sigma), ("current_scale", self.current_scale)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(range(what, value, "finite and at least 0"));
+            }
+        }
+        let (Surrogate::Sigmoid { gamma } | Surrogate::Triangle { gamma }) = self.surrogate;
+        if gamma.is_finite() {
+            Ok(())
+        } else {
+            Err(range("dampening of the surrogate", f64::from(gamma), "finite"))
+        }
+    }
+
+    fn check_behaviour(&self) -> Result<(), CoreError> {
+        let Some(behaviour) = &self.behaviour else {
+            return Ok(());
+        };
+        if !(behaviour.tau_ms.is_finite() && behaviour.tau_ms > 0.0) {
+            return Err(range(
+                "time constant of the behaviour readout",
+                behaviour.tau_ms,
+                "finite and above 0",
+            ));
+        }
+        if behaviour.names.is_empty() {
+            return Err(CoreError::Population {
+                what: "the behaviour readout names no trace; at least one is needed".into(),
+            });
+        }
+        if let Some(bad) = behaviour.motor_areas.iter().find(|area| **area >= self.areas.len()) {
+            return Err(range("index of a motor area", *bad as f64, "below the number of areas"));
+        }
+        if self.motor_neurons().is_empty() {
+            let what = "no excitatory neuron in the motor areas; name areas that have some".into();
+            return Err(CoreError::Population { what });
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn range(what: &str, value: f64, expected: &'static str) -> CoreError {
+    CoreError::Range {
+        what: what.into(),
+        value,
+        expected,
+    }
+}

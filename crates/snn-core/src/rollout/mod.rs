@@ -1,0 +1,409 @@
+//! The rollout: one cell, its simulation and its gradient, as two plain functions per engine.
+//!
+//! Per neuron j, trial k and step t (architecture decision 3):
+//!
+//! ```text
+//! I   = Σ_d W_d z(t − delay_d) + W_in x(t)
+//! v⁻  = α_j v + g_j I + b_j + drive_sj(t) + c_kj + s_j ε
+//! x   = (v⁻ − θ_j) / h_j          p = p_scale · σ(temperature · x)
+//! z   = recorded spike if clamped, else 0 if refractory (r > 0), else [u < p]
+//! v   = v⁻ − R_j z                r = n_refractory if z else max(r − 1, 0)
+//! ```
+//! Backward, with ψ = dz/dx by the [`Surrogate`] (0 where clamped or refractory) and the exact dp/dx:
+//!
+//! ```text
+//! dz(t) = dL/dz(t) + Σ_d W_dᵀ (g δ)(t + delay_d) − R α δ(t + 1)
+//! δ(t)  = α δ(t + 1) + (ψ dz(t) + dp/dx · dL/dp(t)) / h,        δ = dL/dv⁻
+//! ```
+//! The warm-up carries no gradient: state and spikes before the first recorded step are constants.
+//!
+//! # Source
+//! Specification of Sourmpis et al. 2023 §1.3; Bellec, Wang et al. 2021 §1.2 with α = 0, R = 0.
+
+pub mod native;
+pub mod reference;
+
+use crate::bits::SpikeBits;
+use crate::rng::Key;
+use crate::surrogate::Surrogate;
+use crate::CoreError;
+use ndarray::{Array1, Array2, Array3};
+
+/// Constants of the cell and its connections, for one simulation.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Signed recurrent weights `[D, N_pre, N_post]`, one matrix per delay.
+    pub w: Array3<f32>,
+    /// Delays in steps, `[D]`, each at least 1.
+    pub delays: Vec<usize>,
+    /// Signed input weights `[N_in, N]`.
+    pub w_in: Array2<f32>,
+    /// Membrane decay per step α, `[N]`.
+    pub alpha: Array1<f32>,
+    /// Gain g of the synaptic current, `[N]`.
+    pub gain: Array1<f32>,
+    /// Constant drive b per step, `[N]`.
+    pub bias: Array1<f32>,
+    /// Noise amplitude s per step, `[N]`.
+    pub noise: Array1<f32>,
+    /// Threshold θ, `[N]`.
+    pub threshold: Array1<f32>,
+    /// Scale h of the distance to threshold, `[N]`, above 0.
+    pub scale: Array1<f32>,
+    /// Reset R subtracted after a spike, `[N]`.
+    pub reset: Array1<f32>,
+    /// Slope of the spike probability.
+    pub temperature: f32,
+    /// Largest spike probability per step.
+    pub p_scale: f32,
+    /// Steps of silence after a spike.
+    pub n_refractory: u8,
+    /// Stands for the derivative of the spike.
+    pub surrogate: Surrogate,
+}
+
+/// Input spikes of every trial and step, as ascending lists of input indices; `[K, warm-up + T]` lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputEvents {
+    n_inputs: usize,
+    n_steps: usize,
+    /// Start of list (k, t) in `indices`; `K·T + 1` entries.
+    offsets: Vec<u32>,
+    indices: Vec<u16>,
+}
+
+impl InputEvents {
+    /// Builds the lists by asking `fill` for each trial and step in turn to push its ascending indices.
+    pub fn build(n_inputs: usize, n_trials: usize, n_steps: usize, mut fill: impl FnMut(usize, usize, &mut Vec<u16>)) -> Self {
+        let mut offsets = Vec::with_capacity(n_trials * n_steps + 1);
+        let mut indices = Vec::new();
+        offsets.push(0);
+        for k in 0..n_trials {
+            for t in 0..n_steps {
+                fill(k, t, &mut indices);
+                offsets.push(indices.len() as u32);
+            }
+        }
+        Self { n_inputs, n_steps, offsets, indices }
+    }
+
+    /// Number of inputs.
+    pub fn n_inputs(&self) -> usize {
+        self.n_inputs
+    }
+
+    /// Number of trials.
+    pub fn n_trials(&self) -> usize {
+        if self.n_steps == 0 { 0 } else { (self.offsets.len() - 1) / self.n_steps }
+    }
+
+    /// Number of steps, warm-up included.
+    pub fn n_steps(&self) -> usize {
+        self.n_steps
+    }
+
+    /// Inputs that spike in trial `k` at step `t` (warm-up included in the count of steps).
+    pub fn at(&self, k: usize, t: usize) -> &[u16] {
+        let i = k * self.n_steps + t;
+        &self.indices[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+}
+
+/// Drive per stimulus and step that trials share by an index.
+#[derive(Debug, Clone)]
+pub struct Drive {
+    /// `[S, T, N]`; the warm-up holds the first step.
+    pub values: Array3<f32>,
+    /// Stimulus of each trial, `[K]`.
+    pub index: Vec<usize>,
+}
+
+/// Where the random numbers of a simulation come from.
+#[derive(Debug, Clone)]
+pub enum Noise {
+    /// Philox words at (neuron, time incl. warm-up, `first_trial` + k, `step`).
+    Philox {
+        /// Key of the stream.
+        key: Key,
+        /// Training step, or the number of the simulation.
+        step: u32,
+        /// Number of this run's first trial in the whole batch.
+        first_trial: u32,
+    },
+    /// Given arrays `[K, warm-up + T, N]`.
+    Given {
+        /// Standard normals ε.
+        normals: Array3<f32>,
+        /// Uniforms u in [0, 1).
+        uniforms: Array3<f32>,
+    },
+}
+
+/// Recorded spikes that replace a neuron's own for the first steps of a trial.
+#[derive(Debug, Clone)]
+pub struct Clamp {
+    /// Recorded spikes `[K, T, N]`.
+    pub spikes: SpikeBits,
+    /// Neuron n of trial k is clamped at steps `t < until[k, n]`, `[K, N]`.
+    pub until: Array2<u32>,
+}
+
+/// State before the first step (of the warm-up when there is one).
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Potential after reset v, `[K, N]`.
+    pub v: Array2<f32>,
+    /// Steps of silence left r, `[K, N]`.
+    pub refractory: Array2<u8>,
+    /// Spikes of the H steps before, `[K, H, N]`, H the longest delay, oldest first.
+    pub history: SpikeBits,
+}
+
+impl State {
+    /// No spikes before, no refractory neuron, potential `v0[n]` in every trial.
+    pub fn at_rest(n_trials: usize, max_delay: usize, v0: &Array1<f32>) -> Self {
+        let n = v0.len();
+        let v = Array2::from_shape_fn((n_trials, n), |(_, n)| v0[n]);
+        Self { v, refractory: Array2::zeros((n_trials, n)), history: SpikeBits::zeros(n_trials, max_delay, n) }
+    }
+}
+
+/// One simulation's arguments besides the network.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Trials K.
+    pub n_trials: usize,
+    /// Steps before the first recorded one; no gradient flows through them.
+    pub n_warmup: usize,
+    /// Recorded steps T.
+    pub n_steps: usize,
+    /// Spiking inputs, if any.
+    pub events: Option<InputEvents>,
+    /// Drive per stimulus, if any.
+    pub drive: Option<Drive>,
+    /// Constant drive c per trial `[K, N]`, if any.
+    pub trial_offset: Option<Array2<f32>>,
+    /// Random numbers.
+    pub noise: Noise,
+    /// Clamped spikes, if any.
+    pub clamp: Option<Clamp>,
+    /// State before the first step of the warm-up.
+    pub initial: State,
+}
+
+/// What a simulation leaves behind.
+#[derive(Debug, Clone)]
+pub struct Rollout {
+    /// Spikes of the recorded steps `[K, T, N]`.
+    pub spikes: SpikeBits,
+    /// Where a neuron was refractory, `[K, T, N]` (clamped steps are marked by the run's clamp, not here).
+    pub refractory: SpikeBits,
+    /// Potentials before reset v⁻ `[K, T, N]`, or none when they were not kept.
+    pub potentials: Option<Array3<f32>>,
+    /// State at the first recorded step (after the warm-up).
+    pub start: State,
+    /// State after the last step.
+    pub end: State,
+}
+
+/// A weighted sum of neurons: `Σ_n weight_n z_n`, for population means and readouts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel {
+    /// Neuron and weight, ascending.
+    pub members: Vec<(u32, f32)>,
+}
+
+/// `dL/dz [K, T, N]` as a sum of parts that never need the full array: rows are made per step.
+#[derive(Debug, Clone, Default)]
+pub struct SpikeAdjoint {
+    /// `[C, T, N]` and the condition of each trial `[K]`: the same row for every trial of a condition.
+    pub shared: Option<(Array3<f32>, Vec<usize>)>,
+    /// Channels R and their series `[K, T, R]`: `Σ_r series_ktr weight_rn`.
+    pub channels: Option<(Vec<Channel>, Array3<f32>)>,
+    /// Any further part, `[K, T, N]`.
+    pub dense: Option<Array3<f32>>,
+}
+
+impl SpikeAdjoint {
+    /// Checks every part against K trials, T steps and N neurons.
+    ///
+    /// # Errors
+    /// The first part that doesn't fit.
+    pub fn check(&self, k: usize, t: usize, n: usize) -> Result<(), CoreError> {
+        if let Some((values, condition)) = &self.shared {
+            shape("shared spike adjoint", values.shape(), &[values.dim().0, t, n])?;
+            shape("conditions of the spike adjoint", &[condition.len()], &[k])?;
+            if let Some(bad) = condition.iter().find(|c| **c >= values.dim().0) {
+                return Err(CoreError::Range { what: "condition index".into(), value: *bad as f64, expected: "below the number of conditions" });
+            }
+        }
+        if let Some((channels, series)) = &self.channels {
+            shape("channel adjoint", series.shape(), &[k, t, channels.len()])?;
+            if let Some((bad, _)) = channels.iter().flat_map(|c| &c.members).find(|(i, _)| *i as usize >= n) {
+                return Err(CoreError::Range { what: "neuron of a channel".into(), value: f64::from(*bad), expected: "below the number of neurons" });
+            }
+        }
+        match &self.dense {
+            Some(dense) => shape("dense spike adjoint", dense.shape(), &[k, t, n]),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds row (k, t) to `out` `[N]`.
+    #[inline]
+    pub fn add_row(&self, k: usize, t: usize, out: &mut [f32]) {
+        if let Some((values, condition)) = &self.shared {
+            let row = values.slice(ndarray::s![condition[k], t, ..]);
+            match row.as_slice() {
+                Some(row) => out.iter_mut().zip(row).for_each(|(o, v)| *o += v),
+                None => out.iter_mut().zip(row).for_each(|(o, v)| *o += v),
+            }
+        }
+        if let Some((channels, series)) = &self.channels {
+            for (r, channel) in channels.iter().enumerate() {
+                let value = series[[k, t, r]];
+                if value != 0.0 {
+                    for &(n, weight) in &channel.members {
+                        out[n as usize] += value * weight;
+                    }
+                }
+            }
+        }
+        if let Some(dense) = &self.dense {
+            for (o, v) in out.iter_mut().zip(dense.slice(ndarray::s![k, t, ..])) {
+                *o += v;
+            }
+        }
+    }
+}
+
+/// Which gradients beyond weights, bias, threshold, reset and gain are asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// dL/ds (needs the noise again).
+    pub noise: bool,
+    /// dL/dc `[K, N]`.
+    pub trial_offset: bool,
+    /// dL/ddrive `[S, T, N]`.
+    pub drive: bool,
+    /// dL/d(history) `[K, H, N]`.
+    pub history: bool,
+}
+
+/// Gradients of a scalar with respect to the network and the run.
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    /// `[D, N_pre, N_post]`, dense: no connectivity mask is applied.
+    pub w: Array3<f32>,
+    /// `[N_in, N]`.
+    pub w_in: Array2<f32>,
+    /// dL/db, `[N]`.
+    pub bias: Array1<f32>,
+    /// dL/dθ, `[N]`.
+    pub threshold: Array1<f32>,
+    /// dL/dR, `[N]`.
+    pub reset: Array1<f32>,
+    /// dL/dg, `[N]`.
+    pub gain: Array1<f32>,
+    /// dL/ds, `[N]`, if asked for.
+    pub noise: Option<Array1<f32>>,
+    /// dL/dc, `[K, N]`, if asked for.
+    pub trial_offset: Option<Array2<f32>>,
+    /// dL/ddrive, `[S, T, N]`, if asked for.
+    pub drive: Option<Array3<f32>>,
+    /// dL/dz before the first recorded step, `[K, H, N]`, if asked for.
+    pub history: Option<Array3<f32>>,
+}
+
+impl Network {
+    /// Number of neurons N.
+    pub fn n_neurons(&self) -> usize {
+        self.alpha.len()
+    }
+
+    /// Longest delay H in steps (at least 1).
+    pub fn max_delay(&self) -> usize {
+        self.delays.iter().copied().max().unwrap_or(1).max(1)
+    }
+
+    /// Spike probability and its derivative at a potential before reset.
+    ///
+    /// `p = p_scale·σ(temperature·x)`, `dp/dx = p_scale·temperature·σ(1 − σ)`; returns (x, p, dp/dx).
+    #[inline(always)]
+    pub fn probability(&self, n: usize, potential: f32) -> (f32, f32, f32) {
+        let x = (potential - self.threshold[n]) / self.scale[n];
+        let s = crate::elementwise::sigmoid(self.temperature * x);
+        (x, self.p_scale * s, self.p_scale * self.temperature * s * (1.0 - s))
+    }
+
+    /// Checks that every array has the shape that N and D demand, every delay is at least 1 and every scale positive.
+    ///
+    /// # Errors
+    /// The first array that doesn't fit.
+    pub fn check(&self) -> Result<(), CoreError> {
+        let (n, d) = (self.n_neurons(), self.delays.len());
+        shape("recurrent weights", self.w.shape(), &[d, n, n])?;
+        shape("input weights", self.w_in.shape(), &[self.w_in.nrows(), n])?;
+        for (what, a) in [
+            ("gain", &self.gain),
+            ("bias", &self.bias),
+            ("noise amplitude", &self.noise),
+            ("threshold", &self.threshold),
+            ("threshold scale", &self.scale),
+            ("reset", &self.reset),
+        ] {
+            shape(what, a.shape(), &[n])?;
+        }
+        if let Some(bad) = self.delays.iter().find(|d| **d == 0) {
+            return Err(CoreError::Range { what: "delay in steps".into(), value: *bad as f64, expected: "at least 1" });
+        }
+        if let Some(bad) = self.scale.iter().find(|h| **h <= 0.0 || !h.is_finite()) {
+            return Err(CoreError::Range { what: "threshold scale".into(), value: f64::from(*bad), expected: "above 0" });
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    /// Checks every array against the network and the numbers of trials and steps.
+    ///
+    /// # Errors
+    /// The first array that doesn't fit.
+    pub fn check(&self, network: &Network) -> Result<(), CoreError> {
+        network.check()?;
+        let (k, t, n, h) = (self.n_trials, self.n_steps, network.n_neurons(), network.max_delay());
+        let all = self.n_warmup + t;
+        if let Some(e) = &self.events {
+            shape("input events", &[e.n_trials(), e.n_steps(), e.n_inputs()], &[k, all, network.w_in.nrows()])?;
+        }
+        if let Some(drive) = &self.drive {
+            shape("drive", drive.values.shape(), &[drive.values.dim().0, t, n])?;
+            shape("drive index", &[drive.index.len()], &[k])?;
+            if let Some(bad) = drive.index.iter().find(|s| **s >= drive.values.dim().0) {
+                return Err(CoreError::Range { what: "drive index".into(), value: *bad as f64, expected: "below the number of stimuli" });
+            }
+        }
+        if let Some(c) = &self.trial_offset {
+            shape("trial offset", c.shape(), &[k, n])?;
+        }
+        if let Noise::Given { normals, uniforms } = &self.noise {
+            shape("given normals", normals.shape(), &[k, all, n])?;
+            shape("given uniforms", uniforms.shape(), &[k, all, n])?;
+        }
+        if let Some(clamp) = &self.clamp {
+            shape("clamped spikes", &clamp.spikes.shape(), &[k, t, n])?;
+            shape("clamp index", clamp.until.shape(), &[k, n])?;
+        }
+        shape("initial potential", self.initial.v.shape(), &[k, n])?;
+        shape("initial refractory counter", self.initial.refractory.shape(), &[k, n])?;
+        shape("initial history", &self.initial.history.shape(), &[k, h, n])
+    }
+}
+
+pub(crate) fn shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<(), CoreError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(CoreError::Shape { what, found: found.to_vec(), expected: expected.to_vec() })
+    }
+}

@@ -1,0 +1,429 @@
+//! From a checked configuration and recordings to everything a fit needs: trials, splits, neurons, network.
+
+use crate::config::checked::{self, Experiment, MatchWithin};
+use crate::fit_error::FitError;
+use data::{BinOptions, BinnedSession, CellType, PopulationSpec, SplitOptions, Splits, Stitching};
+use losses::statistics::{RecordedSession, Recording, TrialSelection};
+use ndarray::{Array3, Axis, concatenate, s};
+use snn_core::connectivity::{self, Neuron};
+use snn_core::models::rsnn::{BehaviourSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec, StimulusScale, Trials};
+use snn_core::rng::StreamRng;
+use snn_core::surrogate::Surrogate;
+use snn_core::units::Ms;
+use std::collections::BTreeMap;
+
+/// A stimulus that trials of any session may have shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stimulus {
+    /// Stimulus value.
+    pub value: f64,
+    /// Movie, an index into [`Assembly::movies`].
+    pub movie: Option<usize>,
+}
+
+/// Which part of the trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Fitted.
+    Train,
+    /// Seen by early stopping.
+    Validation,
+    /// Seen by `evaluate` only.
+    Test,
+}
+
+/// Everything that is fixed before the first step.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The configuration.
+    pub experiment: Experiment,
+    /// Binned sessions, in the order of the files.
+    pub sessions: Vec<BinnedSession>,
+    /// Trials of each part.
+    pub splits: Splits,
+    /// Which recorded unit each model neuron stands for.
+    pub stitching: Stitching,
+    /// The network's fixed part.
+    pub spec: RsnnSpec,
+    /// Recorded trials of the model's neurons; conditions are those that losses compare within.
+    pub recording: Recording,
+    /// Distinct stimuli.
+    pub stimuli: Vec<Stimulus>,
+    /// Stimulus of each trial of each session, an index into `stimuli`.
+    pub stimulus_of: Vec<Vec<usize>>,
+    /// Names of the trial types, sorted.
+    pub trial_types: Vec<String>,
+    /// Movies `[S, T, C]` of all sessions.
+    pub movies: Option<Array3<f32>>,
+    /// Things a user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Assembly {
+    /// Reads the recordings and builds the rest. With `splits` given (a run that exists) they are used and checked.
+    ///
+    /// # Errors
+    /// A recording that can't be read or doesn't fit the configuration.
+    pub fn new(experiment: Experiment, splits: Option<Splits>) -> Result<Self, FitError> {
+        let mut warnings = Vec::new();
+        let sessions = load(&experiment, &mut warnings)?;
+        let splits = match splits {
+            Some(splits) => {
+                splits.check_matches(&sessions)?;
+                splits
+            }
+            None => {
+                let options = SplitOptions {
+                    test_fraction: experiment.split.test_fraction,
+                    validation_fraction: experiment.split.validation_fraction,
+                    ..SplitOptions::default()
+                };
+                data::split(&sessions, &options, &mut StreamRng::new(experiment.split.seed, "split", 0))?
+            }
+        };
+        warnings.extend(splits.warnings.iter().cloned());
+        let checked::Model::Rsnn(model) = &experiment.model;
+        let areas = model.areas.clone().unwrap_or_else(|| recorded_areas(&sessions));
+        let populations = populations(&experiment, model, &sessions, &areas)?;
+        let stitching = data::stitch(&sessions, &populations, experiment.data.max_rate_hz, &mut StreamRng::new(experiment.seed, "stitch", 0))?;
+        let (movies, movie_offsets) = gather_movies(&sessions)?;
+        let (stimuli, stimulus_of) = stimuli(&sessions, &movie_offsets);
+        let trial_types = trial_types(&sessions);
+        let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
+        let recording = recording(&experiment, &sessions, &stitching, &areas, &trial_types, &stimulus_of, stimuli.len())?;
+        let n_steps = recording.n_bins();
+        let k = experiment.train.n_trials.max(experiment.train.validation_trials);
+        if checked::spike_values(k, n_steps + spec.n_warmup, spec.n_neurons()).is_none() {
+            return Err(FitError::TooLarge { n_trials: k, n_steps: n_steps + spec.n_warmup, n_neurons: spec.n_neurons() });
+        }
+        Ok(Self { experiment, sessions, splits, stitching, spec, recording, stimuli, stimulus_of, trial_types, movies, warnings })
+    }
+
+    /// Recorded steps of a trial T.
+    pub fn n_steps(&self) -> usize {
+        self.recording.n_bins()
+    }
+
+    /// Trials of a part, by session.
+    pub fn trials_of(&self, part: Part) -> TrialSelection {
+        self.splits
+            .sessions
+            .iter()
+            .map(|s| match part {
+                Part::Train => s.train.clone(),
+                Part::Validation => s.validation.clone(),
+                Part::Test => s.test.clone(),
+            })
+            .collect()
+    }
+
+    /// Condition that losses and metrics compare within, for a stimulus.
+    pub fn condition_of(&self, stimulus: usize) -> usize {
+        if self.experiment.statistics.match_within == MatchWithin::Stimulus { stimulus } else { 0 }
+    }
+
+    /// Model trials that show these stimuli.
+    pub fn model_trials(&self, stimuli: &[usize]) -> Trials {
+        Trials {
+            stimulus: stimuli.iter().map(|&s| self.stimuli[s].value).collect(),
+            movie: self.movies.as_ref().map(|_| stimuli.iter().map(|&s| self.stimuli[s].movie.unwrap_or(0)).collect()),
+            movies: self.movies.clone(),
+        }
+    }
+
+    /// Stimuli of the selected trials of all sessions, pooled.
+    pub fn stimuli_of(&self, selection: &TrialSelection) -> Vec<usize> {
+        selection.iter().zip(&self.stimulus_of).flat_map(|(trials, of)| trials.iter().map(|&k| of[k])).collect()
+    }
+}
+
+fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {
+    let mut recording = data::Recording { sessions: Vec::new() };
+    for file in &experiment.data.files {
+        let (one, found) = data::file::read_with_warnings(file)?;
+        warnings.extend(found.iter().map(|w| format!("{}: {w}", file.display())));
+        recording.sessions.extend(one.sessions);
+    }
+    if let Some(wanted) = &experiment.data.sessions {
+        let present: Vec<String> = recording.sessions.iter().map(|s| s.id.clone()).collect();
+        if let Some(missing) = wanted.iter().find(|id| !present.contains(id)) {
+            return Err(FitError::UnknownSession { id: missing.clone(), present: present.join(", ") });
+        }
+        recording.sessions.retain(|s| wanted.contains(&s.id));
+    }
+    data::validate(&recording)?;
+    let options = BinOptions {
+        bin_ms: experiment.data.bin_ms,
+        window_ms: experiment.data.window_ms.map(|[start, stop]| (start, stop)),
+        behaviour: experiment.data.behaviour.clone(),
+    };
+    let sessions = data::bin_recording(&recording, &options)?;
+    warnings.extend(sessions.iter().flat_map(|s| s.warnings.iter().map(ToString::to_string)));
+    Ok(sessions)
+}
+
+fn recorded_areas(sessions: &[BinnedSession]) -> Vec<String> {
+    let mut areas: Vec<String> = sessions.iter().flat_map(|s| s.units.iter().map(|u| u.area.clone())).collect();
+    areas.sort();
+    areas.dedup();
+    areas
+}
+
+/// Populations in model order: excitatory areas, inhibitory areas, then neurons of unknown type.
+fn populations(experiment: &Experiment, model: &checked::Rsnn, sessions: &[BinnedSession], areas: &[String]) -> Result<Vec<PopulationSpec>, FitError> {
+    let mut populations = match model.n_neurons {
+        None => {
+            let mut all = data::all_recorded(sessions, experiment.data.max_rate_hz);
+            all.retain(|p| areas.contains(&p.area));
+            let place = |area: &str| areas.iter().position(|a| a == area);
+            all.sort_by_key(|p| (p.cell_type, place(&p.area)));
+            if let Some(empty) = areas.iter().find(|a| !all.iter().any(|p| p.area == **a)) {
+                return Err(FitError::EmptyArea { area: empty.clone(), recorded: recorded_areas(sessions).join(", ") });
+            }
+            all
+        }
+        Some(n) => {
+            let layout = connectivity::population_layout(n, areas.len(), model.p_exc)?;
+            let mut all: Vec<PopulationSpec> = Vec::new();
+            for neuron in layout {
+                let (area, cell_type) = (areas[neuron.area].clone(), recorded_type(neuron.cell_type));
+                match all.last_mut() {
+                    Some(last) if last.area == area && last.cell_type == cell_type => last.n_neurons += 1,
+                    _ => all.push(PopulationSpec { area, cell_type, n_neurons: 1, n_hidden: 0 }),
+                }
+            }
+            all
+        }
+    };
+    spread(model.n_hidden, &mut populations);
+    Ok(populations)
+}
+
+/// Hidden neurons in proportion to the recorded ones, by largest remainder.
+fn spread(n_hidden: usize, populations: &mut [PopulationSpec]) {
+    let total: usize = populations.iter().map(|p| p.n_neurons).sum();
+    if total == 0 {
+        return;
+    }
+    let mut left = n_hidden;
+    for p in populations.iter_mut() {
+        p.n_hidden = n_hidden * p.n_neurons / total;
+        left -= p.n_hidden;
+    }
+    let mut order: Vec<usize> = (0..populations.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(n_hidden * populations[i].n_neurons % total), i));
+    for &i in order.iter().take(left) {
+        populations[i].n_hidden += 1;
+    }
+}
+
+fn recorded_type(cell_type: connectivity::CellType) -> CellType {
+    match cell_type {
+        connectivity::CellType::Excitatory => CellType::Excitatory,
+        connectivity::CellType::Inhibitory => CellType::Inhibitory,
+        connectivity::CellType::Unknown => CellType::Unknown,
+    }
+}
+
+fn model_type(cell_type: CellType) -> connectivity::CellType {
+    match cell_type {
+        CellType::Excitatory => connectivity::CellType::Excitatory,
+        CellType::Inhibitory => connectivity::CellType::Inhibitory,
+        CellType::Unknown => connectivity::CellType::Unknown,
+    }
+}
+
+/// Movies of all sessions in one array, and the index of each session's first.
+fn gather_movies(sessions: &[BinnedSession]) -> Result<(Option<Array3<f32>>, Vec<usize>), FitError> {
+    let mut offsets = Vec::with_capacity(sessions.len());
+    let mut parts: Vec<&Array3<f32>> = Vec::new();
+    let mut n = 0;
+    for session in sessions {
+        offsets.push(n);
+        if let Some(movies) = &session.movies {
+            if let Some(first) = parts.first()
+                && first.dim().2 != movies.dim().2
+            {
+                return Err(FitError::StimulusChannels { session: session.id.clone(), found: movies.dim().2, expected: first.dim().2 });
+            }
+            n += movies.dim().0;
+            parts.push(movies);
+        }
+    }
+    if parts.is_empty() {
+        return Ok((None, offsets));
+    }
+    let t = parts.iter().map(|m| m.dim().1).min().unwrap_or(0);
+    let views: Vec<_> = parts.iter().map(|m| m.slice(s![.., ..t, ..])).collect();
+    let all = concatenate(Axis(0), &views).map_err(|error| FitError::Internal { what: error.to_string() })?;
+    Ok((Some(all), offsets))
+}
+
+fn stimuli(sessions: &[BinnedSession], movie_offsets: &[usize]) -> (Vec<Stimulus>, Vec<Vec<usize>>) {
+    let key = |value: f64, movie: Option<usize>| (movie, (value + 0.0).to_bits() ^ if value < 0.0 { u64::MAX } else { 1 << 63 });
+    let mut table: BTreeMap<(Option<usize>, u64), Stimulus> = BTreeMap::new();
+    let keys: Vec<Vec<_>> = sessions
+        .iter()
+        .zip(movie_offsets)
+        .map(|(session, offset)| {
+            let keys = session.trials.iter().map(|trial| {
+                let movie = trial.movie.map(|m| m + offset);
+                let key = key(trial.stimulus, movie);
+                table.entry(key).or_insert(Stimulus { value: trial.stimulus, movie });
+                key
+            });
+            keys.collect()
+        })
+        .collect();
+    let places: BTreeMap<_, usize> = table.keys().enumerate().map(|(i, key)| (*key, i)).collect();
+    let of = keys.iter().map(|keys| keys.iter().map(|key| places[key]).collect()).collect();
+    (table.into_values().collect(), of)
+}
+
+fn trial_types(sessions: &[BinnedSession]) -> Vec<String> {
+    let mut types: Vec<String> = sessions.iter().flat_map(|s| s.trials.iter().map(|t| t.trial_type.clone())).collect();
+    types.sort();
+    types.dedup();
+    types
+}
+
+fn recording(
+    experiment: &Experiment,
+    sessions: &[BinnedSession],
+    stitching: &Stitching,
+    areas: &[String],
+    trial_types: &[String],
+    stimulus_of: &[Vec<usize>],
+    n_stimuli: usize,
+) -> Result<Recording, FitError> {
+    let within_stimulus = experiment.statistics.match_within == MatchWithin::Stimulus;
+    let area_of = |name: &str| areas.iter().position(|a| a == name).unwrap_or(0);
+    let type_of = |name: &String| trial_types.binary_search(name).unwrap_or(0);
+    let mut recorded = Vec::new();
+    for (i, session) in sessions.iter().enumerate() {
+        let pairs = stitching.neurons_of_session(i);
+        let columns: Vec<usize> = pairs.iter().map(|(_, unit)| *unit).collect();
+        let behaviour = match experiment.data.behaviour.as_slice() {
+            [] => None,
+            names if names.iter().all(|name| session.behaviour.contains_key(name)) => {
+                let (k, t) = (session.n_trials(), session.n_bins());
+                Some(Array3::from_shape_fn((k, t, names.len()), |(k, t, b)| f64::from(session.behaviour[&names[b]][[k, t]])))
+            }
+            _ => None,
+        };
+        recorded.push(RecordedSession {
+            name: session.id.clone(),
+            counts: session.spikes.select(Axis(2), &columns),
+            valid_bins: session.valid_bins.clone(),
+            conditions: if within_stimulus { stimulus_of[i].clone() } else { vec![0; session.n_trials()] },
+            trial_types: session.trials.iter().map(|t| type_of(&t.trial_type)).collect(),
+            neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
+            areas: columns.iter().map(|&c| area_of(&session.units[c].area)).collect(),
+            behaviour,
+        });
+    }
+    let n_conditions = if within_stimulus { n_stimuli } else { 1 };
+    Ok(Recording::new(recorded, areas.to_vec(), stitching.neurons.len(), n_conditions)?)
+}
+
+fn spec(
+    experiment: &Experiment,
+    model: &checked::Rsnn,
+    stitching: &Stitching,
+    areas: &[String],
+    sessions: &[BinnedSession],
+    movies: Option<&Array3<f32>>,
+) -> Result<RsnnSpec, FitError> {
+    let start_ms = sessions.first().map_or(0.0, |s| s.start_ms);
+    let dt_ms = experiment.data.bin_ms;
+    let area_of = |name: &str| areas.iter().position(|a| a == name);
+    let neurons: Vec<Neuron> = stitching
+        .neurons
+        .iter()
+        .map(|n| Neuron { area: area_of(&n.area).unwrap_or(0), cell_type: model_type(n.cell_type) })
+        .collect();
+    let behaviour = match &model.behaviour {
+        None => None,
+        Some(readout) => {
+            let motor = readout.motor_areas.iter().map(|name| {
+                area_of(name).ok_or_else(|| FitError::EmptyArea { area: name.clone(), recorded: areas.join(", ") })
+            });
+            Some(BehaviourSpec {
+                names: experiment.data.behaviour.clone(),
+                motor_areas: motor.collect::<Result<_, _>>()?,
+                tau_ms: readout.tau_ms,
+                link: match readout.link {
+                    checked::Link::Log => Link::Log,
+                    checked::Link::Linear => Link::Linear,
+                },
+            })
+        }
+    };
+    let spec = RsnnSpec {
+        neurons,
+        areas: areas.to_vec(),
+        dt_ms,
+        tau_exc_ms: model.tau_m_exc_ms,
+        tau_inh_ms: model.tau_m_inh_ms,
+        threshold: model.threshold,
+        delays: model.delays_steps(),
+        n_refractory: u8::try_from(model.refractory.steps).unwrap_or(u8::MAX),
+        temperature: model.temperature,
+        p_scale: model.p_scale,
+        sigma: model.noise,
+        current_scale: model.current_scale,
+        surrogate: Surrogate::Sigmoid { gamma: model.surrogate_damping as f32 },
+        n_warmup: model.warmup.steps,
+        inter_area: match model.inter_area {
+            checked::InterArea::Excitatory => connectivity::InterArea::Excitatory,
+            checked::InterArea::All => connectivity::InterArea::All,
+            checked::InterArea::None => connectivity::InterArea::None,
+        },
+        has_dale: model.dale,
+        train_resting_potential: model.train_resting_potential,
+        train_noise_gain: model.train_noise_gain,
+        input: input(&model.input, start_ms, dt_ms, movies)?,
+        latent: model.latent.map(|latent| LatentSpec {
+            dimensions: latent.dimensions,
+            is_bounded: latent.bound,
+            kind: match latent.kind {
+                checked::LatentKind::Mlp => LatentKind::Mlp,
+                checked::LatentKind::Linear => LatentKind::Linear,
+            },
+        }),
+        behaviour,
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+fn input(input: &checked::Input, start_ms: f64, dt_ms: f64, movies: Option<&Array3<f32>>) -> Result<InputSpec, FitError> {
+    match input {
+        checked::Input::Poisson(p) => {
+            let first = |onset: &f64| PoissonInput::first_step(Ms(*onset), Ms(start_ms), Ms(p.delay.ms), Ms(dt_ms));
+            Ok(InputSpec::Poisson(PoissonInput {
+                n: p.n,
+                rate_hz: p.rate_hz,
+                p_exc: p.p_exc,
+                p_stim: p.p_stim,
+                first_steps: p.onsets_ms.iter().map(first).collect(),
+                n_duration: p.duration.steps,
+                gain: p.gain,
+                scale: match p.scale {
+                    checked::StimulusScale::Log => StimulusScale::Log,
+                    checked::StimulusScale::Linear => StimulusScale::Linear,
+                },
+            }))
+        }
+        checked::Input::Recorded(r) => {
+            let Some(movies) = movies else { return Err(FitError::NoStimulus) };
+            Ok(InputSpec::Recorded(RecordedInput {
+                n_channels: movies.dim().2,
+                lags: r.lags,
+                lag_steps: r.lag_step.steps,
+                scale: r.scale,
+                offset: r.offset,
+            }))
+        }
+    }
+}

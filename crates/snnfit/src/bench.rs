@@ -1,0 +1,249 @@
+//! The benchmark workload: one forward pass and its gradient, the same equations and loss as the baselines in PyTorch
+//! and JAX.
+//!
+//! `v(t) = α v(t−1) + (1−α) I(t) − thr z(t−1) + noise(t)`, `p = σ((v − thr)/v₀)`, surrogate `0.3 p(1 − p)` per logit,
+//! `I(t) = W_in x(t) + Σ_d W_d z(t−d)`; the loss is the mean squared difference of the smoothed trial average to a
+//! fixed target. Our reset is subtracted before the decay, so its amount is `thr/α`.
+
+use std::time::Instant;
+
+use ndarray::{Array1, Array2, Array3, s};
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::Serialize;
+use snn_core::CoreError;
+use snn_core::models::rsnn::Engine;
+use snn_core::rng::{Key, Place, StreamRng, fill_uniforms_and_normals};
+use snn_core::rollout::{Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference};
+use snn_core::surrogate::Surrogate;
+
+use crate::provenance;
+
+const THRESHOLD: f32 = 0.1;
+const SMOOTHING: usize = 7;
+
+/// Size and kind of the workload.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// Neurons N.
+    pub n: usize,
+    /// Trials K.
+    pub k: usize,
+    /// Steps T.
+    pub t: usize,
+    /// Delays D (1, 2, … steps).
+    pub d: usize,
+    /// Inputs.
+    pub n_in: usize,
+    /// Gain of the recurrent weights.
+    pub gain: f64,
+    /// Timed repetitions, after one that isn't counted.
+    pub reps: usize,
+    /// Seed.
+    pub seed: u64,
+    /// Whether random numbers are given as arrays, as in the baselines, or drawn inside.
+    pub is_noise_given: bool,
+}
+
+/// What one benchmark measured; medians over the repetitions.
+#[derive(Debug, Clone, Serialize)]
+pub struct Timing {
+    /// Engine and how its noise is made.
+    pub engine: String,
+    /// Device.
+    pub device: String,
+    /// Threads.
+    pub threads: usize,
+    /// Neurons.
+    pub n: usize,
+    /// Trials.
+    pub k: usize,
+    /// Steps.
+    pub t: usize,
+    /// Delays.
+    pub d: usize,
+    /// Forward, s.
+    pub forward_s: f64,
+    /// Backward, s.
+    pub backward_s: f64,
+    /// Both, s.
+    pub total_s: f64,
+    /// CPU seconds of both.
+    pub cpu_s: f64,
+    /// Share of (trial, step, neuron) with a spike.
+    pub spike_fraction: f64,
+    /// Loss.
+    pub loss: f64,
+    /// Largest resident memory, MiB.
+    pub peak_rss_mib: f64,
+}
+
+/// Where the two functions of an engine run.
+pub trait Runner {
+    /// Forward.
+    ///
+    /// # Errors
+    /// As the engine.
+    fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError>;
+    /// Backward.
+    ///
+    /// # Errors
+    /// As the engine.
+    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError>;
+}
+
+impl Runner for Engine {
+    fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError> {
+        match self {
+            Self::Native => native::simulate(network, run, true),
+            Self::Reference => reference::simulate(network, run, true),
+        }
+    }
+
+    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError> {
+        match self {
+            Self::Native => native::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
+            Self::Reference => reference::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
+        }
+    }
+}
+
+impl Runner for reference::Reference {
+    fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError> {
+        Self::simulate(self, network, run, true)
+    }
+
+    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError> {
+        Self::backpropagate(self, network, run, &rollout, adjoint, None, Wanted::default())
+    }
+}
+
+/// Network, inputs and target of a workload.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The network.
+    pub network: Network,
+    /// Inputs and noise.
+    pub run: Run,
+    /// Target of the smoothed trial average `[T, N]`.
+    target: Array2<f64>,
+}
+
+/// Draws weights, inputs, noise and target.
+pub fn prepare(load: &Workload) -> Prepared {
+    let (n, k, t) = (load.n, load.k, load.t);
+    let mut rng = StreamRng::new(load.seed, "bench", 0);
+    let n_exc = n * 4 / 5;
+    let w = Array3::from_shape_fn((load.d, n, n), |(_, i, _)| {
+        let sign = if i < n_exc { 1.0 } else { -1.0 };
+        rng.random::<f32>() * sign * load.gain as f32 / n as f32
+    });
+    let w_in = Array2::from_shape_fn((load.n_in, n), |_| rng.random::<f32>() / (load.n_in as f32).sqrt());
+    let alpha = Array1::from_shape_fn(n, |i| (-2.0f32 / if i < n_exc { 30.0 } else { 10.0 }).exp());
+    let network = Network {
+        w,
+        delays: (1..=load.d).collect(),
+        w_in,
+        gain: alpha.mapv(|a| 1.0 - a),
+        bias: Array1::zeros(n),
+        noise: Array1::from_elem(n, 0.1 * THRESHOLD * std::f32::consts::SQRT_2),
+        threshold: Array1::from_elem(n, THRESHOLD),
+        scale: Array1::from_elem(n, THRESHOLD),
+        reset: alpha.mapv(|a| THRESHOLD / a),
+        alpha,
+        temperature: 15.0,
+        p_scale: 1.0,
+        n_refractory: 0,
+        // The baselines' surrogate is 0.3 p(1 − p) per logit, that is γ·dp/dx.
+        surrogate: Surrogate::Sigmoid { gamma: 0.3 },
+    };
+    let events = InputEvents::build(load.n_in, k, t, |_, _, out| {
+        for i in 0..load.n_in {
+            if rng.random::<f32>() < 0.01 {
+                out.push(i as u16);
+            }
+        }
+    });
+    let key = Key::new(load.seed, "bench.noise");
+    let noise = if load.is_noise_given { given_noise(key, k, t, n) } else { Noise::Philox { key, step: 0, first_trial: 0 } };
+    let target = Array2::from_shape_fn((t, n), |_| rng.random::<f64>() * 0.02);
+    let initial = State::at_rest(k, network.max_delay(), &Array1::zeros(n));
+    let run = Run { n_trials: k, n_warmup: 0, n_steps: t, events: Some(events), drive: None, trial_offset: None, noise, clamp: None, initial };
+    Prepared { network, run, target }
+}
+
+fn given_noise(key: Key, k: usize, t: usize, n: usize) -> Noise {
+    let (mut uniforms, mut normals) = (vec![0.0f32; k * t * n], vec![0.0f32; k * t * n]);
+    uniforms.par_chunks_mut(n).zip(normals.par_chunks_mut(n)).enumerate().for_each(|(row, (u, g))| {
+        let place = Place { time: (row % t) as u32, trial: (row / t) as u32, step: 0 };
+        fill_uniforms_and_normals(key, place, u, g);
+    });
+    let shape = |values| Array3::from_shape_vec((k, t, n), values).unwrap_or_default();
+    Noise::Given { normals: shape(normals), uniforms: shape(uniforms) }
+}
+
+/// Loss of the smoothed trial average and its gradient with respect to every spike (the same for all trials).
+fn loss(rollout: &Rollout, target: &Array2<f64>) -> Result<(f64, SpikeAdjoint), CoreError> {
+    let [k, t, n] = rollout.spikes.shape();
+    let psth = rollout.spikes.sums_by_condition(&vec![0; k], 1)?.index_axis_move(ndarray::Axis(0), 0) / k as f64;
+    let half = SMOOTHING / 2;
+    let window = |i: usize| i.saturating_sub(half)..(i + half + 1).min(t);
+    let mut error = Array2::<f64>::zeros((t, n));
+    for i in 0..t {
+        let mut row = psth.slice(s![window(i), ..]).sum_axis(ndarray::Axis(0)) / SMOOTHING as f64;
+        row -= &target.row(i);
+        error.row_mut(i).assign(&row);
+    }
+    let size = (t * n) as f64;
+    let value = error.iter().map(|e| e * e).sum::<f64>() / size;
+    let scale = 2.0 / (size * SMOOTHING as f64 * k as f64);
+    let mut gradient = Array3::<f32>::zeros((1, t, n));
+    for i in 0..t {
+        let row = error.slice(s![window(i), ..]).sum_axis(ndarray::Axis(0)) * scale;
+        gradient.slice_mut(s![0, i, ..]).assign(&row.mapv(|x| x as f32));
+    }
+    Ok((value, SpikeAdjoint { shared: Some((gradient, vec![0; k])), ..SpikeAdjoint::default() }))
+}
+
+/// Runs the workload.
+///
+/// # Errors
+/// As the engine.
+pub fn measure(load: &Workload, runner: &impl Runner, engine: &str, device: &str, threads: usize) -> Result<Timing, CoreError> {
+    let Prepared { network, run, target } = prepare(load);
+    let (mut forward, mut backward, mut total, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut fraction, mut value) = (0.0, 0.0);
+    for rep in 0..=load.reps {
+        let (begin, cpu_begin) = (Instant::now(), provenance::cpu_seconds());
+        let rollout = runner.simulate(&network, &run)?;
+        fraction = rollout.spikes.count() as f64 / (load.k * load.t * load.n) as f64;
+        let (loss, adjoint) = loss(&rollout, &target)?;
+        value = loss;
+        let middle = Instant::now();
+        let gradients = runner.backpropagate(&network, &run, rollout, &adjoint)?;
+        std::hint::black_box(&gradients);
+        let end = Instant::now();
+        if rep > 0 {
+            forward.push((middle - begin).as_secs_f64());
+            backward.push((end - middle).as_secs_f64());
+            total.push((end - begin).as_secs_f64());
+            cpu.push(provenance::cpu_seconds().zip(cpu_begin).map_or(f64::NAN, |(b, a)| b - a));
+        }
+    }
+    Ok(Timing {
+        engine: engine.to_owned(),
+        device: device.to_owned(),
+        threads,
+        n: load.n,
+        k: load.k,
+        t: load.t,
+        d: load.d,
+        forward_s: losses::statistics::median(&forward).unwrap_or(f64::NAN),
+        backward_s: losses::statistics::median(&backward).unwrap_or(f64::NAN),
+        total_s: losses::statistics::median(&total).unwrap_or(f64::NAN),
+        cpu_s: losses::statistics::median(&cpu).unwrap_or(f64::NAN),
+        spike_fraction: fraction,
+        loss: value,
+        peak_rss_mib: provenance::peak_rss_mib().unwrap_or(f64::NAN),
+    })
+}

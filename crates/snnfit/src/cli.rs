@@ -1,0 +1,741 @@
+//! The command line: every command and flag, its help, and what the parser itself can check.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::raw::{Engine as EngineName, parse_duration};
+use crate::progress;
+
+/// Fits data-constrained spiking networks to recordings.
+#[derive(Debug, Parser)]
+#[command(
+    name = "snnfit",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Start: snnfit synth two-area --small --out two_area.h5, then snnfit config init --model rsnn > \
+                  fit.toml\nTopics: snnfit help exit-codes"
+)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of all commands")]
+pub struct Global {
+    /// Say more on stderr; twice for details of interest to developers
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing on stderr but warnings and errors; twice: errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+    /// Colours on stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// Progress on stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "HOW")]
+    pub progress: progress::Mode,
+    /// Form of the answer on stdout, and of errors on stderr
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Whether stderr gets colours.
+    pub fn is_on(self) -> bool {
+        use std::io::IsTerminal;
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+                    || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+                std::io::stderr().is_terminal() && !is_plain
+            }
+        }
+    }
+}
+
+/// Form of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fit a network to a recording
+    Train(TrainArgs),
+    /// Compare fitted networks with held-out trials
+    Evaluate(EvaluateArgs),
+    /// Sample spike trains from a fitted network
+    Simulate(SimulateArgs),
+    /// Convert binned HDF5 arrays to a recording
+    Import(ImportArgs),
+    /// Describe a recording, a run or a checkpoint
+    Inspect(InspectArgs),
+    /// Generate an artificial recording
+    Synth(SynthArgs),
+    /// Measure the speed of one training step
+    Bench(BenchArgs),
+    /// Check, show, explain or start a configuration
+    Config(ConfigArgs),
+    /// Explain a command or a topic
+    Help(HelpArgs),
+}
+
+/// `snnfit train`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  snnfit train --config fit.toml --out runs/a\n  \
+    snnfit train --config fit.toml --out runs/b --seed 1 --set 'train.max_steps = 500'\n  \
+    snnfit train --resume runs/a --max-time 2h")]
+pub struct TrainArgs {
+    /// Configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "resume",
+        conflicts_with = "resume"
+    )]
+    pub config: Option<PathBuf>,
+    /// Run directory; must not exist
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["resume", "dry_run"], conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Continue this run from its last checkpoint; of --set, only keys that say when to stop are allowed
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// Override a value of the configuration, in TOML: --set 'train.max_steps = 10'
+    #[arg(long, value_name = "KEY = VALUE")]
+    pub set: Vec<String>,
+    /// Same as --set 'seed = N'
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Checkpoint and stop after this time, e.g. 90s, 30m, 2h; exit code 9
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_time: Option<Duration>,
+    /// Load everything, take one step, report memory and time per step, write nothing
+    #[arg(long, conflicts_with_all = ["resume", "out"])]
+    pub dry_run: bool,
+    /// Threads; default: all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl TrainArgs {
+    /// `--set` in order, then `--seed`, as overrides of the configuration.
+    pub fn overrides(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed = {seed}"));
+        self.set.iter().cloned().chain(seed).collect()
+    }
+}
+
+/// Which checkpoint to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointChoice {
+    /// The one with the lowest validation loss.
+    Best,
+    /// The newest that is intact.
+    Last,
+    /// That of this step.
+    Step(u64),
+}
+
+impl FromStr for CheckpointChoice {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "best" => Ok(Self::Best),
+            "last" => Ok(Self::Last),
+            _ => text
+                .parse()
+                .map(Self::Step)
+                .map_err(|_| "expected best, last or the number of a step".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for CheckpointChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Last => f.write_str("last"),
+            Self::Step(step) => write!(f, "{step}"),
+        }
+    }
+}
+
+/// Which trials to compare with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SplitChoice {
+    /// Held-out trials; each opening is counted in the manifest.
+    #[default]
+    Test,
+    /// Trials that early stopping saw.
+    Validation,
+    /// Trials that were fitted.
+    Train,
+}
+
+/// A condition on a metric, such as `psth_pearson >= 0.7`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requirement {
+    /// Name of the metric.
+    pub metric: String,
+    /// Comparison.
+    pub comparison: Comparison,
+    /// Value it is compared with.
+    pub bound: f64,
+}
+
+/// Comparison of a metric with a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `>=`
+    AtLeast,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Above,
+    /// `<`
+    Below,
+}
+
+impl Requirement {
+    /// Whether a value meets the condition; NaN never does.
+    pub fn is_met_by(&self, value: f64) -> bool {
+        match self.comparison {
+            Comparison::AtLeast => value >= self.bound,
+            Comparison::AtMost => value <= self.bound,
+            Comparison::Above => value > self.bound,
+            Comparison::Below => value < self.bound,
+        }
+    }
+}
+
+impl FromStr for Requirement {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let operators = [
+            (">=", Comparison::AtLeast),
+            ("<=", Comparison::AtMost),
+            (">", Comparison::Above),
+            ("<", Comparison::Below),
+        ];
+        let expected = || format!("'{text}' is not a condition such as 'psth_pearson >= 0.7'");
+        let (metric, comparison, bound) = operators
+            .into_iter()
+            .find_map(|(symbol, comparison)| {
+                text.split_once(symbol)
+                    .map(|(metric, bound)| (metric.trim(), comparison, bound.trim()))
+            })
+            .ok_or_else(expected)?;
+        let is_name = !metric.is_empty() && metric.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let bound: f64 = bound.parse().map_err(|_| expected())?;
+        if !is_name || !bound.is_finite() {
+            return Err(expected());
+        }
+        Ok(Self {
+            metric: metric.to_owned(),
+            comparison,
+            bound,
+        })
+    }
+}
+
+impl std::fmt::Display for Requirement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let symbol = match self.comparison {
+            Comparison::AtLeast => ">=",
+            Comparison::AtMost => "<=",
+            Comparison::Above => ">",
+            Comparison::Below => "<",
+        };
+        write!(f, "{} {symbol} {}", self.metric, self.bound)
+    }
+}
+
+/// `snnfit evaluate`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  snnfit evaluate runs/a\n  \
+    snnfit evaluate runs/a runs/b runs/c --format json\n  \
+    snnfit evaluate runs/a --require 'psth_pearson >= 0.7'")]
+pub struct EvaluateArgs {
+    /// Run directories; several are aggregated over seeds
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// best, last, or the number of a step
+    #[arg(long, value_name = "WHICH", default_value_t = CheckpointChoice::Best)]
+    pub checkpoint: CheckpointChoice,
+    /// Trials to compare with
+    #[arg(long, value_enum, default_value_t)]
+    pub split: SplitChoice,
+    /// Model trials to simulate; default: as many as recorded ones
+    #[arg(long, value_name = "K")]
+    pub trials: Option<NonZeroUsize>,
+    /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
+    #[arg(long, value_name = "CONDITION")]
+    pub require: Vec<Requirement>,
+}
+
+/// `snnfit simulate`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  snnfit simulate runs/a --trials 400 --out model.h5")]
+pub struct SimulateArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Trials to simulate
+    #[arg(long, value_name = "K", default_value = "100")]
+    pub trials: NonZeroUsize,
+    /// Recording file to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Seed of the noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// best, last, or the number of a step
+    #[arg(long, value_name = "WHICH", default_value_t = CheckpointChoice::Best)]
+    pub checkpoint: CheckpointChoice,
+}
+
+/// `snnfit import`
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  snnfit import bars.h5 --spikes /repeated/spikes --stimulus /repeated/stimulus \
+    --bin-ms 1.667 --area retina --out retina.h5\n\nWith --spec, a TOML file names the arrays of many sessions; \
+    docs/FORMATS.md describes it."
+)]
+pub struct ImportArgs {
+    /// HDF5 file with arrays of spike counts
+    pub file: PathBuf,
+    /// Recording file to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// TOML file that names the arrays of each session, instead of the options below
+    #[arg(long, value_name = "TOML", conflicts_with_all = ["spikes", "axes", "stimulus", "stimulus_axes", "bin_ms",
+        "start_ms", "area", "cell_type", "session_id"])]
+    pub spec: Option<PathBuf>,
+    /// Dataset of spike counts
+    #[arg(long, value_name = "DATASET", required_unless_present = "spec")]
+    pub spikes: Option<String>,
+    /// Axes of the spike counts, in stored order
+    #[arg(long, value_name = "AXES", default_value = "trial,time,neuron")]
+    pub axes: String,
+    /// Dataset of the stimulus
+    #[arg(long, value_name = "DATASET")]
+    pub stimulus: Option<String>,
+    /// Axes of the stimulus: time,channel for all trials, or with trial for each
+    #[arg(
+        long,
+        value_name = "AXES",
+        requires = "stimulus",
+        default_value_if("stimulus", clap::builder::ArgPredicate::IsPresent, "time,channel")
+    )]
+    pub stimulus_axes: Option<String>,
+    /// Width of a bin, ms
+    #[arg(long, value_name = "MS", required_unless_present = "spec")]
+    pub bin_ms: Option<f64>,
+    /// Start of the first bin relative to the alignment event, ms
+    #[arg(long, value_name = "MS", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub start_ms: f64,
+    /// Area of all units
+    #[arg(long, required_unless_present = "spec")]
+    pub area: Option<String>,
+    /// Cell type of all units
+    #[arg(long, value_enum, default_value_t)]
+    pub cell_type: CellTypeName,
+    /// Name of the session
+    #[arg(long, value_name = "ID", default_value = "session1")]
+    pub session_id: String,
+}
+
+/// Cell types on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CellTypeName {
+    /// Excites its targets.
+    Excitatory,
+    /// Inhibits its targets.
+    Inhibitory,
+    /// Not known.
+    #[default]
+    Unknown,
+}
+
+/// `snnfit inspect`
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// Recording, run directory or checkpoint
+    #[arg(value_name = "FILE|RUN|CHECKPOINT")]
+    pub path: PathBuf,
+}
+
+/// `snnfit synth`
+#[derive(Debug, Clone, Args)]
+pub struct SynthArgs {
+    /// What to generate.
+    #[command(subcommand)]
+    pub kind: SynthKind,
+}
+
+/// Artificial recordings.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SynthKind {
+    /// Two areas; the response reaches the second only in hit trials
+    TwoArea(Box<TwoAreaArgs>),
+}
+
+/// `snnfit synth two-area`; what is not given is as in the publication, or as in the small variant.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  snnfit synth two-area --out two_area.h5\n  \
+    snnfit synth two-area --small --p-hit 0.5 --seed 3 --out small.h5")]
+pub struct TwoAreaArgs {
+    /// Recording file to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Start from the small variant: for a fit of minutes
+    #[arg(long)]
+    pub small: bool,
+    /// Seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Sessions
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<usize>,
+    /// Areas of the sessions, repeated in order: both, first, second
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub session_areas: Option<Vec<RecordedAreasName>>,
+    /// Names of the two areas
+    #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
+    pub area_names: Option<Vec<String>>,
+    /// Units per session
+    #[arg(long, value_name = "N")]
+    pub neurons: Option<usize>,
+    /// Excitatory units among them
+    #[arg(long, value_name = "N")]
+    pub excitatory: Option<usize>,
+    /// Trials per session
+    #[arg(long, value_name = "K")]
+    pub trials: Option<usize>,
+    /// Length of a trial, ms
+    #[arg(long, value_name = "MS")]
+    pub trial_ms: Option<f64>,
+    /// Resolution of spike times, ms
+    #[arg(long, value_name = "MS")]
+    pub bin_ms: Option<f64>,
+    /// Time of the stimulus in a trial, ms
+    #[arg(long, value_name = "MS")]
+    pub stimulus_ms: Option<f64>,
+    /// Stimulus value
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub stimulus: Option<f64>,
+    /// Probability of a hit
+    #[arg(long, value_name = "P")]
+    pub p_hit: Option<f64>,
+    /// Median baseline rate of excitatory units, Hz
+    #[arg(long, value_name = "HZ")]
+    pub rate_excitatory_hz: Option<f64>,
+    /// Median baseline rate of inhibitory units, Hz
+    #[arg(long, value_name = "HZ")]
+    pub rate_inhibitory_hz: Option<f64>,
+    /// exp of the standard deviation of the log baseline rate
+    #[arg(long, value_name = "X")]
+    pub rate_spread: Option<f64>,
+    /// Baseline rates above this are drawn again below it, Hz
+    #[arg(long, value_name = "HZ")]
+    pub rate_limit_hz: Option<f64>,
+    /// Width of that draw below the limit, Hz
+    #[arg(long, value_name = "HZ")]
+    pub rate_limit_jitter_hz: Option<f64>,
+    /// Decay time constant of the response, ms
+    #[arg(long, value_name = "MS")]
+    pub decay_ms: Option<f64>,
+    /// Rise time constant of the response, ms
+    #[arg(long, value_name = "MS")]
+    pub rise_ms: Option<f64>,
+    /// Length of the response, ms
+    #[arg(long, value_name = "MS")]
+    pub response_ms: Option<f64>,
+    /// Latencies of the response in the two areas, ms
+    #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
+    pub latency_ms: Option<Vec<f64>>,
+    /// Range of the additional latency of the second area, drawn per session, ms
+    #[arg(long, value_name = "MS")]
+    pub latency_jitter_ms: Option<u32>,
+    /// Peak of the response, times baseline rate and modulation
+    #[arg(long, value_name = "X")]
+    pub response_peak: Option<f64>,
+    /// Modulations a unit can have
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        num_args = 1,
+        allow_hyphen_values = true
+    )]
+    pub modulations: Option<Vec<f64>>,
+    /// Their probabilities
+    #[arg(long, value_name = "LIST", value_delimiter = ',', num_args = 1)]
+    pub modulation_probabilities: Option<Vec<f64>>,
+}
+
+/// Areas of a session on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordedAreasName {
+    /// Both areas.
+    Both,
+    /// The first only.
+    First,
+    /// The second only.
+    Second,
+}
+
+/// `snnfit bench`: the workload of a training step on a random network.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Neurons N
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub n: NonZeroUsize,
+    /// Trials K
+    #[arg(long, value_name = "K", default_value = "200")]
+    pub k: NonZeroUsize,
+    /// Time steps T
+    #[arg(long, value_name = "T", default_value = "250")]
+    pub t: NonZeroUsize,
+    /// Delay groups D
+    #[arg(long, value_name = "D", default_value = "2")]
+    pub d: NonZeroUsize,
+    /// Inputs
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub n_in: NonZeroUsize,
+    /// Gain of the recurrent weights; sets the density of spikes
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    pub gain: f64,
+    /// Repetitions after one warm-up; medians are reported
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub reps: NonZeroUsize,
+    /// Engine
+    #[arg(long, value_enum, default_value_t = EngineChoice::Native)]
+    pub engine: EngineChoice,
+    /// Device
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
+    /// Noise: given as arrays, or drawn in the step from the counter-based generator
+    #[arg(long, value_enum, default_value_t = NoiseChoice::Philox)]
+    pub noise: NoiseChoice,
+    /// Threads; default: all cores
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Seed of weights, inputs and noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Engines on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// Plain tensor operations with automatic differentiation.
+    Reference,
+    /// Event-driven, hand-written gradient.
+    Native,
+}
+
+impl From<EngineChoice> for EngineName {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Reference => Self::Reference,
+            EngineChoice::Native => Self::Native,
+        }
+    }
+}
+
+/// Devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    /// The processor.
+    Cpu,
+    /// A GPU through Vulkan.
+    Wgpu,
+}
+
+/// Where the noise of a benchmark comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NoiseChoice {
+    /// Arrays drawn before the measurement.
+    Given,
+    /// Drawn in the step, as in training.
+    Philox,
+}
+
+/// `snnfit config`
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// Actions on configurations.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigAction {
+    /// Say whether a configuration can be used; every problem is listed
+    Check(ConfigFileArgs),
+    /// Print every value with its origin: default, preset, file:LINE or --set
+    Show(ConfigFileArgs),
+    /// Print a commented configuration to start from
+    Init(ConfigInitArgs),
+    /// Print every key with default, unit and meaning
+    Schema,
+}
+
+/// A configuration file with overrides.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFileArgs {
+    /// Configuration file
+    pub file: PathBuf,
+    /// Override a value, in TOML: --set 'train.max_steps = 10'
+    #[arg(long, value_name = "KEY = VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `snnfit config init`
+#[derive(Debug, Clone, Args)]
+pub struct ConfigInitArgs {
+    /// Model
+    #[arg(long, value_enum)]
+    pub model: ModelName,
+    /// File to write instead of stdout; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Models on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelName {
+    /// Recurrent network of leaky integrate-and-fire neurons with Bernoulli spikes.
+    Rsnn,
+}
+
+/// `snnfit help`
+#[derive(Debug, Clone, Args)]
+pub struct HelpArgs {
+    /// Command, or topic: exit-codes
+    #[arg(value_name = "COMMAND|TOPIC")]
+    pub topics: Vec<String>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a finite number > 0".to_owned()),
+    }
+}
+
+/// Whether the arguments ask for JSON; for errors of the parser itself.
+pub fn asks_for_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut previous_is_format = false;
+    for argument in arguments {
+        if argument == "--format=json" || (previous_is_format && argument == "json") {
+            return true;
+        }
+        if argument == "--" {
+            return false;
+        }
+        previous_is_format = argument == "--format";
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn requirements_are_read_and_judged() {
+        let requirement: Requirement = "psth_pearson>=0.7".parse().unwrap();
+        assert_eq!(requirement.to_string(), "psth_pearson >= 0.7");
+        assert!(requirement.is_met_by(0.7) && !requirement.is_met_by(0.69) && !requirement.is_met_by(f64::NAN));
+        let requirement: Requirement = " fano_ratio < 2 ".parse().unwrap();
+        assert_eq!((requirement.comparison, requirement.bound), (Comparison::Below, 2.0));
+        for text in ["", "psth_pearson", ">= 1", "a b > 1", "a >= nan", "a = 1", "a >= 1 > 0"] {
+            assert!(text.parse::<Requirement>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_seed_is_the_last_override() {
+        let cli = Cli::try_parse_from([
+            "snnfit",
+            "train",
+            "--config",
+            "a.toml",
+            "--out",
+            "r",
+            "--seed",
+            "7",
+            "--set",
+            "seed = 1",
+            "--max-time",
+            "2m",
+        ])
+        .unwrap();
+        let Command::Train(train) = cli.command else {
+            panic!("expected train")
+        };
+        assert_eq!(train.overrides(), ["seed = 1", "seed = 7"]);
+        assert_eq!(train.max_time, Some(Duration::from_mins(2)));
+    }
+
+    #[test]
+    fn contradictory_or_incomplete_train_flags_are_refused() {
+        for flags in [
+            vec!["--config", "a"],
+            vec!["--out", "r"],
+            vec!["--resume", "r", "--config", "a"],
+            vec!["--resume", "r", "--seed", "1"],
+            vec!["--resume", "r", "--dry-run"],
+            vec!["--config", "a", "--out", "r", "--dry-run"],
+            vec!["--config", "a", "--out", "r", "--threads", "0"],
+            vec!["--config", "a", "--out", "r", "--max-time", "soon"],
+        ] {
+            assert!(
+                Cli::try_parse_from(["snnfit", "train"].into_iter().chain(flags.clone())).is_err(),
+                "{flags:?}"
+            );
+        }
+        assert!(Cli::try_parse_from(["snnfit", "train", "--config", "a", "--dry-run"]).is_ok());
+        assert!(Cli::try_parse_from(["snnfit", "train", "--resume", "r", "--set", "train.max_steps = 9"]).is_ok());
+    }
+}

@@ -1,0 +1,169 @@
+//! The commands: one file each; this one parses, dispatches and reports.
+
+mod bench;
+mod config;
+mod evaluate;
+mod help;
+mod import;
+mod inspect;
+mod simulate;
+mod synth;
+mod train;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, Format, Global, asks_for_json};
+use crate::error::{Error, render_json, render_text};
+use crate::{exit_code, logging};
+
+/// Runs the program with these arguments (the first is its name) and returns its exit code.
+pub fn main(arguments: Vec<OsString>) -> u8 {
+    let as_json = asks_for_json(arguments.iter().cloned());
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => {
+            let Global {
+                verbose,
+                quiet,
+                color,
+                format,
+                ..
+            } = cli.global;
+            logging::start(verbose, quiet, color.is_on());
+            run(cli).unwrap_or_else(|error| report(&error, format == Format::Json, color.is_on()))
+        }
+        Err(error) if error.use_stderr() && as_json => report(&usage_error(&error), true, false),
+        Err(error) => {
+            // Help and usage errors; nobody is left to tell when they can't be printed.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).unwrap_or(exit_code::USAGE)
+        }
+    }
+}
+
+/// Runs one command. Returns the exit code: [`exit_code::DONE`], or another that is no error, such as
+/// [`exit_code::TIME_LIMIT`].
+///
+/// # Errors
+/// [`Error`], which knows its exit code.
+pub fn run(cli: Cli) -> Result<u8, Error> {
+    let global = cli.global;
+    match cli.command {
+        Command::Import(args) => import::run(&args, &global),
+        Command::Inspect(args) => inspect::run(&args, &global),
+        Command::Synth(args) => synth::run(&args, &global),
+        Command::Config(args) => config::run(&args.action, &global),
+        Command::Help(args) => help::run(&args),
+        Command::Train(args) => train::run(&args, &global),
+        Command::Evaluate(args) => evaluate::run(&args, &global),
+        Command::Simulate(args) => simulate::run(&args, &global),
+        Command::Bench(args) => bench::run(&args, &global),
+    }
+}
+
+/// Writes an error to stderr; returns its exit code. A broken pipe is silent.
+fn report(error: &Error, as_json: bool, use_color: bool) -> u8 {
+    if !matches!(error, Error::BrokenPipe) {
+        let text = if as_json {
+            render_json(error)
+        } else {
+            render_text(error, use_color)
+        };
+        // Nothing can be done when stderr is closed too.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+    error.exit_code()
+}
+
+fn usage_error(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let message = message
+        .trim()
+        .trim_start_matches("error: ")
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ");
+    Error::Usage {
+        message,
+        help: "`snnfit help COMMAND` explains a command".to_owned(),
+    }
+}
+
+/// Writes the answer to stdout.
+///
+/// # Errors
+/// [`Error::BrokenPipe`] when the reader went away, [`Error::Stdout`] when it can't be written.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::stdout)
+}
+
+/// Writes the answer to stdout as pretty JSON.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Internal {
+        message: format!("the answer is no JSON: {error}"),
+    })?;
+    print(&format!("{text}\n"))
+}
+
+/// A failure to write a recording: the file system is the run's or output's business, the rest is data.
+pub(crate) fn output_error(error: data::DataError) -> Error {
+    match error {
+        data::DataError::Fs(error) => Error::Output(error),
+        other => Error::Data(other),
+    }
+}
+
+/// Uses this many threads from now on; the machine's if none is named. Returns the number.
+pub(crate) fn use_threads(threads: Option<std::num::NonZeroUsize>) -> usize {
+    if let Some(n) = threads {
+        // It fails only when the pool exists already, in a program that runs several commands: then that one serves.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(n.get()).build_global();
+    }
+    rayon::current_num_threads()
+}
+
+/// Refuses to overwrite an existing file before work is spent on its replacement.
+///
+/// # Errors
+/// [`Error::Output`].
+pub(crate) fn refuse_existing(path: &Path) -> Result<(), Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(Error::Output(data::fs::FsError::AlreadyExists {
+            path: path.to_owned(),
+        })),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Text of a file made safe for a terminal: control characters other than line ends become visible escapes.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let is_hidden = c.is_control() && c != '\n' && c != '\t';
+            let escaped = is_hidden.then(|| c.escape_unicode());
+            escaped.into_iter().flatten().chain((!is_hidden).then_some(c))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_of_a_file_do_not_reach_the_terminal() {
+        assert_eq!(visible("area\u{1b}[31m\n\tµ"), "area\\u{1b}[31m\n\tµ");
+    }
+}

@@ -1,0 +1,176 @@
+//! `snnfit synth`: artificial recordings.
+
+use data::synth::{RecordedAreas, TwoAreaOptions};
+use data::{DataError, Recording};
+use snn_core::rng::StreamRng;
+
+use crate::cli::{Format, Global, RecordedAreasName, SynthArgs, SynthKind, TwoAreaArgs};
+use crate::error::Error;
+use crate::exit_code;
+
+pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
+    let SynthKind::TwoArea(args) = &args.kind;
+    let options = options(args)?;
+    super::refuse_existing(&args.out)?;
+    let mut rng = StreamRng::new(args.seed, "synth", 0);
+    let recording = data::two_area(&options, &mut rng).map_err(option_error)?;
+    data::write(&args.out, &recording).map_err(super::output_error)?;
+    tracing::info!("wrote {}", args.out.display());
+    print_summary(&recording, global)?;
+    Ok(exit_code::DONE)
+}
+
+/// Prints what a recording contains, as `inspect` does.
+pub(super) fn print_summary(recording: &Recording, global: &Global) -> Result<(), Error> {
+    let warnings = data::check(recording).warnings;
+    let summary = data::summary(recording, &warnings);
+    match global.format {
+        Format::Json => super::print_json(&summary),
+        Format::Text => super::print(&super::visible(&summary.to_text())),
+    }
+}
+
+fn option_error(error: DataError) -> Error {
+    match error {
+        DataError::BadOption { name, found, expected } => Error::Usage {
+            message: format!("{name} is {found}; expected {expected}"),
+            help: "`snnfit help synth two-area` explains every option".to_owned(),
+        },
+        other => Error::Data(other),
+    }
+}
+
+fn pair<T: Clone>(flag: &str, values: &[T]) -> Result<[T; 2], Error> {
+    <[T; 2]>::try_from(values.to_vec()).map_err(|_| Error::Usage {
+        message: format!("{flag} has {} values; expected 2", values.len()),
+        help: format!("separate them by a comma: {flag} A,B"),
+    })
+}
+
+fn options(args: &TwoAreaArgs) -> Result<TwoAreaOptions, Error> {
+    let base = if args.small {
+        TwoAreaOptions::small()
+    } else {
+        TwoAreaOptions::default()
+    };
+    let session_areas = args
+        .session_areas
+        .as_ref()
+        .map(|areas| areas.iter().copied().map(recorded_areas).collect());
+    Ok(TwoAreaOptions {
+        n_sessions: args.sessions.unwrap_or(base.n_sessions),
+        session_areas: session_areas.unwrap_or(base.session_areas),
+        area_names: match &args.area_names {
+            Some(names) => pair("--area-names", names)?,
+            None => base.area_names,
+        },
+        n_neurons: args.neurons.unwrap_or(base.n_neurons),
+        n_excitatory: args.excitatory.unwrap_or(base.n_excitatory),
+        n_trials: args.trials.unwrap_or(base.n_trials),
+        trial_ms: args.trial_ms.unwrap_or(base.trial_ms),
+        bin_ms: args.bin_ms.unwrap_or(base.bin_ms),
+        stimulus_ms: args.stimulus_ms.unwrap_or(base.stimulus_ms),
+        stimulus: args.stimulus.unwrap_or(base.stimulus),
+        p_hit: args.p_hit.unwrap_or(base.p_hit),
+        rate_excitatory_hz: args.rate_excitatory_hz.unwrap_or(base.rate_excitatory_hz),
+        rate_inhibitory_hz: args.rate_inhibitory_hz.unwrap_or(base.rate_inhibitory_hz),
+        rate_spread: args.rate_spread.unwrap_or(base.rate_spread),
+        rate_limit_hz: args.rate_limit_hz.unwrap_or(base.rate_limit_hz),
+        rate_limit_jitter_hz: args.rate_limit_jitter_hz.unwrap_or(base.rate_limit_jitter_hz),
+        decay_ms: args.decay_ms.unwrap_or(base.decay_ms),
+        rise_ms: args.rise_ms.unwrap_or(base.rise_ms),
+        response_ms: args.response_ms.unwrap_or(base.response_ms),
+        latency_ms: match &args.latency_ms {
+            Some(latencies) => pair("--latency-ms", latencies)?,
+            None => base.latency_ms,
+        },
+        latency_jitter_ms: args.latency_jitter_ms.unwrap_or(base.latency_jitter_ms),
+        response_peak: args.response_peak.unwrap_or(base.response_peak),
+        modulations: args.modulations.clone().unwrap_or(base.modulations),
+        modulation_probabilities: args
+            .modulation_probabilities
+            .clone()
+            .unwrap_or(base.modulation_probabilities),
+    })
+}
+
+fn recorded_areas(name: RecordedAreasName) -> RecordedAreas {
+    match name {
+        RecordedAreasName::Both => RecordedAreas::Both,
+        RecordedAreasName::First => RecordedAreas::First,
+        RecordedAreasName::Second => RecordedAreas::Second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn parsed(flags: &[&str]) -> Result<TwoAreaOptions, Error> {
+        let line = ["snnfit", "synth", "two-area", "--out", "x.h5"].iter().chain(flags);
+        let Command::Synth(SynthArgs {
+            kind: SynthKind::TwoArea(args),
+        }) = Cli::parse_from(line).command
+        else {
+            panic!("expected synth")
+        };
+        options(&args)
+    }
+
+    #[test]
+    fn without_options_the_generator_is_that_of_the_publication() {
+        assert_eq!(parsed(&[]).unwrap(), TwoAreaOptions::default());
+        assert_eq!(parsed(&["--small"]).unwrap(), TwoAreaOptions::small());
+    }
+
+    #[test]
+    fn every_option_changes_its_constant() {
+        // Each flag with a value that is not its default; the JSON of the options must differ in exactly that field.
+        let flags = [
+            ("--sessions", "3", "n_sessions"),
+            ("--session-areas", "first,second", "session_areas"),
+            ("--area-names", "S1,M1", "area_names"),
+            ("--neurons", "200", "n_neurons"),
+            ("--excitatory", "70", "n_excitatory"),
+            ("--trials", "10", "n_trials"),
+            ("--trial-ms", "2000", "trial_ms"),
+            ("--bin-ms", "2", "bin_ms"),
+            ("--stimulus-ms", "500", "stimulus_ms"),
+            ("--stimulus", "1", "stimulus"),
+            ("--p-hit", "0.5", "p_hit"),
+            ("--rate-excitatory-hz", "5", "rate_excitatory_hz"),
+            ("--rate-inhibitory-hz", "10", "rate_inhibitory_hz"),
+            ("--rate-spread", "1.5", "rate_spread"),
+            ("--rate-limit-hz", "50", "rate_limit_hz"),
+            ("--rate-limit-jitter-hz", "5", "rate_limit_jitter_hz"),
+            ("--decay-ms", "30", "decay_ms"),
+            ("--rise-ms", "3", "rise_ms"),
+            ("--response-ms", "100", "response_ms"),
+            ("--latency-ms", "4,200", "latency_ms"),
+            ("--latency-jitter-ms", "5", "latency_jitter_ms"),
+            ("--response-peak", "2", "response_peak"),
+            ("--modulations", "-1,0,1", "modulations"),
+            (
+                "--modulation-probabilities",
+                "0.1,0.1,0.2,0.4,0.2",
+                "modulation_probabilities",
+            ),
+        ];
+        let json = |options: &TwoAreaOptions| serde_json::to_value(options).unwrap().as_object().unwrap().clone();
+        let default = json(&TwoAreaOptions::default());
+        assert_eq!(default.len(), flags.len(), "one flag for each constant");
+        for (flag, value, field) in flags {
+            let changed = json(&parsed(&[flag, value]).unwrap());
+            let different: Vec<&String> = default.keys().filter(|key| default[*key] != changed[*key]).collect();
+            assert_eq!(different, [field], "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_the_wrong_length_is_a_usage_error() {
+        let error = parsed(&["--latency-ms", "1,2,3"]).unwrap_err();
+        assert_eq!(error.exit_code(), exit_code::USAGE);
+    }
+}

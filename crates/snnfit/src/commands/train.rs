@@ -1,0 +1,388 @@
+//! `snnfit train`: fits a network, from the start or from where a run stopped.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::assembly::Assembly;
+use crate::checkpoint;
+use crate::cli::{Format, Global, TrainArgs};
+use crate::config::checked::Interval;
+use crate::config::{self, Loaded};
+use crate::error::Error;
+use crate::events::{Event, EventLog, Number, StepEvent};
+use crate::fit_error::FitError;
+use crate::loaded;
+use crate::progress::{Progress, Snapshot};
+use crate::provenance;
+use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
+use crate::trainer::{StepReport, Trainer};
+
+pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
+    let threads = super::use_threads(args.threads);
+    let (run, _lock, trainer) = match (&args.resume, &args.config) {
+        (Some(path), _) => resume(path, args)?,
+        (None, Some(config)) => {
+            let loaded = config::load(config, &args.overrides())?;
+            if args.dry_run {
+                return dry_run(loaded, global);
+            }
+            let out = args.out.as_deref().ok_or_else(|| Error::Usage {
+                message: "--out is missing".to_owned(),
+                help: "name a new run directory: --out DIR".to_owned(),
+            })?;
+            start(loaded, out, threads)?
+        }
+        (None, None) => {
+            return Err(Error::Usage { message: "--config is missing".to_owned(), help: "name a configuration: --config FILE".to_owned() });
+        }
+    };
+    let mut session = Session::new(run, trainer, args.max_time, global)?;
+    let outcome = session.train();
+    session.finish(outcome)
+}
+
+/// A new run: everything is read and checked before the directory is made.
+fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Trainer), Error> {
+    RunDir::check_free(out)?;
+    let run_toml = config::to_toml(&loaded.experiment)?;
+    let mut manifest = Manifest::new(loaded.experiment.seed, "cpu", threads);
+    for path in &loaded.experiment.data.files {
+        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
+        manifest.data.push(DataFile { path: path.display().to_string(), sha256 });
+    }
+    let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
+    manifest.warnings = loaded.warnings.iter().map(ToString::to_string).chain(trainer.assembly.warnings.iter().cloned()).collect();
+    manifest.left_out = left_out(&trainer);
+    manifest.attempts.push(Attempt::starting_at(0));
+    for warning in &manifest.warnings {
+        tracing::warn!("{warning}");
+    }
+    for left in &manifest.left_out {
+        tracing::info!("left out: session {}{}: {}", left.session, left.area.as_ref().map(|a| format!(", area {a}")).unwrap_or_default(), left.reason);
+    }
+    let (run, lock) = RunDir::create(out, &run_toml, &manifest, &trainer.assembly.splits)?;
+    Ok((run, lock, trainer))
+}
+
+/// Sessions and areas that trial matching leaves out, and sessions that no model neuron comes from.
+fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
+    let groups = trainer.comparison.populations.left_out.iter().map(|l| LeftOut {
+        session: l.session.clone(),
+        area: l.area.clone(),
+        reason: format!("{} neurons, fewer than statistics.min_neurons_per_area = {}: not matched", l.n_neurons, l.min_neurons_per_area),
+    });
+    let sessions = trainer.assembly.stitching.sessions.iter().filter(|s| s.n_used == 0).map(|s| LeftOut {
+        session: s.id.clone(),
+        area: None,
+        reason: "no model neuron stands for one of its units".to_owned(),
+    });
+    groups.chain(sessions).collect()
+}
+
+fn resume(path: &Path, args: &TrainArgs) -> Result<(RunDir, Lock, Trainer), Error> {
+    config::check_resume_overrides(&args.set).map_err(|message| Error::Usage {
+        message,
+        help: "a resumed run keeps its configuration; start a new run to change it".to_owned(),
+    })?;
+    let run = RunDir::open(path)?;
+    let (lock, warning) = run.lock()?;
+    let loaded = config::load(&run.run_toml(), &args.set)?;
+    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?)?;
+    let found = checkpoint::latest_intact(&run.checkpoints())?;
+    for warning in warning.into_iter().chain(found.passed_over.iter().map(ToString::to_string)) {
+        tracing::warn!("{warning}");
+    }
+    trainer.restore(&found.checkpoint)?;
+    run.update_manifest(|manifest| manifest.attempts.push(Attempt::starting_at(found.step)))?;
+    tracing::info!("going on from step {} ({})", found.step, found.path.display());
+    Ok((run, lock, trainer))
+}
+
+/// One step without a run directory: does it fit, how long does it take.
+fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
+    let mut times = Vec::new();
+    let mut report = None;
+    for _ in 0..3 {
+        let begin = Instant::now();
+        report = Some(trainer.step()?);
+        times.push(begin.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let seconds = times[1];
+    let losses = report.map(|r: StepReport| r.losses).unwrap_or_default();
+    let peak_rss_mib = provenance::peak_rss_mib();
+    let (n, t, k) = (trainer.assembly.spec.n_neurons(), trainer.assembly.n_steps(), trainer.assembly.experiment.train.n_trials);
+    match global.format {
+        Format::Json => super::print_json(&serde_json::json!({
+            "schema": 1, "neurons": n, "steps": t, "trials": k, "seconds_per_step": seconds, "peak_rss_mib": peak_rss_mib, "losses": losses,
+        }))?,
+        Format::Text => {
+            let max = trainer.assembly.experiment.train.max_steps;
+            let hours = seconds * max as f64 / 3600.0;
+            let mut text = format!("{n} neurons, {t} steps, {k} trials: {seconds:.3} s per step ({max} steps in {hours:.2} h)\n");
+            if let Some(peak) = peak_rss_mib {
+                text.push_str(&format!("peak memory so far {peak:.0} MiB\n"));
+            }
+            for (name, value) in losses {
+                text.push_str(&format!("loss {name}: {value:.4}\n"));
+            }
+            super::print(&text)?;
+        }
+    }
+    Ok(crate::exit_code::DONE)
+}
+
+/// The end of a loop that may go on later.
+#[derive(Debug, Clone, Copy)]
+struct Stop(StopReason);
+
+/// A process that trains: the trainer and everything around it.
+struct Session {
+    run: RunDir,
+    trainer: Trainer,
+    log: EventLog,
+    progress: Progress,
+    floors: BTreeMap<String, f64>,
+    begin: Instant,
+    deadline: Option<Instant>,
+    last_checkpoint: Instant,
+    checkpointed_step: u64,
+    last_validation: Option<(f64, bool)>,
+    signal: Arc<AtomicUsize>,
+    format: Format,
+}
+
+impl Session {
+    fn new(run: RunDir, trainer: Trainer, max_time: Option<Duration>, global: &Global) -> Result<Self, Error> {
+        let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
+        log.append(&Event::Start { schema: 1, step: trainer.state.step, time: provenance::now_utc() }).map_err(Error::Output)?;
+        let floors = trainer.floor()?;
+        let text: Vec<String> = floors.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
+        tracing::info!("floor of the validation loss (training trials in the model's place): {}", text.join(", "));
+        let begin = Instant::now();
+        Ok(Self {
+            checkpointed_step: trainer.state.step,
+            run,
+            trainer,
+            log,
+            progress: Progress::new(global.progress),
+            floors,
+            begin,
+            deadline: max_time.map(|time| begin + time),
+            last_checkpoint: begin,
+            last_validation: None,
+            signal: catch_signals()?,
+            format: global.format,
+        })
+    }
+
+    fn append(&mut self, event: &Event) -> Result<(), Error> {
+        self.log.append(event).map_err(Error::Output)
+    }
+
+    /// Steps until something says stop.
+    fn train(&mut self) -> Result<Stop, Error> {
+        let train = self.trainer.assembly.experiment.train;
+        if self.trainer.state.step == 0 {
+            self.write_checkpoint()?;
+        }
+        loop {
+            if let Some(stop) = self.due_to_stop() {
+                return Ok(stop);
+            }
+            let report = match self.trainer.step() {
+                Err(FitError::NonFinite { step, what, skipped }) => {
+                    self.append(&Event::NonFinite { step, what: what.clone() })?;
+                    return Err(FitError::NonFinite { step, what, skipped }.into());
+                }
+                other => other?,
+            };
+            self.note(&report)?;
+            if report.step.is_multiple_of(train.validate_every) || report.step == train.max_steps {
+                self.validate()?;
+            }
+            let is_due = match train.checkpoint_every {
+                Interval::Steps(n) => report.step.is_multiple_of(n),
+                Interval::Seconds(seconds) => self.last_checkpoint.elapsed().as_secs_f64() >= seconds,
+            };
+            if is_due {
+                self.write_checkpoint()?;
+            }
+            self.show(&report);
+        }
+    }
+
+    fn due_to_stop(&self) -> Option<Stop> {
+        let train = self.trainer.assembly.experiment.train;
+        let state = &self.trainer.state;
+        match self.signal.load(Ordering::Relaxed) {
+            0 => {}
+            signal if signal == SIGTERM as usize => return Some(Stop(StopReason::Terminated)),
+            _ => return Some(Stop(StopReason::Interrupted)),
+        }
+        if state.step >= train.max_steps {
+            return Some(Stop(StopReason::MaxSteps));
+        }
+        if state.best.is_some_and(|best| state.step.saturating_sub(best.step) >= train.patience) {
+            return Some(Stop(StopReason::Converged));
+        }
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(Stop(StopReason::TimeLimit))
+    }
+
+    fn note(&mut self, report: &StepReport) -> Result<(), Error> {
+        if let Some(what) = &report.skipped {
+            tracing::warn!("step {} skipped: {what}", report.step);
+            self.append(&Event::NonFinite { step: report.step, what: what.clone() })?;
+        }
+        let train = self.trainer.assembly.experiment.train;
+        if !report.step.is_multiple_of(train.log_every) {
+            return Ok(());
+        }
+        let crate::config::checked::Optimizer::AdamW(adam) = self.trainer.assembly.experiment.optimizer;
+        let means = std::mem::take(&mut self.trainer.state.running).means();
+        let event = Event::Step(StepEvent {
+            step: report.step,
+            epoch: self.trainer.epoch(),
+            wall_s: self.begin.elapsed().as_secs_f64(),
+            losses: numbers(&means),
+            grad_norm: Number(report.gradient_norm),
+            lr: adam.lr,
+            skipped: self.trainer.state.skipped,
+        });
+        self.append(&event)
+    }
+
+    fn validate(&mut self) -> Result<(), Error> {
+        let losses = self.trainer.validate()?;
+        let step = self.trainer.state.step;
+        let total: f64 = losses.values().sum();
+        let is_best = self.trainer.state.best.is_some_and(|best| best.step == step);
+        self.last_validation = Some((total, is_best));
+        self.append(&Event::Validation { step, losses: numbers(&losses), total: Number(total), is_best })?;
+        if is_best {
+            checkpoint::write_best(&self.run.checkpoints(), &self.trainer.checkpoint()?)?;
+        }
+        Ok(())
+    }
+
+    fn write_checkpoint(&mut self) -> Result<(), Error> {
+        let step = self.trainer.state.step;
+        let path = checkpoint::write_step(&self.run.checkpoints(), step, &self.trainer.checkpoint()?)?;
+        self.last_checkpoint = Instant::now();
+        self.checkpointed_step = step;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.append(&Event::Checkpoint { step, file })
+    }
+
+    fn show(&mut self, report: &StepReport) {
+        let snapshot = Snapshot {
+            step: report.step,
+            max_steps: self.trainer.assembly.experiment.train.max_steps,
+            losses: report.losses.iter().map(|(name, value)| (name.clone(), *value)).collect(),
+            validation: self.last_validation,
+            checkpoint_age: Some(self.last_checkpoint.elapsed()),
+        };
+        self.progress.update(&snapshot);
+    }
+
+    /// Writes the last checkpoint, notes why the run stopped, says what to do next.
+    fn finish(mut self, outcome: Result<Stop, Error>) -> Result<u8, Error> {
+        let reason = match &outcome {
+            Ok(Stop(reason)) => *reason,
+            Err(Error::Fit(FitError::NonFinite { .. })) => StopReason::Diverged,
+            Err(_) => StopReason::Failed,
+        };
+        let written = match reason {
+            // A state after failed steps is not worth a checkpoint: the one before stays the last.
+            StopReason::Diverged | StopReason::Failed => Ok(()),
+            _ if self.checkpointed_step != self.trainer.state.step => self.write_checkpoint(),
+            _ => Ok(()),
+        };
+        let step = self.trainer.state.step;
+        let noted = self.append(&Event::Stop { step, reason, time: provenance::now_utc() });
+        let manifest = self.run.update_manifest(|manifest| manifest.stop(reason, step));
+        outcome?;
+        written?;
+        noted?;
+        manifest?;
+        let Self { progress, run, trainer, floors, format, signal, .. } = self;
+        progress.finish();
+        tell(&run, &trainer, &floors, reason, format)?;
+        if let StopReason::Interrupted | StopReason::Terminated = reason {
+            let number = i32::try_from(signal.load(Ordering::Relaxed)).unwrap_or(SIGINT);
+            // Ends the process the way the signal would have; if that fails, the exit code says it.
+            let _ = signal_hook::low_level::emulate_default_handler(number);
+        }
+        Ok(reason.exit_code())
+    }
+}
+
+/// What came out, as text or JSON on stdout.
+fn tell(run: &RunDir, trainer: &Trainer, floors: &BTreeMap<String, f64>, reason: StopReason, format: Format) -> Result<(), Error> {
+    let state = &trainer.state;
+    let verdict = verdict(trainer, reason);
+    let floor: f64 = floors.values().sum();
+    let next = match reason {
+        StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
+        _ => format!("snnfit train --resume {}", run.path().display()),
+    };
+    if format == Format::Json {
+        return super::print_json(&serde_json::json!({
+            "schema": 1, "run": run.path(), "step": state.step, "stop_reason": reason, "verdict": verdict,
+            "best": state.best, "floor": floors, "skipped": state.skipped, "next": next,
+        }));
+    }
+    let mut text = format!("{} at step {}: {verdict}\n", reason.text(), state.step);
+    if let Some(best) = state.best {
+        text.push_str(&format!("best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)\n", best.value, best.step, 100.0 * (best.value / floor - 1.0)));
+    }
+    if state.skipped > 0 {
+        text.push_str(&format!("{} steps were skipped because values were not finite\n", state.skipped));
+    }
+    text.push_str(&format!("run    {}\nnext   {next}\n", run.path().display()));
+    super::print(&text)
+}
+
+/// converged | improving | stopped | diverged, from the last validations.
+fn verdict(trainer: &Trainer, reason: StopReason) -> &'static str {
+    let state = &trainer.state;
+    match reason {
+        StopReason::Diverged => return "diverged",
+        StopReason::Converged => return "converged",
+        _ => {}
+    }
+    let values = &state.validations;
+    let half = values.len() / 2;
+    if half < 2 {
+        return "stopped";
+    }
+    let mean = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
+    let (before, after) = (mean(&values[..half]), mean(&values[half..]));
+    if after < 0.98 * before { "improving" } else { "converged" }
+}
+
+fn numbers(values: &BTreeMap<String, f64>) -> BTreeMap<String, Number> {
+    values.iter().map(|(name, value)| (name.clone(), Number(*value))).collect()
+}
+
+/// The number of the first signal that arrives is kept; a second one ends the process at once.
+fn catch_signals() -> Result<Arc<AtomicUsize>, Error> {
+    let caught = Arc::new(AtomicUsize::new(0));
+    let armed = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let fail = |error: std::io::Error| Error::Internal { message: format!("cannot handle signal {signal}: {error}") };
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&armed)).map_err(fail)?;
+        signal_hook::flag::register(signal, Arc::clone(&armed)).map_err(fail)?;
+        signal_hook::flag::register_usize(signal, Arc::clone(&caught), signal as usize).map_err(fail)?;
+    }
+    Ok(caught)
+}

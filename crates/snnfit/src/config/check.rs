@@ -1,0 +1,324 @@
+//! From [`raw::Config`] to [`Experiment`]: defaults, ranges, and rules between keys. Collects every problem.
+
+use std::path::Path;
+
+use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
+use super::checked::{
+    AdamW, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, Split, Statistics, Train,
+};
+use super::defaults as d;
+use super::parse::Written;
+use super::raw;
+use super::resolver::{Resolver, Rule};
+
+/// Most of anything that is counted per trial or input.
+pub(super) const MAX_COUNT: u64 = 1 << 20;
+/// Step numbers are 32-bit counters of the random streams.
+const MAX_STEP: u64 = u32::MAX as u64;
+
+/// Checks the whole configuration; relative paths of the file belong to `directory`, those of `--set` to the working
+/// directory. Problems and values are left in the resolver; `None` when there were problems.
+pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) -> Option<Experiment> {
+    if raw.schema.is_none() {
+        r.missing(
+            "schema",
+            "add `schema = 1` at the top: it is the version of the file format",
+        );
+    }
+    r.fixed("schema", &super::parse::SCHEMA);
+    let seed = r.seed("seed", raw.seed, 0);
+    let preset = r.optional("preset", raw.preset, None);
+    r.set_preset(preset);
+    let data = check_data(r, raw.data, directory);
+    let split = raw.split.unwrap_or_default();
+    let split = Split {
+        test_fraction: r.number(
+            "split.test_fraction",
+            split.test_fraction,
+            d::TEST_FRACTION,
+            Rule::InsideUnit,
+        ),
+        validation_fraction: r.number(
+            "split.validation_fraction",
+            split.validation_fraction,
+            d::VALIDATION_FRACTION,
+            Rule::InsideUnit,
+        ),
+        seed: r.seed("split.seed", split.seed, d::SPLIT_SEED),
+    };
+    let model = match raw.model {
+        Some(raw::Model::Rsnn(rsnn)) => Some(check_rsnn(r, *rsnn, &data)),
+        None => {
+            r.missing("model", "add a table `[model.rsnn]`");
+            None
+        }
+    };
+    let statistics = check_statistics(r, raw.statistics.unwrap_or_default(), preset, data.bin_ms);
+    let losses = check_losses(r, raw.loss.unwrap_or_default());
+    let optimizer = check_optimizer(r, raw.optimizer);
+    let train = check_train(r, raw.train.unwrap_or_default());
+    if let Some(model) = &model {
+        check_size(r, &data, model, &train);
+    }
+    let model = Model::Rsnn(Box::new(model?));
+    r.is_clean().then_some(Experiment {
+        seed,
+        preset,
+        data,
+        split,
+        model,
+        statistics,
+        losses,
+        optimizer,
+        train,
+    })
+}
+
+fn check_data(r: &mut Resolver<'_>, raw: Option<raw::Data>, directory: &Path) -> Data {
+    let raw = raw.unwrap_or_default();
+    let names = raw.files.unwrap_or_default();
+    if names.is_empty() {
+        r.missing("data.files", "name at least one recording: files = [\"recording.h5\"]");
+    }
+    r.distinct("data.files", &names);
+    let base = match r.written("data.files") {
+        Some(Written::Set) => std::env::current_dir().unwrap_or_else(|_| directory.to_owned()),
+        _ => std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()),
+    };
+    r.given("data.files", &names);
+    let files = names.iter().map(|name| base.join(name)).collect();
+    if raw.bin_ms.is_none() {
+        r.missing("data.bin_ms", "give the width of a time step in ms, e.g. bin_ms = 2.0");
+    }
+    // NaN stands for a missing or wrong bin: rules that need it are skipped, the problem itself is reported already.
+    let bin_ms = raw.bin_ms.unwrap_or(f64::NAN);
+    if raw.bin_ms.is_some() {
+        r.given("data.bin_ms", &bin_ms);
+        r.check_number("data.bin_ms", bin_ms, Rule::Positive, None);
+    }
+    let bin_ms = if bin_ms > 0.0 && bin_ms.is_finite() {
+        bin_ms
+    } else {
+        f64::NAN
+    };
+    let window_ms = r.optional("data.window_ms", raw.window_ms, None);
+    let window_ms = window_ms.and_then(|window| check_window(r, &window, bin_ms));
+    let sessions = r.optional("data.sessions", raw.sessions, None);
+    if let Some(sessions) = &sessions {
+        r.distinct("data.sessions", sessions);
+        if sessions.is_empty() {
+            r.problem(
+                "data.sessions",
+                "`data.sessions` is empty",
+                "leave the key out to use all sessions",
+            );
+        }
+    }
+    let behaviour = r.value("data.behaviour", raw.behaviour, None, Vec::new());
+    r.distinct("data.behaviour", &behaviour);
+    if behaviour.len() > 1 {
+        let message = format!(
+            "`data.behaviour` names {} traces; at most one can be fitted",
+            behaviour.len()
+        );
+        r.problem("data.behaviour", &message, "keep the trace that matters most");
+    }
+    let max_rate_hz = r.optional("data.max_rate_hz", raw.max_rate_hz, d::max_rate_hz(r.preset()));
+    if let Some(rate) = max_rate_hz {
+        r.check_number("data.max_rate_hz", rate, Rule::Positive, None);
+    }
+    Data {
+        files,
+        bin_ms,
+        window_ms,
+        sessions,
+        behaviour,
+        max_rate_hz,
+    }
+}
+
+fn check_window(r: &mut Resolver<'_>, window: &[f64], bin_ms: f64) -> Option<[f64; 2]> {
+    const KEY: &str = "data.window_ms";
+    let &[start, stop] = window else {
+        let message = format!("`{KEY}` has {} numbers; expected 2", window.len());
+        r.problem(
+            KEY,
+            &message,
+            "write [start, stop] in ms relative to the alignment event",
+        );
+        return None;
+    };
+    if !start.is_finite() || !stop.is_finite() {
+        r.problem(
+            KEY,
+            &format!("`{KEY}` = [{start}, {stop}] must be finite"),
+            "leave the key out for whole trials",
+        );
+    } else if start >= stop {
+        let message = format!("`{KEY}` = [{start}, {stop}] must start before it stops");
+        r.problem(
+            KEY,
+            &message,
+            "the window is [start, stop] in ms relative to the alignment event",
+        );
+    } else if bin_ms > 0.0 {
+        let bins = (stop - start) / bin_ms;
+        if bins < 0.5 || (bins - bins.round()).abs() > 1e-6 * bins.max(1.0) {
+            let message =
+                format!("`{KEY}` = [{start}, {stop}] has {bins} bins of {bin_ms} ms; a whole number is needed");
+            let fitting = start + bins.round().max(1.0) * bin_ms;
+            r.problem(KEY, &message, &format!("for example [{start}, {fitting}]"));
+        }
+    }
+    Some([start, stop])
+}
+
+fn check_statistics(
+    r: &mut Resolver<'_>,
+    raw: raw::Statistics,
+    preset: Option<raw::Preset>,
+    bin_ms: f64,
+) -> Statistics {
+    let (within, trials) = (d::match_within(preset), d::matching_trials(preset));
+    let min_neurons = raw.min_neurons_per_area;
+    Statistics {
+        smooth: r.steps(
+            "statistics.smooth_ms",
+            raw.smooth_ms,
+            d::SMOOTH_MS,
+            bin_ms,
+            Rule::Positive,
+        ),
+        stride: r.steps(
+            "statistics.stride_ms",
+            raw.stride_ms,
+            d::STRIDE_MS,
+            bin_ms,
+            Rule::Positive,
+        ),
+        trial_resample: r.count(
+            "statistics.trial_resample",
+            raw.trial_resample,
+            d::TRIAL_RESAMPLE,
+            1..=4096,
+        ),
+        min_neurons_per_area: r.count(
+            "statistics.min_neurons_per_area",
+            min_neurons,
+            d::MIN_NEURONS_PER_AREA,
+            1..=MAX_NEURONS,
+        ),
+        match_within: r.value(
+            "statistics.match_within",
+            raw.match_within,
+            within,
+            MatchWithin::Stimulus,
+        ),
+        matching_trials: r.value(
+            "statistics.matching_trials",
+            raw.matching_trials,
+            trials,
+            MatchingTrials::Random,
+        ),
+    }
+}
+
+fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
+    if raw.is_empty() {
+        r.missing(
+            "loss",
+            "add at least one loss: [[loss]] on one line, `psth = { weight = 10.0 }` on the next",
+        );
+    }
+    let mut losses: Vec<Loss> = Vec::new();
+    for (i, raw) in raw.into_iter().enumerate() {
+        let key = |name: &str| format!("loss[{i}].{name}");
+        let loss = match raw {
+            raw::Loss::Psth(raw) => Loss::Psth {
+                weight: r.number(&key("psth.weight"), raw.weight, d::PSTH_WEIGHT, Rule::Positive),
+            },
+            raw::Loss::TrialMatching(raw) => Loss::TrialMatching {
+                weight: r.number(
+                    &key("trial_matching.weight"),
+                    raw.weight,
+                    d::TRIAL_MATCHING_WEIGHT,
+                    Rule::Positive,
+                ),
+                method: r.value(
+                    &key("trial_matching.method"),
+                    raw.method,
+                    None,
+                    raw::MatchingMethod::Hard,
+                ),
+            },
+            raw::Loss::FiringRate(raw) => Loss::FiringRate {
+                weight: r.number(
+                    &key("firing_rate.weight"),
+                    raw.weight,
+                    d::FIRING_RATE_WEIGHT,
+                    Rule::Positive,
+                ),
+            },
+        };
+        if losses.iter().any(|earlier| earlier.name() == loss.name()) {
+            let message = format!("the loss `{}` is listed twice", loss.name());
+            r.problem(&format!("loss[{i}]"), &message, "keep one and add up the weights");
+        }
+        losses.push(loss);
+    }
+    losses
+}
+
+fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimizer {
+    let raw::Optimizer::AdamW(raw) = raw.unwrap_or_else(|| raw::Optimizer::AdamW(raw::AdamW::default()));
+    let key = |name: &str| format!("optimizer.adamw.{name}");
+    Optimizer::AdamW(AdamW {
+        lr: r.number(&key("lr"), raw.lr, d::LR, Rule::Positive),
+        beta1: r.number(&key("beta1"), raw.beta1, d::BETA1, Rule::BelowOne),
+        beta2: r.number(&key("beta2"), raw.beta2, d::BETA2, Rule::BelowOne),
+        epsilon: r.number(&key("epsilon"), raw.epsilon, d::EPSILON, Rule::Positive),
+        weight_decay: r.number(
+            &key("weight_decay"),
+            raw.weight_decay,
+            d::WEIGHT_DECAY,
+            Rule::NonNegative,
+        ),
+        l1: r.number(&key("l1"), raw.l1, d::L1, Rule::NonNegative),
+    })
+}
+
+fn check_train(r: &mut Resolver<'_>, raw: raw::Train) -> Train {
+    let key = |name: &str| format!("train.{name}");
+    let train = Train {
+        n_trials: r.count(&key("n_trials"), raw.n_trials, d::N_TRIALS, 1..=MAX_COUNT),
+        max_steps: r.count_u64(&key("max_steps"), raw.max_steps, d::MAX_STEPS, 1..=MAX_STEP),
+        gradient_splitter: r.value(&key("gradient_splitter"), raw.gradient_splitter, None, true),
+        balance_trial_types: r.value(&key("balance_trial_types"), raw.balance_trial_types, None, false),
+        validate_every: r.count_u64(
+            &key("validate_every"),
+            raw.validate_every,
+            d::VALIDATE_EVERY,
+            1..=MAX_STEP,
+        ),
+        validation_trials: r.count(
+            &key("validation_trials"),
+            raw.validation_trials,
+            d::VALIDATION_TRIALS,
+            1..=MAX_COUNT,
+        ),
+        patience: r.count_u64(&key("patience"), raw.patience, d::PATIENCE, 1..=MAX_STEP),
+        checkpoint_every: r.value(
+            &key("checkpoint_every"),
+            raw.checkpoint_every,
+            None,
+            Interval::Steps(d::CHECKPOINT_EVERY),
+        ),
+        log_every: r.count_u64(&key("log_every"), raw.log_every, d::LOG_EVERY, 1..=MAX_STEP),
+        max_skipped: r.count_u64(&key("max_skipped"), raw.max_skipped, d::MAX_SKIPPED, 0..=MAX_STEP),
+        engine: r.value(&key("engine"), raw.engine, None, raw::Engine::Native),
+    };
+    if let Interval::Steps(steps) = train.checkpoint_every {
+        r.check_count(&key("checkpoint_every"), steps, &(1..=MAX_STEP));
+    }
+    train
+}

@@ -1,0 +1,326 @@
+//! The part of the check that concerns `[model.rsnn]`, and the size of a training step.
+
+use super::check::MAX_COUNT;
+use super::checked::{
+    Behaviour, Data, Input, Latent, LatentKind, MAX_SPIKE_VALUES, PoissonInput, RecordedInput, Rsnn, Steps, Train,
+    spike_values,
+};
+use super::defaults as d;
+use super::raw;
+use super::resolver::{Resolver, Rule};
+
+/// Most neurons of a model: one weight matrix of this size has 16 GiB.
+pub(super) const MAX_NEURONS: u64 = 1 << 16;
+
+pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> Rsnn {
+    let bin = data.bin_ms;
+    let key = |name: &str| format!("model.rsnn.{name}");
+    let n_neurons = r.optional_count(&key("n_neurons"), raw.n_neurons, 1..=MAX_NEURONS);
+    let n_hidden = r.count(&key("n_hidden"), raw.n_hidden, 0, 0..=MAX_NEURONS);
+    let areas = r.optional(&key("areas"), raw.areas, None);
+    if let Some(areas) = &areas {
+        r.distinct(&key("areas"), areas);
+        if areas.is_empty() {
+            r.problem(
+                &key("areas"),
+                "`model.rsnn.areas` is empty",
+                "leave the key out to use all recorded areas",
+            );
+        }
+    }
+    let p_exc = r.number(&key("p_exc"), raw.p_exc, d::P_EXC, Rule::Unit);
+    let dale = r.value(&key("dale"), raw.dale, None, true);
+    let tau_m_exc_ms = r.number(&key("tau_m_exc_ms"), raw.tau_m_exc_ms, d::TAU_M_EXC_MS, Rule::Positive);
+    let tau_m_inh_ms = r.number(&key("tau_m_inh_ms"), raw.tau_m_inh_ms, d::TAU_M_INH_MS, Rule::Positive);
+    let threshold = r.number(&key("threshold"), raw.threshold, d::THRESHOLD, Rule::Positive);
+    let delay = r.steps(&key("delay_ms"), raw.delay_ms, d::DELAY_MS, bin, Rule::Positive);
+    let default = if delay.ms > 0.0 && delay.ms.is_finite() {
+        delay.ms
+    } else {
+        d::DELAY_MS
+    };
+    let max_delay = r.steps(&key("max_delay_ms"), raw.max_delay_ms, default, bin, Rule::Positive);
+    let n_problems = r.problems.len();
+    let delay_groups = r.count(&key("delay_groups"), raw.delay_groups, d::DELAY_GROUPS, 1..=64);
+    if r.problems.len() == n_problems && delay.ms > 0.0 && max_delay.ms > 0.0 {
+        check_delays(r, delay, max_delay, delay_groups);
+    }
+    let refractory = r.steps(
+        &key("refractory_ms"),
+        raw.refractory_ms,
+        d::REFRACTORY_MS,
+        bin,
+        Rule::NonNegative,
+    );
+    let temperature = r.number(&key("temperature"), raw.temperature, d::TEMPERATURE, Rule::Positive);
+    let p_scale = r.value(&key("p_scale"), raw.p_scale, None, d::p_scale(bin));
+    if raw.p_scale.is_some() || bin > 0.0 {
+        r.check_number(&key("p_scale"), p_scale, Rule::Positive, None);
+    }
+    if p_scale > d::MAX_P_SCALE {
+        let message = format!("`model.rsnn.p_scale` = {p_scale} must be at most 1: it scales a probability");
+        r.problem(
+            &key("p_scale"),
+            &message,
+            "its default is bin_ms / 2; for wide bins set it yourself",
+        );
+    }
+    Rsnn {
+        n_neurons,
+        n_hidden,
+        p_exc,
+        dale,
+        tau_m_exc_ms,
+        tau_m_inh_ms,
+        threshold,
+        delay,
+        max_delay,
+        delay_groups,
+        refractory,
+        temperature,
+        p_scale,
+        noise: r.number(&key("noise"), raw.noise, d::NOISE, Rule::NonNegative),
+        current_scale: r.number(
+            &key("current_scale"),
+            raw.current_scale,
+            d::CURRENT_SCALE,
+            Rule::Positive,
+        ),
+        surrogate_damping: r.number(
+            &key("surrogate_damping"),
+            raw.surrogate_damping,
+            d::SURROGATE_DAMPING,
+            Rule::Positive,
+        ),
+        warmup: r.steps(&key("warmup_ms"), raw.warmup_ms, d::WARMUP_MS, bin, Rule::NonNegative),
+        inter_area: r.value(&key("inter_area"), raw.inter_area, None, raw::InterArea::Excitatory),
+        train_resting_potential: r.value(&key("train_resting_potential"), raw.train_resting_potential, None, true),
+        train_noise_gain: r.value(&key("train_noise_gain"), raw.train_noise_gain, None, false),
+        input: check_input(r, raw.input, data),
+        latent: check_latent(r, raw.latent),
+        behaviour: check_behaviour(r, raw.behaviour, data, areas.as_deref()),
+        areas,
+    }
+}
+
+fn check_delays(r: &mut Resolver<'_>, delay: Steps, max_delay: Steps, groups: usize) {
+    let key = "model.rsnn.max_delay_ms";
+    let (shortest, longest) = (delay.steps, max_delay.steps);
+    if longest < shortest {
+        let message = format!(
+            "`{key}` = {} is shorter than `model.rsnn.delay_ms` = {}",
+            max_delay.ms, delay.ms
+        );
+        r.problem(key, &message, "the longest delay must be at least the shortest");
+    } else if groups == 1 && longest != shortest {
+        let message = format!(
+            "one delay group has one delay, but delay_ms = {} and max_delay_ms = {}",
+            delay.ms, max_delay.ms
+        );
+        r.problem(key, &message, "set delay_groups = 2, or make both delays equal");
+    } else if groups > 1 && groups - 1 > longest - shortest {
+        let message = format!(
+            "{groups} delay groups need {groups} different delays, but {} to {} ms are {} time steps",
+            delay.ms,
+            max_delay.ms,
+            longest - shortest + 1
+        );
+        r.problem(
+            "model.rsnn.delay_groups",
+            &message,
+            "use fewer groups or a longer max_delay_ms",
+        );
+    }
+}
+
+fn check_input(r: &mut Resolver<'_>, raw: Option<raw::Input>, data: &Data) -> Input {
+    match raw.unwrap_or_else(|| raw::Input::Poisson(raw::PoissonInput::default())) {
+        raw::Input::Poisson(raw) => Input::Poisson(check_poisson(r, raw, data)),
+        raw::Input::Recorded(raw) => {
+            let key = |name: &str| format!("model.rsnn.input.recorded.{name}");
+            let input = RecordedInput {
+                lags: r.count(&key("lags"), raw.lags, d::STIMULUS_LAGS, 1..=4096),
+                lag_step: r.steps(
+                    &key("lag_step_ms"),
+                    raw.lag_step_ms,
+                    d::STIMULUS_LAG_STEP_MS,
+                    data.bin_ms,
+                    Rule::Positive,
+                ),
+                scale: r.number(&key("scale"), raw.scale, 1.0, Rule::Finite),
+                offset: r.number(&key("offset"), raw.offset, 0.0, Rule::Finite),
+            };
+            if input.scale == 0.0 {
+                r.problem(
+                    &key("scale"),
+                    "`model.rsnn.input.recorded.scale` = 0 removes the stimulus",
+                    "1.0 keeps it",
+                );
+            }
+            Input::Recorded(input)
+        }
+    }
+}
+
+fn check_poisson(r: &mut Resolver<'_>, raw: raw::PoissonInput, data: &Data) -> PoissonInput {
+    let key = |name: &str| format!("model.rsnn.input.poisson.{name}");
+    let bin = data.bin_ms;
+    let input = PoissonInput {
+        n: r.count(&key("n"), raw.n, d::N_INPUT, 1..=MAX_COUNT),
+        rate_hz: r.number(&key("rate_hz"), raw.rate_hz, d::INPUT_RATE_HZ, Rule::NonNegative),
+        p_exc: r.number(&key("p_exc"), raw.p_exc, d::INPUT_P_EXC, Rule::Unit),
+        p_stim: r.number(&key("p_stim"), raw.p_stim, d::INPUT_P_STIM, Rule::Unit),
+        onsets_ms: r.value(&key("onsets_ms"), raw.onsets_ms, None, vec![d::ONSET_MS]),
+        delay: r.steps(
+            &key("delay_ms"),
+            raw.delay_ms,
+            d::INPUT_DELAY_MS,
+            bin,
+            Rule::NonNegative,
+        ),
+        duration: r.steps(
+            &key("duration_ms"),
+            raw.duration_ms,
+            d::INPUT_DURATION_MS,
+            bin,
+            Rule::Positive,
+        ),
+        gain: r.number(&key("gain"), raw.gain, d::INPUT_GAIN, Rule::NonNegative),
+        scale: r.value(&key("scale"), raw.scale, None, raw::StimulusScale::Log),
+    };
+    let per_bin = input.rate_hz * bin / 1000.0;
+    if per_bin > 1.0 {
+        let message = format!(
+            "`{}` = {} is {per_bin} spikes per bin of {bin} ms",
+            key("rate_hz"),
+            input.rate_hz
+        );
+        r.problem(&key("rate_hz"), &message, "an input spikes at most once per bin");
+    }
+    check_onsets(r, &input, data);
+    input
+}
+
+fn check_onsets(r: &mut Resolver<'_>, input: &PoissonInput, data: &Data) {
+    let key = "model.rsnn.input.poisson.onsets_ms";
+    let p_stim = "model.rsnn.input.poisson.p_stim";
+    if input.onsets_ms.iter().any(|onset| !onset.is_finite()) {
+        r.problem(
+            key,
+            &format!("`{key}` = {:?} must be finite", input.onsets_ms),
+            "times in ms after alignment",
+        );
+        return;
+    }
+    if input.onsets_ms.is_empty() && input.p_stim > 0.0 {
+        r.problem(
+            key,
+            &format!("`{key}` is empty but `{p_stim}` = {}", input.p_stim),
+            "add an onset or set p_stim = 0",
+        );
+    }
+    let driven = (input.n as f64 * input.p_stim) as usize;
+    if input.p_stim > 0.0 && driven < input.onsets_ms.len() {
+        let message = format!(
+            "{driven} stimulus-driven inputs cannot be divided among {} onsets",
+            input.onsets_ms.len()
+        );
+        r.problem(p_stim, &message, "raise n or p_stim");
+    }
+    if let Some([start, stop]) = data.window_ms {
+        for onset in input.onsets_ms.iter().filter(|&&onset| onset < start || onset >= stop) {
+            r.warn(&format!(
+                "{key}: onset {onset} ms lies outside the window [{start}, {stop}) ms and has no effect"
+            ));
+        }
+    }
+}
+
+fn check_latent(r: &mut Resolver<'_>, raw: Option<raw::Latent>) -> Option<Latent> {
+    let (kind, name, raw) = match raw? {
+        raw::Latent::Mlp(options) => (LatentKind::Mlp, "mlp", options),
+        raw::Latent::Linear(options) => (LatentKind::Linear, "linear", options),
+    };
+    let key = |option: &str| format!("model.rsnn.latent.{name}.{option}");
+    Some(Latent {
+        kind,
+        dimensions: r.count(&key("dimensions"), raw.dimensions, d::LATENT_DIMENSIONS, 1..=4096),
+        bound: r.value(&key("bound"), raw.bound, None, false),
+    })
+}
+
+fn check_behaviour(
+    r: &mut Resolver<'_>,
+    raw: Option<raw::Behaviour>,
+    data: &Data,
+    areas: Option<&[String]>,
+) -> Option<Behaviour> {
+    let table = "model.rsnn.behaviour";
+    let Some(raw) = raw else {
+        if !data.behaviour.is_empty() {
+            let message = "`data.behaviour` names a trace, but the model has no `[model.rsnn.behaviour]`";
+            r.problem(
+                "data.behaviour",
+                message,
+                "add the table with motor_areas, or leave data.behaviour empty",
+            );
+        }
+        return None;
+    };
+    if data.behaviour.is_empty() {
+        let message = "`[model.rsnn.behaviour]` needs a trace in `data.behaviour`";
+        r.problem(table, message, "for example behaviour = [\"jaw\"] in [data]");
+    }
+    let key = |name: &str| format!("{table}.{name}");
+    let motor_areas = raw.motor_areas.unwrap_or_default();
+    if motor_areas.is_empty() {
+        r.missing(
+            &key("motor_areas"),
+            "name the areas that drive the behaviour: motor_areas = [\"ALM\"]",
+        );
+    }
+    r.distinct(&key("motor_areas"), &motor_areas);
+    r.given(&key("motor_areas"), &motor_areas);
+    if let Some(areas) = areas {
+        for area in motor_areas.iter().filter(|area| !areas.contains(area)) {
+            let message = format!("motor area '{area}' is not one of `model.rsnn.areas`");
+            r.problem(
+                &key("motor_areas"),
+                &message,
+                &format!("the areas are {}", areas.join(", ")),
+            );
+        }
+    }
+    Some(Behaviour {
+        motor_areas,
+        tau_ms: r.number(&key("tau_ms"), raw.tau_ms, d::BEHAVIOUR_TAU_MS, Rule::Positive),
+        link: r.value(&key("link"), raw.link, None, raw::Link::Log),
+    })
+}
+
+pub(super) fn check_size(r: &mut Resolver<'_>, data: &Data, model: &Rsnn, train: &Train) {
+    let (Some(n), Some(window)) = (model.n_neurons, data.window_steps()) else {
+        return;
+    };
+    let neurons = n.saturating_add(model.n_hidden);
+    if neurons as u64 > MAX_NEURONS {
+        let message = format!("n_neurons + n_hidden = {neurons} exceeds {MAX_NEURONS}");
+        r.problem(
+            "model.rsnn.n_hidden",
+            &message,
+            "a weight matrix of this size has 16 GiB",
+        );
+    }
+    let steps = window.saturating_add(model.warmup.steps);
+    let trials = train.n_trials.max(train.validation_trials);
+    if spike_values(trials, steps, neurons).is_none() {
+        let message = format!(
+            "{trials} trials × {steps} time steps × {neurons} neurons exceed {MAX_SPIKE_VALUES} values in one step"
+        );
+        r.problem(
+            "train.n_trials",
+            &message,
+            "reduce train.n_trials, the window or model.rsnn.n_neurons",
+        );
+    }
+}

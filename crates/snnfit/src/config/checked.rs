@@ -1,0 +1,353 @@
+//! The configuration after checking: every value present, finite, in range and consistent with the others.
+//!
+//! The trainer takes only these types. What depends on the recording (number of neurons, areas, window) stays an
+//! `Option`: `None` means "as recorded". Times that become time steps are kept as [`Steps`].
+
+use std::path::PathBuf;
+
+pub use super::raw::{
+    Engine, InterArea, Interval, Link, MatchWithin, MatchingMethod, MatchingTrials, Preset, StimulusScale,
+};
+
+/// Most values of [K, T, N] that a step may have; spikes are bits, so this is 8 GiB of them.
+pub const MAX_SPIKE_VALUES: u64 = 1 << 36;
+
+/// A time and the number of time steps it is rounded to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    /// As configured, ms.
+    pub ms: f64,
+    /// Rounded to bins of `data.bin_ms`; at least 1 where `ms > 0`.
+    pub steps: usize,
+}
+
+/// One experiment: what is fitted to what, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// Seed of initialisation, noise and stitching; the split has its own.
+    pub seed: u64,
+    /// Named defaults that were in force; every value below already contains them.
+    pub preset: Option<Preset>,
+    /// The recording.
+    pub data: Data,
+    /// Division of the trials.
+    pub split: Split,
+    /// The network.
+    pub model: Model,
+    /// Filters of the statistics.
+    pub statistics: Statistics,
+    /// What is minimised, in the order of the file; not empty, no kind twice.
+    pub losses: Vec<Loss>,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// The training loop.
+    pub train: Train,
+}
+
+/// The recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Data {
+    /// Absolute paths of the recording files; not empty, none twice.
+    pub files: Vec<PathBuf>,
+    /// Width of a time step, ms.
+    pub bin_ms: f64,
+    /// Start and stop relative to the alignment event, ms; a whole number of bins. `None`: the whole trial.
+    pub window_ms: Option<[f64; 2]>,
+    /// Sessions to use. `None`: all.
+    pub sessions: Option<Vec<String>>,
+    /// Names of the behaviour traces to fit: none or one.
+    pub behaviour: Vec<String>,
+    /// Neurons that fire faster are left out, Hz. `None`: none are.
+    pub max_rate_hz: Option<f64>,
+}
+
+impl Data {
+    /// Number of time steps T of the window; `None` when the window is the whole trial.
+    pub fn window_steps(&self) -> Option<usize> {
+        self.window_ms
+            .map(|[start, stop]| ((stop - start) / self.bin_ms).round() as usize)
+    }
+}
+
+/// Division of the trials of each session into training, validation and test.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Split {
+    /// Share of the trials for the test, in (0, 1).
+    pub test_fraction: f64,
+    /// Share of the *remaining* trials for validation, in (0, 1).
+    pub validation_fraction: f64,
+    /// Seed of the split only.
+    pub seed: u64,
+}
+
+/// The network.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// Multi-area network of leaky integrate-and-fire neurons with Bernoulli spikes.
+    Rsnn(Box<Rsnn>),
+}
+
+/// Multi-area RSNN; equations in the specification §1.1–1.10.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rsnn {
+    /// Neurons that stand for recorded ones. `None`: one for each recorded neuron.
+    pub n_neurons: Option<usize>,
+    /// Hidden neurons, added to these and spread over areas and types like them.
+    pub n_hidden: usize,
+    /// Areas in model order, none twice. `None`: those of the recording.
+    pub areas: Option<Vec<String>>,
+    /// Share of excitatory neurons, in [0, 1]. Rules where `n_neurons` is given.
+    pub p_exc: f64,
+    /// Whether Dale's law holds: one sign for all outgoing weights of a neuron.
+    pub dale: bool,
+    /// Membrane time constant of excitatory neurons, ms, > 0.
+    pub tau_m_exc_ms: f64,
+    /// Membrane time constant of inhibitory neurons, ms, > 0.
+    pub tau_m_inh_ms: f64,
+    /// Threshold above the initial resting potential (dimensionless), > 0.
+    pub threshold: f64,
+    /// Shortest delay, at least one step.
+    pub delay: Steps,
+    /// Longest delay, ≥ `delay`.
+    pub max_delay: Steps,
+    /// Number G of weight matrices with different delays, ≥ 1.
+    pub delay_groups: usize,
+    /// Silence after a spike; 0 steps: none.
+    pub refractory: Steps,
+    /// Slope of the spike probability, > 0.
+    pub temperature: f64,
+    /// Factor of the spike probability, in (0, 1].
+    pub p_scale: f64,
+    /// Noise standard deviation in units of threshold − resting potential, per √ms, ≥ 0.
+    pub noise: f64,
+    /// Factor of the synaptic current, > 0.
+    pub current_scale: f64,
+    /// Damping of the surrogate derivative, > 0.
+    pub surrogate_damping: f64,
+    /// Warm-up before each trial, without gradient; 0 steps: none.
+    pub warmup: Steps,
+    /// Which synapses may cross areas.
+    pub inter_area: InterArea,
+    /// Whether the resting potential is trained.
+    pub train_resting_potential: bool,
+    /// Whether the noise gain is trained.
+    pub train_noise_gain: bool,
+    /// Input.
+    pub input: Input,
+    /// Trial-offset latent (§1.6).
+    pub latent: Option<Latent>,
+    /// Behaviour readout (§1.7); present exactly when `data.behaviour` names a trace.
+    pub behaviour: Option<Behaviour>,
+}
+
+impl Rsnn {
+    /// Delay of each group in time steps, `delay_groups` values (§1.3).
+    ///
+    /// Group 0 has the shortest delay n, group g ≥ 1 has m − ⌊(m − n)·(g − 1)/(G − 1)⌋ with the longest delay m.
+    pub fn delays_steps(&self) -> Vec<usize> {
+        let (n, m) = (self.delay.steps, self.max_delay.steps);
+        (0..self.delay_groups)
+            .map(|g| {
+                if g == 0 {
+                    n
+                } else {
+                    m - m.saturating_sub(n) * (g - 1) / (self.delay_groups - 1)
+                }
+            })
+            .collect()
+    }
+}
+
+/// Input of the network.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Poisson inputs with stimulus onsets (§1.5).
+    Poisson(PoissonInput),
+    /// The recorded stimulus with lags.
+    Recorded(RecordedInput),
+}
+
+/// Poisson inputs (§1.5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoissonInput {
+    /// Number of inputs, ≥ 1.
+    pub n: usize,
+    /// Background rate of each, Hz, ≥ 0; at most one spike per bin.
+    pub rate_hz: f64,
+    /// Share of excitatory inputs, in [0, 1].
+    pub p_exc: f64,
+    /// Share of stimulus-driven inputs, in [0, 1].
+    pub p_stim: f64,
+    /// Onsets relative to the alignment event, ms; inputs that are driven are divided among them.
+    pub onsets_ms: Vec<f64>,
+    /// Delay after the onset.
+    pub delay: Steps,
+    /// Duration of the response.
+    pub duration: Steps,
+    /// Gain of the stimulus on the rate, ≥ 0.
+    pub gain: f64,
+    /// How the stimulus value enters.
+    pub scale: StimulusScale,
+}
+
+/// The recorded stimulus as input: channels × lags values per step, `scale·x + offset`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RecordedInput {
+    /// Number of lags, ≥ 1; lag 0 is the current bin.
+    pub lags: usize,
+    /// Distance between lags.
+    pub lag_step: Steps,
+    /// Factor on the recorded values, not 0.
+    pub scale: f64,
+    /// Added after scaling.
+    pub offset: f64,
+}
+
+/// Kind of the map from the latent to the offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LatentKind {
+    /// W₂·relu(W₁ψ + b₁).
+    Mlp,
+    /// ψ·Θ.
+    Linear,
+}
+
+/// Trial-offset latent ψ, uniform in (−½, ½) (§1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latent {
+    /// Kind of map.
+    pub kind: LatentKind,
+    /// Dimensions of ψ, ≥ 1.
+    pub dimensions: usize,
+    /// Whether offsets are clipped to ±0.2 of the threshold.
+    pub bound: bool,
+}
+
+/// Open-loop behaviour readout (§1.7).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Behaviour {
+    /// Areas whose excitatory neurons drive the readout; not empty.
+    pub motor_areas: Vec<String>,
+    /// Time constant, ms, > 0.
+    pub tau_ms: f64,
+    /// Link of readout and trace.
+    pub link: Link,
+}
+
+/// Filters of statistics and rules of comparison (§1.11, §1.12).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Statistics {
+    /// Width of the moving mean, ≥ 1 step.
+    pub smooth: Steps,
+    /// Stride of the moving mean, ≥ 1 step.
+    pub stride: Steps,
+    /// R of the second filter (window 2R, stride R), ≥ 1.
+    pub trial_resample: usize,
+    /// Smallest number of a session's neurons in an area that enter trial matching, ≥ 1.
+    pub min_neurons_per_area: usize,
+    /// Trials within which losses compare.
+    pub match_within: MatchWithin,
+    /// Trials matched when the numbers differ.
+    pub matching_trials: MatchingTrials,
+}
+
+/// One term of the objective.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loss {
+    /// Trial-averaged activity of each neuron.
+    Psth {
+        /// Factor, > 0.
+        weight: f64,
+    },
+    /// Matched single-trial population activity.
+    TrialMatching {
+        /// Factor, > 0.
+        weight: f64,
+        /// How trials are matched.
+        method: MatchingMethod,
+    },
+    /// Mean rate of each neuron.
+    FiringRate {
+        /// Factor, > 0.
+        weight: f64,
+    },
+}
+
+impl Loss {
+    /// Key of the loss in the configuration, events and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Psth { .. } => "psth",
+            Self::TrialMatching { .. } => "trial_matching",
+            Self::FiringRate { .. } => "firing_rate",
+        }
+    }
+
+    /// Factor of the loss.
+    pub fn weight(&self) -> f64 {
+        match *self {
+            Self::Psth { weight } | Self::TrialMatching { weight, .. } | Self::FiringRate { weight } => weight,
+        }
+    }
+}
+
+/// The optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay and the projection of §1.10.
+    AdamW(AdamW),
+}
+
+/// Adam with decoupled weight decay (§1.10).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    /// Learning rate, > 0.
+    pub lr: f64,
+    /// Decay of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// Guard of the denominator, > 0.
+    pub epsilon: f64,
+    /// Decoupled weight decay, ≥ 0.
+    pub weight_decay: f64,
+    /// Shrinkage of synaptic weights after each update: w ← w − l1·lr, ≥ 0.
+    pub l1: f64,
+}
+
+/// The training loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Train {
+    /// Model trials K of one step, ≥ 1.
+    pub n_trials: usize,
+    /// Steps of the run, ≥ 1.
+    pub max_steps: u64,
+    /// Whether the normalised gradient splitter combines the losses (§1.13).
+    pub gradient_splitter: bool,
+    /// Whether trial types are balanced (§1.11).
+    pub balance_trial_types: bool,
+    /// Steps between validations, ≥ 1.
+    pub validate_every: u64,
+    /// Model trials K of a validation, ≥ 1.
+    pub validation_trials: usize,
+    /// Steps without improvement of the validation loss before the run stops, ≥ 1.
+    pub patience: u64,
+    /// Steps or time between checkpoints.
+    pub checkpoint_every: Interval,
+    /// Steps between lines of `events.ndjson`, ≥ 1.
+    pub log_every: u64,
+    /// Consecutive steps with non-finite values that are skipped before the run ends, ≥ 0.
+    pub max_skipped: u64,
+    /// Engine of the rollout.
+    pub engine: Engine,
+}
+
+/// Whether K·T·N fits [`MAX_SPIKE_VALUES`]; call it again once the recording has told N and T.
+///
+/// `n_steps` includes the warm-up. Returns the product, or `None` when it overflows or is too large.
+pub fn spike_values(n_trials: usize, n_steps: usize, n_neurons: usize) -> Option<u64> {
+    let product = (n_trials as u64)
+        .checked_mul(n_steps as u64)?
+        .checked_mul(n_neurons as u64)?;
+    (product <= MAX_SPIKE_VALUES).then_some(product)
+}

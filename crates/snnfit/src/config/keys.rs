@@ -1,0 +1,451 @@
+//! Every key of the configuration, described once: source of the starter file and of `config schema`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Whether a key has to be written.
+#[derive(Clone, Copy)]
+enum Presence {
+    /// Must be written; an example.
+    Required(&'static str),
+    /// May be left out; the default.
+    Default(&'static str),
+    /// May be left out; an example, and what its absence means.
+    Optional(&'static str, &'static str),
+}
+use Presence::{Default, Optional, Required};
+
+struct Key {
+    name: &'static str,
+    presence: Presence,
+    meaning: &'static str,
+}
+
+struct Section {
+    /// Header line of the table, empty for the top level.
+    header: &'static str,
+    /// Whether the starter file uses it; otherwise it is an alternative, written as a comment.
+    is_used: bool,
+    about: &'static str,
+    keys: &'static [Key],
+}
+
+const fn key(name: &'static str, presence: Presence, meaning: &'static str) -> Key {
+    Key {
+        name,
+        presence,
+        meaning,
+    }
+}
+
+const SECTIONS: &[Section] = &[
+    Section {
+        header: "",
+        is_used: true,
+        about: "",
+        keys: &[
+            key("schema", Required("1"), "version of this format"),
+            key("seed", Default("0"), "seed of initialisation, noise and stitching"),
+            key(
+                "preset",
+                Optional("\"sourmpis2023_code\"", "no preset"),
+                "other defaults: \"sourmpis2023_code\" does what that paper's code does",
+            ),
+        ],
+    },
+    Section {
+        header: "[data]",
+        is_used: true,
+        about: "the recording",
+        keys: &[
+            key(
+                "files",
+                Required("[\"recording.h5\"]"),
+                "recording files, relative to this file",
+            ),
+            key("bin_ms", Required("2.0"), "width of a time step, ms"),
+            key(
+                "window_ms",
+                Optional("[-100.0, 300.0]", "whole trials"),
+                "start and stop relative to the alignment event, ms",
+            ),
+            key(
+                "sessions",
+                Optional("[\"session1\"]", "all sessions"),
+                "sessions to use",
+            ),
+            key("behaviour", Default("[]"), "behaviour trace to fit, at most one"),
+            key(
+                "max_rate_hz",
+                Optional("40.0", "no limit"),
+                "leave out neurons that fire faster, Hz",
+            ),
+        ],
+    },
+    Section {
+        header: "[split]",
+        is_used: true,
+        about: "trials of each session, divided within each trial type",
+        keys: &[
+            key(
+                "test_fraction",
+                Default("0.25"),
+                "share that only `snnfit evaluate` opens",
+            ),
+            key(
+                "validation_fraction",
+                Default("0.15"),
+                "share of the rest that early stopping sees",
+            ),
+            key("seed", Default("1"), "seed of the split alone"),
+        ],
+    },
+    Section {
+        header: "[model.rsnn]",
+        is_used: true,
+        about: "recurrent network of leaky integrate-and-fire neurons with Bernoulli spikes",
+        keys: &[
+            key(
+                "n_neurons",
+                Optional("500", "every recorded neuron"),
+                "neurons that stand for recorded ones",
+            ),
+            key("n_hidden", Default("0"), "hidden neurons, added to these"),
+            key(
+                "areas",
+                Optional("[\"area1\", \"area2\"]", "areas of the recording"),
+                "areas, in model order",
+            ),
+            key(
+                "p_exc",
+                Default("0.8"),
+                "share of excitatory neurons where n_neurons is given",
+            ),
+            key("dale", Default("true"), "one sign for all outgoing weights of a neuron"),
+            key(
+                "tau_m_exc_ms",
+                Default("30.0"),
+                "membrane time constant of excitatory neurons, ms",
+            ),
+            key(
+                "tau_m_inh_ms",
+                Default("10.0"),
+                "membrane time constant of inhibitory neurons, ms",
+            ),
+            key("threshold", Default("0.1"), "threshold above rest (dimensionless)"),
+            key("delay_ms", Default("4.0"), "shortest synaptic delay, ms"),
+            key(
+                "max_delay_ms",
+                Optional("4.0", "delay_ms"),
+                "longest synaptic delay, ms",
+            ),
+            key("delay_groups", Default("1"), "weight matrices with different delays"),
+            key("refractory_ms", Default("4.0"), "silence after a spike, ms"),
+            key("temperature", Default("15.0"), "slope of the spike probability"),
+            key(
+                "p_scale",
+                Optional("1.0", "bin_ms / 2"),
+                "factor of the spike probability",
+            ),
+            key("noise", Default("0.1"), "noise in units of the threshold, per √ms"),
+            key("current_scale", Default("0.5"), "factor of the synaptic current"),
+            key(
+                "surrogate_damping",
+                Default("0.3"),
+                "factor of the surrogate derivative of a spike",
+            ),
+            key(
+                "warmup_ms",
+                Default("300.0"),
+                "simulated before each trial, without gradient, ms",
+            ),
+            key(
+                "inter_area",
+                Default("\"excitatory\""),
+                "synapses between areas: excitatory, all or none",
+            ),
+            key(
+                "train_resting_potential",
+                Default("true"),
+                "whether the resting potential is trained",
+            ),
+            key(
+                "train_noise_gain",
+                Default("false"),
+                "whether the noise gain is trained",
+            ),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.input.poisson]",
+        is_used: true,
+        about: "input: Poisson neurons, some driven by the stimulus",
+        keys: &[
+            key("n", Default("200"), "number of inputs"),
+            key("rate_hz", Default("5.0"), "background rate of each, Hz"),
+            key("p_exc", Default("0.8"), "share of excitatory inputs"),
+            key("p_stim", Default("0.5"), "share of stimulus-driven inputs"),
+            key(
+                "onsets_ms",
+                Default("[0.0]"),
+                "stimulus onsets relative to the alignment event, ms",
+            ),
+            key("delay_ms", Default("4.0"), "from onset to response, ms"),
+            key("duration_ms", Default("10.0"), "duration of the response, ms"),
+            key("gain", Default("11.5"), "gain of the stimulus value s on the rate"),
+            key(
+                "scale",
+                Default("\"log\""),
+                "rate factor: \"log\" 1 + gain·ln(1+s), \"linear\" 1 + gain·s",
+            ),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.input.recorded]",
+        is_used: false,
+        about: "instead: the recorded stimulus, lagged",
+        keys: &[
+            key("lags", Default("30"), "number of lags, from 0"),
+            key("lag_step_ms", Default("10.0"), "distance between lags, ms"),
+            key("scale", Default("1.0"), "factor on the recorded values"),
+            key("offset", Default("0.0"), "added after scaling"),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.latent.mlp]",
+        is_used: true,
+        about: "offsets that differ from trial to trial; leave the table out for none",
+        keys: &[
+            key("dimensions", Default("5"), "dimensions of the latent"),
+            key("bound", Default("false"), "clip offsets to ±20 % of the threshold"),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.latent.linear]",
+        is_used: false,
+        about: "instead: a linear map",
+        keys: &[
+            key("dimensions", Default("5"), "dimensions of the latent"),
+            key("bound", Default("false"), "clip offsets to ±20 % of the threshold"),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.behaviour]",
+        is_used: false,
+        about: "readout of the trace named in data.behaviour",
+        keys: &[
+            key(
+                "motor_areas",
+                Required("[\"ALM\"]"),
+                "areas whose excitatory neurons drive it",
+            ),
+            key("tau_ms", Default("50.0"), "time constant, ms"),
+            key(
+                "link",
+                Default("\"log\""),
+                "\"log\": integrates ln(y + b), \"linear\": y",
+            ),
+        ],
+    },
+    Section {
+        header: "[statistics]",
+        is_used: true,
+        about: "what model and recording are compared by",
+        keys: &[
+            key("smooth_ms", Default("12.0"), "width of the moving mean, ms"),
+            key("stride_ms", Default("6.0"), "stride of the moving mean, ms"),
+            key("trial_resample", Default("4"), "further coarsening of single trials"),
+            key(
+                "min_neurons_per_area",
+                Default("10"),
+                "areas of a session with fewer are left out of matching",
+            ),
+            key(
+                "match_within",
+                Default("\"stimulus\""),
+                "compare trials of one stimulus, of all, or in the cycle",
+            ),
+            key(
+                "matching_trials",
+                Default("\"random\""),
+                "which trials when the numbers differ: random or first",
+            ),
+        ],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: true,
+        about: "what is minimised; one table for each loss",
+        keys: &[key(
+            "psth",
+            Required("{ weight = 10.0 }"),
+            "trial averages of each neuron",
+        )],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: true,
+        about: "",
+        keys: &[key(
+            "trial_matching",
+            Required("{ weight = 100.0, method = \"hard\" }"),
+            "single trials of the population, matched one to one",
+        )],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: false,
+        about: "",
+        keys: &[key(
+            "firing_rate",
+            Required("{ weight = 0.1 }"),
+            "mean rate of each neuron",
+        )],
+    },
+    Section {
+        header: "[optimizer.adamw]",
+        is_used: true,
+        about: "",
+        keys: &[
+            key("lr", Default("0.0005"), "learning rate"),
+            key("beta1", Default("0.9"), "decay of the first moment"),
+            key("beta2", Default("0.999"), "decay of the second moment"),
+            key("epsilon", Default("1e-8"), "guard of the denominator"),
+            key("weight_decay", Default("0.0"), "decoupled weight decay"),
+            key(
+                "l1",
+                Default("0.01"),
+                "after each update, synaptic weights shrink by l1·lr",
+            ),
+        ],
+    },
+    Section {
+        header: "[train]",
+        is_used: true,
+        about: "",
+        keys: &[
+            key("n_trials", Default("150"), "model trials of one step"),
+            key("max_steps", Default("3000"), "steps of the run"),
+            key(
+                "gradient_splitter",
+                Default("true"),
+                "normalise the losses' gradients and remove their conflicts",
+            ),
+            key(
+                "balance_trial_types",
+                Default("false"),
+                "draw recorded trials so that types are balanced",
+            ),
+            key("validate_every", Default("100"), "steps between validations"),
+            key("validation_trials", Default("150"), "model trials of a validation"),
+            key(
+                "patience",
+                Default("8000"),
+                "stop after so many steps without improvement",
+            ),
+            key("checkpoint_every", Default("200"), "steps, or a time such as \"60s\""),
+            key("log_every", Default("10"), "steps between lines of events.ndjson"),
+            key(
+                "max_skipped",
+                Default("3"),
+                "non-finite steps skipped in a row before giving up",
+            ),
+            key(
+                "engine",
+                Default("\"native\""),
+                "native, or reference (slow, for checks)",
+            ),
+        ],
+    },
+];
+
+/// A commented configuration to start from; its defaults are written out, alternatives are comments.
+pub fn starter() -> String {
+    let mut text = String::from("# snnfit configuration. `snnfit config check FILE` checks it; times are in ms.\n\n");
+    for section in SECTIONS {
+        let mark = if section.is_used { "" } else { "# " };
+        if !section.about.is_empty() {
+            push(&mut text, &format!("# {}", section.about));
+        }
+        if !section.header.is_empty() {
+            push(&mut text, &format!("{mark}{}", section.header));
+        }
+        for key in section.keys {
+            let line = match key.presence {
+                Required(value) | Default(value) => format!("{mark}{} = {value}", key.name),
+                Optional(value, _) => format!("# {} = {value}", key.name),
+            };
+            let meaning = match key.presence {
+                Optional(_, absent) => format!("{}; default: {absent}", key.meaning),
+                _ => key.meaning.to_owned(),
+            };
+            push(&mut text, &format!("{line:<40} # {meaning}"));
+        }
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// The keys as a text table: key, default, meaning with unit.
+pub fn schema_text() -> String {
+    let mut text = String::new();
+    for row in schema_table() {
+        let default = match (&row.default, row.required) {
+            (Some(default), _) => default.as_str(),
+            (None, true) => "(required)",
+            (None, false) => "(none)",
+        };
+        push(&mut text, &format!("{:<42} {default:<28} {}", row.key, row.meaning));
+    }
+    text
+}
+
+/// One row of `config schema`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyRow {
+    /// Dotted key.
+    pub key: String,
+    /// Default as TOML or in words; `None` when the key is required.
+    pub default: Option<String>,
+    /// Whether it must be written.
+    pub required: bool,
+    /// An example as TOML.
+    pub example: String,
+    /// Meaning with unit.
+    pub meaning: String,
+}
+
+/// Every key with default and meaning, in the order of the file.
+pub fn schema_table() -> Vec<KeyRow> {
+    let mut rows = Vec::new();
+    for section in SECTIONS {
+        let table = section.header.trim_matches(['[', ']']);
+        for key in section.keys {
+            let (default, example) = match key.presence {
+                Required(example) => (None, example),
+                Default(value) => (Some(value.to_owned()), value),
+                Optional(example, absent) => (Some(format!("({absent})")), example),
+            };
+            rows.push(KeyRow {
+                key: if table.is_empty() {
+                    key.name.to_owned()
+                } else {
+                    format!("{table}.{}", key.name)
+                },
+                required: default.is_none(),
+                default,
+                example: example.to_owned(),
+                meaning: key.meaning.to_owned(),
+            });
+        }
+    }
+    rows
+}
+
+fn push(text: &mut String, line: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", line.trim_end());
+}

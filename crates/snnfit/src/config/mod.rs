@@ -1,0 +1,129 @@
+//! The configuration: read, checked, shown, and written back.
+//!
+//! `raw` is the file as written, `parse` finds syntax and shape errors, `check` turns it into the types of
+//! [`checked`], which are all that the rest of the program sees. `keys` describes every key once; the starter file
+//! and `config schema` come from it.
+
+mod check;
+mod check_model;
+pub mod checked;
+pub mod defaults;
+mod error;
+mod keys;
+mod parse;
+pub mod raw;
+mod resolver;
+mod write;
+
+use std::path::Path;
+
+pub use error::{ConfigError, Place, Problem};
+pub use keys::{schema_table, schema_text, starter};
+pub use parse::{MAX_CONFIG_BYTES, SCHEMA};
+pub use resolver::{Origin, ShownValue};
+pub use write::to_toml;
+
+pub(crate) use parse::{closest, read_text};
+
+use checked::Experiment;
+
+/// A usable configuration with what is worth telling about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub experiment: Experiment,
+    /// Every resolved value with its origin, in the order of the file format.
+    pub values: Vec<ShownValue>,
+    /// Sentences for the user: times that don't fit the bin, onsets without effect, data files that don't exist.
+    pub warnings: Vec<String>,
+}
+
+/// Keys that may be changed when a run is resumed: they say when to stop and what to report, not what is fitted.
+pub const RESUMABLE_KEYS: [&str; 5] = [
+    "train.max_steps",
+    "train.patience",
+    "train.checkpoint_every",
+    "train.log_every",
+    "train.max_skipped",
+];
+
+/// Reads and checks a configuration file with overrides such as `train.max_steps = 10`.
+///
+/// # Errors
+/// [`ConfigError`]; rules between values are all checked before it returns, syntax stops at the first error.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    let text = parse::read_text(path)?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    let mut loaded = load_text(&path.display().to_string(), &text, directory, overrides)?;
+    for file in loaded.experiment.data.files.iter().filter(|file| !file.exists()) {
+        loaded
+            .warnings
+            .push(format!("data.files: {} does not exist", file.display()));
+    }
+    Ok(loaded)
+}
+
+/// As [`load`], from a text called `name`; its relative paths belong to `directory`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(name: &str, text: &str, directory: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    let texts = parse::Texts::new(name, text, overrides);
+    let parsed = parse::parse(&texts)?;
+    let mut resolver = resolver::Resolver::new(&parsed);
+    let experiment = check::check(&mut resolver, parsed.config.clone(), directory);
+    let resolver::Resolver {
+        values,
+        problems,
+        warnings,
+        ..
+    } = resolver;
+    match experiment {
+        Some(experiment) if problems.is_empty() => Ok(Loaded {
+            experiment,
+            values,
+            warnings,
+        }),
+        _ => Err(ConfigError::Invalid { problems }),
+    }
+}
+
+/// Refuses overrides of a resumed run that would change what is fitted.
+///
+/// # Errors
+/// The first override with another key than [`RESUMABLE_KEYS`], or one that is not TOML, is described.
+pub fn check_resume_overrides(overrides: &[String]) -> Result<(), String> {
+    for text in overrides {
+        let table: toml::Table = text
+            .parse()
+            .map_err(|_| format!("--set '{text}' is not `key = value` in TOML"))?;
+        let mut keys = Vec::new();
+        leaf_keys("", &table, &mut keys);
+        if let Some(key) = keys.iter().find(|key| !RESUMABLE_KEYS.contains(&key.as_str())) {
+            return Err(format!(
+                "'{key}' cannot change when a run is resumed; allowed are {}",
+                RESUMABLE_KEYS.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn leaf_keys(prefix: &str, table: &toml::Table, keys: &mut Vec<String>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value {
+            toml::Value::Table(inner) => leaf_keys(&key, inner, keys),
+            _ => keys.push(key),
+        }
+    }
+}

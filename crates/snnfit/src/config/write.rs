@@ -1,0 +1,169 @@
+//! The resolved configuration as TOML: `run.toml`.
+
+use super::checked::{self, Experiment, LatentKind};
+use super::error::ConfigError;
+use super::{parse, raw};
+
+/// Writes every value explicitly; reading it back gives an equal [`Experiment`], wherever the file lies, because data
+/// files are absolute.
+///
+/// # Errors
+/// [`ConfigError::PathNotUtf8`] when a data path can't be written in TOML.
+///
+/// # Panics
+/// Never: every type of `raw` can be written in TOML (tested for every variant).
+pub fn to_toml(experiment: &Experiment) -> Result<String, ConfigError> {
+    let config = to_raw(experiment)?;
+    Ok(toml::to_string(&config).expect("raw::Config consists of tables, lists, numbers and texts"))
+}
+
+fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
+    let Experiment {
+        seed,
+        preset,
+        data,
+        split,
+        model,
+        statistics,
+        losses,
+        optimizer,
+        train,
+    } = experiment;
+    let checked::Model::Rsnn(rsnn) = model;
+    let checked::Optimizer::AdamW(adamw) = optimizer;
+    Ok(raw::Config {
+        schema: Some(parse::SCHEMA),
+        seed: Some(*seed),
+        preset: *preset,
+        data: Some(data_to_raw(data)?),
+        split: Some(raw::Split {
+            test_fraction: Some(split.test_fraction),
+            validation_fraction: Some(split.validation_fraction),
+            seed: Some(split.seed),
+        }),
+        model: Some(raw::Model::Rsnn(Box::new(rsnn_to_raw(rsnn)))),
+        statistics: Some(raw::Statistics {
+            smooth_ms: Some(statistics.smooth.ms),
+            stride_ms: Some(statistics.stride.ms),
+            trial_resample: Some(statistics.trial_resample as u64),
+            min_neurons_per_area: Some(statistics.min_neurons_per_area as u64),
+            match_within: Some(statistics.match_within),
+            matching_trials: Some(statistics.matching_trials),
+        }),
+        loss: Some(losses.iter().map(loss_to_raw).collect()),
+        optimizer: Some(raw::Optimizer::AdamW(raw::AdamW {
+            lr: Some(adamw.lr),
+            beta1: Some(adamw.beta1),
+            beta2: Some(adamw.beta2),
+            epsilon: Some(adamw.epsilon),
+            weight_decay: Some(adamw.weight_decay),
+            l1: Some(adamw.l1),
+        })),
+        train: Some(raw::Train {
+            n_trials: Some(train.n_trials as u64),
+            max_steps: Some(train.max_steps),
+            gradient_splitter: Some(train.gradient_splitter),
+            balance_trial_types: Some(train.balance_trial_types),
+            validate_every: Some(train.validate_every),
+            validation_trials: Some(train.validation_trials as u64),
+            patience: Some(train.patience),
+            checkpoint_every: Some(train.checkpoint_every),
+            log_every: Some(train.log_every),
+            max_skipped: Some(train.max_skipped),
+            engine: Some(train.engine),
+        }),
+    })
+}
+
+fn data_to_raw(data: &checked::Data) -> Result<raw::Data, ConfigError> {
+    let mut files = Vec::with_capacity(data.files.len());
+    for path in &data.files {
+        let text = path
+            .to_str()
+            .ok_or_else(|| ConfigError::PathNotUtf8 { path: path.clone() })?;
+        files.push(text.to_owned());
+    }
+    Ok(raw::Data {
+        files: Some(files),
+        bin_ms: Some(data.bin_ms),
+        window_ms: data.window_ms.map(Vec::from),
+        sessions: data.sessions.clone(),
+        behaviour: Some(data.behaviour.clone()),
+        max_rate_hz: data.max_rate_hz,
+    })
+}
+
+fn rsnn_to_raw(rsnn: &checked::Rsnn) -> raw::Rsnn {
+    raw::Rsnn {
+        n_neurons: rsnn.n_neurons.map(|n| n as u64),
+        n_hidden: Some(rsnn.n_hidden as u64),
+        areas: rsnn.areas.clone(),
+        p_exc: Some(rsnn.p_exc),
+        dale: Some(rsnn.dale),
+        tau_m_exc_ms: Some(rsnn.tau_m_exc_ms),
+        tau_m_inh_ms: Some(rsnn.tau_m_inh_ms),
+        threshold: Some(rsnn.threshold),
+        delay_ms: Some(rsnn.delay.ms),
+        max_delay_ms: Some(rsnn.max_delay.ms),
+        delay_groups: Some(rsnn.delay_groups as u64),
+        refractory_ms: Some(rsnn.refractory.ms),
+        temperature: Some(rsnn.temperature),
+        p_scale: Some(rsnn.p_scale),
+        noise: Some(rsnn.noise),
+        current_scale: Some(rsnn.current_scale),
+        surrogate_damping: Some(rsnn.surrogate_damping),
+        warmup_ms: Some(rsnn.warmup.ms),
+        inter_area: Some(rsnn.inter_area),
+        train_resting_potential: Some(rsnn.train_resting_potential),
+        train_noise_gain: Some(rsnn.train_noise_gain),
+        input: Some(input_to_raw(&rsnn.input)),
+        latent: rsnn.latent.map(|latent| {
+            let options = raw::LatentOptions {
+                dimensions: Some(latent.dimensions as u64),
+                bound: Some(latent.bound),
+            };
+            match latent.kind {
+                LatentKind::Mlp => raw::Latent::Mlp(options),
+                LatentKind::Linear => raw::Latent::Linear(options),
+            }
+        }),
+        behaviour: rsnn.behaviour.as_ref().map(|behaviour| raw::Behaviour {
+            motor_areas: Some(behaviour.motor_areas.clone()),
+            tau_ms: Some(behaviour.tau_ms),
+            link: Some(behaviour.link),
+        }),
+    }
+}
+
+fn input_to_raw(input: &checked::Input) -> raw::Input {
+    match input {
+        checked::Input::Poisson(input) => raw::Input::Poisson(raw::PoissonInput {
+            n: Some(input.n as u64),
+            rate_hz: Some(input.rate_hz),
+            p_exc: Some(input.p_exc),
+            p_stim: Some(input.p_stim),
+            onsets_ms: Some(input.onsets_ms.clone()),
+            delay_ms: Some(input.delay.ms),
+            duration_ms: Some(input.duration.ms),
+            gain: Some(input.gain),
+            scale: Some(input.scale),
+        }),
+        checked::Input::Recorded(input) => raw::Input::Recorded(raw::RecordedInput {
+            lags: Some(input.lags as u64),
+            lag_step_ms: Some(input.lag_step.ms),
+            scale: Some(input.scale),
+            offset: Some(input.offset),
+        }),
+    }
+}
+
+fn loss_to_raw(loss: &checked::Loss) -> raw::Loss {
+    match *loss {
+        checked::Loss::Psth { weight } => raw::Loss::Psth(raw::Weighted { weight: Some(weight) }),
+        checked::Loss::TrialMatching { weight, method } => raw::Loss::TrialMatching(raw::TrialMatching {
+            weight: Some(weight),
+            method: Some(method),
+        }),
+        checked::Loss::FiringRate { weight } => raw::Loss::FiringRate(raw::Weighted { weight: Some(weight) }),
+    }
+}

@@ -1,0 +1,177 @@
+//! The stand-ins of one evaluation, reduced to equal numbers of trials.
+
+use std::collections::BTreeMap;
+
+use losses::LossError;
+use losses::metrics::{MetricValue, TemplateOptions, TrialTypeTemplates};
+use losses::nulls::NullModel;
+use losses::statistics::TrialSelection;
+use rand::Rng;
+
+use super::inputs::EvaluationInputs;
+use super::report::SessionTrials;
+use super::stand_in::{Numbers, StandIn, draw, least, numbers, usable_trials};
+use super::{EvaluateError, report};
+
+/// Everything metrics need.
+pub(super) struct Context<'a> {
+    pub(super) inputs: &'a EvaluationInputs<'a>,
+    pub(super) model: StandIn<'a>,
+    pub(super) nulls: Vec<(NullModel, StandIn<'a>)>,
+    pub(super) train: StandIn<'a>,
+    pub(super) test: TestTrials<'a>,
+    /// Mean rate of each neuron in the training data, Hz.
+    pub(super) rates_hz: Vec<f64>,
+    /// Whether trial types could be told apart, or why not.
+    pub(super) templates: Result<TrialTypeTemplates, LossError>,
+}
+
+/// The recorded trials that the model is compared with.
+pub(super) struct TestTrials<'a> {
+    /// Its features; the selections of the stand-in itself are not used.
+    pub(super) stand_in: StandIn<'a>,
+    /// All trials of the conditions that are compared, incomplete ones too.
+    pub(super) all: TrialSelection,
+    /// The usable ones of them.
+    pub(super) usable: TrialSelection,
+    /// As many as every stand-in has matched ones.
+    pub(super) matched: TrialSelection,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(inputs: &'a EvaluationInputs<'a>, rng: &mut dyn Rng) -> Result<Self, EvaluateError> {
+        // Also checks both selections against the recording.
+        let rates_hz = inputs.recording.rates_hz(inputs.train, inputs.bin_ms)?;
+        inputs.recording.rates_hz(inputs.test, inputs.bin_ms)?;
+        let train_usable = usable_trials(inputs.recording, inputs.train, inputs.has_behaviour);
+        let test_usable = usable_trials(inputs.recording, inputs.test, inputs.has_behaviour);
+        let n_of = |selection: &TrialSelection| selection.iter().map(Vec::len).sum::<usize>();
+        let no_trials = || EvaluateError::NoTrials {
+            n_model: inputs.model.conditions.len(),
+            n_train: n_of(&train_usable),
+            split: inputs.split.clone(),
+            n_test: n_of(&test_usable),
+        };
+        if n_of(&train_usable) == 0 || n_of(&test_usable) == 0 || inputs.model.conditions.is_empty() {
+            return Err(no_trials());
+        }
+
+        let mut model = StandIn::model(inputs)?;
+        let mut train = StandIn::recorded(inputs, inputs.train)?;
+        let mut nulls = Vec::with_capacity(NullModel::ALL.len());
+        for null in NullModel::ALL {
+            nulls.push((null, StandIn::null(null, inputs, rng)?));
+        }
+
+        let of_test = numbers(inputs.recording, &test_usable);
+        let of_nulls: Vec<Numbers> = nulls.iter().map(|(_, null)| null.numbers()).collect();
+        let generated = least(std::iter::once(&model.numbers()).chain(&of_nulls));
+        let compared = least([&generated, &train.numbers()]);
+        let matched = least([&compared, &of_test]);
+        if matched.iter().all(BTreeMap::is_empty) {
+            return Err(no_trials());
+        }
+        let stand_ins = nulls.iter_mut().map(|(_, null)| null).chain([&mut model, &mut train]);
+        for stand_in in stand_ins {
+            stand_in.generated = stand_in.draw(&generated, rng);
+            stand_in.compared = stand_in.draw(&compared, rng);
+            stand_in.matched = stand_in.draw(&matched, rng);
+        }
+        // Recorded trials of conditions that some stand-in lacks can't be compared with anything.
+        let in_common = |selection: &TrialSelection| -> TrialSelection {
+            let sessions = inputs.recording.sessions().iter().zip(selection).zip(&compared);
+            sessions
+                .map(|((session, trials), compared)| {
+                    let is_common = |k: &usize| compared.contains_key(&session.conditions[*k]);
+                    trials.iter().copied().filter(is_common).collect()
+                })
+                .collect()
+        };
+        let test = TestTrials {
+            all: in_common(inputs.test),
+            usable: in_common(&test_usable),
+            matched: draw(inputs.recording, &test_usable, &matched, rng),
+            stand_in: StandIn::recorded(inputs, inputs.test)?,
+        };
+        let mut context = Self {
+            inputs,
+            model,
+            nulls,
+            train,
+            test,
+            rates_hz,
+            templates: templates(inputs),
+        };
+        context.classify(rng)?;
+        Ok(context)
+    }
+
+    fn classify(&mut self, rng: &mut dyn Rng) -> Result<(), LossError> {
+        let Ok(templates) = &self.templates else { return Ok(()) };
+        let nulls = self.nulls.iter_mut().map(|(_, null)| null);
+        for stand_in in nulls.chain([&mut self.model, &mut self.train]) {
+            stand_in.classify(templates, self.inputs, rng)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of trials, for the report.
+    pub(super) fn session_trials(&self) -> Vec<SessionTrials> {
+        let sessions = self.inputs.recording.sessions().iter().enumerate();
+        sessions
+            .map(|(s, session)| SessionTrials {
+                session: session.name.clone(),
+                train: self.inputs.train[s].len(),
+                test: self.inputs.test[s].len(),
+                compared: self.model.compared[s].len(),
+                matched: self.model.matched[s].len(),
+            })
+            .collect()
+    }
+
+    /// A quantity for the model, for each null model, and for the training data in the model's place.
+    ///
+    /// A null model or reference for which it is undefined is absent; for the model that is an error.
+    pub(super) fn each<X>(
+        &self,
+        mut of: impl FnMut(&StandIn<'a>) -> Result<X, LossError>,
+    ) -> Result<Each<X>, LossError> {
+        let model = of(&self.model)?;
+        let mut nulls = Vec::with_capacity(self.nulls.len());
+        for (null, stand_in) in &self.nulls {
+            if let Some(value) = report::if_defined(of(stand_in))? {
+                nulls.push((*null, value));
+            }
+        }
+        let train = report::if_defined(of(&self.train))?;
+        Ok(Each { model, nulls, train })
+    }
+}
+
+/// Templates of the training trials.
+pub(super) fn templates(inputs: &EvaluationInputs<'_>) -> Result<TrialTypeTemplates, LossError> {
+    let options = TemplateOptions {
+        has_behaviour: inputs.has_behaviour,
+        ..TemplateOptions::default()
+    };
+    TrialTypeTemplates::new(inputs.recording, inputs.train, *inputs.filters, options)
+}
+
+/// A quantity of every stand-in.
+pub(super) struct Each<X> {
+    pub(super) model: X,
+    pub(super) nulls: Vec<(NullModel, X)>,
+    pub(super) train: Option<X>,
+}
+
+impl<X> Each<X> {
+    /// The metric that is a function of the quantity.
+    pub(super) fn metric(&self, name: &str, n: usize, unit: &str, value: impl Fn(&X) -> f64) -> MetricValue {
+        let nulls = self.nulls.iter().map(|(null, x)| (null.name().to_owned(), value(x)));
+        MetricValue {
+            nulls: nulls.filter(|(_, value)| value.is_finite()).collect(),
+            reference_train_test: self.train.as_ref().map(&value).filter(|value| value.is_finite()),
+            ..MetricValue::new(name, value(&self.model), n, unit)
+        }
+    }
+}

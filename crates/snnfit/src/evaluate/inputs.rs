@@ -1,0 +1,138 @@
+//! What an evaluation needs.
+
+use losses::statistics::{Filters, Populations, Recording, TrialSelection};
+use ndarray::Array3;
+
+use super::EvaluateError;
+
+/// Trials simulated with the fitted network.
+#[derive(Debug, Clone, Copy)]
+pub struct SimulatedTrials<'a> {
+    /// Spike counts `[K, T, N]`.
+    pub counts: &'a Array3<u8>,
+    /// Stimulus condition of each trial `[K]`, an index as in the recording.
+    pub conditions: &'a [usize],
+    /// Behaviour `[K, T, B]` in the recording's units, if the model has any.
+    pub behaviour: Option<&'a Array3<f64>>,
+}
+
+/// Constants of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EvaluationSettings {
+    /// Neurons at or below this rate in the training data take no part in PSTH correlations, Hz (published: 1).
+    pub min_rate_hz: f64,
+    /// Threshold of `peak_rate_above_threshold`, Hz (published: 30).
+    pub peak_threshold_hz: f64,
+    /// Resamples of each bootstrap, ≥ 1.
+    pub n_resamples: usize,
+    /// Smoothing of the null models' PSTHs, bins; 1: none.
+    pub null_smoothing_bins: usize,
+    /// Window of the spike counts of noise correlations, ms.
+    pub noise_window_ms: f64,
+    /// Neurons with fewer spikes (over all compared trials, in model or data) have no Fano factor.
+    pub min_fano_spikes: usize,
+    /// Random splits of the test trials for the noiseless ceiling, ≥ 1.
+    pub n_reliability_splits: usize,
+}
+
+impl Default for EvaluationSettings {
+    fn default() -> Self {
+        Self {
+            min_rate_hz: 1.0,
+            peak_threshold_hz: 30.0,
+            n_resamples: losses::bootstrap::N_RESAMPLES,
+            null_smoothing_bins: 1,
+            noise_window_ms: 50.0,
+            min_fano_spikes: 10,
+            n_reliability_splits: 20,
+        }
+    }
+}
+
+/// Everything an evaluation looks at.
+#[derive(Debug, Clone)]
+pub struct EvaluationInputs<'a> {
+    /// Name of the run, for the report.
+    pub run: String,
+    /// Name of the part that is evaluated (`test`).
+    pub split: String,
+    /// Step of the checkpoint.
+    pub checkpoint_step: u64,
+    /// Recorded trials of the model's neurons.
+    pub recording: &'a Recording,
+    /// Training trials: scales, templates, null models, `reference_train_test`.
+    pub train: &'a TrialSelection,
+    /// The trials that the model is compared with.
+    pub test: &'a TrialSelection,
+    /// Populations of trial matching; may be empty, which leaves their metrics out.
+    pub populations: &'a Populations,
+    /// Both filters.
+    pub filters: &'a Filters,
+    /// Compare behaviour with the trial features and templates.
+    pub has_behaviour: bool,
+    /// Width of a time bin, ms.
+    pub bin_ms: f64,
+    /// Names of the trial types, by label.
+    pub trial_types: &'a [String],
+    /// The model's trials.
+    pub model: SimulatedTrials<'a>,
+    /// Constants.
+    pub settings: EvaluationSettings,
+}
+
+impl EvaluationInputs<'_> {
+    /// Checks what no other constructor has checked.
+    pub(super) fn check(&self) -> Result<(), EvaluateError> {
+        let (n_trials, n_bins, n_neurons) = self.model.counts.dim();
+        let wrong = |what, found: usize, expected: usize| {
+            Err(EvaluateError::Inputs {
+                what,
+                found: found.to_string(),
+                expected: expected.to_string(),
+            })
+        };
+        if n_neurons != self.recording.n_neurons() {
+            return wrong("neurons of the simulated trials", n_neurons, self.recording.n_neurons());
+        }
+        if n_bins != self.recording.n_bins() {
+            return wrong("bins of the simulated trials", n_bins, self.recording.n_bins());
+        }
+        if self.filters.n_bins() != n_bins {
+            return wrong("bins of the filters", self.filters.n_bins(), n_bins);
+        }
+        if self.model.conditions.len() != n_trials {
+            return wrong("conditions of the simulated trials", self.model.conditions.len(), n_trials);
+        }
+        if self.has_behaviour && self.model.behaviour.is_none() {
+            return Err(EvaluateError::Inputs {
+                what: "behaviour of the simulated trials",
+                found: "missing".to_owned(),
+                expected: "traces, because has_behaviour is set".to_owned(),
+            });
+        }
+        let labels = self.recording.sessions().iter().flat_map(|s| &s.trial_types);
+        if let Some(&label) = labels.max().filter(|&&label| label >= self.trial_types.len()) {
+            return wrong("highest trial type", label, self.trial_types.len().saturating_sub(1));
+        }
+        let settings = &self.settings;
+        let positive = [
+            ("bin width (ms)", self.bin_ms),
+            ("window of the noise correlations (ms)", settings.noise_window_ms),
+        ];
+        for (what, found) in positive {
+            if !found.is_finite() || found <= 0.0 {
+                return Err(EvaluateError::Inputs {
+                    what,
+                    found: found.to_string(),
+                    expected: "a finite number above 0".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Window of noise correlations, bins.
+    pub(crate) fn noise_window_bins(&self) -> usize {
+        ((self.settings.noise_window_ms / self.bin_ms).round() as usize).clamp(1, self.recording.n_bins().max(1))
+    }
+}

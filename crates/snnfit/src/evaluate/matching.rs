@@ -1,0 +1,96 @@
+//! Single trials: correlation and loss of matched trials.
+
+use losses::LossError;
+use losses::bootstrap::bootstrap_ci95;
+use losses::metrics::{MetricValue, PairCorrelation, trial_matched_correlation};
+use losses::statistics::{DataFeatures, RecordedFeatures, TrialSelection, mean};
+use losses::trial_matching::{Candidates, Matching, TrialSubset, match_features};
+use ndarray::Array2;
+use rand::Rng;
+
+use super::context::Context;
+use super::interval;
+use super::stand_in::StandIn;
+
+/// `trial_matched_pearson` and its reference-centred variant.
+pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let data = features(context, &context.test.stand_in)?.normalized(&context.test.matched)?;
+    let pairs = context.each(|stand_in| {
+        let (model, candidates) = opponents(context, stand_in, &data)?;
+        trial_matched_correlation(&model, &data, &candidates)
+    })?;
+    let n = pairs.model.iter().map(Vec::len).sum();
+    let mut metric = |name: &str, value: fn(&PairCorrelation) -> f64| {
+        let values = |sessions: &Vec<Vec<PairCorrelation>>| -> Vec<Vec<f64>> {
+            let of_session = |pairs: &Vec<PairCorrelation>| pairs.iter().map(value).collect();
+            sessions.iter().map(of_session).collect()
+        };
+        let pooled = |sessions: &Vec<Vec<PairCorrelation>>| mean(&values(sessions).concat());
+        let n_resamples = context.inputs.settings.n_resamples;
+        Ok::<_, LossError>(MetricValue {
+            ci95: Some(interval::of_mean(&values(&pairs.model), n_resamples, rng)?),
+            ..pairs.metric(name, n, "1", pooled)
+        })
+    };
+    Ok(vec![
+        metric("trial_matched_pearson", |pair| pair.pearson)?,
+        metric("trial_matched_pearson_ref_centered", |pair| pair.ref_centered)?,
+    ])
+}
+
+/// The hard trial loss without its coefficient: test trials as the data, scales of the training trials.
+pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let features = features(context, &context.test.stand_in)?;
+    let sessions = context.test.matched.iter().zip(context.inputs.train);
+    // The scales' sessions must be those that are matched.
+    let of_scales: TrialSelection = sessions
+        .map(|(matched, train)| if matched.is_empty() { Vec::new() } else { train.clone() })
+        .collect();
+    let scales = features.normalized(&of_scales)?;
+    let data = features.normalized_like(&scales, &context.test.matched)?;
+    let matching = context.each(|stand_in| {
+        let (model, candidates) = opponents(context, stand_in, &data)?;
+        match_features(&model, &data, &candidates)
+    })?;
+    let costs: Vec<Vec<f64>> = matching
+        .model
+        .sessions
+        .iter()
+        .flatten()
+        .map(|session| session.pairs.iter().map(|pair| pair.cost).collect())
+        .collect();
+    // The loss weighs sessions equally.
+    let mean_of_sessions = |sessions: &[Vec<&f64>]| {
+        let means = sessions.iter().map(|s| s.iter().copied().sum::<f64>() / s.len() as f64);
+        mean(&means.collect::<Vec<_>>())
+    };
+    let n_resamples = context.inputs.settings.n_resamples;
+    Ok(vec![MetricValue {
+        ci95: Some(bootstrap_ci95(&costs, n_resamples, rng, mean_of_sessions)?),
+        ..matching.metric("trial_loss", costs.iter().map(Vec::len).sum(), "1", |m: &Matching| m.value)
+    }])
+}
+
+/// Features of a stand-in, or the reason why there are none.
+pub(super) fn features<'s>(context: &Context<'_>, stand_in: &'s StandIn<'_>) -> Result<&'s RecordedFeatures, LossError> {
+    stand_in.features.as_ref().ok_or_else(|| {
+        let left_out = &context.inputs.populations.left_out;
+        LossError::NoPopulation {
+            min_neurons_per_area: left_out.iter().map(|l| l.min_neurons_per_area).max().unwrap_or(1),
+            largest: left_out.iter().map(|l| l.n_neurons).max().unwrap_or(0),
+        }
+    })
+}
+
+/// Features of as many trials of a stand-in as of the data, and which may be paired: those of equal conditions.
+fn opponents(
+    context: &Context<'_>,
+    stand_in: &StandIn<'_>,
+    data: &DataFeatures,
+) -> Result<(Vec<Array2<f64>>, Vec<Vec<Candidates>>), LossError> {
+    let model = features(context, stand_in)?.normalized_like(data, &stand_in.matched)?;
+    let sessions = model.sessions.iter().zip(&data.sessions);
+    let candidates = sessions.map(|(m, d)| TrialSubset::FirstN.candidates(&m.conditions, &d.conditions));
+    let candidates = candidates.collect();
+    Ok((model.sessions.into_iter().map(|s| s.features).collect(), candidates))
+}

@@ -1,0 +1,222 @@
+//! The report of one evaluation: `metrics.json` and the table in the terminal.
+
+use std::fmt::Write;
+
+use losses::LossError;
+use losses::metrics::MetricValue;
+use losses::nulls::NullModel;
+use serde::{Deserialize, Serialize};
+
+use super::inputs::EvaluationInputs;
+
+/// Version of `metrics.json`.
+pub const SCHEMA: u32 = 1;
+
+/// All metrics of one run on one part of its trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this format, [`SCHEMA`].
+    pub schema: u32,
+    /// The run.
+    pub run: String,
+    /// Part of the trials that the model was compared with.
+    pub split: String,
+    /// Step of the checkpoint.
+    pub checkpoint_step: u64,
+    /// Trials simulated.
+    pub model_trials: usize,
+    /// Numbers of trials in the comparisons.
+    pub trials: Vec<SessionTrials>,
+    /// The metrics.
+    pub metrics: Vec<MetricValue>,
+    /// Metrics that are undefined for this recording.
+    pub left_out: Vec<LeftOutMetric>,
+}
+
+/// Numbers of trials of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTrials {
+    /// The session.
+    pub session: String,
+    /// Its training trials.
+    pub train: usize,
+    /// Its trials in the part evaluated.
+    pub test: usize,
+    /// Trials of the model, of each null model and of the training data that were compared with the test trials.
+    pub compared: usize,
+    /// Trials of each, and of the test data, where trials were matched one to one.
+    pub matched: usize,
+}
+
+/// A metric that is undefined, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutMetric {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `Ok(None)` for a quantity that the data do not define; any other error stays one.
+pub(super) fn if_defined<X>(found: Result<X, LossError>) -> Result<Option<X>, LossError> {
+    match found {
+        Ok(x) => Ok(Some(x)),
+        Err(error) if is_undefined(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_undefined(error: &LossError) -> bool {
+    matches!(
+        error,
+        LossError::NoData { .. } | LossError::NoPopulation { .. } | LossError::TooFewBins { .. }
+    )
+}
+
+impl Report {
+    pub(super) fn new(inputs: &EvaluationInputs<'_>, trials: Vec<SessionTrials>) -> Self {
+        Self {
+            schema: SCHEMA,
+            run: inputs.run.clone(),
+            split: inputs.split.clone(),
+            checkpoint_step: inputs.checkpoint_step,
+            model_trials: inputs.model.conditions.len(),
+            trials,
+            metrics: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Takes in the metrics of a group, or lists them as left out.
+    pub(super) fn add(&mut self, names: &[&str], found: Result<Vec<MetricValue>, LossError>) -> Result<(), LossError> {
+        let mut leave_out = |name: &str, reason: String| {
+            self.left_out.push(LeftOutMetric {
+                name: name.to_owned(),
+                reason,
+            });
+        };
+        match found {
+            Ok(metrics) => {
+                for metric in metrics {
+                    if metric.value.is_finite() {
+                        self.metrics.push(metric);
+                    } else {
+                        leave_out(&metric.name, reason(&metric.name).to_owned());
+                    }
+                }
+            }
+            Err(error) if is_undefined(&error) => {
+                for name in names {
+                    leave_out(name, error.to_string());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The metric of a name.
+    pub fn metric(&self, name: &str) -> Option<&MetricValue> {
+        self.metrics.iter().find(|metric| metric.name == name)
+    }
+
+    /// The table for the terminal: value with its interval, references, null models.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{} · {} trials · checkpoint step {} · {} model trials\n",
+            self.run, self.split, self.checkpoint_step, self.model_trials
+        );
+        let (compared, matched) = (self.range(|t| t.compared), self.range(|t| t.matched));
+        let _ = writeln!(
+            text,
+            "model, nulls and training data at equal numbers: {compared} trials a session, {matched} where matched\n"
+        );
+        let mut rows = vec![header()];
+        rows.extend(self.metrics.iter().map(row));
+        write_rows(&mut text, &rows);
+        if !self.left_out.is_empty() {
+            text.push_str("\nleft out:\n");
+            for metric in &self.left_out {
+                let _ = writeln!(text, "  {}: {}", metric.name, metric.reason);
+            }
+        }
+        text
+    }
+
+    fn range(&self, of: impl Fn(&SessionTrials) -> usize) -> String {
+        let numbers: Vec<usize> = self.trials.iter().map(of).collect();
+        match (numbers.iter().min(), numbers.iter().max()) {
+            (Some(low), Some(high)) if low == high => low.to_string(),
+            (Some(low), Some(high)) => format!("{low}–{high}"),
+            _ => "no".to_owned(),
+        }
+    }
+}
+
+/// Why a metric came out as not a number.
+fn reason(name: &str) -> &'static str {
+    match name {
+        "feature_variance_ratio_within_type" => {
+            "the training trials are all of one trial type, or no type has two trials of model and data"
+        }
+        "noise_correlation_r" => "fewer than two pairs, or their noise correlations don't vary",
+        _ => "it is not a number for these trials",
+    }
+}
+
+fn header() -> Vec<String> {
+    let nulls = NullModel::ALL.map(|null| match null {
+        NullModel::TrialShuffled => "shuffled",
+        NullModel::PsthPoissonPerStimulus => "Poisson/stim",
+        NullModel::PsthPoissonPerTrialType => "Poisson/type",
+        NullModel::PsthSharedGain => "gain",
+    });
+    let mut header = vec!["metric", "value", "95 % interval", "train–test", "ceiling"];
+    header.extend(nulls);
+    header.extend(["n", "unit"]);
+    header.into_iter().map(str::to_owned).collect()
+}
+
+fn row(metric: &MetricValue) -> Vec<String> {
+    let optional = |value: Option<f64>| value.map_or("–".to_owned(), number);
+    let mut row = vec![
+        metric.name.clone(),
+        number(metric.value),
+        metric.ci95.map_or("–".to_owned(), |[low, high]| format!("[{}, {}]", number(low), number(high))),
+        optional(metric.reference_train_test),
+        optional(metric.ceiling_noiseless),
+    ];
+    row.extend(NullModel::ALL.map(|null| optional(metric.nulls.get(null.name()).copied())));
+    row.extend([metric.n.to_string(), metric.unit.clone()]);
+    row
+}
+
+/// Four significant digits at most, so that values of one column can be compared.
+pub(super) fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        x if x >= 100.0 => 1,
+        x if x >= 10.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+/// Columns wide enough for their cells; the first one and the last one to the left, numbers to the right.
+pub(super) fn write_rows(text: &mut String, rows: &[Vec<String>]) {
+    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..n_columns).map(|c| width(c).unwrap_or(0)).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = if c == 0 { "" } else { "  " };
+            let _ = if c == 0 || c + 1 == n_columns {
+                write!(line, "{gap}{cell:<width$}")
+            } else {
+                write!(line, "{gap}{cell:>width$}")
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}

@@ -1,0 +1,379 @@
+//! Evaluations of stand-ins whose result is known: the recorded process itself, and independent Poisson trials.
+
+use losses::metrics::MetricValue;
+use losses::statistics::{Filters, MovingMean, Populations, RecordedSession, Recording, TrialSelection};
+use ndarray::{Array3, Axis, s};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_distr::{Distribution, Poisson};
+
+use super::*;
+
+const N_BINS: usize = 100;
+const BIN_MS: f64 = 2.0;
+const N_SESSIONS: usize = 3;
+const PER_AREA: usize = 15;
+const N_NEURONS: usize = N_SESSIONS * 2 * PER_AREA;
+
+fn rng(seed: u64) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(seed)
+}
+
+/// Gain of the response of a neuron, and its baseline in spikes per bin.
+fn neuron(n: usize) -> (f64, f64) {
+    (1.0 + (n % 5) as f64, 0.02 + 0.005 * (n % 7) as f64)
+}
+
+/// One trial `[T, N]` of the artificial process: both areas respond at bin 30, the second only in hits (80 %), and a
+/// gain shared by all neurons varies from trial to trial.
+fn trial(is_hit: bool, rng: &mut dyn Rng) -> ndarray::Array2<u8> {
+    let gain: f64 = 0.6 + 0.8 * rng.random::<f64>();
+    ndarray::Array2::from_shape_fn((N_BINS, N_NEURONS), |(t, n)| {
+        let area = n / PER_AREA % 2;
+        let (modulation, base) = neuron(n);
+        let since = t as f64 - 30.0;
+        let response = if since >= 0.0 && (area == 0 || is_hit) { (-since / 15.0).exp() } else { 0.0 };
+        let mean = base * gain * (1.0 + 2.0 * modulation * response);
+        Poisson::new(mean).map_or(0, |p| p.sample(rng) as u8)
+    })
+}
+
+/// K trials of the process and their types (0: hit, 1: miss).
+fn process(n_trials: usize, rng: &mut dyn Rng) -> (Array3<u8>, Vec<usize>) {
+    let types: Vec<usize> = (0..n_trials).map(|k| usize::from(k % 5 == 4)).collect();
+    let mut counts = Array3::zeros((n_trials, N_BINS, N_NEURONS));
+    for (mut row, y) in counts.outer_iter_mut().zip(&types) {
+        row.assign(&trial(*y == 0, rng));
+    }
+    (counts, types)
+}
+
+struct Fixture {
+    recording: Recording,
+    train: TrialSelection,
+    test: TrialSelection,
+    populations: Populations,
+    filters: Filters,
+    types: Vec<String>,
+}
+
+impl Fixture {
+    /// Three sessions of both areas, 160 trials each (120 for training, 40 for the test).
+    fn new() -> Self {
+        let mut rng = rng(1);
+        let sessions = (0..N_SESSIONS).map(|s| {
+            let (counts, types) = process(160, &mut rng);
+            let neurons: Vec<usize> = (s * 2 * PER_AREA..(s + 1) * 2 * PER_AREA).collect();
+            RecordedSession {
+                name: format!("session{s}"),
+                counts: counts.select(Axis(2), &neurons),
+                valid_bins: vec![N_BINS; 160],
+                conditions: vec![0; 160],
+                trial_types: types,
+                areas: neurons.iter().map(|n| n / PER_AREA % 2).collect(),
+                neurons,
+                behaviour: None,
+            }
+        });
+        Self::of(sessions.collect(), &["Hit", "Miss"])
+    }
+
+    fn of(sessions: Vec<RecordedSession>, types: &[&str]) -> Self {
+        let n_trials = sessions[0].conditions.len();
+        let n_train = n_trials * 3 / 4;
+        let areas = vec!["area1".to_owned(), "area2".to_owned()];
+        let (train, test) = sessions
+            .iter()
+            .map(|_| ((0..n_train).collect::<Vec<_>>(), (n_train..n_trials).collect::<Vec<_>>()))
+            .unzip();
+        let recording = Recording::new(sessions, areas, N_NEURONS, 1).unwrap();
+        let spike = MovingMean::half_overlapping(6).unwrap();
+        Self {
+            populations: Populations::by_area(&recording, 10).unwrap_or(Populations {
+                groups: Vec::new(),
+                left_out: Vec::new(),
+            }),
+            filters: Filters::new(N_BINS, spike, MovingMean::resampling(2).unwrap()).unwrap(),
+            recording,
+            train,
+            test,
+            types: types.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    fn evaluate(&self, counts: &Array3<u8>, seed: u64) -> Report {
+        let conditions = vec![0; counts.dim().0];
+        let inputs = self.inputs(counts, &conditions);
+        evaluate(&inputs, &mut rng(seed)).unwrap()
+    }
+
+    fn inputs<'a>(&'a self, counts: &'a Array3<u8>, conditions: &'a [usize]) -> EvaluationInputs<'a> {
+        EvaluationInputs {
+            run: "run".to_owned(),
+            split: "test".to_owned(),
+            checkpoint_step: 7,
+            recording: &self.recording,
+            train: &self.train,
+            test: &self.test,
+            populations: &self.populations,
+            filters: &self.filters,
+            has_behaviour: false,
+            bin_ms: BIN_MS,
+            trial_types: &self.types,
+            model: SimulatedTrials {
+                counts,
+                conditions,
+                behaviour: None,
+            },
+            settings: EvaluationSettings {
+                n_resamples: 200,
+                ..EvaluationSettings::default()
+            },
+        }
+    }
+}
+
+fn metric<'r>(report: &'r Report, name: &str) -> &'r MetricValue {
+    report.metric(name).unwrap_or_else(|| panic!("no {name}: {:?}", report.left_out))
+}
+
+#[test]
+fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
+    let fixture = Fixture::new();
+    let report = fixture.evaluate(&process(150, &mut rng(2)).0, 3);
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    // Model and training data are two samples of one process: their metrics differ by sampling only.
+    for (name, tolerance) in [
+        ("psth_pearson", 0.03),
+        ("psth_pearson_ref_centered", 0.03),
+        ("trial_matched_pearson", 0.05),
+        ("trial_matched_pearson_ref_centered", 0.05),
+        ("neuron_loss", 0.15),
+        ("trial_loss", 0.1),
+        ("type_fraction/Hit", 0.05),
+        ("hit_fraction", 0.05),
+        ("peak_rate_wasserstein", 2.5),
+        ("peak_rate_above_threshold/area2", 0.1),
+        ("firing_rate_wasserstein", 0.3),
+        ("feature_variance_ratio", 0.2),
+        ("feature_variance_ratio_within_type", 0.25),
+        ("fano_ratio", 0.15),
+        ("noise_correlation_r", 0.15),
+    ] {
+        let metric = metric(&report, name);
+        let reference = metric.reference_train_test.unwrap();
+        assert!(
+            (metric.value - reference).abs() < tolerance,
+            "{name}: {} and {reference}",
+            metric.value
+        );
+    }
+    let near = |name: &str, expected: f64, tolerance: f64| {
+        let value = metric(&report, name).value;
+        assert!((value - expected).abs() < tolerance, "{name} is {value}, not {expected}");
+    };
+    near("feature_variance_ratio", 1.0, 0.2);
+    near("fano_ratio", 1.0, 0.15);
+    near("hit_fraction", 0.8, 0.05);
+    near("hit_fraction_data", 0.8, 1e-9);
+    let psth = metric(&report, "psth_pearson");
+    let ceiling = psth.ceiling_noiseless.unwrap();
+    assert!(psth.value < ceiling && ceiling < 1.0, "{} of {ceiling}", psth.value);
+}
+
+#[test]
+fn every_interval_contains_its_value() {
+    let fixture = Fixture::new();
+    let report = fixture.evaluate(&process(150, &mut rng(4)).0, 5);
+    assert!(report.metrics.len() > 20);
+    for metric in &report.metrics {
+        let [low, high] = metric.ci95.unwrap();
+        assert!(low <= metric.value && metric.value <= high, "{metric:?}");
+        assert!(low < high || metric.value == 0.0 || metric.value == 1.0, "{metric:?}");
+    }
+}
+
+/// Independent Poisson trials with the PSTH of the training trials, as a "model".
+fn poisson_model(fixture: &Fixture, n_trials: usize, rng: &mut dyn Rng) -> Array3<u8> {
+    let mut psth = ndarray::Array2::<f64>::zeros((N_BINS, N_NEURONS));
+    for (session, trials) in fixture.recording.sessions().iter().zip(&fixture.train) {
+        for (column, &n) in session.neurons.iter().enumerate() {
+            for t in 0..N_BINS {
+                let sum: u32 = trials.iter().map(|&k| u32::from(session.counts[[k, t, column]])).sum();
+                psth[[t, n]] = f64::from(sum) / trials.len() as f64;
+            }
+        }
+    }
+    Array3::from_shape_fn((n_trials, N_BINS, N_NEURONS), |(_, t, n)| {
+        Poisson::new(psth[[t, n]]).map_or(0, |p| p.sample(rng) as u8)
+    })
+}
+
+#[test]
+fn a_model_of_independent_poisson_trials_scores_like_its_own_null_and_is_under_dispersed() {
+    let fixture = Fixture::new();
+    let report = fixture.evaluate(&poisson_model(&fixture, 150, &mut rng(6)), 7);
+    for (name, tolerance) in [
+        ("psth_pearson", 0.03),
+        ("trial_matched_pearson", 0.04),
+        ("neuron_loss", 0.15),
+        ("trial_loss", 0.1),
+        ("hit_fraction", 0.08),
+        ("peak_rate_wasserstein", 2.0),
+        ("feature_variance_ratio", 0.08),
+        ("fano_ratio", 0.1),
+        ("noise_correlation_r", 0.1),
+    ] {
+        let metric = metric(&report, name);
+        let null = metric.nulls["psth_poisson_per_stimulus"];
+        assert!((metric.value - null).abs() < tolerance, "{name}: {} and {null}", metric.value);
+    }
+    assert!(metric(&report, "feature_variance_ratio").value < 0.8);
+    assert!(metric(&report, "fano_ratio").value < 0.9);
+    let nulls = &metric(&report, "hit_fraction").nulls;
+    // Knowing the trial types, a null has the data's share of hits; knowing averages only, nearly all are weak hits.
+    assert!((nulls["psth_poisson_per_trial_type"] - 0.8).abs() < 0.05, "{nulls:?}");
+    assert!(nulls["psth_poisson_per_stimulus"] > 0.95, "{nulls:?}");
+}
+
+#[test]
+fn all_stand_ins_have_the_same_number_of_trials() {
+    let fixture = Fixture::new();
+    for (n_model, compared, matched) in [(30, 30, 30), (100, 100, 40), (300, 120, 40)] {
+        let counts = process(n_model, &mut rng(8)).0;
+        let conditions = vec![0; n_model];
+        let inputs = fixture.inputs(&counts, &conditions);
+        let context = Context::new(&inputs, &mut rng(9)).unwrap();
+        let nulls = context.nulls.iter().map(|(_, null)| null);
+        for stand_in in nulls.chain([&context.model, &context.train]) {
+            assert!(stand_in.compared.iter().all(|trials| trials.len() == compared));
+            assert!(stand_in.matched.iter().all(|trials| trials.len() == matched));
+        }
+        assert!(context.test.matched.iter().all(|trials| trials.len() == matched));
+    }
+}
+
+#[test]
+fn the_neuron_loss_is_the_mean_of_its_neurons() {
+    let fixture = Fixture::new();
+    let report = fixture.evaluate(&process(60, &mut rng(10)).0, 11);
+    // The interval is that of per-neuron values; with the loss outside of it they would be of something else.
+    let metric = metric(&report, "neuron_loss");
+    let [low, high] = metric.ci95.unwrap();
+    assert_eq!(metric.n, N_NEURONS);
+    assert!((low + high - 2.0 * metric.value).abs() < 0.2 * metric.value, "{metric:?}");
+}
+
+#[test]
+fn undefined_metrics_are_left_out_with_their_reason() {
+    let mut rng_ = rng(12);
+    let counts = process(60, &mut rng_).0;
+    let session = RecordedSession {
+        name: "one".to_owned(),
+        counts: counts.slice(s![.., .., ..1]).to_owned(),
+        valid_bins: vec![N_BINS; 60],
+        conditions: vec![0; 60],
+        trial_types: vec![0; 60],
+        neurons: vec![0],
+        areas: vec![0],
+        behaviour: None,
+    };
+    let fixture = Fixture::of(vec![session], &["all"]);
+    let report = fixture.evaluate(&process(60, &mut rng_).0, 13);
+    let names: Vec<&str> = report.left_out.iter().map(|metric| metric.name.as_str()).collect();
+    for name in [
+        "trial_matched_pearson",
+        "trial_loss",
+        "type_fraction",
+        "peak_rate_wasserstein",
+        "feature_variance_ratio_within_type",
+        "noise_correlation_r",
+    ] {
+        assert!(names.contains(&name), "{name} not in {names:?}");
+        assert!(report.metric(name).is_none());
+    }
+    assert!(report.left_out.iter().all(|metric| !metric.reason.is_empty()));
+    assert!(report.metric("psth_pearson").is_some() && report.metric("fano_ratio").is_some());
+    assert!(report.table().contains("left out:\n"), "{}", report.table());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report_and_it_survives_json() {
+    let fixture = Fixture::new();
+    let counts = process(60, &mut rng(14)).0;
+    let report = fixture.evaluate(&counts, 15);
+    assert_eq!(report, fixture.evaluate(&counts, 15));
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    assert!(json.starts_with(r#"{"schema":1,"run":"run","split":"test","checkpoint_step":7,"#), "{json}");
+}
+
+#[test]
+fn inputs_that_disagree_are_named() {
+    let fixture = Fixture::new();
+    let counts = process(20, &mut rng(16)).0;
+    let conditions = vec![0; 20];
+    let error = |inputs: &EvaluationInputs<'_>| evaluate(inputs, &mut rng(17)).unwrap_err().to_string();
+    let good = || fixture.inputs(&counts, &conditions);
+    let short = EvaluationInputs {
+        model: SimulatedTrials {
+            conditions: &conditions[..3],
+            ..good().model
+        },
+        ..good()
+    };
+    assert_eq!(error(&short), "conditions of the simulated trials is 3, expected 20");
+    let no_test = vec![Vec::new(); N_SESSIONS];
+    let empty = EvaluationInputs {
+        test: &no_test,
+        ..good()
+    };
+    assert!(error(&empty).contains("the test data (0)"), "{}", error(&empty));
+    let behaviour = EvaluationInputs {
+        has_behaviour: true,
+        ..good()
+    };
+    assert!(error(&behaviour).contains("behaviour of the simulated trials is missing"));
+    let other_conditions = vec![1; 20];
+    let beyond = EvaluationInputs {
+        model: SimulatedTrials {
+            conditions: &other_conditions,
+            ..good().model
+        },
+        ..good()
+    };
+    assert!(error(&beyond).contains("conditions"), "{}", error(&beyond));
+}
+
+#[test]
+fn aggregates_have_the_moments_of_their_runs() {
+    let report = |run: &str, values: &[(&str, f64)]| Report {
+        schema: SCHEMA,
+        run: run.to_owned(),
+        split: "test".to_owned(),
+        checkpoint_step: 1,
+        model_trials: 10,
+        trials: Vec::new(),
+        metrics: values.iter().map(|(name, value)| MetricValue::new(*name, *value, 5, "1")).collect(),
+        left_out: Vec::new(),
+    };
+    let reports = [
+        report("a", &[("psth_pearson", 0.5), ("trial_loss", 1.0)]),
+        report("b", &[("psth_pearson", 0.6)]),
+        report("c", &[("psth_pearson", 0.7), ("trial_loss", 3.0)]),
+    ];
+    let all = aggregate(&reports).unwrap();
+    let psth = &all.metrics[0];
+    assert!((psth.mean - 0.6).abs() < 1e-12 && (psth.sd.unwrap() - 0.1).abs() < 1e-12);
+    assert_eq!(psth.range, [0.5, 0.7]);
+    assert_eq!(all.metrics[1].values, [Some(1.0), None, Some(3.0)]);
+    assert_eq!(all.left_out[0].reason, "not defined in b");
+    assert!(all.table().contains("psth_pearson  0.600  0.100  0.500 … 0.700"), "{}", all.table());
+    let mut other = report("d", &[]);
+    other.split = "validation".to_owned();
+    assert!(matches!(
+        aggregate(&[reports[0].clone(), other]),
+        Err(EvaluateError::Mixed { .. })
+    ));
+    assert!(aggregate(&[]).is_err());
+}

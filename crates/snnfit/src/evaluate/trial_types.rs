@@ -1,0 +1,211 @@
+//! Trial types of the model by template matching, and their shares.
+
+use std::collections::BTreeMap;
+
+use losses::LossError;
+use losses::bootstrap::bootstrap_ci95;
+use losses::metrics::{MetricValue, TrialTypeTemplates, fraction_of_type};
+use ndarray::{Array2, Array3, ArrayView3, Axis};
+use rand::{Rng, RngExt};
+
+use super::context::Context;
+use super::inputs::EvaluationInputs;
+use super::stand_in::StandIn;
+
+/// Puts the sessions of a stand-in together to trials of all neurons, and types them.
+pub(super) struct Composer<'s> {
+    stand_in: &'s StandIn<'s>,
+    templates: &'s TrialTypeTemplates,
+    has_behaviour: bool,
+    /// Columns of each area compared `[S][A]`.
+    columns: Vec<Vec<Vec<usize>>>,
+    /// Usable trials by condition and trial type `[S]`.
+    by_label: Vec<BTreeMap<(usize, usize), Vec<usize>>>,
+}
+
+impl<'s> Composer<'s> {
+    pub(super) fn new(
+        stand_in: &'s StandIn<'_>,
+        templates: &'s TrialTypeTemplates,
+        inputs: &EvaluationInputs<'_>,
+    ) -> Self {
+        let sessions = stand_in.recording.sessions();
+        let columns = sessions.iter().map(|session| {
+            let of_area = |area: &usize| (0..session.areas.len()).filter(|&c| session.areas[c] == *area).collect();
+            templates.areas().iter().map(of_area).collect()
+        });
+        let by_label = sessions.iter().zip(&stand_in.usable).map(|(session, trials)| {
+            let mut rows = BTreeMap::<_, Vec<usize>>::new();
+            for &k in trials {
+                rows.entry((session.conditions[k], session.trial_types[k]))
+                    .or_default()
+                    .push(k);
+            }
+            rows
+        });
+        Self {
+            columns: columns.collect(),
+            by_label: by_label.collect(),
+            stand_in,
+            templates,
+            has_behaviour: inputs.has_behaviour && templates.n_channels() > 0,
+        }
+    }
+
+    /// Types of the given trials of one session; by index of the trial, `None` for the others and for trials
+    /// without behaviour where the templates have some.
+    pub(super) fn classify(
+        &self,
+        session: usize,
+        trials: &[usize],
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<Option<usize>>, LossError> {
+        let sessions = self.stand_in.recording.sessions();
+        let mut types = vec![None; sessions.get(session).map_or(0, |s| s.conditions.len())];
+        let n_bins = self.stand_in.recording.n_bins();
+        let n_areas = self.templates.areas().len();
+        let mut traces = Array3::zeros((trials.len(), n_bins, n_areas));
+        let mut behaviour = Array3::from_elem((trials.len(), n_bins, self.templates.n_channels()), f64::NAN);
+        for (row, &k) in trials.iter().enumerate() {
+            let members = self.members(session, k, rng);
+            let mut trace = traces.index_axis_mut(Axis(0), row);
+            let mut n_neurons = vec![0usize; n_areas];
+            for (s, member) in members.iter().enumerate() {
+                let Some(k) = *member else { continue };
+                let counts = sessions[s].counts.index_axis(Axis(0), k);
+                for (t, at_bin) in counts.outer_iter().enumerate() {
+                    for (a, columns) in self.columns[s].iter().enumerate() {
+                        let sum: u32 = columns.iter().map(|&c| u32::from(at_bin[c])).sum();
+                        trace[[t, a]] += f64::from(sum);
+                    }
+                }
+                for (n, columns) in n_neurons.iter_mut().zip(&self.columns[s]) {
+                    *n += columns.len();
+                }
+            }
+            for (a, &n) in n_neurons.iter().enumerate() {
+                trace.column_mut(a).mapv_inplace(|sum| sum / n.max(1) as f64);
+            }
+            if self.has_behaviour
+                && let Some(found) = self.behaviour(session, &members)
+            {
+                behaviour.index_axis_mut(Axis(0), row).assign(&found);
+            }
+        }
+        let found = self.classes(&traces.view(), &behaviour)?;
+        for (row, &k) in trials.iter().enumerate() {
+            let is_known = !self.has_behaviour || behaviour.index_axis(Axis(0), row).iter().all(|v| v.is_finite());
+            types[k] = is_known.then(|| found[row]);
+        }
+        Ok(types)
+    }
+
+    fn classes(&self, traces: &ArrayView3<'_, f64>, behaviour: &Array3<f64>) -> Result<Vec<usize>, LossError> {
+        let behaviour = self.has_behaviour.then(|| behaviour.view());
+        self.templates.classify(traces, behaviour.as_ref())
+    }
+
+    /// The trial of each session that makes up a trial of all neurons.
+    fn members(&self, session: usize, trial: usize, rng: &mut dyn Rng) -> Vec<Option<usize>> {
+        let sessions = self.stand_in.recording.sessions();
+        if self.stand_in.is_simultaneous {
+            return vec![Some(trial); sessions.len()];
+        }
+        let condition = sessions[session].conditions[trial];
+        let label = (condition, sessions[session].trial_types[trial]);
+        let mut member = |s: usize| {
+            if s == session {
+                return Some(trial);
+            }
+            let same_condition: Vec<usize>;
+            let rows = match self.by_label[s].get(&label) {
+                Some(rows) => rows,
+                None => {
+                    let labels = self.by_label[s].range((condition, 0)..=(condition, usize::MAX));
+                    same_condition = labels.flat_map(|(_, rows)| rows.iter().copied()).collect();
+                    &same_condition
+                }
+            };
+            (!rows.is_empty()).then(|| rows[rng.random_range(0..rows.len())])
+        };
+        (0..sessions.len()).map(&mut member).collect()
+    }
+
+    /// Behaviour `[T, B]` of a trial of all neurons: that of its own session, or else of the first that has some.
+    fn behaviour(&self, session: usize, members: &[Option<usize>]) -> Option<Array2<f64>> {
+        let sessions = self.stand_in.recording.sessions();
+        let order = std::iter::once(session).chain((0..sessions.len()).filter(|&s| s != session));
+        order
+            .filter_map(|s| Some((sessions[s].behaviour.as_ref()?, members[s]?)))
+            .map(|(behaviour, k)| behaviour.index_axis(Axis(0), k))
+            .find(|trace| {
+                trace.ncols() == self.templates.n_channels() && trace.iter().all(|value| value.is_finite())
+            })
+            .map(|trace| trace.to_owned())
+    }
+}
+
+/// `type_fraction/<name>` and `hit_fraction` of the model with their recorded values (`…_data`), all trials pooled.
+///
+/// The model is typed from trials that all its neurons share. Nulls and training trials are put together from
+/// sessions recorded one by one, so that variability shared by a session's neurons averages out over sessions:
+/// `reference_train_test`, the share that recorded trials get by template, is optimistic about the method.
+pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let templates = context.templates.as_ref().map_err(Clone::clone)?;
+    if templates.types().len() < 2 {
+        return Err(LossError::NoData {
+            what: "trial-type fractions",
+            reason: "the training trials are all of one trial type".to_owned(),
+        });
+    }
+    let types = context.each(|stand_in| pooled_types(stand_in))?;
+    let n_resamples = context.inputs.settings.n_resamples;
+    let recorded = recorded_types(context);
+    let n_recorded = recorded.iter().map(Vec::len).sum();
+    let all_recorded: Vec<usize> = recorded.iter().flatten().copied().collect();
+    let mut metrics = Vec::new();
+    for (label, type_name) in context.inputs.trial_types.iter().enumerate() {
+        let is_type = |types: &[Vec<&usize>]| {
+            let n: usize = types.iter().map(Vec::len).sum();
+            types.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
+        };
+        let of_model = vec![types.model.clone()];
+        let mut model = types.metric("", types.model.len(), "1", |types| fraction_of_type(types, label));
+        model.ci95 = Some(bootstrap_ci95(&of_model, n_resamples, rng, is_type)?);
+        let data = MetricValue {
+            ci95: Some(bootstrap_ci95(&recorded, n_resamples, rng, is_type)?),
+            ..MetricValue::new("", fraction_of_type(&all_recorded, label), n_recorded, "1")
+        };
+        let mut push = |of_model: String, of_data: String| {
+            metrics.push(MetricValue { name: of_model, ..model.clone() });
+            metrics.push(MetricValue { name: of_data, ..data.clone() });
+        };
+        push(format!("type_fraction/{type_name}"), format!("type_fraction_data/{type_name}"));
+        if type_name.eq_ignore_ascii_case("hit") {
+            push("hit_fraction".to_owned(), "hit_fraction_data".to_owned());
+        }
+    }
+    Ok(metrics)
+}
+
+/// Types of all usable trials; of the model each trial once.
+fn pooled_types(stand_in: &StandIn<'_>) -> Result<Vec<usize>, LossError> {
+    let types = stand_in.types.as_ref().map_or(&[][..], Vec::as_slice);
+    let n_sessions = if stand_in.is_simultaneous { 1 } else { types.len() };
+    let pooled: Vec<usize> = types.iter().take(n_sessions).flatten().flatten().copied().collect();
+    if pooled.is_empty() {
+        return Err(LossError::NoData {
+            what: "trial-type fractions",
+            reason: "no trial could be compared with the templates".to_owned(),
+        });
+    }
+    Ok(pooled)
+}
+
+/// Recorded trial types of the evaluated trials.
+fn recorded_types(context: &Context<'_>) -> Vec<Vec<usize>> {
+    let sessions = context.inputs.recording.sessions().iter().zip(context.inputs.test);
+    sessions
+        .map(|(session, trials)| trials.iter().map(|&k| session.trial_types[k]).collect())
+        .collect()
+}

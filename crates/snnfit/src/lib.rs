@@ -1,0 +1,21 @@
+//! Runs of snnfit: configuration, run directories, checkpoints, events, and the commands.
+//!
+//! Networks live in `snn-core`, comparisons in `losses`, recordings in `data`; this crate ties them into runs.
+
+pub mod checkpoint;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod events;
+pub mod exit_code;
+pub mod logging;
+pub mod progress;
+pub mod provenance;
+pub mod run_dir;
+pub mod assembly;
+pub mod fit_error;
+pub mod objective;
+pub mod trainer;
+pub mod loaded;
+pub mod bench;

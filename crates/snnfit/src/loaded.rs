@@ -1,0 +1,127 @@
+//! A run that exists: its configuration, data and one of its checkpoints, ready to simulate.
+
+use crate::assembly::Assembly;
+use crate::checkpoint::{self, Checkpoint};
+use crate::cli::CheckpointChoice;
+use crate::config::{self, Loaded as Configuration};
+use crate::error::Error;
+use crate::fit_error::FitError;
+use crate::run_dir::RunDir;
+use crate::trainer::{State, engine, parameters};
+use data::Splits;
+use snn_core::models::rsnn::{Draws, Rsnn, Simulation};
+use std::path::Path;
+
+const MAX_SPLITS_BYTES: u64 = 256 << 20;
+
+/// Configuration of a run, from its `run.toml`.
+///
+/// # Errors
+/// No run directory, or a `run.toml` that can't be read.
+pub fn configuration(run: &RunDir) -> Result<Configuration, Error> {
+    Ok(config::load(&run.run_toml(), &[])?)
+}
+
+/// Splits of a run, from its `splits.json`.
+///
+/// # Errors
+/// A file that is missing or can't be understood.
+pub fn splits(run: &RunDir) -> Result<Splits, Error> {
+    let path = run.splits();
+    let text = data::fs::read_text(&path, MAX_SPLITS_BYTES).map_err(Error::Output)?;
+    Ok(Splits::from_json(&path.display().to_string(), &text)?)
+}
+
+/// The checkpoint asked for, and warnings about damaged ones that were passed over.
+///
+/// # Errors
+/// No such checkpoint, or a damaged one.
+pub fn checkpoint(run: &RunDir, choice: CheckpointChoice) -> Result<(Checkpoint, Vec<String>), Error> {
+    let directory = run.checkpoints();
+    Ok(match choice {
+        CheckpointChoice::Best => (checkpoint::best(&directory)?, Vec::new()),
+        CheckpointChoice::Step(step) => (checkpoint::find_step(&directory, step)?, Vec::new()),
+        CheckpointChoice::Last => {
+            let found = checkpoint::latest_intact(&directory)?;
+            (found.checkpoint, found.passed_over.iter().map(ToString::to_string).collect())
+        }
+    })
+}
+
+/// A fitted network with its data.
+#[derive(Debug)]
+pub struct Fitted {
+    /// What is fixed.
+    pub assembly: Assembly,
+    /// The network with the checkpoint's parameters.
+    pub rsnn: Rsnn,
+    /// State at the checkpoint.
+    pub state: State,
+}
+
+impl Fitted {
+    /// Opens a run at a checkpoint. Warnings go to the log.
+    ///
+    /// # Errors
+    /// Anything missing, damaged or not fitting together.
+    pub fn open(path: &Path, choice: CheckpointChoice) -> Result<(RunDir, Self), Error> {
+        let run = RunDir::open(path)?;
+        let (checkpoint, warnings) = checkpoint(&run, choice)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let assembly = Assembly::new(configuration(&run)?.experiment, Some(splits(&run)?))?;
+        let state: State =
+            checkpoint.state().map_err(|error| FitError::CheckpointMismatch { what: format!("section 'state': {error}") })?;
+        let rsnn = Rsnn::with_parameters(assembly.spec.clone(), parameters(&checkpoint, "parameters", "")?)
+            .map_err(|error| FitError::CheckpointMismatch { what: error.to_string() })?;
+        Ok((run, Self { assembly, rsnn, state }))
+    }
+
+    /// Simulates trials that show these stimuli (indices into the assembly's); trials of different `number` differ.
+    ///
+    /// # Errors
+    /// As [`Rsnn::simulate`].
+    pub fn simulate(&self, stimuli: &[usize], seed: u64, stream: &str, number: u32) -> Result<Simulation, FitError> {
+        let trials = self.assembly.model_trials(stimuli);
+        let draws = Draws { seed, step: number, stream, first_trial: 0 };
+        let engine = engine(self.assembly.experiment.train.engine);
+        Ok(self.rsnn.simulate(engine, &trials, self.assembly.n_steps(), draws, false)?)
+    }
+}
+
+/// `n` stimuli in the proportions of `pool`, by largest remainder and in random order: as many trials of each as a
+/// recording of `n` trials would hold.
+pub fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<usize> {
+    use rand::seq::SliceRandom;
+    let mut counts = std::collections::BTreeMap::new();
+    for &s in pool {
+        *counts.entry(s).or_insert(0usize) += 1;
+    }
+    let total = pool.len().max(1);
+    let mut parts: Vec<(usize, usize, usize)> = counts.iter().map(|(&s, &c)| (s, n * c / total, n * c % total)).collect();
+    let given: usize = parts.iter().map(|p| p.1).sum();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(parts[i].2), i));
+    for &i in order.iter().take(n - given) {
+        parts[i].1 += 1;
+    }
+    let mut stimuli: Vec<usize> = parts.iter().flat_map(|&(s, count, _)| std::iter::repeat_n(s, count)).collect();
+    stimuli.shuffle(rng);
+    stimuli
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snn_core::rng::StreamRng;
+
+    #[test]
+    fn proportions_of_the_pool_are_kept_to_the_trial() {
+        let pool = [0, 0, 0, 1, 1, 2];
+        let drawn = proportional(&pool, 100, &mut StreamRng::new(0, "test", 0));
+        let count = |s| drawn.iter().filter(|&&x| x == s).count();
+        assert_eq!((count(0), count(1), count(2)), (50, 33, 17));
+        assert!(drawn.windows(2).any(|w| w[0] > w[1]), "they come in random order");
+    }
+}

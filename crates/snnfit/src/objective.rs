@@ -1,0 +1,270 @@
+//! The objective of one selection of recorded trials: from raw statistics of a batch to losses and dL/dspikes.
+
+use crate::config::checked::{Loss, MatchingTrials, Statistics};
+use crate::fit_error::FitError;
+use losses::firing_rate::firing_rate_loss;
+use losses::gradient_split::GradientSplitter;
+use losses::psth::{ConditionWeights, PsthLoss};
+use losses::spike_gradient::{Batch, SpikeGradient};
+use losses::statistics::{DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, PsthScale, RecordedFeatures, Recording, TrialSelection};
+use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching, match_features};
+use ndarray::{Array2, Array3};
+use snn_core::models::rsnn::Simulation;
+use snn_core::rng::StreamRng;
+use snn_core::rollout::{Channel, SpikeAdjoint};
+use std::collections::BTreeMap;
+
+/// What losses need of the recording, computed once per run.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Recorded trials of the model's neurons.
+    pub recording: Recording,
+    /// Both filters.
+    pub filters: Filters,
+    /// (session, area) groups of trial matching; empty when no group is large enough and nothing is matched.
+    pub populations: Populations,
+    /// The same groups as weighted sums of model neurons.
+    pub channels: Vec<Channel>,
+    features: Option<RecordedFeatures>,
+    statistics: Statistics,
+    losses: Vec<Loss>,
+    bin_ms: f64,
+}
+
+/// Targets of one selection of recorded trials (training, validation, a balanced subset).
+#[derive(Debug)]
+pub struct Objective {
+    psth: Option<PsthLoss>,
+    features: Option<DataFeatures>,
+    rates_hz: Vec<f64>,
+}
+
+/// Raw statistics of a batch of model trials.
+#[derive(Debug)]
+pub struct BatchStatistics {
+    /// Spikes summed over the trials of each condition, `[C, T, N]`.
+    pub sums: Array3<f64>,
+    /// Trials of each condition, `[C]`.
+    pub counts: Vec<usize>,
+    /// Condition of each trial, `[K]`.
+    pub conditions: Vec<usize>,
+    /// Mean spikes of each population, `[K, T, G]`.
+    pub traces: Array3<f64>,
+    /// Behaviour `[K, T, B]`.
+    pub behaviour: Option<Array3<f64>>,
+}
+
+/// Losses of a batch, and their gradients with respect to its raw statistics.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Loss times weight, by name.
+    pub weighted: BTreeMap<String, f64>,
+    /// Gradient of each loss times its weight.
+    tasks: Vec<SpikeGradient>,
+    d_behaviour: Option<Array3<f64>>,
+}
+
+impl Evaluation {
+    /// Sum of the weighted losses.
+    pub fn total(&self) -> f64 {
+        self.weighted.values().sum()
+    }
+}
+
+/// Names and number of the losses that the splitter balances.
+pub fn n_tasks(losses: &[Loss]) -> usize {
+    losses.len()
+}
+
+impl Comparison {
+    /// Filters the recording once.
+    ///
+    /// # Errors
+    /// Too few bins for the filters, no population large enough for trial matching, behaviour that no session has.
+    pub fn new(recording: Recording, statistics: Statistics, losses: Vec<Loss>, bin_ms: f64, has_behaviour: bool) -> Result<Self, FitError> {
+        let window = statistics.smooth.steps;
+        let spike = MovingMean::new(window, statistics.stride.steps, window.saturating_sub(1) / 2)?;
+        let filters = Filters::new(recording.n_bins(), spike, MovingMean::resampling(statistics.trial_resample)?)?;
+        let matches = losses.iter().any(|l| matches!(l, Loss::TrialMatching { .. }));
+        let populations = match Populations::by_area(&recording, statistics.min_neurons_per_area) {
+            Ok(populations) => populations,
+            Err(error) if matches => return Err(error.into()),
+            Err(_) => Populations { groups: Vec::new(), left_out: Vec::new() },
+        };
+        let mut channels = Vec::new();
+        let mut features = None;
+        if !populations.is_empty() {
+            for group in &populations.groups {
+                let weight = 1.0 / group.neurons.len() as f32;
+                let mut members: Vec<(u32, f32)> = group.neurons.iter().map(|&n| (n as u32, weight)).collect();
+                members.sort_unstable_by_key(|(n, _)| *n);
+                channels.push(Channel { members });
+            }
+            let options = FeatureOptions { has_behaviour, ..FeatureOptions::default() };
+            features = Some(RecordedFeatures::new(&recording, &populations, &filters, options)?);
+        }
+        Ok(Self { recording, filters, populations, channels, features, statistics, losses, bin_ms })
+    }
+
+    /// The losses, in the order of the configuration.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Filtered traces of all recorded trials, if any population is large enough.
+    pub fn features(&self) -> Option<&RecordedFeatures> {
+        self.features.as_ref()
+    }
+
+    /// Targets of a selection of trials; `like` gives the scales (those of the training trials), else its own.
+    ///
+    /// # Errors
+    /// A selection without usable trials.
+    pub fn objective(&self, selection: &TrialSelection, like: Option<&Objective>) -> Result<Objective, FitError> {
+        let has = |f: fn(&Loss) -> bool| self.losses.iter().any(f);
+        let psth = if has(|l| matches!(l, Loss::Psth { .. })) {
+            let data = Psth::of_recording(&self.recording, selection, self.filters.spike())?;
+            let scale: PsthScale = match like.and_then(|l| l.psth.as_ref()) {
+                Some(like) => like.scale().clone(),
+                None => data.scale(PSTH_STD_FLOOR),
+            };
+            Some(PsthLoss::new(data, scale, ConditionWeights::TrialShare, self.filters.spike(), self.recording.n_bins())?)
+        } else {
+            None
+        };
+        let features = match &self.features {
+            Some(features) if has(|l| matches!(l, Loss::TrialMatching { .. })) => Some(match like.and_then(|l| l.features.as_ref()) {
+                Some(like) => features.normalized_like(like, selection)?,
+                None => features.normalized(selection)?,
+            }),
+            _ => None,
+        };
+        let rates_hz = if has(|l| matches!(l, Loss::FiringRate { .. })) { self.recording.rates_hz(selection, self.bin_ms)? } else { Vec::new() };
+        Ok(Objective { psth, features, rates_hz })
+    }
+
+    /// Raw statistics of simulated trials of the given conditions.
+    ///
+    /// # Errors
+    /// A condition beyond the recording's.
+    pub fn statistics(&self, simulation: &Simulation, conditions: Vec<usize>) -> Result<BatchStatistics, FitError> {
+        let n_conditions = self.recording.n_conditions();
+        let sums = simulation.rollout.spikes.sums_by_condition(&conditions, n_conditions)?;
+        let mut counts = vec![0; n_conditions];
+        for &c in &conditions {
+            counts[c] += 1;
+        }
+        let traces = simulation.rollout.spikes.project(&self.channels);
+        Ok(BatchStatistics { sums, counts, conditions, traces, behaviour: simulation.behaviour.clone() })
+    }
+
+    /// Values (and gradients) of all losses for a batch; `rng` chooses which recorded trials are matched.
+    ///
+    /// # Errors
+    /// Non-finite statistics; a batch that has no stimulus in common with the objective.
+    pub fn evaluate(&self, objective: &Objective, batch: &BatchStatistics, rng: &mut StreamRng) -> Result<Evaluation, FitError> {
+        let mut evaluation = Evaluation { weighted: BTreeMap::new(), tasks: Vec::new(), d_behaviour: None };
+        for loss in &self.losses {
+            let weight = loss.weight();
+            let (value, task) = match loss {
+                Loss::Psth { .. } => {
+                    let Some(psth) = &objective.psth else { continue };
+                    let mut result = psth.evaluate(&batch.sums.view(), &batch.counts)?;
+                    result.d_sums *= weight;
+                    (result.value, SpikeGradient { d_sums: Some(result.d_sums), d_traces: None })
+                }
+                Loss::FiringRate { .. } => {
+                    let bins = 0..self.recording.n_bins();
+                    let mut result = firing_rate_loss(&batch.sums.view(), &batch.counts, &objective.rates_hz, bins, self.bin_ms)?;
+                    result.d_sums *= weight;
+                    (result.value, SpikeGradient { d_sums: Some(result.d_sums), d_traces: None })
+                }
+                Loss::TrialMatching { .. } => {
+                    let Some(features) = &objective.features else { continue };
+                    let candidates = self.candidates(features, &batch.conditions, rng);
+                    let behaviour = batch.behaviour.as_ref().map(|b| b.view());
+                    let mut result = hard_trial_matching(features, &self.filters, &batch.traces.view(), behaviour.as_ref(), &candidates)?;
+                    result.d_traces *= weight;
+                    if let Some(d) = &mut result.d_behaviour {
+                        *d *= weight;
+                    }
+                    evaluation.d_behaviour = result.d_behaviour;
+                    (result.matching.value, SpikeGradient { d_sums: None, d_traces: Some(result.d_traces) })
+                }
+            };
+            evaluation.weighted.insert(loss.name().to_owned(), value * weight);
+            evaluation.tasks.push(task);
+        }
+        Ok(evaluation)
+    }
+
+    fn candidates(&self, features: &DataFeatures, model: &[usize], rng: &mut StreamRng) -> Vec<Vec<Candidates>> {
+        features
+            .sessions
+            .iter()
+            .map(|session| match self.statistics.matching_trials {
+                MatchingTrials::First => TrialSubset::FirstN.candidates(model, &session.conditions),
+                MatchingTrials::Random => TrialSubset::RandomData(rng).candidates(model, &session.conditions),
+            })
+            .collect()
+    }
+
+    /// dL/dspikes of a batch: the plain sum of the tasks, or what the splitter makes of them.
+    ///
+    /// # Errors
+    /// Non-finite gradients (the splitter's state is then unchanged).
+    pub fn adjoint(&self, evaluation: &Evaluation, batch: &BatchStatistics, splitter: Option<&mut GradientSplitter>) -> Result<SpikeAdjoint, FitError> {
+        let (n_conditions, n_bins, n_neurons) = batch.sums.dim();
+        let compact = Batch { conditions: &batch.conditions, n_conditions, populations: &self.populations, n_bins, n_neurons };
+        let coefficients = match splitter {
+            Some(splitter) => splitter.split(&compact.gram(&evaluation.tasks)?.view())?,
+            None => Array2::ones((n_bins, evaluation.tasks.len())),
+        };
+        let combined = compact.combine(&evaluation.tasks, &coefficients.view())?;
+        let single = |a: Array3<f64>| a.mapv(|x| x as f32);
+        Ok(SpikeAdjoint {
+            shared: combined.d_sums.map(|d| (single(d), batch.conditions.clone())),
+            channels: combined.d_traces.map(|d| (self.channels.clone(), single(d))),
+            dense: None,
+        })
+    }
+
+    /// Gradient with respect to behaviour, with its weight; it bypasses the splitter.
+    pub fn behaviour_adjoint(evaluation: &Evaluation) -> Option<&Array3<f64>> {
+        evaluation.d_behaviour.as_ref()
+    }
+
+    /// What each (weighted) loss is when recorded trials `model` stand in for the model's: its floor.
+    ///
+    /// At most `k` of them take part, so that it is the floor at the run's number of trials.
+    ///
+    /// # Errors
+    /// As [`Comparison::objective`].
+    pub fn floor(&self, objective: &Objective, reference: &Objective, model: &TrialSelection, k: usize, rng: &mut StreamRng) -> Result<BTreeMap<String, f64>, FitError> {
+        let limited: TrialSelection = model.iter().map(|trials| trials.iter().copied().take(k).collect()).collect();
+        let mut floors = BTreeMap::new();
+        for loss in &self.losses {
+            let value = match loss {
+                Loss::Psth { .. } => {
+                    let Some(psth) = &objective.psth else { continue };
+                    psth.between(&Psth::of_recording(&self.recording, &limited, self.filters.spike())?)?
+                }
+                Loss::FiringRate { .. } => {
+                    let rates = self.recording.rates_hz(&limited, self.bin_ms)?;
+                    let squares: Vec<f64> = rates.iter().zip(&objective.rates_hz).filter(|(a, b)| a.is_finite() && b.is_finite()).map(|(a, b)| (a - b).powi(2)).collect();
+                    losses::statistics::mean(&squares)
+                }
+                Loss::TrialMatching { .. } => {
+                    let (Some(target), Some(features), Some(scales)) = (&objective.features, &self.features, &reference.features) else { continue };
+                    let stand_in = features.normalized_like(scales, &limited)?;
+                    let pairs = stand_in.sessions.iter().zip(&target.sessions);
+                    let candidates: Vec<_> = pairs.map(|(m, d)| TrialSubset::RandomData(rng).candidates(&m.conditions, &d.conditions)).collect();
+                    let model: Vec<_> = stand_in.sessions.iter().map(|s| s.features.clone()).collect();
+                    match_features(&model, target, &candidates)?.value
+                }
+            };
+            floors.insert(loss.name().to_owned(), value * loss.weight());
+        }
+        Ok(floors)
+    }
+}

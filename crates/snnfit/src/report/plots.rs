@@ -1,0 +1,194 @@
+//! Plain SVG pictures of a fitted network and the recording it was fitted to.
+//!
+//! Model and data go through the same statistics as the losses and metrics (`losses::statistics`). Data are black or
+//! grey, the model is orange, in every picture; colours are of the Okabe–Ito set and differ in brightness too. Not
+//! here: numbers for tables ([`crate::evaluate`]).
+
+mod activity;
+mod losses_over_steps;
+mod noise_correlation;
+mod peaks;
+mod psths;
+mod raster;
+mod style;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use data::fs::{FsError, write_atomic};
+use losses::LossError;
+use ndarray::Array2;
+use plotters::drawing::DrawingAreaErrorKind;
+use plotters::prelude::*;
+use rand::Rng;
+use thiserror::Error;
+
+use crate::evaluate::{EvaluateError, EvaluationInputs, model_trial_types};
+use style::Canvas;
+
+/// Losses over a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LossHistory {
+    /// Training: step and weighted losses by name.
+    pub train: Vec<(u64, BTreeMap<String, f64>)>,
+    /// Validation likewise.
+    pub validation: Vec<(u64, BTreeMap<String, f64>)>,
+    /// Floor of each (weighted) loss: training data against validation data.
+    pub floors: BTreeMap<String, f64>,
+}
+
+/// Recurrent weights with the areas and types of the neurons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightMatrix {
+    /// Signed weights `[N, N]`, row: postsynaptic, column: presynaptic neuron; delay groups summed.
+    pub weights: Array2<f64>,
+    /// Population of each neuron `[N]`, for instance "V1 exc"; neurons of one population are drawn together.
+    pub populations: Vec<String>,
+}
+
+/// Everything the pictures show.
+#[derive(Debug, Clone)]
+pub struct PlotInputs<'a> {
+    /// The trials, as they were evaluated.
+    pub evaluation: &'a EvaluationInputs<'a>,
+    /// Start of the first bin relative to the alignment event, ms.
+    pub start_ms: f64,
+    /// Names of the stimulus conditions, by index.
+    pub conditions: &'a [String],
+    /// Losses of the run, if it has any.
+    pub losses: Option<&'a LossHistory>,
+    /// The network's weights, if it has any.
+    pub weights: Option<&'a WeightMatrix>,
+}
+
+/// What was written, and what could not be drawn.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pictures {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// Pictures without content for this recording, with the reason.
+    pub left_out: Vec<(&'static str, String)>,
+}
+
+/// Why pictures can't be drawn.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlotError {
+    /// A file can't be written.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The trials can't be used.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// A statistic refused its arguments.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// There is nothing to draw.
+    #[error("{reason}")]
+    Empty {
+        /// Why.
+        reason: String,
+    },
+    /// The drawing itself failed.
+    #[error("internal error while drawing: {what}")]
+    Draw {
+        /// What the drawing library said.
+        what: String,
+    },
+}
+
+impl PlotError {
+    fn empty(reason: impl Into<String>) -> Self {
+        Self::Empty { reason: reason.into() }
+    }
+
+    /// Why the picture has no content; `None` for a true error.
+    fn left_out(&self) -> Option<String> {
+        match self {
+            Self::Empty { reason } => Some(reason.clone()),
+            Self::Loss(LossError::NoData { .. } | LossError::NoPopulation { .. } | LossError::TooFewBins { .. }) => {
+                Some(self.to_string())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<DrawingAreaErrorKind<std::io::Error>> for PlotError {
+    fn from(error: DrawingAreaErrorKind<std::io::Error>) -> Self {
+        Self::Draw {
+            what: error.to_string(),
+        }
+    }
+}
+
+/// The inputs with what several pictures need.
+struct Scene<'a> {
+    inputs: &'a PlotInputs<'a>,
+    /// Template types of the model's trials.
+    model_types: Option<Vec<Option<usize>>>,
+}
+
+/// One picture: its file name without extension, width and height, and how it is drawn.
+type Picture = (&'static str, (u32, u32), fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>);
+
+const PICTURES: [Picture; 7] = [
+    ("losses", (800, 520), losses_over_steps::draw),
+    ("psth", (800, 640), psths::draw),
+    ("raster", (800, 900), raster::draw),
+    ("peak_rates", (800, 360), peaks::draw),
+    ("weights", (800, 700), weights::draw),
+    ("noise_correlations", (560, 560), noise_correlation::draw),
+    ("population_activity", (800, 560), activity::draw),
+];
+
+/// Draws all pictures into a directory, which is made if it is missing; files of the same names are replaced, each in
+/// one step.
+///
+/// `losses.svg` (over steps), `psth.svg` (neurons by correlation), `raster.svg` (trials of one session),
+/// `peak_rates.svg` (histograms by area), `weights.svg`, `noise_correlations.svg`, `population_activity.svg` (by area
+/// and trial type). A picture without content is left out and named in the result.
+///
+/// # Errors
+/// [`PlotError::Fs`] for the files, [`PlotError::Evaluate`] and [`PlotError::Loss`] for trials that disagree.
+pub fn write_all(dir: &Path, inputs: &PlotInputs<'_>, rng: &mut dyn Rng) -> Result<Pictures, PlotError> {
+    std::fs::create_dir_all(dir).map_err(|source| FsError::new(dir, "create the directory", source))?;
+    let scene = Scene {
+        inputs,
+        model_types: model_trial_types(inputs.evaluation, rng)?,
+    };
+    let mut pictures = Pictures::default();
+    for (name, size, draw) in PICTURES {
+        match render(&scene, size, draw) {
+            Ok(svg) => {
+                let path = dir.join(name).with_extension("svg");
+                write_atomic(&path, |file| file.write_all(svg.as_bytes()))?;
+                pictures.files.push(path);
+            }
+            Err(error) => match error.left_out() {
+                Some(reason) => pictures.left_out.push((name, reason)),
+                None => return Err(error),
+            },
+        }
+    }
+    Ok(pictures)
+}
+
+fn render(
+    scene: &Scene<'_>,
+    size: (u32, u32),
+    draw: fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
+) -> Result<String, PlotError> {
+    let mut svg = String::new();
+    {
+        let canvas = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        canvas.fill(&WHITE)?;
+        draw(scene, &canvas)?;
+        canvas.present()?;
+    }
+    Ok(svg)
+}

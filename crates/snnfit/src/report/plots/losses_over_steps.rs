@@ -1,0 +1,110 @@
+//! Losses over steps: training, validation, and the floor that no model is expected to beat.
+
+use std::collections::BTreeMap;
+
+use plotters::prelude::*;
+
+use super::style::{self, Canvas, GUIDE, Labels, MODEL, Mark, SECOND};
+use super::{LossHistory, PlotError, Scene};
+
+/// One panel for the sum, one for each loss if there are several.
+pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
+    let Some(history) = scene.inputs.losses else {
+        return Err(PlotError::empty("the run has no logged losses"));
+    };
+    let points = history.train.iter().chain(&history.validation);
+    let mut names: Vec<&str> = points.flat_map(|(_, losses)| losses.keys().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut panels: Vec<Option<&str>> = vec![None];
+    if names.len() > 1 {
+        panels.extend(names.iter().map(|&name| Some(name)));
+    }
+    let note = "dashed: floor, the loss of training trials in the model's place against validation trials";
+    let below = style::titled(canvas, "Losses", note)?;
+    let entries = [
+        ("training", Mark::Line(SECOND)),
+        ("validation", Mark::Line(MODEL)),
+        ("floor", Mark::Dashed(GUIDE)),
+    ];
+    style::legend(canvas, &entries)?;
+    let n_columns = panels.len().min(2);
+    let areas = below.split_evenly((panels.len().div_ceil(n_columns), n_columns));
+    let mut n_drawn = 0;
+    for (area, name) in areas.iter().zip(panels) {
+        n_drawn += usize::from(panel(history, name, area)?);
+    }
+    if n_drawn == 0 {
+        return Err(PlotError::empty("no loss is a positive number"));
+    }
+    Ok(())
+}
+
+/// The loss of a name, or the sum of all.
+fn value(losses: &BTreeMap<String, f64>, name: Option<&str>) -> Option<f64> {
+    let value = match name {
+        Some(name) => *losses.get(name)?,
+        None if losses.is_empty() => return None,
+        None => losses.values().sum(),
+    };
+    (value.is_finite() && value > 0.0).then_some(value) // the axis is logarithmic
+}
+
+/// Draws one panel, unless it has no points.
+fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result<bool, PlotError> {
+    let series = |points: &[(u64, BTreeMap<String, f64>)]| -> Vec<(f64, f64)> {
+        let point = |(step, losses): &(u64, BTreeMap<String, f64>)| Some((*step as f64, value(losses, name)?));
+        points.iter().filter_map(point).collect()
+    };
+    let (train, validation) = (series(&history.train), series(&history.validation));
+    let floor = value(&history.floors, name);
+    let all = train.iter().chain(&validation);
+    let last = all.clone().map(|(step, _)| *step).fold(0.0, f64::max);
+    let values: Vec<f64> = all.map(|(_, value)| *value).chain(floor).collect();
+    if train.is_empty() && validation.is_empty() {
+        return Ok(false);
+    }
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(0.0, f64::max);
+    let title = name.map_or("sum of the losses".to_owned(), |name| name.replace('_', " "));
+    let labels = Labels {
+        title: &title,
+        x: "step",
+        y: "loss × weight",
+    };
+    let mut chart = style::builder(area, &labels)
+        .build_cartesian_2d(0.0..last.max(1.0), (low / 1.15..high * 1.15).log_scale())?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .axis_style(GUIDE)
+        .bold_line_style(RGBColor(235, 235, 235))
+        .x_labels(4)
+        .y_labels(5)
+        .x_label_formatter(&|step| style::tick(*step))
+        .y_label_formatter(&|value| log_tick(*value))
+        .label_style(style::font(style::SMALL))
+        .axis_desc_style(style::font(style::MEDIUM))
+        .x_desc(labels.x)
+        .y_desc(labels.y)
+        .draw()?;
+    chart.draw_series(LineSeries::new(train, SECOND.stroke_width(1)))?;
+    chart.draw_series(LineSeries::new(validation.iter().copied(), MODEL.stroke_width(2)))?;
+    chart.draw_series(validation.iter().map(|&point| Circle::new(point, 2, MODEL.filled())))?;
+    if let Some(floor) = floor {
+        let ends = [(0.0, floor), (last.max(1.0), floor)];
+        chart.draw_series(DashedLineSeries::new(ends, 6, 4, GUIDE.stroke_width(2)))?;
+    }
+    Ok(true)
+}
+
+fn log_tick(value: f64) -> String {
+    match value {
+        x if x >= 100.0 => format!("{x:.0}"),
+        x if x >= 1.0 => style::tick((x * 10.0).round() / 10.0),
+        x => {
+            let digits = (1.0 - x.log10()).ceil().clamp(1.0, 9.0) as usize;
+            format!("{x:.digits$}")
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! PSTHs of model and data, for neurons that are fitted well, so-so and badly.
+
+use losses::metrics::{NeuronCorrelation, psth_correlation};
+use losses::statistics::Psth;
+
+use super::style::{self, Canvas, DATA, Labels, MODEL, Mark};
+use super::{PlotError, Scene};
+use crate::evaluate::EvaluationInputs;
+
+const MAX_COLUMNS: usize = 3;
+
+/// Rows: best, middle and worst neurons by correlation. Columns: conditions, or neurons where there is one condition.
+pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
+    let inputs = scene.inputs.evaluation;
+    let filter = inputs.filters.spike();
+    let data = Psth::of_recording(inputs.recording, inputs.test, filter)?;
+    let model = model_psth(inputs)?;
+    let rates_hz = inputs.recording.rates_hz(inputs.train, inputs.bin_ms)?;
+    let found = psth_correlation(&data, &model, &rates_hz, inputs.settings.min_rate_hz, inputs.bin_ms)?;
+    let mut ranked = found.neurons;
+    if ranked.is_empty() {
+        return Err(PlotError::empty("no neuron's PSTH can be correlated"));
+    }
+    ranked.sort_by(|a, b| b.pearson.total_cmp(&a.pearson).then(a.neuron.cmp(&b.neuron)));
+
+    let n_conditions = inputs.recording.n_conditions();
+    let note = format!("{} test trials; PSTHs of all model trials; {} neurons ranked by Pearson's r over time", inputs.test.iter().map(Vec::len).sum::<usize>(), ranked.len());
+    let below = style::titled(canvas, "Trial averages of single neurons", &note)?;
+    style::legend(canvas, &[("data", Mark::Line(DATA)), ("model", Mark::Line(MODEL))])?;
+    let n_columns = if n_conditions > 1 { n_conditions.min(MAX_COLUMNS) } else { MAX_COLUMNS };
+    let areas = below.split_evenly((3, n_columns));
+    let hz = 1000.0 / inputs.bin_ms;
+    let times = style::psth_times_ms(filter, inputs.recording.n_bins(), scene.inputs.start_ms, inputs.bin_ms);
+    let shown = rows(&ranked, if n_conditions > 1 { 1 } else { n_columns });
+    for (r, (rank, neurons)) in shown.iter().enumerate() {
+        for column in 0..n_columns {
+            let (neuron, condition) = if n_conditions > 1 { (neurons.first(), column) } else { (neurons.get(column), 0) };
+            let Some(neuron) = neuron else { continue };
+            let curve = |psth: &Psth| -> Vec<f64> {
+                psth.values.slice(ndarray::s![condition, .., neuron.neuron]).iter().map(|v| v * hz).collect()
+            };
+            let (recorded, simulated) = (curve(&data), curve(&model));
+            let mut title = format!("{rank}: neuron {}, r = {:.2}", neuron.neuron, neuron.pearson);
+            if n_conditions > 1 {
+                let name = scene.inputs.conditions.get(condition).map_or("?", String::as_str);
+                title = format!("{rank}: {}, r = {:.2}; {name}", neuron.neuron, neuron.pearson);
+            }
+            let labels = Labels {
+                title: &title,
+                x: if r == 2 { "time (ms)" } else { "" },
+                y: if column == 0 { "rate (Hz)" } else { "" },
+            };
+            let top = style::highest(recorded.iter().chain(&simulated).copied(), 1.0) * 1.08;
+            let x = times.first().copied().unwrap_or(0.0)..times.last().copied().unwrap_or(1.0);
+            let mut chart = style::chart(&areas[r * n_columns + column], &labels, x.clone(), 0.0..top)?;
+            if x.contains(&0.0) {
+                style::dashed(&mut chart, (0.0, 0.0), (0.0, top))?;
+            }
+            style::curve(&mut chart, &times, &recorded, DATA)?;
+            style::curve(&mut chart, &times, &simulated, MODEL)?;
+        }
+    }
+    Ok(())
+}
+
+/// The model's PSTHs over all its trials.
+fn model_psth(inputs: &EvaluationInputs<'_>) -> Result<Psth, PlotError> {
+    let (_, n_bins, n_neurons) = inputs.model.counts.dim();
+    let n_conditions = inputs.recording.n_conditions();
+    let mut sums = ndarray::Array3::<f64>::zeros((n_conditions, n_bins, n_neurons));
+    let mut n_trials = vec![0; n_conditions];
+    for (trial, &condition) in inputs.model.counts.outer_iter().zip(inputs.model.conditions) {
+        sums.index_axis_mut(ndarray::Axis(0), condition)
+            .zip_mut_with(&trial, |sum, &count| *sum += f64::from(count));
+        n_trials[condition] += 1;
+    }
+    Ok(Psth::of_model(&sums.view(), &n_trials, inputs.filters.spike())?)
+}
+
+/// `n` neurons each from the top, the middle and the bottom of the ranking, none twice.
+fn rows(ranked: &[NeuronCorrelation], n: usize) -> [(&'static str, Vec<NeuronCorrelation>); 3] {
+    let n = n.min(ranked.len().div_ceil(3));
+    let middle = (ranked.len() / 2).saturating_sub(n / 2).max(n.min(ranked.len()));
+    let middle_end = (middle + n).min(ranked.len());
+    let bottom = ranked.len().saturating_sub(n).max(middle_end);
+    [
+        ("best", ranked[..n.min(ranked.len())].to_vec()),
+        ("median", ranked[middle..middle_end].to_vec()),
+        ("worst", ranked[bottom..].to_vec()),
+    ]
+}

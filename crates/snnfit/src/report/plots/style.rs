@@ -1,0 +1,199 @@
+//! Colours, fonts and axes that all pictures share.
+
+use std::ops::Range;
+
+use losses::statistics::MovingMean;
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::PlotError;
+
+/// Something to draw on, in pixels.
+pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// A chart with two linear axes.
+pub(super) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Recorded data.
+pub(super) const DATA: RGBColor = RGBColor(0, 0, 0);
+/// The model (Okabe–Ito vermillion).
+pub(super) const MODEL: RGBColor = RGBColor(213, 94, 0);
+/// A second model curve (Okabe–Ito blue).
+pub(super) const SECOND: RGBColor = RGBColor(0, 114, 178);
+/// Lines that are no data: thresholds, boundaries.
+pub(super) const GUIDE: RGBColor = RGBColor(120, 120, 120);
+const GRID: RGBColor = RGBColor(235, 235, 235);
+
+/// Size of tick labels, pixels.
+pub(super) const SMALL: u32 = 12;
+/// Size of axis labels and panel titles, pixels.
+pub(super) const MEDIUM: u32 = 14;
+/// Size of the title of a picture, pixels.
+const LARGE: u32 = 17;
+
+/// A font of the size.
+pub(super) fn font(size: u32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().into()
+}
+
+/// Writes the title of a picture, with a line of explanation, and returns what is left below.
+pub(super) fn titled<'a>(canvas: &Canvas<'a>, title: &str, note: &str) -> Result<Canvas<'a>, PlotError> {
+    canvas.draw(&Text::new(title.to_owned(), (12, 8), font(LARGE)))?;
+    canvas.draw(&Text::new(note.to_owned(), (12, 31), font(SMALL).color(&GUIDE)))?;
+    Ok(canvas.margin(50, 4, 4, 10))
+}
+
+/// Draws the legend entries in a row at the top right: a name with a line, a box, or a dashed line.
+pub(super) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<(), PlotError> {
+    let mut right = canvas.dim_in_pixel().0 as i32 - 14;
+    for (name, mark) in entries.iter().rev() {
+        let width = (name.chars().count() as f64 * f64::from(SMALL) * 0.56).round() as i32;
+        let left = right - width;
+        canvas.draw(&Text::new((*name).to_owned(), (left, 12), font(SMALL)))?;
+        let (from, to) = ((left - 28, 18), (left - 6, 18));
+        match mark {
+            Mark::Line(color) => canvas.draw(&PathElement::new(vec![from, to], color.stroke_width(2)))?,
+            Mark::Dashed(color) => {
+                for i in 0..3 {
+                    let start = from.0 + 8 * i;
+                    canvas.draw(&PathElement::new(vec![(start, 18), (start + 5, 18)], color.stroke_width(2)))?;
+                }
+            }
+            Mark::Box(color) => {
+                canvas.draw(&Rectangle::new([(left - 22, 12), (left - 6, 24)], color.mix(0.35).filled()))?;
+            }
+            Mark::Dot(color) => canvas.draw(&Circle::new((left - 14, 18), 4, color.filled()))?,
+        }
+        right = left - 44;
+    }
+    Ok(())
+}
+
+/// How a legend entry is drawn.
+#[derive(Clone, Copy)]
+pub(super) enum Mark {
+    Line(RGBColor),
+    Dashed(RGBColor),
+    Box(RGBColor),
+    Dot(RGBColor),
+}
+
+/// Labels of a chart.
+#[derive(Default)]
+pub(super) struct Labels<'l> {
+    pub(super) title: &'l str,
+    pub(super) x: &'l str,
+    pub(super) y: &'l str,
+}
+
+/// A chart with axes, ticks and a faint grid.
+pub(super) fn chart<'a, 'b>(
+    area: &'a Canvas<'b>,
+    labels: &Labels<'_>,
+    x: Range<f64>,
+    y: Range<f64>,
+) -> Result<Chart<'a, 'b>, PlotError> {
+    let mut chart = builder(area, labels).build_cartesian_2d(widened(x), widened(y))?;
+    let (width, height) = area.dim_in_pixel();
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .axis_style(GUIDE)
+        .x_labels((width / 70).clamp(2, 8) as usize)
+        .y_labels((height / 40).clamp(2, 8) as usize)
+        .x_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|value| tick(*value))
+        .label_style(font(SMALL))
+        .axis_desc_style(font(MEDIUM))
+        .x_desc(labels.x)
+        .y_desc(labels.y)
+        .draw()?;
+    Ok(chart)
+}
+
+/// Margins and title of a chart.
+pub(super) fn builder<'a, 'b>(area: &'a Canvas<'b>, labels: &Labels<'_>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut builder = ChartBuilder::on(area);
+    builder
+        .margin(6)
+        .margin_right(12)
+        .x_label_area_size(if labels.x.is_empty() { 22 } else { 42 })
+        .y_label_area_size(if labels.y.is_empty() { 40 } else { 58 });
+    if !labels.title.is_empty() {
+        builder.caption(labels.title, font(MEDIUM));
+    }
+    builder
+}
+
+/// A range with some width, for data that are all the same.
+pub(super) fn widened(range: Range<f64>) -> Range<f64> {
+    let is_good = range.start.is_finite() && range.end.is_finite() && range.end > range.start;
+    if is_good {
+        return range;
+    }
+    let start = if range.start.is_finite() { range.start } else { 0.0 };
+    start..start + 1.0
+}
+
+/// A tick label: as few digits as tell ticks apart.
+pub(super) fn tick(value: f64) -> String {
+    let text = match value.abs() {
+        x if x >= 10_000.0 => format!("{value:.0e}"),
+        x if x >= 10.0 => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
+    };
+    if !text.contains('.') {
+        return text;
+    }
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" => "0".to_owned(),
+        short => short.replace('-', "−"),
+    }
+}
+
+/// A dashed line between two points of a chart's pixels.
+pub(super) fn dashed(chart: &mut Chart<'_, '_>, from: (f64, f64), to: (f64, f64)) -> Result<(), PlotError> {
+    chart.draw_series(DashedLineSeries::new([from, to], 5, 4, GUIDE.stroke_width(1)))?;
+    Ok(())
+}
+
+/// Text in the middle of a point.
+pub(super) fn centred(size: u32) -> TextStyle<'static> {
+    font(size).pos(Pos::new(HPos::Center, VPos::Center))
+}
+
+/// Time of each PSTH bin (the middle of its window), ms relative to the alignment event.
+pub(super) fn psth_times_ms(filter: MovingMean, n_bins: usize, start_ms: f64, bin_ms: f64) -> Vec<f64> {
+    let middle = |o: usize| {
+        let bins = filter.bins(o, n_bins);
+        start_ms + bin_ms * (bins.start + bins.end) as f64 / 2.0
+    };
+    (0..filter.output_len(n_bins)).map(middle).collect()
+}
+
+/// A curve, broken where it is NaN.
+pub(super) fn curve(
+    chart: &mut Chart<'_, '_>,
+    times: &[f64],
+    values: &[f64],
+    color: RGBColor,
+) -> Result<(), PlotError> {
+    let points: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
+    for piece in points.split(|(_, value)| value.is_nan()).filter(|piece| !piece.is_empty()) {
+        chart.draw_series(LineSeries::new(piece.iter().copied(), color.stroke_width(2)))?;
+    }
+    Ok(())
+}
+
+/// The largest finite value, at least `least`.
+pub(super) fn highest(values: impl IntoIterator<Item = f64>, least: f64) -> f64 {
+    values.into_iter().filter(|value| value.is_finite()).fold(least, f64::max)
+}
+
+/// Text that ends at a point.
+pub(super) fn right_of(size: u32) -> TextStyle<'static> {
+    font(size).pos(Pos::new(HPos::Right, VPos::Center))
+}

@@ -1,0 +1,421 @@
+//! Training: one step after the other, each a function of (parameters, optimiser, step number), so that a run can
+//! stop and go on bit by bit.
+
+use crate::assembly::{Assembly, Part};
+use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
+use crate::config::checked::{self, MatchWithin, Optimizer};
+use crate::fit_error::FitError;
+use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
+use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
+use losses::statistics::TrialSelection;
+use ndarray::{ArrayD, IxDyn};
+use rand::RngExt;
+use rand::seq::index;
+use serde::{Deserialize, Serialize};
+use snn_core::adamw::{AdamW, AdamWConfig};
+use snn_core::models::Parameters;
+use snn_core::models::rsnn::{Draws, Engine, Rsnn, Simulation};
+use snn_core::rng::StreamRng;
+use std::collections::BTreeMap;
+
+/// A gradient entry beyond this is treated as infinite: its square overflows single precision.
+const GRADIENT_LIMIT: f32 = 1e18;
+
+/// Everything of a run that changes from step to step, besides parameters and moments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Steps taken, skipped ones included.
+    pub step: u64,
+    /// Steps skipped because values were not finite.
+    pub skipped: u64,
+    /// How many of them in a row, up to now.
+    pub skipped_in_a_row: u64,
+    /// Updates of the optimiser.
+    pub n_updates: u64,
+    /// Lowest validation loss so far and its step.
+    pub best: Option<Best>,
+    /// The gradient splitter, if the losses go through one.
+    pub splitter: Option<GradientSplitter>,
+    /// Validation losses so far: (step, total), the last 100.
+    pub validations: Vec<(u64, f64)>,
+    /// Mean training losses since the last log line: number of steps and sums by name.
+    pub running: Running,
+}
+
+/// The best step so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Step.
+    pub step: u64,
+    /// Validation loss, with weights.
+    pub value: f64,
+}
+
+/// Sums of losses over a few steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// Steps.
+    pub n: u64,
+    /// Weighted losses, summed.
+    pub sums: BTreeMap<String, f64>,
+}
+
+impl Running {
+    fn add(&mut self, losses: &BTreeMap<String, f64>) {
+        self.n += 1;
+        for (name, value) in losses {
+            *self.sums.entry(name.clone()).or_insert(0.0) += value;
+        }
+    }
+
+    /// Means, by name.
+    pub fn means(&self) -> BTreeMap<String, f64> {
+        self.sums.iter().map(|(name, sum)| (name.clone(), sum / self.n.max(1) as f64)).collect()
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    /// Step number, from 1.
+    pub step: u64,
+    /// Weighted losses by name.
+    pub losses: BTreeMap<String, f64>,
+    /// Euclidean norm of the gradient of all parameters.
+    pub gradient_norm: f64,
+    /// Why the update was skipped, if it was.
+    pub skipped: Option<String>,
+}
+
+/// One set of recorded trials that a step may be compared with.
+#[derive(Debug)]
+struct Phase {
+    selection: TrialSelection,
+    objective: Objective,
+    /// Stimuli of its trials, pooled over sessions: what model trials draw from.
+    pool: Vec<usize>,
+}
+
+/// A fit in progress.
+#[derive(Debug)]
+pub struct Trainer {
+    /// What is fixed.
+    pub assembly: Assembly,
+    /// What the losses need of the recording.
+    pub comparison: Comparison,
+    /// The network.
+    pub rsnn: Rsnn,
+    /// What changes.
+    pub state: State,
+    adam: AdamW,
+    phases: Vec<Phase>,
+    validation: Objective,
+    validation_pool: Vec<usize>,
+}
+
+impl Trainer {
+    /// A fit at its start.
+    ///
+    /// # Errors
+    /// A network that can't be initialised, filters or populations that don't fit the recording, no trials.
+    pub fn new(assembly: Assembly) -> Result<Self, FitError> {
+        let seed = assembly.experiment.seed;
+        let rsnn = Rsnn::new(assembly.spec.clone(), seed)?;
+        let comparison = comparison(&assembly)?;
+        let Optimizer::AdamW(a) = assembly.experiment.optimizer;
+        let adam = AdamW::new(AdamWConfig { lr: a.lr, beta1: a.beta1, beta2: a.beta2, epsilon: a.epsilon, weight_decay: a.weight_decay })?;
+        let n_losses = comparison.losses().len();
+        let splitter = match assembly.experiment.train.gradient_splitter {
+            true => Some(GradientSplitter::new(n_losses, SPLITTER_BETA)?),
+            false => None,
+        };
+        let phases = phases(&assembly, &comparison)?;
+        let trials = assembly.trials_of(Part::Validation);
+        let validation_pool = assembly.stimuli_of(&trials);
+        if validation_pool.is_empty() {
+            return Err(FitError::NoTrials { part: "validation" });
+        }
+        let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
+        let state = State {
+            step: 0,
+            skipped: 0,
+            skipped_in_a_row: 0,
+            n_updates: 0,
+            best: None,
+            splitter,
+            validations: Vec::new(),
+            running: Running::default(),
+        };
+        Ok(Self { assembly, comparison, rsnn, state, adam, phases, validation, validation_pool })
+    }
+
+    /// Takes the place of a checkpoint.
+    ///
+    /// # Errors
+    /// A checkpoint of another model or another version of this program.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), FitError> {
+        let broken = |what: String| FitError::CheckpointMismatch { what };
+        let state: State = checkpoint.state().map_err(|error| broken(format!("section 'state': {error}")))?;
+        if state.splitter.as_ref().map(GradientSplitter::n_tasks) != self.state.splitter.as_ref().map(GradientSplitter::n_tasks) {
+            return Err(broken("the losses of the gradient splitter differ from the configuration".into()));
+        }
+        self.rsnn = Rsnn::with_parameters(self.rsnn.spec.clone(), parameters(checkpoint, "parameters", "")?)?;
+        self.adam.first = parameters(checkpoint, "optimizer", "first.")?;
+        self.adam.second = parameters(checkpoint, "optimizer", "second.")?;
+        self.adam.n_updates = state.n_updates;
+        self.state = state;
+        Ok(())
+    }
+
+    /// The present state as a checkpoint; equal states give equal bytes.
+    ///
+    /// # Errors
+    /// Never, short of a bug in serialisation.
+    pub fn checkpoint(&self) -> Result<Checkpoint, FitError> {
+        let mut checkpoint = Checkpoint::new(&self.state).map_err(|error| FitError::Internal { what: error.to_string() })?;
+        checkpoint.sections.insert("parameters".into(), arrays(&self.rsnn.parameters, ""));
+        let mut optimizer = arrays(&self.adam.first, "first.");
+        optimizer.extend(arrays(&self.adam.second, "second."));
+        checkpoint.sections.insert("optimizer".into(), optimizer);
+        Ok(checkpoint)
+    }
+
+    /// Makes one step. A step whose values aren't finite changes nothing but the counters.
+    ///
+    /// # Errors
+    /// More such steps in a row than `train.max_skipped`; anything that doesn't fit.
+    pub fn step(&mut self) -> Result<StepReport, FitError> {
+        let number = self.state.step + 1;
+        let before = (self.rsnn.parameters.clone(), self.state.splitter.clone());
+        let outcome = self.try_step(number);
+        self.state.step = number;
+        match outcome? {
+            Ok((losses, gradient_norm)) => {
+                self.state.skipped_in_a_row = 0;
+                self.state.running.add(&losses);
+                Ok(StepReport { step: number, losses, gradient_norm, skipped: None })
+            }
+            Err(what) => {
+                (self.rsnn.parameters, self.state.splitter) = before;
+                self.state.skipped += 1;
+                self.state.skipped_in_a_row += 1;
+                let skipped = self.state.skipped_in_a_row;
+                if skipped > self.assembly.experiment.train.max_skipped {
+                    return Err(FitError::NonFinite { step: number, what, skipped });
+                }
+                Ok(StepReport { step: number, losses: BTreeMap::new(), gradient_norm: f64::NAN, skipped: Some(what) })
+            }
+        }
+    }
+
+    /// The step itself: losses and gradient norm, or what wasn't finite.
+    #[allow(clippy::type_complexity)]
+    fn try_step(&mut self, number: u64) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
+        let train = self.assembly.experiment.train;
+        let mut rng = StreamRng::new(self.assembly.experiment.seed, "train.trials", number);
+        let balanced = if train.balance_trial_types { Some(self.balanced_phase(number, &mut rng)?) } else { None };
+        let phase = balanced.as_ref().unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
+        let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
+        let (simulation, batch) = self.batch(&stimuli, "train", number, true)?;
+        let evaluation = match self.comparison.evaluate(&phase.objective, &batch, &mut rng) {
+            Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
+            other => other?,
+        };
+        if let Some((name, value)) = evaluation.weighted.iter().find(|(_, v)| !v.is_finite()) {
+            return Ok(Err(format!("loss {name} is {value}")));
+        }
+        let adjoint = match self.comparison.adjoint(&evaluation, &batch, self.state.splitter.as_mut()) {
+            Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
+            other => other?,
+        };
+        let gradients = self.rsnn.backward(engine(train.engine), simulation, adjoint, Comparison::behaviour_adjoint(&evaluation))?;
+        if let Some(what) = not_finite(&gradients, "gradient of") {
+            return Ok(Err(what));
+        }
+        self.update(&gradients)?;
+        if let Some(what) = not_finite(&self.rsnn.parameters, "parameter") {
+            return Ok(Err(what));
+        }
+        Ok(Ok((evaluation.weighted, norm(&gradients))))
+    }
+
+    fn update(&mut self, gradients: &Parameters) -> Result<(), FitError> {
+        let Optimizer::AdamW(a) = self.assembly.experiment.optimizer;
+        self.adam.update(&mut self.rsnn.parameters, gradients)?;
+        self.state.n_updates = self.adam.n_updates;
+        self.rsnn.project(a.lr, a.l1);
+        Ok(())
+    }
+
+    /// Simulates a batch and reduces it to its statistics.
+    fn batch(&self, stimuli: &[usize], stream: &str, number: u64, keep_potentials: bool) -> Result<(Simulation, BatchStatistics), FitError> {
+        let train = self.assembly.experiment.train;
+        let trials = self.assembly.model_trials(stimuli);
+        let conditions = stimuli.iter().map(|&s| self.assembly.condition_of(s)).collect();
+        let draws = Draws { seed: self.assembly.experiment.seed, step: number as u32, stream, first_trial: 0 };
+        let simulation = self.rsnn.simulate(engine(train.engine), &trials, self.assembly.n_steps(), draws, keep_potentials)?;
+        let batch = self.comparison.statistics(&simulation, conditions)?;
+        Ok((simulation, batch))
+    }
+
+    /// Validation losses (weighted, by name) of the present parameters; also noted in the state.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn validate(&mut self) -> Result<BTreeMap<String, f64>, FitError> {
+        let number = self.state.step;
+        let evaluation = self.validation_losses(number)?;
+        let total = evaluation.total();
+        self.state.validations.push((number, total));
+        let surplus = self.state.validations.len().saturating_sub(100);
+        self.state.validations.drain(..surplus);
+        if total.is_finite() && self.state.best.is_none_or(|best| total < best.value) {
+            self.state.best = Some(Best { step: number, value: total });
+        }
+        Ok(evaluation.weighted)
+    }
+
+    fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
+        let mut rng = StreamRng::new(self.assembly.experiment.seed, "validation.trials", number);
+        let k = self.assembly.experiment.train.validation_trials;
+        let stimuli = draw(&self.validation_pool, k, &mut rng);
+        let (_, batch) = self.batch(&stimuli, "validation", number, false)?;
+        self.comparison.evaluate(&self.validation, &batch, &mut rng)
+    }
+
+    /// Floor of each weighted loss: training trials in the model's place, against validation trials, at the run's K.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn floor(&self) -> Result<BTreeMap<String, f64>, FitError> {
+        let mut rng = StreamRng::new(self.assembly.experiment.seed, "floor", 0);
+        let k = self.assembly.experiment.train.n_trials;
+        let train = self.assembly.trials_of(Part::Train);
+        self.comparison.floor(&self.validation, &self.phases[0].objective, &train, k, &mut rng)
+    }
+
+    /// Passes through the training trials so far: model trials over recorded training trials.
+    pub fn epoch(&self) -> f64 {
+        let recorded = self.phases.first().map_or(1, |p| p.pool.len().max(1));
+        self.state.step as f64 * self.assembly.experiment.train.n_trials as f64 / recorded as f64
+    }
+
+    /// Random trials of each session with the global proportions of trial types.
+    ///
+    /// The type that a session has least of, relative to its proportion q, fixes how many trials the session gives:
+    /// `K_s = ⌊n_type/q_type⌋`, of which `round(K_s q)` of each type.
+    ///
+    /// # Source
+    /// Sourmpis et al. 2023, specification §1.11.
+    fn balanced_phase(&self, number: u64, rng: &mut StreamRng) -> Result<Phase, FitError> {
+        let base = &self.phases[(number as usize - 1) % self.phases.len()];
+        let sessions = self.comparison.recording.sessions();
+        let n_types = self.assembly.trial_types.len();
+        let count = |session: usize, label: usize| base.selection[session].iter().filter(|&&k| sessions[session].trial_types[k] == label).count();
+        let totals: Vec<usize> = (0..n_types).map(|label| (0..sessions.len()).map(|s| count(s, label)).sum()).collect();
+        let all: usize = totals.iter().sum();
+        let share: Vec<f64> = totals.iter().map(|&n| n as f64 / all.max(1) as f64).collect();
+        let mut selection = TrialSelection::new();
+        for (s, trials) in base.selection.iter().enumerate() {
+            let k_s = (0..n_types).filter(|&l| share[l] > 0.0).map(|l| (count(s, l) as f64 / share[l]).floor()).fold(f64::INFINITY, f64::min);
+            let mut chosen = Vec::new();
+            for (label, share) in share.iter().enumerate() {
+                let of_type: Vec<usize> = trials.iter().copied().filter(|&k| sessions[s].trial_types[k] == label).collect();
+                let wanted = ((k_s * share).round() as usize).min(of_type.len());
+                chosen.extend(index::sample(rng, of_type.len(), wanted).into_iter().map(|i| of_type[i]));
+            }
+            chosen.sort_unstable();
+            selection.push(chosen);
+        }
+        let pool = self.assembly.stimuli_of(&selection);
+        if pool.is_empty() {
+            return Err(FitError::NoTrials { part: "a balanced step (no session has every trial type)" });
+        }
+        let objective = self.comparison.objective(&selection, None)?;
+        Ok(Phase { selection, objective, pool })
+    }
+}
+
+/// The comparison that an assembly asks for.
+///
+/// # Errors
+/// As [`Comparison::new`].
+pub fn comparison(assembly: &Assembly) -> Result<Comparison, FitError> {
+    let e = &assembly.experiment;
+    Comparison::new(assembly.recording.clone(), e.statistics, e.losses.clone(), e.data.bin_ms, !e.data.behaviour.is_empty())
+}
+
+/// All training trials, and in the published cycle also those of each stimulus alone (when there are several).
+fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, FitError> {
+    let train = assembly.trials_of(Part::Train);
+    let mut selections = vec![train.clone()];
+    if assembly.experiment.statistics.match_within == MatchWithin::Cycle && assembly.stimuli.len() > 1 {
+        for stimulus in 0..assembly.stimuli.len() {
+            let only = train.iter().zip(&assembly.stimulus_of).map(|(trials, of)| trials.iter().copied().filter(|&k| of[k] == stimulus).collect());
+            selections.push(only.collect());
+        }
+    }
+    let mut phases = Vec::new();
+    for selection in selections {
+        let pool = assembly.stimuli_of(&selection);
+        if pool.is_empty() {
+            if phases.is_empty() {
+                return Err(FitError::NoTrials { part: "training" });
+            }
+            continue;
+        }
+        let objective = comparison.objective(&selection, None)?;
+        phases.push(Phase { selection, objective, pool });
+    }
+    Ok(phases)
+}
+
+/// `n` draws with replacement.
+fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
+    (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
+}
+
+/// The engine that the configuration names.
+pub fn engine(engine: checked::Engine) -> Engine {
+    match engine {
+        checked::Engine::Native => Engine::Native,
+        checked::Engine::Reference => Engine::Reference,
+    }
+}
+
+fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
+    arrays.iter().find_map(|(name, array)| {
+        let bad = array.iter().position(|x| !(x.abs() <= GRADIENT_LIMIT))?;
+        Some(format!("{what} '{name}' at index {bad} is {}", array.iter().nth(bad).copied().unwrap_or(f32::NAN)))
+    })
+}
+
+fn norm(gradients: &Parameters) -> f64 {
+    gradients.iter().flat_map(|(_, array)| array.iter()).map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
+fn arrays(parameters: &Parameters, prefix: &str) -> Arrays {
+    let entry = |(name, array): (&str, &ArrayD<f32>)| {
+        let values = Values::F32(array.iter().copied().collect());
+        (format!("{prefix}{name}"), Array { shape: array.shape().to_vec(), values })
+    };
+    parameters.iter().map(entry).collect()
+}
+
+/// Arrays of a checkpoint's section whose names start with `prefix`, without it.
+///
+/// # Errors
+/// A section that is missing, or values of another type.
+pub fn parameters(checkpoint: &Checkpoint, section: &str, prefix: &str) -> Result<Parameters, FitError> {
+    let mismatch = |what: String| FitError::CheckpointMismatch { what };
+    let arrays = checkpoint.sections.get(section).ok_or_else(|| mismatch(format!("section '{section}' is missing")))?;
+    let mut out = Parameters::new();
+    for (name, array) in arrays {
+        let Some(short) = name.strip_prefix(prefix) else { continue };
+        let Values::F32(values) = &array.values else { return Err(mismatch(format!("array '{name}' is not single precision"))) };
+        let array = ArrayD::from_shape_vec(IxDyn(&array.shape), values.clone()).map_err(|error| mismatch(format!("array '{name}': {error}")))?;
+        out.insert(short, array);
+    }
+    Ok(out)
+}
