@@ -29,7 +29,7 @@ impl Folder {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("snnfit"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_snnfit"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("NO_COLOR").env_remove("RUST_BACKTRACE");
         command

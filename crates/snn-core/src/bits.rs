@@ -17,7 +17,13 @@ impl SpikeBits {
     /// All-zero spikes of shape `[n_trials, n_steps, n_neurons]`.
     pub fn zeros(n_trials: usize, n_steps: usize, n_neurons: usize) -> Self {
         let words_per_row = n_neurons.div_ceil(64);
-        Self { n_trials, n_steps, n_neurons, words_per_row, words: vec![0; n_trials * n_steps * words_per_row] }
+        Self {
+            n_trials,
+            n_steps,
+            n_neurons,
+            words_per_row,
+            words: vec![0; n_trials * n_steps * words_per_row],
+        }
     }
 
     /// Packs an array `[K, T, N]`: every value above zero is a spike.
@@ -94,12 +100,20 @@ impl SpikeBits {
     /// When `condition` has another length than there are trials, or names a condition beyond `n_conditions`.
     pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
         if condition.len() != self.n_trials {
-            return Err(CoreError::Shape { what: "condition", found: vec![condition.len()], expected: vec![self.n_trials] });
+            return Err(CoreError::Shape {
+                what: "condition",
+                found: vec![condition.len()],
+                expected: vec![self.n_trials],
+            });
         }
         let mut sums = Array3::zeros((n_conditions, self.n_steps, self.n_neurons));
         for (k, &c) in condition.iter().enumerate() {
             if c >= n_conditions {
-                return Err(CoreError::Range { what: "condition index".into(), value: c as f64, expected: "below the number of conditions" });
+                return Err(CoreError::Range {
+                    what: "condition index".into(),
+                    value: c as f64,
+                    expected: "below the number of conditions",
+                });
             }
             for t in 0..self.n_steps {
                 let mut row = sums.slice_mut(ndarray::s![c, t, ..]);
@@ -165,7 +179,9 @@ mod tests {
     #[test]
     fn condition_sums_are_the_sums_of_the_trials() {
         let a = pattern();
-        let sums = SpikeBits::from_array(a.view()).sums_by_condition(&[0, 1, 0], 2).unwrap();
+        let sums = SpikeBits::from_array(a.view())
+            .sums_by_condition(&[0, 1, 0], 2)
+            .unwrap();
         for t in 0..5 {
             for n in 0..130 {
                 assert_eq!(sums[[0, t, n]], f64::from(a[[0, t, n]] + a[[2, t, n]]));
@@ -177,7 +193,14 @@ mod tests {
     #[test]
     fn projection_is_the_weighted_sum() {
         let a = pattern();
-        let channels = [crate::rollout::Channel { members: vec![(0, 0.5), (129, 2.0)] }, crate::rollout::Channel { members: vec![(129, 1.0), (64, -1.0)] }];
+        let channels = [
+            crate::rollout::Channel {
+                members: vec![(0, 0.5), (129, 2.0)],
+            },
+            crate::rollout::Channel {
+                members: vec![(129, 1.0), (64, -1.0)],
+            },
+        ];
         let p = SpikeBits::from_array(a.view()).project(&channels);
         for k in 0..3 {
             for t in 0..5 {

@@ -70,7 +70,10 @@ pub(crate) fn sin_cos_turn(f: f32) -> (f32, f32) {
     let (s, c) = if swap { (c, s) } else { (s, c) };
     let sign_s = (quadrant & 2) << 30;
     let sign_c = (quadrant.wrapping_add(1) & 2) << 30;
-    (f32::from_bits(s.to_bits() ^ sign_s), f32::from_bits(c.to_bits() ^ sign_c))
+    (
+        f32::from_bits(s.to_bits() ^ sign_s),
+        f32::from_bits(c.to_bits() ^ sign_c),
+    )
 }
 
 #[cfg(test)]
@@ -94,7 +97,10 @@ mod tests {
                 break;
             }
             let want = f64::from(x).ln();
-            assert!((f64::from(ln(x)) - want).abs() <= 2e-7 * want.abs().max(1e-2), "ln({x})");
+            assert!(
+                (f64::from(ln(x)) - want).abs() <= 2e-7 * want.abs().max(1e-2),
+                "ln({x})"
+            );
         }
         assert!(ln(1.0).abs() < 1e-7);
     }

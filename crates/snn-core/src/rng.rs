@@ -48,7 +48,12 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         }
         let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
         let b = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
-        counter = [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
     }
     counter
 }
@@ -178,12 +183,23 @@ pub struct StreamRng {
 impl StreamRng {
     /// Sequence `number` of stream `stream` under `seed`.
     pub fn new(seed: u64, stream: &str, number: u64) -> Self {
-        Self { key: Key::new(seed, stream), number, block: 0, buffer: [0; 4], used: 4 }
+        Self {
+            key: Key::new(seed, stream),
+            number,
+            block: 0,
+            buffer: [0; 4],
+            used: 4,
+        }
     }
 
     fn next_word(&mut self) -> u32 {
         if self.used == 4 {
-            let counter = [self.block as u32, (self.block >> 32) as u32, self.number as u32, (self.number >> 32) as u32];
+            let counter = [
+                self.block as u32,
+                (self.block >> 32) as u32,
+                self.number as u32,
+                (self.number >> 32) as u32,
+            ];
             self.buffer = philox4x32(counter, self.key.words());
             self.block = self.block.wrapping_add(1);
             self.used = 0;
@@ -222,15 +238,31 @@ mod tests {
 
     #[test]
     fn philox_gives_the_known_answers_of_random123() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox4x32([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox4x32([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
-        assert_eq!(philox4x32(pi, [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+        assert_eq!(
+            philox4x32(pi, [0xa409_3822, 0x299f_31d0]),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
     }
 
     #[test]
     fn rows_are_the_blocks_of_their_counters() {
-        let (key, place) = (Key::new(7, "noise"), Place { time: 3, trial: 11, step: 5 });
+        let (key, place) = (
+            Key::new(7, "noise"),
+            Place {
+                time: 3,
+                trial: 11,
+                step: 5,
+            },
+        );
         let (mut u, mut g) = ([0.0; 77], [0.0; 77]);
         fill_uniforms_and_normals(key, place, &mut u, &mut g);
         for n in 0..77u32 {
@@ -249,7 +281,15 @@ mod tests {
     fn normals_have_the_moments_of_a_normal() {
         // 4e5 draws: the standard error of the mean is 0.0016, of the variance 0.0022, of the fourth moment 0.015.
         let mut all = vec![0.0f32; 400_000];
-        fill_normals(Key::new(1, "noise"), Place { time: 0, trial: 0, step: 0 }, &mut all);
+        fill_normals(
+            Key::new(1, "noise"),
+            Place {
+                time: 0,
+                trial: 0,
+                step: 0,
+            },
+            &mut all,
+        );
         let n = all.len() as f64;
         let moment = |p: i32| all.iter().map(|x| f64::from(*x).powi(p)).sum::<f64>() / n;
         assert!(moment(1).abs() < 0.008);

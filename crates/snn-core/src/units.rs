@@ -27,7 +27,10 @@ impl Ms {
         let exact = self.0 / dt.0;
         let nearest = exact.round().max(0.0);
         let steps = (nearest as usize).max(minimum);
-        Steps { steps, is_rounded: (exact - steps as f64).abs() > 1e-6 }
+        Steps {
+            steps,
+            is_rounded: (exact - steps as f64).abs() > 1e-6,
+        }
     }
 
     /// Decay per step of an exponential with this time constant: `exp(−dt/τ)`; 0 for τ = 0.
@@ -49,12 +52,24 @@ mod tests {
 
     #[test]
     fn four_ms_are_two_steps_of_two_ms() {
-        assert_eq!(Ms(4.0).in_steps(Ms(2.0), 1), Steps { steps: 2, is_rounded: false });
+        assert_eq!(
+            Ms(4.0).in_steps(Ms(2.0), 1),
+            Steps {
+                steps: 2,
+                is_rounded: false
+            }
+        );
     }
 
     #[test]
     fn a_time_below_one_step_is_rounded_up_and_said_so() {
-        assert_eq!(Ms(0.3).in_steps(Ms(2.0), 1), Steps { steps: 1, is_rounded: true });
+        assert_eq!(
+            Ms(0.3).in_steps(Ms(2.0), 1),
+            Steps {
+                steps: 1,
+                is_rounded: true
+            }
+        );
     }
 
     #[test]

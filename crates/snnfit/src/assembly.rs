@@ -6,7 +6,10 @@ use data::{BinOptions, BinnedSession, CellType, PopulationSpec, SplitOptions, Sp
 use losses::statistics::{RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
-use snn_core::models::rsnn::{BehaviourSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec, StimulusScale, Trials};
+use snn_core::models::rsnn::{
+    BehaviourSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec, StimulusScale,
+    Trials,
+};
 use snn_core::rng::StreamRng;
 use snn_core::surrogate::Surrogate;
 use snn_core::units::Ms;
@@ -78,25 +81,58 @@ impl Assembly {
                     validation_fraction: experiment.split.validation_fraction,
                     ..SplitOptions::default()
                 };
-                data::split(&sessions, &options, &mut StreamRng::new(experiment.split.seed, "split", 0))?
+                data::split(
+                    &sessions,
+                    &options,
+                    &mut StreamRng::new(experiment.split.seed, "split", 0),
+                )?
             }
         };
         warnings.extend(splits.warnings.iter().cloned());
         let checked::Model::Rsnn(model) = &experiment.model;
         let areas = model.areas.clone().unwrap_or_else(|| recorded_areas(&sessions));
         let populations = populations(&experiment, model, &sessions, &areas)?;
-        let stitching = data::stitch(&sessions, &populations, experiment.data.max_rate_hz, &mut StreamRng::new(experiment.seed, "stitch", 0))?;
+        let stitching = data::stitch(
+            &sessions,
+            &populations,
+            experiment.data.max_rate_hz,
+            &mut StreamRng::new(experiment.seed, "stitch", 0),
+        )?;
         let (movies, movie_offsets) = gather_movies(&sessions)?;
         let (stimuli, stimulus_of) = stimuli(&sessions, &movie_offsets);
         let trial_types = trial_types(&sessions);
         let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
-        let recording = recording(&experiment, &sessions, &stitching, &areas, &trial_types, &stimulus_of, stimuli.len())?;
+        let recording = recording(
+            &experiment,
+            &sessions,
+            &stitching,
+            &areas,
+            &trial_types,
+            &stimulus_of,
+            stimuli.len(),
+        )?;
         let n_steps = recording.n_bins();
         let k = experiment.train.n_trials.max(experiment.train.validation_trials);
         if checked::spike_values(k, n_steps + spec.n_warmup, spec.n_neurons()).is_none() {
-            return Err(FitError::TooLarge { n_trials: k, n_steps: n_steps + spec.n_warmup, n_neurons: spec.n_neurons() });
+            return Err(FitError::TooLarge {
+                n_trials: k,
+                n_steps: n_steps + spec.n_warmup,
+                n_neurons: spec.n_neurons(),
+            });
         }
-        Ok(Self { experiment, sessions, splits, stitching, spec, recording, stimuli, stimulus_of, trial_types, movies, warnings })
+        Ok(Self {
+            experiment,
+            sessions,
+            splits,
+            stitching,
+            spec,
+            recording,
+            stimuli,
+            stimulus_of,
+            trial_types,
+            movies,
+            warnings,
+        })
     }
 
     /// Recorded steps of a trial T.
@@ -119,21 +155,32 @@ impl Assembly {
 
     /// Condition that losses and metrics compare within, for a stimulus.
     pub fn condition_of(&self, stimulus: usize) -> usize {
-        if self.experiment.statistics.match_within == MatchWithin::Stimulus { stimulus } else { 0 }
+        if self.experiment.statistics.match_within == MatchWithin::Stimulus {
+            stimulus
+        } else {
+            0
+        }
     }
 
     /// Model trials that show these stimuli.
     pub fn model_trials(&self, stimuli: &[usize]) -> Trials {
         Trials {
             stimulus: stimuli.iter().map(|&s| self.stimuli[s].value).collect(),
-            movie: self.movies.as_ref().map(|_| stimuli.iter().map(|&s| self.stimuli[s].movie.unwrap_or(0)).collect()),
+            movie: self
+                .movies
+                .as_ref()
+                .map(|_| stimuli.iter().map(|&s| self.stimuli[s].movie.unwrap_or(0)).collect()),
             movies: self.movies.clone(),
         }
     }
 
     /// Stimuli of the selected trials of all sessions, pooled.
     pub fn stimuli_of(&self, selection: &TrialSelection) -> Vec<usize> {
-        selection.iter().zip(&self.stimulus_of).flat_map(|(trials, of)| trials.iter().map(|&k| of[k])).collect()
+        selection
+            .iter()
+            .zip(&self.stimulus_of)
+            .flat_map(|(trials, of)| trials.iter().map(|&k| of[k]))
+            .collect()
     }
 }
 
@@ -147,7 +194,10 @@ fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<Binne
     if let Some(wanted) = &experiment.data.sessions {
         let present: Vec<String> = recording.sessions.iter().map(|s| s.id.clone()).collect();
         if let Some(missing) = wanted.iter().find(|id| !present.contains(id)) {
-            return Err(FitError::UnknownSession { id: missing.clone(), present: present.join(", ") });
+            return Err(FitError::UnknownSession {
+                id: missing.clone(),
+                present: present.join(", "),
+            });
         }
         recording.sessions.retain(|s| wanted.contains(&s.id));
     }
@@ -163,14 +213,22 @@ fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<Binne
 }
 
 fn recorded_areas(sessions: &[BinnedSession]) -> Vec<String> {
-    let mut areas: Vec<String> = sessions.iter().flat_map(|s| s.units.iter().map(|u| u.area.clone())).collect();
+    let mut areas: Vec<String> = sessions
+        .iter()
+        .flat_map(|s| s.units.iter().map(|u| u.area.clone()))
+        .collect();
     areas.sort();
     areas.dedup();
     areas
 }
 
 /// Populations in model order: excitatory areas, inhibitory areas, then neurons of unknown type.
-fn populations(experiment: &Experiment, model: &checked::Rsnn, sessions: &[BinnedSession], areas: &[String]) -> Result<Vec<PopulationSpec>, FitError> {
+fn populations(
+    experiment: &Experiment,
+    model: &checked::Rsnn,
+    sessions: &[BinnedSession],
+    areas: &[String],
+) -> Result<Vec<PopulationSpec>, FitError> {
     let mut populations = match model.n_neurons {
         None => {
             let mut all = data::all_recorded(sessions, experiment.data.max_rate_hz);
@@ -178,7 +236,10 @@ fn populations(experiment: &Experiment, model: &checked::Rsnn, sessions: &[Binne
             let place = |area: &str| areas.iter().position(|a| a == area);
             all.sort_by_key(|p| (p.cell_type, place(&p.area)));
             if let Some(empty) = areas.iter().find(|a| !all.iter().any(|p| p.area == **a)) {
-                return Err(FitError::EmptyArea { area: empty.clone(), recorded: recorded_areas(sessions).join(", ") });
+                return Err(FitError::EmptyArea {
+                    area: empty.clone(),
+                    recorded: recorded_areas(sessions).join(", "),
+                });
             }
             all
         }
@@ -189,7 +250,12 @@ fn populations(experiment: &Experiment, model: &checked::Rsnn, sessions: &[Binne
                 let (area, cell_type) = (areas[neuron.area].clone(), recorded_type(neuron.cell_type));
                 match all.last_mut() {
                     Some(last) if last.area == area && last.cell_type == cell_type => last.n_neurons += 1,
-                    _ => all.push(PopulationSpec { area, cell_type, n_neurons: 1, n_hidden: 0 }),
+                    _ => all.push(PopulationSpec {
+                        area,
+                        cell_type,
+                        n_neurons: 1,
+                        n_hidden: 0,
+                    }),
                 }
             }
             all
@@ -244,7 +310,11 @@ fn gather_movies(sessions: &[BinnedSession]) -> Result<(Option<Array3<f32>>, Vec
             if let Some(first) = parts.first()
                 && first.dim().2 != movies.dim().2
             {
-                return Err(FitError::StimulusChannels { session: session.id.clone(), found: movies.dim().2, expected: first.dim().2 });
+                return Err(FitError::StimulusChannels {
+                    session: session.id.clone(),
+                    found: movies.dim().2,
+                    expected: first.dim().2,
+                });
             }
             n += movies.dim().0;
             parts.push(movies);
@@ -255,12 +325,19 @@ fn gather_movies(sessions: &[BinnedSession]) -> Result<(Option<Array3<f32>>, Vec
     }
     let t = parts.iter().map(|m| m.dim().1).min().unwrap_or(0);
     let views: Vec<_> = parts.iter().map(|m| m.slice(s![.., ..t, ..])).collect();
-    let all = concatenate(Axis(0), &views).map_err(|error| FitError::Internal { what: error.to_string() })?;
+    let all = concatenate(Axis(0), &views).map_err(|error| FitError::Internal {
+        what: error.to_string(),
+    })?;
     Ok((Some(all), offsets))
 }
 
 fn stimuli(sessions: &[BinnedSession], movie_offsets: &[usize]) -> (Vec<Stimulus>, Vec<Vec<usize>>) {
-    let key = |value: f64, movie: Option<usize>| (movie, (value + 0.0).to_bits() ^ if value < 0.0 { u64::MAX } else { 1 << 63 });
+    let key = |value: f64, movie: Option<usize>| {
+        (
+            movie,
+            (value + 0.0).to_bits() ^ if value < 0.0 { u64::MAX } else { 1 << 63 },
+        )
+    };
     let mut table: BTreeMap<(Option<usize>, u64), Stimulus> = BTreeMap::new();
     let keys: Vec<Vec<_>> = sessions
         .iter()
@@ -269,19 +346,28 @@ fn stimuli(sessions: &[BinnedSession], movie_offsets: &[usize]) -> (Vec<Stimulus
             let keys = session.trials.iter().map(|trial| {
                 let movie = trial.movie.map(|m| m + offset);
                 let key = key(trial.stimulus, movie);
-                table.entry(key).or_insert(Stimulus { value: trial.stimulus, movie });
+                table.entry(key).or_insert(Stimulus {
+                    value: trial.stimulus,
+                    movie,
+                });
                 key
             });
             keys.collect()
         })
         .collect();
     let places: BTreeMap<_, usize> = table.keys().enumerate().map(|(i, key)| (*key, i)).collect();
-    let of = keys.iter().map(|keys| keys.iter().map(|key| places[key]).collect()).collect();
+    let of = keys
+        .iter()
+        .map(|keys| keys.iter().map(|key| places[key]).collect())
+        .collect();
     (table.into_values().collect(), of)
 }
 
 fn trial_types(sessions: &[BinnedSession]) -> Vec<String> {
-    let mut types: Vec<String> = sessions.iter().flat_map(|s| s.trials.iter().map(|t| t.trial_type.clone())).collect();
+    let mut types: Vec<String> = sessions
+        .iter()
+        .flat_map(|s| s.trials.iter().map(|t| t.trial_type.clone()))
+        .collect();
     types.sort();
     types.dedup();
     types
@@ -307,7 +393,9 @@ fn recording(
             [] => None,
             names if names.iter().all(|name| session.behaviour.contains_key(name)) => {
                 let (k, t) = (session.n_trials(), session.n_bins());
-                Some(Array3::from_shape_fn((k, t, names.len()), |(k, t, b)| f64::from(session.behaviour[&names[b]][[k, t]])))
+                Some(Array3::from_shape_fn((k, t, names.len()), |(k, t, b)| {
+                    f64::from(session.behaviour[&names[b]][[k, t]])
+                }))
             }
             _ => None,
         };
@@ -315,7 +403,11 @@ fn recording(
             name: session.id.clone(),
             counts: session.spikes.select(Axis(2), &columns),
             valid_bins: session.valid_bins.clone(),
-            conditions: if within_stimulus { stimulus_of[i].clone() } else { vec![0; session.n_trials()] },
+            conditions: if within_stimulus {
+                stimulus_of[i].clone()
+            } else {
+                vec![0; session.n_trials()]
+            },
             trial_types: session.trials.iter().map(|t| type_of(&t.trial_type)).collect(),
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
             areas: columns.iter().map(|&c| area_of(&session.units[c].area)).collect(),
@@ -323,7 +415,12 @@ fn recording(
         });
     }
     let n_conditions = if within_stimulus { n_stimuli } else { 1 };
-    Ok(Recording::new(recorded, areas.to_vec(), stitching.neurons.len(), n_conditions)?)
+    Ok(Recording::new(
+        recorded,
+        areas.to_vec(),
+        stitching.neurons.len(),
+        n_conditions,
+    )?)
 }
 
 fn spec(
@@ -340,13 +437,19 @@ fn spec(
     let neurons: Vec<Neuron> = stitching
         .neurons
         .iter()
-        .map(|n| Neuron { area: area_of(&n.area).unwrap_or(0), cell_type: model_type(n.cell_type) })
+        .map(|n| Neuron {
+            area: area_of(&n.area).unwrap_or(0),
+            cell_type: model_type(n.cell_type),
+        })
         .collect();
     let behaviour = match &model.behaviour {
         None => None,
         Some(readout) => {
             let motor = readout.motor_areas.iter().map(|name| {
-                area_of(name).ok_or_else(|| FitError::EmptyArea { area: name.clone(), recorded: areas.join(", ") })
+                area_of(name).ok_or_else(|| FitError::EmptyArea {
+                    area: name.clone(),
+                    recorded: areas.join(", "),
+                })
             });
             Some(BehaviourSpec {
                 names: experiment.data.behaviour.clone(),
@@ -372,7 +475,9 @@ fn spec(
         p_scale: model.p_scale,
         sigma: model.noise,
         current_scale: model.current_scale,
-        surrogate: Surrogate::Sigmoid { gamma: model.surrogate_damping as f32 },
+        surrogate: Surrogate::Sigmoid {
+            gamma: model.surrogate_damping as f32,
+        },
         n_warmup: model.warmup.steps,
         inter_area: match model.inter_area {
             checked::InterArea::Excitatory => connectivity::InterArea::Excitatory,
@@ -397,7 +502,12 @@ fn spec(
     Ok(spec)
 }
 
-fn input(input: &checked::Input, start_ms: f64, dt_ms: f64, movies: Option<&Array3<f32>>) -> Result<InputSpec, FitError> {
+fn input(
+    input: &checked::Input,
+    start_ms: f64,
+    dt_ms: f64,
+    movies: Option<&Array3<f32>>,
+) -> Result<InputSpec, FitError> {
     match input {
         checked::Input::Poisson(p) => {
             let first = |onset: &f64| PoissonInput::first_step(Ms(*onset), Ms(start_ms), Ms(p.delay.ms), Ms(dt_ms));
@@ -416,7 +526,9 @@ fn input(input: &checked::Input, start_ms: f64, dt_ms: f64, movies: Option<&Arra
             }))
         }
         checked::Input::Recorded(r) => {
-            let Some(movies) = movies else { return Err(FitError::NoStimulus) };
+            let Some(movies) = movies else {
+                return Err(FitError::NoStimulus);
+            };
             Ok(InputSpec::Recorded(RecordedInput {
                 n_channels: movies.dim().2,
                 lags: r.lags,

@@ -14,7 +14,9 @@ use serde::Serialize;
 use snn_core::CoreError;
 use snn_core::models::rsnn::Engine;
 use snn_core::rng::{Key, Place, StreamRng, fill_uniforms_and_normals};
-use snn_core::rollout::{Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference};
+use snn_core::rollout::{
+    Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
+};
 use snn_core::surrogate::Surrogate;
 
 use crate::provenance;
@@ -89,7 +91,13 @@ pub trait Runner {
     ///
     /// # Errors
     /// As the engine.
-    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError>;
+    fn backpropagate(
+        &self,
+        network: &Network,
+        run: &Run,
+        rollout: Rollout,
+        adjoint: &SpikeAdjoint,
+    ) -> Result<Gradients, CoreError>;
 }
 
 impl Runner for Engine {
@@ -100,7 +108,13 @@ impl Runner for Engine {
         }
     }
 
-    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError> {
+    fn backpropagate(
+        &self,
+        network: &Network,
+        run: &Run,
+        rollout: Rollout,
+        adjoint: &SpikeAdjoint,
+    ) -> Result<Gradients, CoreError> {
         match self {
             Self::Native => native::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
             Self::Reference => reference::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
@@ -113,7 +127,13 @@ impl Runner for reference::Reference {
         Self::simulate(self, network, run, true)
     }
 
-    fn backpropagate(&self, network: &Network, run: &Run, rollout: Rollout, adjoint: &SpikeAdjoint) -> Result<Gradients, CoreError> {
+    fn backpropagate(
+        &self,
+        network: &Network,
+        run: &Run,
+        rollout: Rollout,
+        adjoint: &SpikeAdjoint,
+    ) -> Result<Gradients, CoreError> {
         Self::backpropagate(self, network, run, &rollout, adjoint, None, Wanted::default())
     }
 }
@@ -165,27 +185,60 @@ pub fn prepare(load: &Workload) -> Prepared {
         }
     });
     let key = Key::new(load.seed, "bench.noise");
-    let noise = if load.is_noise_given { given_noise(key, k, t, n) } else { Noise::Philox { key, step: 0, first_trial: 0 } };
+    let noise = if load.is_noise_given {
+        given_noise(key, k, t, n)
+    } else {
+        Noise::Philox {
+            key,
+            step: 0,
+            first_trial: 0,
+        }
+    };
     let target = Array2::from_shape_fn((t, n), |_| rng.random::<f64>() * 0.02);
     let initial = State::at_rest(k, network.max_delay(), &Array1::zeros(n));
-    let run = Run { n_trials: k, n_warmup: 0, n_steps: t, events: Some(events), drive: None, trial_offset: None, noise, clamp: None, initial };
+    let run = Run {
+        n_trials: k,
+        n_warmup: 0,
+        n_steps: t,
+        events: Some(events),
+        drive: None,
+        trial_offset: None,
+        noise,
+        clamp: None,
+        initial,
+    };
     Prepared { network, run, target }
 }
 
 fn given_noise(key: Key, k: usize, t: usize, n: usize) -> Noise {
     let (mut uniforms, mut normals) = (vec![0.0f32; k * t * n], vec![0.0f32; k * t * n]);
-    uniforms.par_chunks_mut(n).zip(normals.par_chunks_mut(n)).enumerate().for_each(|(row, (u, g))| {
-        let place = Place { time: (row % t) as u32, trial: (row / t) as u32, step: 0 };
-        fill_uniforms_and_normals(key, place, u, g);
-    });
+    uniforms
+        .par_chunks_mut(n)
+        .zip(normals.par_chunks_mut(n))
+        .enumerate()
+        .for_each(|(row, (u, g))| {
+            let place = Place {
+                time: (row % t) as u32,
+                trial: (row / t) as u32,
+                step: 0,
+            };
+            fill_uniforms_and_normals(key, place, u, g);
+        });
     let shape = |values| Array3::from_shape_vec((k, t, n), values).unwrap_or_default();
-    Noise::Given { normals: shape(normals), uniforms: shape(uniforms) }
+    Noise::Given {
+        normals: shape(normals),
+        uniforms: shape(uniforms),
+    }
 }
 
 /// Loss of the smoothed trial average and its gradient with respect to every spike (the same for all trials).
 fn loss(rollout: &Rollout, target: &Array2<f64>) -> Result<(f64, SpikeAdjoint), CoreError> {
     let [k, t, n] = rollout.spikes.shape();
-    let psth = rollout.spikes.sums_by_condition(&vec![0; k], 1)?.index_axis_move(ndarray::Axis(0), 0) / k as f64;
+    let psth = rollout
+        .spikes
+        .sums_by_condition(&vec![0; k], 1)?
+        .index_axis_move(ndarray::Axis(0), 0)
+        / k as f64;
     let half = SMOOTHING / 2;
     let window = |i: usize| i.saturating_sub(half)..(i + half + 1).min(t);
     let mut error = Array2::<f64>::zeros((t, n));
@@ -202,14 +255,26 @@ fn loss(rollout: &Rollout, target: &Array2<f64>) -> Result<(f64, SpikeAdjoint), 
         let row = error.slice(s![window(i), ..]).sum_axis(ndarray::Axis(0)) * scale;
         gradient.slice_mut(s![0, i, ..]).assign(&row.mapv(|x| x as f32));
     }
-    Ok((value, SpikeAdjoint { shared: Some((gradient, vec![0; k])), ..SpikeAdjoint::default() }))
+    Ok((
+        value,
+        SpikeAdjoint {
+            shared: Some((gradient, vec![0; k])),
+            ..SpikeAdjoint::default()
+        },
+    ))
 }
 
 /// Runs the workload.
 ///
 /// # Errors
 /// As the engine.
-pub fn measure(load: &Workload, runner: &impl Runner, engine: &str, device: &str, threads: usize) -> Result<Timing, CoreError> {
+pub fn measure(
+    load: &Workload,
+    runner: &impl Runner,
+    engine: &str,
+    device: &str,
+    threads: usize,
+) -> Result<Timing, CoreError> {
     let Prepared { network, run, target } = prepare(load);
     let (mut forward, mut backward, mut total, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut fraction, mut value) = (0.0, 0.0);
@@ -227,7 +292,11 @@ pub fn measure(load: &Workload, runner: &impl Runner, engine: &str, device: &str
             forward.push((middle - begin).as_secs_f64());
             backward.push((end - middle).as_secs_f64());
             total.push((end - begin).as_secs_f64());
-            cpu.push(provenance::cpu_seconds().zip(cpu_begin).map_or(f64::NAN, |(b, a)| b - a));
+            cpu.push(
+                provenance::cpu_seconds()
+                    .zip(cpu_begin)
+                    .map_or(f64::NAN, |(b, a)| b - a),
+            );
         }
     }
     Ok(Timing {

@@ -204,84 +204,6 @@ pub enum SplitChoice {
     Train,
 }
 
-/// A condition on a metric, such as `psth_pearson >= 0.7`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Requirement {
-    /// Name of the metric.
-    pub metric: String,
-    /// Comparison.
-    pub comparison: Comparison,
-    /// Value it is compared with.
-    pub bound: f64,
-}
-
-/// Comparison of a metric with a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    /// `>=`
-    AtLeast,
-    /// `<=`
-    AtMost,
-    /// `>`
-    Above,
-    /// `<`
-    Below,
-}
-
-impl Requirement {
-    /// Whether a value meets the condition; NaN never does.
-    pub fn is_met_by(&self, value: f64) -> bool {
-        match self.comparison {
-            Comparison::AtLeast => value >= self.bound,
-            Comparison::AtMost => value <= self.bound,
-            Comparison::Above => value > self.bound,
-            Comparison::Below => value < self.bound,
-        }
-    }
-}
-
-impl FromStr for Requirement {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let operators = [
-            (">=", Comparison::AtLeast),
-            ("<=", Comparison::AtMost),
-            (">", Comparison::Above),
-            ("<", Comparison::Below),
-        ];
-        let expected = || format!("'{text}' is not a condition such as 'psth_pearson >= 0.7'");
-        let (metric, comparison, bound) = operators
-            .into_iter()
-            .find_map(|(symbol, comparison)| {
-                text.split_once(symbol)
-                    .map(|(metric, bound)| (metric.trim(), comparison, bound.trim()))
-            })
-            .ok_or_else(expected)?;
-        let is_name = !metric.is_empty() && metric.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-        let bound: f64 = bound.parse().map_err(|_| expected())?;
-        if !is_name || !bound.is_finite() {
-            return Err(expected());
-        }
-        Ok(Self {
-            metric: metric.to_owned(),
-            comparison,
-            bound,
-        })
-    }
-}
-
-impl std::fmt::Display for Requirement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let symbol = match self.comparison {
-            Comparison::AtLeast => ">=",
-            Comparison::AtMost => "<=",
-            Comparison::Above => ">",
-            Comparison::Below => "<",
-        };
-        write!(f, "{} {symbol} {}", self.metric, self.bound)
-    }
-}
-
 /// `snnfit evaluate`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  snnfit evaluate runs/a\n  \
@@ -302,7 +224,7 @@ pub struct EvaluateArgs {
     pub trials: Option<NonZeroUsize>,
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
     #[arg(long, value_name = "CONDITION")]
-    pub require: Vec<Requirement>,
+    pub require: Vec<crate::evaluate::Requirement>,
 }
 
 /// `snnfit simulate`
@@ -680,18 +602,6 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn requirements_are_read_and_judged() {
-        let requirement: Requirement = "psth_pearson>=0.7".parse().unwrap();
-        assert_eq!(requirement.to_string(), "psth_pearson >= 0.7");
-        assert!(requirement.is_met_by(0.7) && !requirement.is_met_by(0.69) && !requirement.is_met_by(f64::NAN));
-        let requirement: Requirement = " fano_ratio < 2 ".parse().unwrap();
-        assert_eq!((requirement.comparison, requirement.bound), (Comparison::Below, 2.0));
-        for text in ["", "psth_pearson", ">= 1", "a b > 1", "a >= nan", "a = 1", "a >= 1 > 0"] {
-            assert!(text.parse::<Requirement>().is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Event {
         step: u64,
         /// Time, UTC.
         time: String,
+        /// Floor of each weighted validation loss: training trials in the model's place.
+        floors: BTreeMap<String, Number>,
     },
     /// One logged step.
     Step(StepEvent),
@@ -222,6 +224,7 @@ mod tests {
             schema: 1,
             step,
             time: "2026-01-01T00:00:00Z".to_owned(),
+            floors: BTreeMap::new(),
         }
     }
 

@@ -20,6 +20,12 @@ pub enum FitError {
     /// A loss, statistic or metric.
     #[error(transparent)]
     Loss(#[from] LossError),
+    /// An evaluation can't be made.
+    #[error(transparent)]
+    Evaluate(#[from] crate::evaluate::EvaluateError),
+    /// Pictures can't be drawn.
+    #[error(transparent)]
+    Plot(#[from] crate::report::plots::PlotError),
     /// A session named in the configuration isn't in the files.
     #[error("data.sessions names '{id}', but the files hold: {present}")]
     UnknownSession {
@@ -47,10 +53,14 @@ pub enum FitError {
         expected: usize,
     },
     /// The model wants a recorded stimulus and there is none.
-    #[error("model.rsnn.input.recorded needs a recorded stimulus, but no session has one; import it with --stimulus, or use model.rsnn.input.poisson")]
+    #[error(
+        "model.rsnn.input.recorded needs a recorded stimulus, but no session has one; import it with --stimulus, or use model.rsnn.input.poisson"
+    )]
     NoStimulus,
     /// K·T·N is beyond what fits.
-    #[error("{n_trials} trials × {n_steps} steps × {n_neurons} neurons are too many for one step; lower train.n_trials or shorten data.window_ms")]
+    #[error(
+        "{n_trials} trials × {n_steps} steps × {n_neurons} neurons are too many for one step; lower train.n_trials or shorten data.window_ms"
+    )]
     TooLarge {
         /// Trials.
         n_trials: usize,
@@ -106,10 +116,12 @@ impl FitError {
     /// What to do about it.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::NonFinite { .. } => {
-                Some("lower optimizer.adamw.lr or model.rsnn.noise; the checkpoint before is intact and can be evaluated")
+            Self::NonFinite { .. } => Some(
+                "lower optimizer.adamw.lr or model.rsnn.noise; the checkpoint before is intact and can be evaluated",
+            ),
+            Self::EmptyArea { .. } => {
+                Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")
             }
-            Self::EmptyArea { .. } => Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas"),
             Self::Loss(LossError::NoPopulation { .. }) => {
                 Some("lower statistics.min_neurons_per_area, or leave out the trial_matching loss")
             }

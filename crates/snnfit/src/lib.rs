@@ -2,20 +2,22 @@
 //!
 //! Networks live in `snn-core`, comparisons in `losses`, recordings in `data`; this crate ties them into runs.
 
+pub mod assembly;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod evaluate;
 pub mod events;
 pub mod exit_code;
+pub mod fit_error;
+pub mod loaded;
 pub mod logging;
+pub mod objective;
 pub mod progress;
 pub mod provenance;
+pub mod report;
 pub mod run_dir;
-pub mod assembly;
-pub mod fit_error;
-pub mod objective;
 pub mod trainer;
-pub mod loaded;
-pub mod bench;

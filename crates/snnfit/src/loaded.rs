@@ -43,7 +43,10 @@ pub fn checkpoint(run: &RunDir, choice: CheckpointChoice) -> Result<(Checkpoint,
         CheckpointChoice::Step(step) => (checkpoint::find_step(&directory, step)?, Vec::new()),
         CheckpointChoice::Last => {
             let found = checkpoint::latest_intact(&directory)?;
-            (found.checkpoint, found.passed_over.iter().map(ToString::to_string).collect())
+            (
+                found.checkpoint,
+                found.passed_over.iter().map(ToString::to_string).collect(),
+            )
         }
     })
 }
@@ -71,10 +74,14 @@ impl Fitted {
             tracing::warn!("{warning}");
         }
         let assembly = Assembly::new(configuration(&run)?.experiment, Some(splits(&run)?))?;
-        let state: State =
-            checkpoint.state().map_err(|error| FitError::CheckpointMismatch { what: format!("section 'state': {error}") })?;
-        let rsnn = Rsnn::with_parameters(assembly.spec.clone(), parameters(&checkpoint, "parameters", "")?)
-            .map_err(|error| FitError::CheckpointMismatch { what: error.to_string() })?;
+        let state: State = checkpoint.state().map_err(|error| FitError::CheckpointMismatch {
+            what: format!("section 'state': {error}"),
+        })?;
+        let rsnn = Rsnn::with_parameters(assembly.spec.clone(), parameters(&checkpoint, "parameters", "")?).map_err(
+            |error| FitError::CheckpointMismatch {
+                what: error.to_string(),
+            },
+        )?;
         Ok((run, Self { assembly, rsnn, state }))
     }
 
@@ -84,9 +91,16 @@ impl Fitted {
     /// As [`Rsnn::simulate`].
     pub fn simulate(&self, stimuli: &[usize], seed: u64, stream: &str, number: u32) -> Result<Simulation, FitError> {
         let trials = self.assembly.model_trials(stimuli);
-        let draws = Draws { seed, step: number, stream, first_trial: 0 };
+        let draws = Draws {
+            seed,
+            step: number,
+            stream,
+            first_trial: 0,
+        };
         let engine = engine(self.assembly.experiment.train.engine);
-        Ok(self.rsnn.simulate(engine, &trials, self.assembly.n_steps(), draws, false)?)
+        Ok(self
+            .rsnn
+            .simulate(engine, &trials, self.assembly.n_steps(), draws, false)?)
     }
 }
 
@@ -99,14 +113,20 @@ pub fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<u
         *counts.entry(s).or_insert(0usize) += 1;
     }
     let total = pool.len().max(1);
-    let mut parts: Vec<(usize, usize, usize)> = counts.iter().map(|(&s, &c)| (s, n * c / total, n * c % total)).collect();
+    let mut parts: Vec<(usize, usize, usize)> = counts
+        .iter()
+        .map(|(&s, &c)| (s, n * c / total, n * c % total))
+        .collect();
     let given: usize = parts.iter().map(|p| p.1).sum();
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(parts[i].2), i));
     for &i in order.iter().take(n - given) {
         parts[i].1 += 1;
     }
-    let mut stimuli: Vec<usize> = parts.iter().flat_map(|&(s, count, _)| std::iter::repeat_n(s, count)).collect();
+    let mut stimuli: Vec<usize> = parts
+        .iter()
+        .flat_map(|&(s, count, _)| std::iter::repeat_n(s, count))
+        .collect();
     stimuli.shuffle(rng);
     stimuli
 }

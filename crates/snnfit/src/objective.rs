@@ -6,7 +6,10 @@ use losses::firing_rate::firing_rate_loss;
 use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss};
 use losses::spike_gradient::{Batch, SpikeGradient};
-use losses::statistics::{DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, PsthScale, RecordedFeatures, Recording, TrialSelection};
+use losses::statistics::{
+    DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, PsthScale, RecordedFeatures,
+    Recording, TrialSelection,
+};
 use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching, match_features};
 use ndarray::{Array2, Array3};
 use snn_core::models::rsnn::Simulation;
@@ -81,15 +84,28 @@ impl Comparison {
     ///
     /// # Errors
     /// Too few bins for the filters, no population large enough for trial matching, behaviour that no session has.
-    pub fn new(recording: Recording, statistics: Statistics, losses: Vec<Loss>, bin_ms: f64, has_behaviour: bool) -> Result<Self, FitError> {
+    pub fn new(
+        recording: Recording,
+        statistics: Statistics,
+        losses: Vec<Loss>,
+        bin_ms: f64,
+        has_behaviour: bool,
+    ) -> Result<Self, FitError> {
         let window = statistics.smooth.steps;
         let spike = MovingMean::new(window, statistics.stride.steps, window.saturating_sub(1) / 2)?;
-        let filters = Filters::new(recording.n_bins(), spike, MovingMean::resampling(statistics.trial_resample)?)?;
+        let filters = Filters::new(
+            recording.n_bins(),
+            spike,
+            MovingMean::resampling(statistics.trial_resample)?,
+        )?;
         let matches = losses.iter().any(|l| matches!(l, Loss::TrialMatching { .. }));
         let populations = match Populations::by_area(&recording, statistics.min_neurons_per_area) {
             Ok(populations) => populations,
             Err(error) if matches => return Err(error.into()),
-            Err(_) => Populations { groups: Vec::new(), left_out: Vec::new() },
+            Err(_) => Populations {
+                groups: Vec::new(),
+                left_out: Vec::new(),
+            },
         };
         let mut channels = Vec::new();
         let mut features = None;
@@ -100,10 +116,22 @@ impl Comparison {
                 members.sort_unstable_by_key(|(n, _)| *n);
                 channels.push(Channel { members });
             }
-            let options = FeatureOptions { has_behaviour, ..FeatureOptions::default() };
+            let options = FeatureOptions {
+                has_behaviour,
+                ..FeatureOptions::default()
+            };
             features = Some(RecordedFeatures::new(&recording, &populations, &filters, options)?);
         }
-        Ok(Self { recording, filters, populations, channels, features, statistics, losses, bin_ms })
+        Ok(Self {
+            recording,
+            filters,
+            populations,
+            channels,
+            features,
+            statistics,
+            losses,
+            bin_ms,
+        })
     }
 
     /// The losses, in the order of the configuration.
@@ -128,19 +156,35 @@ impl Comparison {
                 Some(like) => like.scale().clone(),
                 None => data.scale(PSTH_STD_FLOOR),
             };
-            Some(PsthLoss::new(data, scale, ConditionWeights::TrialShare, self.filters.spike(), self.recording.n_bins())?)
+            Some(PsthLoss::new(
+                data,
+                scale,
+                ConditionWeights::TrialShare,
+                self.filters.spike(),
+                self.recording.n_bins(),
+            )?)
         } else {
             None
         };
         let features = match &self.features {
-            Some(features) if has(|l| matches!(l, Loss::TrialMatching { .. })) => Some(match like.and_then(|l| l.features.as_ref()) {
-                Some(like) => features.normalized_like(like, selection)?,
-                None => features.normalized(selection)?,
-            }),
+            Some(features) if has(|l| matches!(l, Loss::TrialMatching { .. })) => {
+                Some(match like.and_then(|l| l.features.as_ref()) {
+                    Some(like) => features.normalized_like(like, selection)?,
+                    None => features.normalized(selection)?,
+                })
+            }
             _ => None,
         };
-        let rates_hz = if has(|l| matches!(l, Loss::FiringRate { .. })) { self.recording.rates_hz(selection, self.bin_ms)? } else { Vec::new() };
-        Ok(Objective { psth, features, rates_hz })
+        let rates_hz = if has(|l| matches!(l, Loss::FiringRate { .. })) {
+            self.recording.rates_hz(selection, self.bin_ms)?
+        } else {
+            Vec::new()
+        };
+        Ok(Objective {
+            psth,
+            features,
+            rates_hz,
+        })
     }
 
     /// Raw statistics of simulated trials of the given conditions.
@@ -155,15 +199,30 @@ impl Comparison {
             counts[c] += 1;
         }
         let traces = simulation.rollout.spikes.project(&self.channels);
-        Ok(BatchStatistics { sums, counts, conditions, traces, behaviour: simulation.behaviour.clone() })
+        Ok(BatchStatistics {
+            sums,
+            counts,
+            conditions,
+            traces,
+            behaviour: simulation.behaviour.clone(),
+        })
     }
 
     /// Values (and gradients) of all losses for a batch; `rng` chooses which recorded trials are matched.
     ///
     /// # Errors
     /// Non-finite statistics; a batch that has no stimulus in common with the objective.
-    pub fn evaluate(&self, objective: &Objective, batch: &BatchStatistics, rng: &mut StreamRng) -> Result<Evaluation, FitError> {
-        let mut evaluation = Evaluation { weighted: BTreeMap::new(), tasks: Vec::new(), d_behaviour: None };
+    pub fn evaluate(
+        &self,
+        objective: &Objective,
+        batch: &BatchStatistics,
+        rng: &mut StreamRng,
+    ) -> Result<Evaluation, FitError> {
+        let mut evaluation = Evaluation {
+            weighted: BTreeMap::new(),
+            tasks: Vec::new(),
+            d_behaviour: None,
+        };
         for loss in &self.losses {
             let weight = loss.weight();
             let (value, task) = match loss {
@@ -171,25 +230,55 @@ impl Comparison {
                     let Some(psth) = &objective.psth else { continue };
                     let mut result = psth.evaluate(&batch.sums.view(), &batch.counts)?;
                     result.d_sums *= weight;
-                    (result.value, SpikeGradient { d_sums: Some(result.d_sums), d_traces: None })
+                    (
+                        result.value,
+                        SpikeGradient {
+                            d_sums: Some(result.d_sums),
+                            d_traces: None,
+                        },
+                    )
                 }
                 Loss::FiringRate { .. } => {
                     let bins = 0..self.recording.n_bins();
-                    let mut result = firing_rate_loss(&batch.sums.view(), &batch.counts, &objective.rates_hz, bins, self.bin_ms)?;
+                    let mut result = firing_rate_loss(
+                        &batch.sums.view(),
+                        &batch.counts,
+                        &objective.rates_hz,
+                        bins,
+                        self.bin_ms,
+                    )?;
                     result.d_sums *= weight;
-                    (result.value, SpikeGradient { d_sums: Some(result.d_sums), d_traces: None })
+                    (
+                        result.value,
+                        SpikeGradient {
+                            d_sums: Some(result.d_sums),
+                            d_traces: None,
+                        },
+                    )
                 }
                 Loss::TrialMatching { .. } => {
                     let Some(features) = &objective.features else { continue };
                     let candidates = self.candidates(features, &batch.conditions, rng);
                     let behaviour = batch.behaviour.as_ref().map(|b| b.view());
-                    let mut result = hard_trial_matching(features, &self.filters, &batch.traces.view(), behaviour.as_ref(), &candidates)?;
+                    let mut result = hard_trial_matching(
+                        features,
+                        &self.filters,
+                        &batch.traces.view(),
+                        behaviour.as_ref(),
+                        &candidates,
+                    )?;
                     result.d_traces *= weight;
                     if let Some(d) = &mut result.d_behaviour {
                         *d *= weight;
                     }
                     evaluation.d_behaviour = result.d_behaviour;
-                    (result.matching.value, SpikeGradient { d_sums: None, d_traces: Some(result.d_traces) })
+                    (
+                        result.matching.value,
+                        SpikeGradient {
+                            d_sums: None,
+                            d_traces: Some(result.d_traces),
+                        },
+                    )
                 }
             };
             evaluation.weighted.insert(loss.name().to_owned(), value * weight);
@@ -213,9 +302,20 @@ impl Comparison {
     ///
     /// # Errors
     /// Non-finite gradients (the splitter's state is then unchanged).
-    pub fn adjoint(&self, evaluation: &Evaluation, batch: &BatchStatistics, splitter: Option<&mut GradientSplitter>) -> Result<SpikeAdjoint, FitError> {
+    pub fn adjoint(
+        &self,
+        evaluation: &Evaluation,
+        batch: &BatchStatistics,
+        splitter: Option<&mut GradientSplitter>,
+    ) -> Result<SpikeAdjoint, FitError> {
         let (n_conditions, n_bins, n_neurons) = batch.sums.dim();
-        let compact = Batch { conditions: &batch.conditions, n_conditions, populations: &self.populations, n_bins, n_neurons };
+        let compact = Batch {
+            conditions: &batch.conditions,
+            n_conditions,
+            populations: &self.populations,
+            n_bins,
+            n_neurons,
+        };
         let coefficients = match splitter {
             Some(splitter) => splitter.split(&compact.gram(&evaluation.tasks)?.view())?,
             None => Array2::ones((n_bins, evaluation.tasks.len())),
@@ -240,8 +340,18 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`Comparison::objective`].
-    pub fn floor(&self, objective: &Objective, reference: &Objective, model: &TrialSelection, k: usize, rng: &mut StreamRng) -> Result<BTreeMap<String, f64>, FitError> {
-        let limited: TrialSelection = model.iter().map(|trials| trials.iter().copied().take(k).collect()).collect();
+    pub fn floor(
+        &self,
+        objective: &Objective,
+        reference: &Objective,
+        model: &TrialSelection,
+        k: usize,
+        rng: &mut StreamRng,
+    ) -> Result<BTreeMap<String, f64>, FitError> {
+        let limited: TrialSelection = model
+            .iter()
+            .map(|trials| trials.iter().copied().take(k).collect())
+            .collect();
         let mut floors = BTreeMap::new();
         for loss in &self.losses {
             let value = match loss {
@@ -251,14 +361,25 @@ impl Comparison {
                 }
                 Loss::FiringRate { .. } => {
                     let rates = self.recording.rates_hz(&limited, self.bin_ms)?;
-                    let squares: Vec<f64> = rates.iter().zip(&objective.rates_hz).filter(|(a, b)| a.is_finite() && b.is_finite()).map(|(a, b)| (a - b).powi(2)).collect();
+                    let squares: Vec<f64> = rates
+                        .iter()
+                        .zip(&objective.rates_hz)
+                        .filter(|(a, b)| a.is_finite() && b.is_finite())
+                        .map(|(a, b)| (a - b).powi(2))
+                        .collect();
                     losses::statistics::mean(&squares)
                 }
                 Loss::TrialMatching { .. } => {
-                    let (Some(target), Some(features), Some(scales)) = (&objective.features, &self.features, &reference.features) else { continue };
+                    let (Some(target), Some(features), Some(scales)) =
+                        (&objective.features, &self.features, &reference.features)
+                    else {
+                        continue;
+                    };
                     let stand_in = features.normalized_like(scales, &limited)?;
                     let pairs = stand_in.sessions.iter().zip(&target.sessions);
-                    let candidates: Vec<_> = pairs.map(|(m, d)| TrialSubset::RandomData(rng).candidates(&m.conditions, &d.conditions)).collect();
+                    let candidates: Vec<_> = pairs
+                        .map(|(m, d)| TrialSubset::RandomData(rng).candidates(&m.conditions, &d.conditions))
+                        .collect();
                     let model: Vec<_> = stand_in.sessions.iter().map(|s| s.features.clone()).collect();
                     match_features(&model, target, &candidates)?.value
                 }

@@ -71,7 +71,10 @@ impl Running {
 
     /// Means, by name.
     pub fn means(&self) -> BTreeMap<String, f64> {
-        self.sums.iter().map(|(name, sum)| (name.clone(), sum / self.n.max(1) as f64)).collect()
+        self.sums
+            .iter()
+            .map(|(name, sum)| (name.clone(), sum / self.n.max(1) as f64))
+            .collect()
     }
 }
 
@@ -124,7 +127,13 @@ impl Trainer {
         let rsnn = Rsnn::new(assembly.spec.clone(), seed)?;
         let comparison = comparison(&assembly)?;
         let Optimizer::AdamW(a) = assembly.experiment.optimizer;
-        let adam = AdamW::new(AdamWConfig { lr: a.lr, beta1: a.beta1, beta2: a.beta2, epsilon: a.epsilon, weight_decay: a.weight_decay })?;
+        let adam = AdamW::new(AdamWConfig {
+            lr: a.lr,
+            beta1: a.beta1,
+            beta2: a.beta2,
+            epsilon: a.epsilon,
+            weight_decay: a.weight_decay,
+        })?;
         let n_losses = comparison.losses().len();
         let splitter = match assembly.experiment.train.gradient_splitter {
             true => Some(GradientSplitter::new(n_losses, SPLITTER_BETA)?),
@@ -147,7 +156,16 @@ impl Trainer {
             validations: Vec::new(),
             running: Running::default(),
         };
-        Ok(Self { assembly, comparison, rsnn, state, adam, phases, validation, validation_pool })
+        Ok(Self {
+            assembly,
+            comparison,
+            rsnn,
+            state,
+            adam,
+            phases,
+            validation,
+            validation_pool,
+        })
     }
 
     /// Takes the place of a checkpoint.
@@ -156,9 +174,15 @@ impl Trainer {
     /// A checkpoint of another model or another version of this program.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), FitError> {
         let broken = |what: String| FitError::CheckpointMismatch { what };
-        let state: State = checkpoint.state().map_err(|error| broken(format!("section 'state': {error}")))?;
-        if state.splitter.as_ref().map(GradientSplitter::n_tasks) != self.state.splitter.as_ref().map(GradientSplitter::n_tasks) {
-            return Err(broken("the losses of the gradient splitter differ from the configuration".into()));
+        let state: State = checkpoint
+            .state()
+            .map_err(|error| broken(format!("section 'state': {error}")))?;
+        if state.splitter.as_ref().map(GradientSplitter::n_tasks)
+            != self.state.splitter.as_ref().map(GradientSplitter::n_tasks)
+        {
+            return Err(broken(
+                "the losses of the gradient splitter differ from the configuration".into(),
+            ));
         }
         self.rsnn = Rsnn::with_parameters(self.rsnn.spec.clone(), parameters(checkpoint, "parameters", "")?)?;
         self.adam.first = parameters(checkpoint, "optimizer", "first.")?;
@@ -173,8 +197,12 @@ impl Trainer {
     /// # Errors
     /// Never, short of a bug in serialisation.
     pub fn checkpoint(&self) -> Result<Checkpoint, FitError> {
-        let mut checkpoint = Checkpoint::new(&self.state).map_err(|error| FitError::Internal { what: error.to_string() })?;
-        checkpoint.sections.insert("parameters".into(), arrays(&self.rsnn.parameters, ""));
+        let mut checkpoint = Checkpoint::new(&self.state).map_err(|error| FitError::Internal {
+            what: error.to_string(),
+        })?;
+        checkpoint
+            .sections
+            .insert("parameters".into(), arrays(&self.rsnn.parameters, ""));
         let mut optimizer = arrays(&self.adam.first, "first.");
         optimizer.extend(arrays(&self.adam.second, "second."));
         checkpoint.sections.insert("optimizer".into(), optimizer);
@@ -194,7 +222,12 @@ impl Trainer {
             Ok((losses, gradient_norm)) => {
                 self.state.skipped_in_a_row = 0;
                 self.state.running.add(&losses);
-                Ok(StepReport { step: number, losses, gradient_norm, skipped: None })
+                Ok(StepReport {
+                    step: number,
+                    losses,
+                    gradient_norm,
+                    skipped: None,
+                })
             }
             Err(what) => {
                 (self.rsnn.parameters, self.state.splitter) = before;
@@ -202,9 +235,18 @@ impl Trainer {
                 self.state.skipped_in_a_row += 1;
                 let skipped = self.state.skipped_in_a_row;
                 if skipped > self.assembly.experiment.train.max_skipped {
-                    return Err(FitError::NonFinite { step: number, what, skipped });
+                    return Err(FitError::NonFinite {
+                        step: number,
+                        what,
+                        skipped,
+                    });
                 }
-                Ok(StepReport { step: number, losses: BTreeMap::new(), gradient_norm: f64::NAN, skipped: Some(what) })
+                Ok(StepReport {
+                    step: number,
+                    losses: BTreeMap::new(),
+                    gradient_norm: f64::NAN,
+                    skipped: Some(what),
+                })
             }
         }
     }
@@ -214,8 +256,14 @@ impl Trainer {
     fn try_step(&mut self, number: u64) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
         let train = self.assembly.experiment.train;
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "train.trials", number);
-        let balanced = if train.balance_trial_types { Some(self.balanced_phase(number, &mut rng)?) } else { None };
-        let phase = balanced.as_ref().unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
+        let balanced = if train.balance_trial_types {
+            Some(self.balanced_phase(number, &mut rng)?)
+        } else {
+            None
+        };
+        let phase = balanced
+            .as_ref()
+            .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
         let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
         let (simulation, batch) = self.batch(&stimuli, "train", number, true)?;
         let evaluation = match self.comparison.evaluate(&phase.objective, &batch, &mut rng) {
@@ -225,11 +273,19 @@ impl Trainer {
         if let Some((name, value)) = evaluation.weighted.iter().find(|(_, v)| !v.is_finite()) {
             return Ok(Err(format!("loss {name} is {value}")));
         }
-        let adjoint = match self.comparison.adjoint(&evaluation, &batch, self.state.splitter.as_mut()) {
+        let adjoint = match self
+            .comparison
+            .adjoint(&evaluation, &batch, self.state.splitter.as_mut())
+        {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
         };
-        let gradients = self.rsnn.backward(engine(train.engine), simulation, adjoint, Comparison::behaviour_adjoint(&evaluation))?;
+        let gradients = self.rsnn.backward(
+            engine(train.engine),
+            simulation,
+            adjoint,
+            Comparison::behaviour_adjoint(&evaluation),
+        )?;
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
         }
@@ -249,12 +305,29 @@ impl Trainer {
     }
 
     /// Simulates a batch and reduces it to its statistics.
-    fn batch(&self, stimuli: &[usize], stream: &str, number: u64, keep_potentials: bool) -> Result<(Simulation, BatchStatistics), FitError> {
+    fn batch(
+        &self,
+        stimuli: &[usize],
+        stream: &str,
+        number: u64,
+        keep_potentials: bool,
+    ) -> Result<(Simulation, BatchStatistics), FitError> {
         let train = self.assembly.experiment.train;
         let trials = self.assembly.model_trials(stimuli);
         let conditions = stimuli.iter().map(|&s| self.assembly.condition_of(s)).collect();
-        let draws = Draws { seed: self.assembly.experiment.seed, step: number as u32, stream, first_trial: 0 };
-        let simulation = self.rsnn.simulate(engine(train.engine), &trials, self.assembly.n_steps(), draws, keep_potentials)?;
+        let draws = Draws {
+            seed: self.assembly.experiment.seed,
+            step: number as u32,
+            stream,
+            first_trial: 0,
+        };
+        let simulation = self.rsnn.simulate(
+            engine(train.engine),
+            &trials,
+            self.assembly.n_steps(),
+            draws,
+            keep_potentials,
+        )?;
         let batch = self.comparison.statistics(&simulation, conditions)?;
         Ok((simulation, batch))
     }
@@ -271,7 +344,10 @@ impl Trainer {
         let surplus = self.state.validations.len().saturating_sub(100);
         self.state.validations.drain(..surplus);
         if total.is_finite() && self.state.best.is_none_or(|best| total < best.value) {
-            self.state.best = Some(Best { step: number, value: total });
+            self.state.best = Some(Best {
+                step: number,
+                value: total,
+            });
         }
         Ok(evaluation.weighted)
     }
@@ -292,7 +368,8 @@ impl Trainer {
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "floor", 0);
         let k = self.assembly.experiment.train.n_trials;
         let train = self.assembly.trials_of(Part::Train);
-        self.comparison.floor(&self.validation, &self.phases[0].objective, &train, k, &mut rng)
+        self.comparison
+            .floor(&self.validation, &self.phases[0].objective, &train, k, &mut rng)
     }
 
     /// Passes through the training trials so far: model trials over recorded training trials.
@@ -312,28 +389,52 @@ impl Trainer {
         let base = &self.phases[(number as usize - 1) % self.phases.len()];
         let sessions = self.comparison.recording.sessions();
         let n_types = self.assembly.trial_types.len();
-        let count = |session: usize, label: usize| base.selection[session].iter().filter(|&&k| sessions[session].trial_types[k] == label).count();
-        let totals: Vec<usize> = (0..n_types).map(|label| (0..sessions.len()).map(|s| count(s, label)).sum()).collect();
+        let count = |session: usize, label: usize| {
+            base.selection[session]
+                .iter()
+                .filter(|&&k| sessions[session].trial_types[k] == label)
+                .count()
+        };
+        let totals: Vec<usize> = (0..n_types)
+            .map(|label| (0..sessions.len()).map(|s| count(s, label)).sum())
+            .collect();
         let all: usize = totals.iter().sum();
         let share: Vec<f64> = totals.iter().map(|&n| n as f64 / all.max(1) as f64).collect();
         let mut selection = TrialSelection::new();
         for (s, trials) in base.selection.iter().enumerate() {
-            let k_s = (0..n_types).filter(|&l| share[l] > 0.0).map(|l| (count(s, l) as f64 / share[l]).floor()).fold(f64::INFINITY, f64::min);
+            let k_s = (0..n_types)
+                .filter(|&l| share[l] > 0.0)
+                .map(|l| (count(s, l) as f64 / share[l]).floor())
+                .fold(f64::INFINITY, f64::min);
             let mut chosen = Vec::new();
             for (label, share) in share.iter().enumerate() {
-                let of_type: Vec<usize> = trials.iter().copied().filter(|&k| sessions[s].trial_types[k] == label).collect();
+                let of_type: Vec<usize> = trials
+                    .iter()
+                    .copied()
+                    .filter(|&k| sessions[s].trial_types[k] == label)
+                    .collect();
                 let wanted = ((k_s * share).round() as usize).min(of_type.len());
-                chosen.extend(index::sample(rng, of_type.len(), wanted).into_iter().map(|i| of_type[i]));
+                chosen.extend(
+                    index::sample(rng, of_type.len(), wanted)
+                        .into_iter()
+                        .map(|i| of_type[i]),
+                );
             }
             chosen.sort_unstable();
             selection.push(chosen);
         }
         let pool = self.assembly.stimuli_of(&selection);
         if pool.is_empty() {
-            return Err(FitError::NoTrials { part: "a balanced step (no session has every trial type)" });
+            return Err(FitError::NoTrials {
+                part: "a balanced step (no session has every trial type)",
+            });
         }
         let objective = self.comparison.objective(&selection, None)?;
-        Ok(Phase { selection, objective, pool })
+        Ok(Phase {
+            selection,
+            objective,
+            pool,
+        })
     }
 }
 
@@ -343,7 +444,13 @@ impl Trainer {
 /// As [`Comparison::new`].
 pub fn comparison(assembly: &Assembly) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
-    Comparison::new(assembly.recording.clone(), e.statistics, e.losses.clone(), e.data.bin_ms, !e.data.behaviour.is_empty())
+    Comparison::new(
+        assembly.recording.clone(),
+        e.statistics,
+        e.losses.clone(),
+        e.data.bin_ms,
+        !e.data.behaviour.is_empty(),
+    )
 }
 
 /// All training trials, and in the published cycle also those of each stimulus alone (when there are several).
@@ -352,7 +459,10 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
     let mut selections = vec![train.clone()];
     if assembly.experiment.statistics.match_within == MatchWithin::Cycle && assembly.stimuli.len() > 1 {
         for stimulus in 0..assembly.stimuli.len() {
-            let only = train.iter().zip(&assembly.stimulus_of).map(|(trials, of)| trials.iter().copied().filter(|&k| of[k] == stimulus).collect());
+            let only = train
+                .iter()
+                .zip(&assembly.stimulus_of)
+                .map(|(trials, of)| trials.iter().copied().filter(|&k| of[k] == stimulus).collect());
             selections.push(only.collect());
         }
     }
@@ -366,7 +476,11 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
             continue;
         }
         let objective = comparison.objective(&selection, None)?;
-        phases.push(Phase { selection, objective, pool });
+        phases.push(Phase {
+            selection,
+            objective,
+            pool,
+        });
     }
     Ok(phases)
 }
@@ -387,18 +501,32 @@ pub fn engine(engine: checked::Engine) -> Engine {
 fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
     arrays.iter().find_map(|(name, array)| {
         let bad = array.iter().position(|x| !(x.abs() <= GRADIENT_LIMIT))?;
-        Some(format!("{what} '{name}' at index {bad} is {}", array.iter().nth(bad).copied().unwrap_or(f32::NAN)))
+        Some(format!(
+            "{what} '{name}' at index {bad} is {}",
+            array.iter().nth(bad).copied().unwrap_or(f32::NAN)
+        ))
     })
 }
 
 fn norm(gradients: &Parameters) -> f64 {
-    gradients.iter().flat_map(|(_, array)| array.iter()).map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+    gradients
+        .iter()
+        .flat_map(|(_, array)| array.iter())
+        .map(|x| f64::from(*x).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 fn arrays(parameters: &Parameters, prefix: &str) -> Arrays {
     let entry = |(name, array): (&str, &ArrayD<f32>)| {
         let values = Values::F32(array.iter().copied().collect());
-        (format!("{prefix}{name}"), Array { shape: array.shape().to_vec(), values })
+        (
+            format!("{prefix}{name}"),
+            Array {
+                shape: array.shape().to_vec(),
+                values,
+            },
+        )
     };
     parameters.iter().map(entry).collect()
 }
@@ -409,12 +537,20 @@ fn arrays(parameters: &Parameters, prefix: &str) -> Arrays {
 /// A section that is missing, or values of another type.
 pub fn parameters(checkpoint: &Checkpoint, section: &str, prefix: &str) -> Result<Parameters, FitError> {
     let mismatch = |what: String| FitError::CheckpointMismatch { what };
-    let arrays = checkpoint.sections.get(section).ok_or_else(|| mismatch(format!("section '{section}' is missing")))?;
+    let arrays = checkpoint
+        .sections
+        .get(section)
+        .ok_or_else(|| mismatch(format!("section '{section}' is missing")))?;
     let mut out = Parameters::new();
     for (name, array) in arrays {
-        let Some(short) = name.strip_prefix(prefix) else { continue };
-        let Values::F32(values) = &array.values else { return Err(mismatch(format!("array '{name}' is not single precision"))) };
-        let array = ArrayD::from_shape_vec(IxDyn(&array.shape), values.clone()).map_err(|error| mismatch(format!("array '{name}': {error}")))?;
+        let Some(short) = name.strip_prefix(prefix) else {
+            continue;
+        };
+        let Values::F32(values) = &array.values else {
+            return Err(mismatch(format!("array '{name}' is not single precision")));
+        };
+        let array = ArrayD::from_shape_vec(IxDyn(&array.shape), values.clone())
+            .map_err(|error| mismatch(format!("array '{name}': {error}")))?;
         out.insert(short, array);
     }
     Ok(out)

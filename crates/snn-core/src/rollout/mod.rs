@@ -23,10 +23,10 @@
 pub mod native;
 pub mod reference;
 
+use crate::CoreError;
 use crate::bits::SpikeBits;
 use crate::rng::Key;
 use crate::surrogate::Surrogate;
-use crate::CoreError;
 use ndarray::{Array1, Array2, Array3};
 
 /// Constants of the cell and its connections, for one simulation.
@@ -74,7 +74,12 @@ pub struct InputEvents {
 
 impl InputEvents {
     /// Builds the lists by asking `fill` for each trial and step in turn to push its ascending indices.
-    pub fn build(n_inputs: usize, n_trials: usize, n_steps: usize, mut fill: impl FnMut(usize, usize, &mut Vec<u16>)) -> Self {
+    pub fn build(
+        n_inputs: usize,
+        n_trials: usize,
+        n_steps: usize,
+        mut fill: impl FnMut(usize, usize, &mut Vec<u16>),
+    ) -> Self {
         let mut offsets = Vec::with_capacity(n_trials * n_steps + 1);
         let mut indices = Vec::new();
         offsets.push(0);
@@ -84,7 +89,12 @@ impl InputEvents {
                 offsets.push(indices.len() as u32);
             }
         }
-        Self { n_inputs, n_steps, offsets, indices }
+        Self {
+            n_inputs,
+            n_steps,
+            offsets,
+            indices,
+        }
     }
 
     /// Number of inputs.
@@ -94,7 +104,11 @@ impl InputEvents {
 
     /// Number of trials.
     pub fn n_trials(&self) -> usize {
-        if self.n_steps == 0 { 0 } else { (self.offsets.len() - 1) / self.n_steps }
+        if self.n_steps == 0 {
+            0
+        } else {
+            (self.offsets.len() - 1) / self.n_steps
+        }
     }
 
     /// Number of steps, warm-up included.
@@ -164,7 +178,11 @@ impl State {
     pub fn at_rest(n_trials: usize, max_delay: usize, v0: &Array1<f32>) -> Self {
         let n = v0.len();
         let v = Array2::from_shape_fn((n_trials, n), |(_, n)| v0[n]);
-        Self { v, refractory: Array2::zeros((n_trials, n)), history: SpikeBits::zeros(n_trials, max_delay, n) }
+        Self {
+            v,
+            refractory: Array2::zeros((n_trials, n)),
+            history: SpikeBits::zeros(n_trials, max_delay, n),
+        }
     }
 }
 
@@ -234,13 +252,21 @@ impl SpikeAdjoint {
             shape("shared spike adjoint", values.shape(), &[values.dim().0, t, n])?;
             shape("conditions of the spike adjoint", &[condition.len()], &[k])?;
             if let Some(bad) = condition.iter().find(|c| **c >= values.dim().0) {
-                return Err(CoreError::Range { what: "condition index".into(), value: *bad as f64, expected: "below the number of conditions" });
+                return Err(CoreError::Range {
+                    what: "condition index".into(),
+                    value: *bad as f64,
+                    expected: "below the number of conditions",
+                });
             }
         }
         if let Some((channels, series)) = &self.channels {
             shape("channel adjoint", series.shape(), &[k, t, channels.len()])?;
             if let Some((bad, _)) = channels.iter().flat_map(|c| &c.members).find(|(i, _)| *i as usize >= n) {
-                return Err(CoreError::Range { what: "neuron of a channel".into(), value: f64::from(*bad), expected: "below the number of neurons" });
+                return Err(CoreError::Range {
+                    what: "neuron of a channel".into(),
+                    value: f64::from(*bad),
+                    expected: "below the number of neurons",
+                });
             }
         }
         match &self.dense {
@@ -355,10 +381,18 @@ impl Network {
             shape(what, a.shape(), &[n])?;
         }
         if let Some(bad) = self.delays.iter().find(|d| **d == 0) {
-            return Err(CoreError::Range { what: "delay in steps".into(), value: *bad as f64, expected: "at least 1" });
+            return Err(CoreError::Range {
+                what: "delay in steps".into(),
+                value: *bad as f64,
+                expected: "at least 1",
+            });
         }
         if let Some(bad) = self.scale.iter().find(|h| **h <= 0.0 || !h.is_finite()) {
-            return Err(CoreError::Range { what: "threshold scale".into(), value: f64::from(*bad), expected: "above 0" });
+            return Err(CoreError::Range {
+                what: "threshold scale".into(),
+                value: f64::from(*bad),
+                expected: "above 0",
+            });
         }
         Ok(())
     }
@@ -374,13 +408,21 @@ impl Run {
         let (k, t, n, h) = (self.n_trials, self.n_steps, network.n_neurons(), network.max_delay());
         let all = self.n_warmup + t;
         if let Some(e) = &self.events {
-            shape("input events", &[e.n_trials(), e.n_steps(), e.n_inputs()], &[k, all, network.w_in.nrows()])?;
+            shape(
+                "input events",
+                &[e.n_trials(), e.n_steps(), e.n_inputs()],
+                &[k, all, network.w_in.nrows()],
+            )?;
         }
         if let Some(drive) = &self.drive {
             shape("drive", drive.values.shape(), &[drive.values.dim().0, t, n])?;
             shape("drive index", &[drive.index.len()], &[k])?;
             if let Some(bad) = drive.index.iter().find(|s| **s >= drive.values.dim().0) {
-                return Err(CoreError::Range { what: "drive index".into(), value: *bad as f64, expected: "below the number of stimuli" });
+                return Err(CoreError::Range {
+                    what: "drive index".into(),
+                    value: *bad as f64,
+                    expected: "below the number of stimuli",
+                });
             }
         }
         if let Some(c) = &self.trial_offset {
@@ -404,6 +446,10 @@ pub(crate) fn shape(what: &'static str, found: &[usize], expected: &[usize]) -> 
     if found == expected {
         Ok(())
     } else {
-        Err(CoreError::Shape { what, found: found.to_vec(), expected: expected.to_vec() })
+        Err(CoreError::Shape {
+            what,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        })
     }
 }

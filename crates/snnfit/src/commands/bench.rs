@@ -24,12 +24,19 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
         is_noise_given: args.noise == NoiseChoice::Given,
     };
     if load.n_in > usize::from(u16::MAX) {
-        return Err(Error::Usage { message: format!("--n-in is {}; expected at most {}", load.n_in, u16::MAX), help: "lower --n-in".to_owned() });
+        return Err(Error::Usage {
+            message: format!("--n-in is {}; expected at most {}", load.n_in, u16::MAX),
+            help: "lower --n-in".to_owned(),
+        });
     }
     let fail = |error| Error::from(FitError::Core(error));
     let timing = match (args.engine, args.device) {
-        (EngineChoice::Native, DeviceChoice::Cpu) => measure(&load, &Engine::Native, "native", "cpu", threads).map_err(fail)?,
-        (EngineChoice::Reference, DeviceChoice::Cpu) => measure(&load, &Engine::Reference, "reference", "cpu", threads).map_err(fail)?,
+        (EngineChoice::Native, DeviceChoice::Cpu) => {
+            measure(&load, &Engine::Native, "native", "cpu", threads).map_err(fail)?
+        }
+        (EngineChoice::Reference, DeviceChoice::Cpu) => {
+            measure(&load, &Engine::Reference, "reference", "cpu", threads).map_err(fail)?
+        }
         (EngineChoice::Native, DeviceChoice::Wgpu) => {
             return Err(Error::Usage {
                 message: "the native engine runs on the CPU only".to_owned(),
@@ -40,13 +47,27 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     };
     match global.format {
         Format::Json => {
-            let line = serde_json::to_string(&timing).map_err(|error| Error::Internal { message: error.to_string() })?;
+            let line = serde_json::to_string(&timing).map_err(|error| Error::Internal {
+                message: error.to_string(),
+            })?;
             super::print(&format!("{line}\n"))?;
         }
         Format::Text => super::print(&format!(
             "{} on {} ({} threads): N={} K={} T={} D={}\nforward {:.3} s, backward {:.3} s, total {:.3} s, CPU {:.3} s, peak {:.0} MiB, spikes {:.2} %, loss {:.6e}\n",
-            timing.engine, timing.device, timing.threads, timing.n, timing.k, timing.t, timing.d, timing.forward_s, timing.backward_s,
-            timing.total_s, timing.cpu_s, timing.peak_rss_mib, 100.0 * timing.spike_fraction, timing.loss
+            timing.engine,
+            timing.device,
+            timing.threads,
+            timing.n,
+            timing.k,
+            timing.t,
+            timing.d,
+            timing.forward_s,
+            timing.backward_s,
+            timing.total_s,
+            timing.cpu_s,
+            timing.peak_rss_mib,
+            100.0 * timing.spike_fraction,
+            timing.loss
         ))?,
     }
     Ok(exit_code::DONE)
@@ -57,8 +78,15 @@ fn on_gpu(load: &Workload, threads: usize) -> Result<Timing, Error> {
     let fail = |error| Error::from(FitError::Core(error));
     let opened = open(DeviceKind::Wgpu).map_err(fail)?;
     if opened.info.is_software {
-        tracing::warn!("'{}' is a software adapter: it computes on the processor", opened.info.name);
+        tracing::warn!(
+            "'{}' is a software adapter: it computes on the processor",
+            opened.info.name
+        );
     }
-    let engine = Reference { device: opened.device, precision: Precision::F32, spike: SpikeMode::Sampled };
+    let engine = Reference {
+        device: opened.device,
+        precision: Precision::F32,
+        spike: SpikeMode::Sampled,
+    };
     measure(load, &engine, "reference", &opened.info.name, threads).map_err(fail)
 }

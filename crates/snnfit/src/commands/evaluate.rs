@@ -1,6 +1,199 @@
-//! stub
-use crate::cli::{EvaluateArgs, Global};
+//! `snnfit evaluate`: metrics and pictures of fitted networks on trials they were not fitted to.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use ndarray::{Array2, Array3, Axis};
+use rand::Rng;
+use snn_core::connectivity::CellType;
+use snn_core::rng::StreamRng;
+
+use crate::assembly::Part;
+use crate::cli::{EvaluateArgs, Format, Global, SplitChoice};
 use crate::error::Error;
-pub(super) fn run(_args: &EvaluateArgs, _global: &Global) -> Result<u8, Error> {
-    Err(Error::Internal { message: "not yet".to_owned() })
+use crate::evaluate::{
+    EvaluationInputs, EvaluationSettings, Report, Requirement, SimulatedTrials, aggregate, evaluate,
+};
+use crate::events::{self, Event};
+use crate::exit_code;
+use crate::fit_error::FitError;
+use crate::loaded::{Fitted, proportional};
+use crate::objective::Comparison;
+use crate::report::plots::{LossHistory, PlotInputs, WeightMatrix, write_all};
+use crate::run_dir::RunDir;
+use crate::trainer::comparison;
+
+pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
+    let mut reports = Vec::new();
+    for path in &args.runs {
+        reports.push(evaluate_run(path, args)?);
+    }
+    let is_json = global.format == Format::Json;
+    match reports.as_slice() {
+        [report] if is_json => super::print_json(report)?,
+        [report] => super::print(&super::visible(&report.table()))?,
+        _ => {
+            let all = aggregate(&reports).map_err(FitError::from)?;
+            if is_json {
+                super::print_json(&all)?;
+            } else {
+                super::print(&super::visible(&all.table()))?;
+            }
+        }
+    }
+    check(&args.require, &reports)
+}
+
+/// Evaluates one run; writes its `metrics.json` and pictures.
+fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
+    let (run, fitted) = Fitted::open(path, args.checkpoint)?;
+    let (part, name) = match args.split {
+        SplitChoice::Test => (Part::Test, "test"),
+        SplitChoice::Validation => (Part::Validation, "validation"),
+        SplitChoice::Train => (Part::Train, "train"),
+    };
+    if part == Part::Test {
+        run.update_manifest(|manifest| manifest.test_openings += 1)?;
+    }
+    let comparison = comparison(&fitted.assembly)?;
+    let selection = fitted.assembly.trials_of(part);
+    let pool = fitted.assembly.stimuli_of(&selection);
+    if pool.is_empty() {
+        return Err(FitError::NoTrials { part: name }.into());
+    }
+    let train = fitted.assembly.trials_of(Part::Train);
+    let seed = fitted.assembly.experiment.seed;
+    let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
+    let stimuli = proportional(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0));
+    let simulation = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
+    let counts: Array3<u8> = simulation.rollout.spikes.to_array();
+    let conditions: Vec<usize> = stimuli.iter().map(|&s| fitted.assembly.condition_of(s)).collect();
+    let inputs = EvaluationInputs {
+        run: path.display().to_string(),
+        split: name.to_owned(),
+        checkpoint_step: fitted.state.step,
+        recording: &comparison.recording,
+        train: &train,
+        test: &selection,
+        populations: &comparison.populations,
+        filters: &comparison.filters,
+        has_behaviour: simulation.behaviour.is_some(),
+        bin_ms: fitted.assembly.experiment.data.bin_ms,
+        trial_types: &fitted.assembly.trial_types,
+        model: SimulatedTrials {
+            counts: &counts,
+            conditions: &conditions,
+            behaviour: simulation.behaviour.as_ref(),
+        },
+        settings: EvaluationSettings::default(),
+    };
+    let mut rng = StreamRng::new(seed, "evaluate.metrics", 0);
+    let report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
+    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    data::fs::write_atomic(&run.metrics(), |file| file.write_all(&json)).map_err(Error::Output)?;
+    draw(&run, &fitted, &comparison, &inputs, &mut rng)?;
+    Ok(report)
+}
+
+fn draw(
+    run: &RunDir,
+    fitted: &Fitted,
+    comparison: &Comparison,
+    inputs: &EvaluationInputs<'_>,
+    rng: &mut dyn Rng,
+) -> Result<(), Error> {
+    let assembly = &fitted.assembly;
+    let conditions: Vec<String> = match comparison.recording.n_conditions() {
+        1 => vec!["all trials".to_owned()],
+        _ => assembly
+            .stimuli
+            .iter()
+            .map(|s| match s.movie {
+                Some(movie) => format!("movie {movie}"),
+                None => format!("stimulus {}", s.value),
+            })
+            .collect(),
+    };
+    let history = history(run)?;
+    let weights = weights(fitted)?;
+    let pictures = write_all(
+        &run.report(),
+        &PlotInputs {
+            evaluation: inputs,
+            start_ms: assembly.sessions.first().map_or(0.0, |s| s.start_ms),
+            conditions: &conditions,
+            losses: Some(&history),
+            weights: Some(&weights),
+        },
+        rng,
+    )
+    .map_err(FitError::from)?;
+    for (name, reason) in pictures.left_out {
+        tracing::info!("no picture '{name}': {reason}");
+    }
+    tracing::info!(
+        "metrics in {}, pictures in {}",
+        run.metrics().display(),
+        run.report().display()
+    );
+    Ok(())
+}
+
+/// Losses over steps, from the event log.
+fn history(run: &RunDir) -> Result<LossHistory, Error> {
+    let mut history = LossHistory::default();
+    let plain =
+        |losses: BTreeMap<String, events::Number>| losses.into_iter().map(|(name, value)| (name, value.0)).collect();
+    for event in events::read(&run.events())? {
+        match event {
+            Event::Step(step) => history.train.push((step.step, plain(step.losses))),
+            Event::Validation { step, losses, .. } => history.validation.push((step, plain(losses))),
+            Event::Start { floors, .. } => history.floors = plain(floors),
+            _ => {}
+        }
+    }
+    Ok(history)
+}
+
+/// Weights `[post, pre]` summed over delays.
+fn weights(fitted: &Fitted) -> Result<WeightMatrix, Error> {
+    let w = fitted.rsnn.parameters.cube("w").map_err(FitError::from)?;
+    let weights: Array2<f64> = w.sum_axis(Axis(0)).t().mapv(f64::from);
+    let spec = &fitted.rsnn.spec;
+    let populations = spec.neurons.iter().map(|neuron| {
+        let kind = match neuron.cell_type {
+            CellType::Excitatory => " exc",
+            CellType::Inhibitory => " inh",
+            CellType::Unknown => "",
+        };
+        format!("{}{kind}", spec.areas[neuron.area])
+    });
+    Ok(WeightMatrix {
+        weights,
+        populations: populations.collect(),
+    })
+}
+
+/// Every requirement must hold for every run.
+fn check(requirements: &[Requirement], reports: &[Report]) -> Result<u8, Error> {
+    let mut failed = Vec::new();
+    for requirement in requirements {
+        for report in reports {
+            let verdict = requirement.check(report).map_err(|error| Error::Usage {
+                message: error.to_string(),
+                help: "metrics.json lists the names of all metrics".to_owned(),
+            })?;
+            if !verdict.is_met {
+                failed.push(format!("{}: {} (found {:.4})", report.run, requirement, verdict.value));
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(exit_code::DONE)
+    } else {
+        Err(Error::Requirement { failed })
+    }
 }

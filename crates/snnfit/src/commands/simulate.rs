@@ -21,7 +21,12 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     let stimuli = proportional(&pool, args.trials.get(), &mut rng);
     let recording = recording(&fitted, &stimuli, args.seed)?;
     data::write(&args.out, &recording).map_err(super::output_error)?;
-    tracing::info!("simulated {} at step {} into {}", run.path().display(), fitted.state.step, args.out.display());
+    tracing::info!(
+        "simulated {} at step {} into {}",
+        run.path().display(),
+        fitted.state.step,
+        args.out.display()
+    );
     super::synth::print_summary(&recording, global)?;
     Ok(exit_code::DONE)
 }
@@ -30,7 +35,10 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
 fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording, FitError> {
     let simulation = fitted.simulate(stimuli, seed, "simulate", 0)?;
     let assembly = &fitted.assembly;
-    let (bin_ms, start_ms) = (assembly.experiment.data.bin_ms, assembly.sessions.first().map_or(0.0, |s| s.start_ms));
+    let (bin_ms, start_ms) = (
+        assembly.experiment.data.bin_ms,
+        assembly.sessions.first().map_or(0.0, |s| s.start_ms),
+    );
     let counts = simulation.rollout.spikes.to_array();
     let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
     let units = assembly.stitching.neurons.iter().enumerate().map(|(n, neuron)| {
@@ -42,7 +50,12 @@ fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording,
             }
             None => format!("hidden/{n}"),
         };
-        Unit { id, area: neuron.area.clone(), cell_type: neuron.cell_type, firing_rate_hz: Some(spikes / seconds) }
+        Unit {
+            id,
+            area: neuron.area.clone(),
+            cell_type: neuron.cell_type,
+            firing_rate_hz: Some(spikes / seconds),
+        }
     });
     let window_s = counts.dim().1 as f64 * bin_ms / 1000.0;
     let trials = stimuli.iter().enumerate().map(|(k, &s)| {
@@ -62,7 +75,13 @@ fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording,
     if let Some(traces) = &simulation.behaviour {
         for (name, trace) in assembly.experiment.data.behaviour.iter().zip(traces.axis_iter(Axis(2))) {
             let samples = BehaviourSamples::PerBin(trace.mapv(|x| x as f32));
-            behaviour.insert(name.clone(), Behaviour { samples, unit: "as recorded".to_owned() });
+            behaviour.insert(
+                name.clone(),
+                Behaviour {
+                    samples,
+                    unit: "as recorded".to_owned(),
+                },
+            );
         }
     }
     Ok(Recording {
@@ -71,8 +90,16 @@ fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording,
             units: units.collect(),
             trials: trials.collect(),
             behaviour,
-            stimulus: assembly.movies.as_ref().map(|values| StimulusMovies { values: values.clone(), bin_ms, start_ms }),
-            activity: Activity::Binned { counts, bin_ms, start_ms },
+            stimulus: assembly.movies.as_ref().map(|values| StimulusMovies {
+                values: values.clone(),
+                bin_ms,
+                start_ms,
+            }),
+            activity: Activity::Binned {
+                counts,
+                bin_ms,
+                start_ms,
+            },
         }],
     })
 }

@@ -38,7 +38,10 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
             start(loaded, out, threads)?
         }
         (None, None) => {
-            return Err(Error::Usage { message: "--config is missing".to_owned(), help: "name a configuration: --config FILE".to_owned() });
+            return Err(Error::Usage {
+                message: "--config is missing".to_owned(),
+                help: "name a configuration: --config FILE".to_owned(),
+            });
         }
     };
     let mut session = Session::new(run, trainer, args.max_time, global)?;
@@ -53,17 +56,30 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Tr
     let mut manifest = Manifest::new(loaded.experiment.seed, "cpu", threads);
     for path in &loaded.experiment.data.files {
         let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
-        manifest.data.push(DataFile { path: path.display().to_string(), sha256 });
+        manifest.data.push(DataFile {
+            path: path.display().to_string(),
+            sha256,
+        });
     }
     let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
-    manifest.warnings = loaded.warnings.iter().map(ToString::to_string).chain(trainer.assembly.warnings.iter().cloned()).collect();
+    manifest.warnings = loaded
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .chain(trainer.assembly.warnings.iter().cloned())
+        .collect();
     manifest.left_out = left_out(&trainer);
     manifest.attempts.push(Attempt::starting_at(0));
     for warning in &manifest.warnings {
         tracing::warn!("{warning}");
     }
     for left in &manifest.left_out {
-        tracing::info!("left out: session {}{}: {}", left.session, left.area.as_ref().map(|a| format!(", area {a}")).unwrap_or_default(), left.reason);
+        tracing::info!(
+            "left out: session {}{}: {}",
+            left.session,
+            left.area.as_ref().map(|a| format!(", area {a}")).unwrap_or_default(),
+            left.reason
+        );
     }
     let (run, lock) = RunDir::create(out, &run_toml, &manifest, &trainer.assembly.splits)?;
     Ok((run, lock, trainer))
@@ -74,13 +90,22 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
     let groups = trainer.comparison.populations.left_out.iter().map(|l| LeftOut {
         session: l.session.clone(),
         area: l.area.clone(),
-        reason: format!("{} neurons, fewer than statistics.min_neurons_per_area = {}: not matched", l.n_neurons, l.min_neurons_per_area),
+        reason: format!(
+            "{} neurons, fewer than statistics.min_neurons_per_area = {}: not matched",
+            l.n_neurons, l.min_neurons_per_area
+        ),
     });
-    let sessions = trainer.assembly.stitching.sessions.iter().filter(|s| s.n_used == 0).map(|s| LeftOut {
-        session: s.id.clone(),
-        area: None,
-        reason: "no model neuron stands for one of its units".to_owned(),
-    });
+    let sessions = trainer
+        .assembly
+        .stitching
+        .sessions
+        .iter()
+        .filter(|s| s.n_used == 0)
+        .map(|s| LeftOut {
+            session: s.id.clone(),
+            area: None,
+            reason: "no model neuron stands for one of its units".to_owned(),
+        });
     groups.chain(sessions).collect()
 }
 
@@ -94,7 +119,10 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<(RunDir, Lock, Trainer), Erro
     let loaded = config::load(&run.run_toml(), &args.set)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?)?;
     let found = checkpoint::latest_intact(&run.checkpoints())?;
-    for warning in warning.into_iter().chain(found.passed_over.iter().map(ToString::to_string)) {
+    for warning in warning
+        .into_iter()
+        .chain(found.passed_over.iter().map(ToString::to_string))
+    {
         tracing::warn!("{warning}");
     }
     trainer.restore(&found.checkpoint)?;
@@ -120,7 +148,11 @@ fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
     let seconds = times[1];
     let losses = report.map(|r: StepReport| r.losses).unwrap_or_default();
     let peak_rss_mib = provenance::peak_rss_mib();
-    let (n, t, k) = (trainer.assembly.spec.n_neurons(), trainer.assembly.n_steps(), trainer.assembly.experiment.train.n_trials);
+    let (n, t, k) = (
+        trainer.assembly.spec.n_neurons(),
+        trainer.assembly.n_steps(),
+        trainer.assembly.experiment.train.n_trials,
+    );
     match global.format {
         Format::Json => super::print_json(&serde_json::json!({
             "schema": 1, "neurons": n, "steps": t, "trials": k, "seconds_per_step": seconds, "peak_rss_mib": peak_rss_mib, "losses": losses,
@@ -128,7 +160,8 @@ fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
         Format::Text => {
             let max = trainer.assembly.experiment.train.max_steps;
             let hours = seconds * max as f64 / 3600.0;
-            let mut text = format!("{n} neurons, {t} steps, {k} trials: {seconds:.3} s per step ({max} steps in {hours:.2} h)\n");
+            let mut text =
+                format!("{n} neurons, {t} steps, {k} trials: {seconds:.3} s per step ({max} steps in {hours:.2} h)\n");
             if let Some(peak) = peak_rss_mib {
                 text.push_str(&format!("peak memory so far {peak:.0} MiB\n"));
             }
@@ -163,11 +196,23 @@ struct Session {
 
 impl Session {
     fn new(run: RunDir, trainer: Trainer, max_time: Option<Duration>, global: &Global) -> Result<Self, Error> {
-        let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
-        log.append(&Event::Start { schema: 1, step: trainer.state.step, time: provenance::now_utc() }).map_err(Error::Output)?;
         let floors = trainer.floor()?;
-        let text: Vec<String> = floors.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-        tracing::info!("floor of the validation loss (training trials in the model's place): {}", text.join(", "));
+        let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
+        let start = Event::Start {
+            schema: 1,
+            step: trainer.state.step,
+            time: provenance::now_utc(),
+            floors: numbers(&floors),
+        };
+        log.append(&start).map_err(Error::Output)?;
+        let text: Vec<String> = floors
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.3}"))
+            .collect();
+        tracing::info!(
+            "floor of the validation loss (training trials in the model's place): {}",
+            text.join(", ")
+        );
         let begin = Instant::now();
         Ok(Self {
             checkpointed_step: trainer.state.step,
@@ -201,7 +246,10 @@ impl Session {
             }
             let report = match self.trainer.step() {
                 Err(FitError::NonFinite { step, what, skipped }) => {
-                    self.append(&Event::NonFinite { step, what: what.clone() })?;
+                    self.append(&Event::NonFinite {
+                        step,
+                        what: what.clone(),
+                    })?;
                     return Err(FitError::NonFinite { step, what, skipped }.into());
                 }
                 other => other?,
@@ -232,16 +280,24 @@ impl Session {
         if state.step >= train.max_steps {
             return Some(Stop(StopReason::MaxSteps));
         }
-        if state.best.is_some_and(|best| state.step.saturating_sub(best.step) >= train.patience) {
+        if state
+            .best
+            .is_some_and(|best| state.step.saturating_sub(best.step) >= train.patience)
+        {
             return Some(Stop(StopReason::Converged));
         }
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(Stop(StopReason::TimeLimit))
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+            .then_some(Stop(StopReason::TimeLimit))
     }
 
     fn note(&mut self, report: &StepReport) -> Result<(), Error> {
         if let Some(what) = &report.skipped {
             tracing::warn!("step {} skipped: {what}", report.step);
-            self.append(&Event::NonFinite { step: report.step, what: what.clone() })?;
+            self.append(&Event::NonFinite {
+                step: report.step,
+                what: what.clone(),
+            })?;
         }
         let train = self.trainer.assembly.experiment.train;
         if !report.step.is_multiple_of(train.log_every) {
@@ -267,7 +323,12 @@ impl Session {
         let total: f64 = losses.values().sum();
         let is_best = self.trainer.state.best.is_some_and(|best| best.step == step);
         self.last_validation = Some((total, is_best));
-        self.append(&Event::Validation { step, losses: numbers(&losses), total: Number(total), is_best })?;
+        self.append(&Event::Validation {
+            step,
+            losses: numbers(&losses),
+            total: Number(total),
+            is_best,
+        })?;
         if is_best {
             checkpoint::write_best(&self.run.checkpoints(), &self.trainer.checkpoint()?)?;
         }
@@ -287,7 +348,11 @@ impl Session {
         let snapshot = Snapshot {
             step: report.step,
             max_steps: self.trainer.assembly.experiment.train.max_steps,
-            losses: report.losses.iter().map(|(name, value)| (name.clone(), *value)).collect(),
+            losses: report
+                .losses
+                .iter()
+                .map(|(name, value)| (name.clone(), *value))
+                .collect(),
             validation: self.last_validation,
             checkpoint_age: Some(self.last_checkpoint.elapsed()),
         };
@@ -308,13 +373,25 @@ impl Session {
             _ => Ok(()),
         };
         let step = self.trainer.state.step;
-        let noted = self.append(&Event::Stop { step, reason, time: provenance::now_utc() });
+        let noted = self.append(&Event::Stop {
+            step,
+            reason,
+            time: provenance::now_utc(),
+        });
         let manifest = self.run.update_manifest(|manifest| manifest.stop(reason, step));
         outcome?;
         written?;
         noted?;
         manifest?;
-        let Self { progress, run, trainer, floors, format, signal, .. } = self;
+        let Self {
+            progress,
+            run,
+            trainer,
+            floors,
+            format,
+            signal,
+            ..
+        } = self;
         progress.finish();
         tell(&run, &trainer, &floors, reason, format)?;
         if let StopReason::Interrupted | StopReason::Terminated = reason {
@@ -327,7 +404,13 @@ impl Session {
 }
 
 /// What came out, as text or JSON on stdout.
-fn tell(run: &RunDir, trainer: &Trainer, floors: &BTreeMap<String, f64>, reason: StopReason, format: Format) -> Result<(), Error> {
+fn tell(
+    run: &RunDir,
+    trainer: &Trainer,
+    floors: &BTreeMap<String, f64>,
+    reason: StopReason,
+    format: Format,
+) -> Result<(), Error> {
     let state = &trainer.state;
     let verdict = verdict(trainer, reason);
     let floor: f64 = floors.values().sum();
@@ -343,10 +426,18 @@ fn tell(run: &RunDir, trainer: &Trainer, floors: &BTreeMap<String, f64>, reason:
     }
     let mut text = format!("{} at step {}: {verdict}\n", reason.text(), state.step);
     if let Some(best) = state.best {
-        text.push_str(&format!("best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)\n", best.value, best.step, 100.0 * (best.value / floor - 1.0)));
+        text.push_str(&format!(
+            "best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)\n",
+            best.value,
+            best.step,
+            100.0 * (best.value / floor - 1.0)
+        ));
     }
     if state.skipped > 0 {
-        text.push_str(&format!("{} steps were skipped because values were not finite\n", state.skipped));
+        text.push_str(&format!(
+            "{} steps were skipped because values were not finite\n",
+            state.skipped
+        ));
     }
     text.push_str(&format!("run    {}\nnext   {next}\n", run.path().display()));
     super::print(&text)
@@ -367,11 +458,18 @@ fn verdict(trainer: &Trainer, reason: StopReason) -> &'static str {
     }
     let mean = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
     let (before, after) = (mean(&values[..half]), mean(&values[half..]));
-    if after < 0.98 * before { "improving" } else { "converged" }
+    if after < 0.98 * before {
+        "improving"
+    } else {
+        "converged"
+    }
 }
 
 fn numbers(values: &BTreeMap<String, f64>) -> BTreeMap<String, Number> {
-    values.iter().map(|(name, value)| (name.clone(), Number(*value))).collect()
+    values
+        .iter()
+        .map(|(name, value)| (name.clone(), Number(*value)))
+        .collect()
 }
 
 /// The number of the first signal that arrives is kept; a second one ends the process at once.
@@ -379,7 +477,9 @@ fn catch_signals() -> Result<Arc<AtomicUsize>, Error> {
     let caught = Arc::new(AtomicUsize::new(0));
     let armed = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        let fail = |error: std::io::Error| Error::Internal { message: format!("cannot handle signal {signal}: {error}") };
+        let fail = |error: std::io::Error| Error::Internal {
+            message: format!("cannot handle signal {signal}: {error}"),
+        };
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&armed)).map_err(fail)?;
         signal_hook::flag::register(signal, Arc::clone(&armed)).map_err(fail)?;
         signal_hook::flag::register_usize(signal, Arc::clone(&caught), signal as usize).map_err(fail)?;

@@ -112,15 +112,34 @@ fn over_runs(name: &str, reports: &[Report]) -> AggregateMetric {
         reference_train_test: mean_of(found.iter().flatten().filter_map(|m| m.reference_train_test).collect()),
         ceiling_noiseless: mean_of(found.iter().flatten().filter_map(|m| m.ceiling_noiseless).collect()),
         nulls: nulls.into_iter().map(|(null, values)| (null, mean(&values))).collect(),
-        unit: found.iter().flatten().next().map_or_else(|| "1".to_owned(), |m| m.unit.clone()),
+        unit: found
+            .iter()
+            .flatten()
+            .next()
+            .map_or_else(|| "1".to_owned(), |m| m.unit.clone()),
     }
 }
 
 impl Aggregate {
     /// The table for the terminal.
     pub fn table(&self) -> String {
-        let mut text = format!("{} runs · {} trials: {}\n\n", self.runs.len(), self.split, self.runs.join(", "));
-        let header = ["metric", "mean", "sd", "range", "train–test", "ceiling", "nearest null", "runs", "unit"];
+        let mut text = format!(
+            "{} runs · {} trials: {}\n\n",
+            self.runs.len(),
+            self.split,
+            self.runs.join(", ")
+        );
+        let header = [
+            "metric",
+            "mean",
+            "sd",
+            "range",
+            "train–test",
+            "ceiling",
+            "nearest null",
+            "runs",
+            "unit",
+        ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let optional = |value: Option<f64>| value.map_or("–".to_owned(), number);
         for metric in &self.metrics {

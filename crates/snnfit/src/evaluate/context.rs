@@ -19,6 +19,8 @@ pub(super) struct Context<'a> {
     pub(super) model: StandIn<'a>,
     pub(super) nulls: Vec<(NullModel, StandIn<'a>)>,
     pub(super) train: StandIn<'a>,
+    /// Whether training and test trials have none in common: trials compared with themselves are no reference.
+    has_reference: bool,
     pub(super) test: TestTrials<'a>,
     /// Mean rate of each neuron in the training data, Hz.
     pub(super) rates_hz: Vec<f64>,
@@ -98,6 +100,11 @@ impl<'a> Context<'a> {
             model,
             nulls,
             train,
+            has_reference: !inputs
+                .train
+                .iter()
+                .zip(inputs.test)
+                .any(|(a, b)| a.iter().any(|k| b.contains(k))),
             test,
             rates_hz,
             templates: templates(inputs),
@@ -131,7 +138,8 @@ impl<'a> Context<'a> {
 
     /// A quantity for the model, for each null model, and for the training data in the model's place.
     ///
-    /// A null model or reference for which it is undefined is absent; for the model that is an error.
+    /// A null model or reference for which it is undefined is absent; for the model that is an error. There is no
+    /// reference for an evaluation on the training trials themselves.
     pub(super) fn each<X>(
         &self,
         mut of: impl FnMut(&StandIn<'a>) -> Result<X, LossError>,
@@ -143,7 +151,11 @@ impl<'a> Context<'a> {
                 nulls.push((*null, value));
             }
         }
-        let train = report::if_defined(of(&self.train))?;
+        let train = if self.has_reference {
+            report::if_defined(of(&self.train))?
+        } else {
+            None
+        };
         Ok(Each { model, nulls, train })
     }
 }

@@ -116,7 +116,11 @@ fn mean_ratio(sessions: impl Iterator<Item = (Rows, Rows)>, is_within: bool) -> 
     let ratio = |(model, data): (Rows, Rows)| {
         let found =
             feature_variance_ratio(&model.features.view(), &data.features.view(), &model.types, &data.types).ok()?;
-        if is_within { found.within_type } else { Some(found.total) }
+        if is_within {
+            found.within_type
+        } else {
+            Some(found.total)
+        }
     };
     mean(&sessions.filter_map(ratio).collect::<Vec<_>>())
 }
@@ -182,7 +186,10 @@ pub(super) fn noise_correlation(context: &Context<'_>, rng: &mut dyn Rng) -> Res
         })?)
     };
     let sides = |pick: fn(&(f64, f64)) -> f64| -> Vec<Vec<f64>> {
-        matched.iter().map(|session| session.iter().map(pick).collect()).collect()
+        matched
+            .iter()
+            .map(|session| session.iter().map(pick).collect())
+            .collect()
     };
     let mean_model = MetricValue {
         ci95: Some(interval::of_mean(&sides(|pair| pair.0), n_resamples, rng)?),
@@ -200,8 +207,10 @@ pub(super) fn noise_correlation(context: &Context<'_>, rng: &mut dyn Rng) -> Res
 /// Noise correlations of the pairs that model and data have, by session: (model, data).
 fn common_pairs(model: &[Vec<PairValue>], data: &[Vec<PairValue>]) -> Vec<Vec<(f64, f64)>> {
     let of_session = |(model, data): (&Vec<PairValue>, &Vec<PairValue>)| {
-        let of_data: BTreeMap<(usize, usize), f64> =
-            data.iter().map(|pair| ((pair.first, pair.second), pair.correlation)).collect();
+        let of_data: BTreeMap<(usize, usize), f64> = data
+            .iter()
+            .map(|pair| ((pair.first, pair.second), pair.correlation))
+            .collect();
         let both = |pair: &PairValue| Some((pair.correlation, *of_data.get(&(pair.first, pair.second))?));
         model.iter().filter_map(both).collect()
     };

@@ -21,7 +21,13 @@ pub(super) fn peak_rates(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
     super::matching::features(context, &context.test.stand_in)?; // populations there?
     let of = |recording: &Recording, trials: &TrialSelection| -> Result<Peaks, LossError> {
         let inputs = context.inputs;
-        peak_rates_hz(recording, inputs.populations, trials, inputs.filters.spike(), inputs.bin_ms)
+        peak_rates_hz(
+            recording,
+            inputs.populations,
+            trials,
+            inputs.filters.spike(),
+            inputs.bin_ms,
+        )
     };
     let data = of(context.inputs.recording, &context.test.usable)?;
     let model = context.each(|s| of(&s.recording, &s.compared))?;
@@ -61,7 +67,10 @@ fn areas(context: &Context<'_>, data: &Peaks, model: &Peaks) -> Vec<(String, Vec
 /// Mean over populations of the distance; NaN if one has no trials.
 fn distance(model: &[Vec<&f64>], data: &[Vec<&f64>]) -> f64 {
     let values = |list: &Vec<&f64>| list.iter().map(|v| **v).collect::<Vec<_>>();
-    let distances = model.iter().zip(data).map(|(m, d)| wasserstein1(&values(m), &values(d)).unwrap_or(f64::NAN));
+    let distances = model
+        .iter()
+        .zip(data)
+        .map(|(m, d)| wasserstein1(&values(m), &values(d)).unwrap_or(f64::NAN));
     mean(&distances.collect::<Vec<_>>())
 }
 
@@ -105,7 +114,11 @@ fn mean_distance(
     data: &Peaks,
     rng: &mut dyn Rng,
 ) -> Result<MetricValue, LossError> {
-    let n = areas.iter().flat_map(|(_, groups)| groups).map(|&g| data[g].len()).sum();
+    let n = areas
+        .iter()
+        .flat_map(|(_, groups)| groups)
+        .map(|&g| data[g].len())
+        .sum();
     let metric = model.metric("peak_rate_wasserstein", n, "Hz", |model| {
         let distances = areas.iter().map(|(_, groups)| distance_of(groups, model, data));
         mean(&distances.collect::<Vec<_>>())
@@ -163,12 +176,21 @@ fn above_threshold(
 ) -> Result<[MetricValue; 2], LossError> {
     let settings = &context.inputs.settings;
     let threshold = settings.peak_threshold_hz;
-    let of = |peaks: &Peaks| mean(&groups.iter().map(|&g| fraction_above(&peaks[g], threshold)).collect::<Vec<_>>());
+    let of = |peaks: &Peaks| {
+        mean(
+            &groups
+                .iter()
+                .map(|&g| fraction_above(&peaks[g], threshold))
+                .collect::<Vec<_>>(),
+        )
+    };
     let mut ci95 = |peaks: &Peaks| {
         let is_above = |g: &usize| peaks[*g].iter().map(|&p| f64::from(u8::from(p > threshold))).collect();
         let sessions: Vec<Vec<f64>> = groups.iter().map(is_above).collect();
         bootstrap_ci95(&sessions, settings.n_resamples, rng, |sessions| {
-            let means = sessions.iter().map(|session| pooled_mean(std::slice::from_ref(session)));
+            let means = sessions
+                .iter()
+                .map(|session| pooled_mean(std::slice::from_ref(session)));
             mean(&means.collect::<Vec<_>>())
         })
     };
@@ -215,7 +237,9 @@ pub(super) fn firing_rates(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
     });
     let nothing: Vec<Vec<()>> = of_model.iter().map(|_| Vec::new()).collect();
     let n_resamples = inputs.settings.n_resamples;
-    let ci95 = interval::of_distance(metric.value, &of_model, &nothing, n_resamples, rng, |pairs, _| distance(pairs))?;
+    let ci95 = interval::of_distance(metric.value, &of_model, &nothing, n_resamples, rng, |pairs, _| {
+        distance(pairs)
+    })?;
     Ok(vec![MetricValue {
         ci95: Some(ci95),
         ..metric

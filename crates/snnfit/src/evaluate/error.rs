@@ -37,7 +37,9 @@ pub enum EvaluateError {
     #[error(transparent)]
     Loss(#[from] LossError),
     /// Reports of several runs can't be put together.
-    #[error("reports can't be aggregated: {what} differs ('{first}' in {first_run}, '{other}' in {other_run}); evaluate all runs on the same part")]
+    #[error(
+        "reports can't be aggregated: {what} differs ('{first}' in {first_run}, '{other}' in {other_run}); evaluate all runs on the same part"
+    )]
     Mixed {
         /// What differs.
         what: &'static str,

@@ -101,7 +101,19 @@ impl EvaluationInputs<'_> {
             return wrong("bins of the filters", self.filters.n_bins(), n_bins);
         }
         if self.model.conditions.len() != n_trials {
-            return wrong("conditions of the simulated trials", self.model.conditions.len(), n_trials);
+            return wrong(
+                "conditions of the simulated trials",
+                self.model.conditions.len(),
+                n_trials,
+            );
+        }
+        let n_conditions = self.recording.n_conditions();
+        if let Some(&condition) = self.model.conditions.iter().max().filter(|&&c| c >= n_conditions) {
+            return wrong(
+                "highest condition of the simulated trials",
+                condition,
+                n_conditions.saturating_sub(1),
+            );
         }
         if self.has_behaviour && self.model.behaviour.is_none() {
             return Err(EvaluateError::Inputs {

@@ -16,8 +16,8 @@ use super::stand_in::StandIn;
 pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     let data = features(context, &context.test.stand_in)?.normalized(&context.test.matched)?;
     let pairs = context.each(|stand_in| {
-        let (model, candidates) = opponents(context, stand_in, &data)?;
-        trial_matched_correlation(&model, &data, &candidates)
+        let model = opponents(context, stand_in, &data)?;
+        trial_matched_correlation(&model.features, &data, &model.candidates)
     })?;
     let n = pairs.model.iter().map(Vec::len).sum();
     let mut metric = |name: &str, value: fn(&PairCorrelation) -> f64| {
@@ -49,8 +49,8 @@ pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
     let scales = features.normalized(&of_scales)?;
     let data = features.normalized_like(&scales, &context.test.matched)?;
     let matching = context.each(|stand_in| {
-        let (model, candidates) = opponents(context, stand_in, &data)?;
-        match_features(&model, &data, &candidates)
+        let model = opponents(context, stand_in, &data)?;
+        match_features(&model.features, &data, &model.candidates)
     })?;
     let costs: Vec<Vec<f64>> = matching
         .model
@@ -67,12 +67,17 @@ pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
     let n_resamples = context.inputs.settings.n_resamples;
     Ok(vec![MetricValue {
         ci95: Some(bootstrap_ci95(&costs, n_resamples, rng, mean_of_sessions)?),
-        ..matching.metric("trial_loss", costs.iter().map(Vec::len).sum(), "1", |m: &Matching| m.value)
+        ..matching.metric("trial_loss", costs.iter().map(Vec::len).sum(), "1", |m: &Matching| {
+            m.value
+        })
     }])
 }
 
 /// Features of a stand-in, or the reason why there are none.
-pub(super) fn features<'s>(context: &Context<'_>, stand_in: &'s StandIn<'_>) -> Result<&'s RecordedFeatures, LossError> {
+pub(super) fn features<'s>(
+    context: &Context<'_>,
+    stand_in: &'s StandIn<'_>,
+) -> Result<&'s RecordedFeatures, LossError> {
     stand_in.features.as_ref().ok_or_else(|| {
         let left_out = &context.inputs.populations.left_out;
         LossError::NoPopulation {
@@ -82,15 +87,20 @@ pub(super) fn features<'s>(context: &Context<'_>, stand_in: &'s StandIn<'_>) -> 
     })
 }
 
+/// Trials to be paired with those of the data, by session of the data.
+struct Opponents {
+    features: Vec<Array2<f64>>,
+    candidates: Vec<Vec<Candidates>>,
+}
+
 /// Features of as many trials of a stand-in as of the data, and which may be paired: those of equal conditions.
-fn opponents(
-    context: &Context<'_>,
-    stand_in: &StandIn<'_>,
-    data: &DataFeatures,
-) -> Result<(Vec<Array2<f64>>, Vec<Vec<Candidates>>), LossError> {
+fn opponents(context: &Context<'_>, stand_in: &StandIn<'_>, data: &DataFeatures) -> Result<Opponents, LossError> {
     let model = features(context, stand_in)?.normalized_like(data, &stand_in.matched)?;
     let sessions = model.sessions.iter().zip(&data.sessions);
     let candidates = sessions.map(|(m, d)| TrialSubset::FirstN.candidates(&m.conditions, &d.conditions));
     let candidates = candidates.collect();
-    Ok((model.sessions.into_iter().map(|s| s.features).collect(), candidates))
+    Ok(Opponents {
+        features: model.sessions.into_iter().map(|s| s.features).collect(),
+        candidates,
+    })
 }

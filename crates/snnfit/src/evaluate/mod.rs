@@ -78,7 +78,11 @@ const GROUPS: [Group; 10] = [
         compute: dispersion::fano,
     },
     Group {
-        names: &["noise_correlation_r", "noise_correlation_mean", "noise_correlation_mean_data"],
+        names: &[
+            "noise_correlation_r",
+            "noise_correlation_mean",
+            "noise_correlation_mean_data",
+        ],
         compute: dispersion::noise_correlation,
     },
 ];

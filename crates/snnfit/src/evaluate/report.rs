@@ -182,7 +182,9 @@ fn row(metric: &MetricValue) -> Vec<String> {
     let mut row = vec![
         metric.name.clone(),
         number(metric.value),
-        metric.ci95.map_or("–".to_owned(), |[low, high]| format!("[{}, {}]", number(low), number(high))),
+        metric.ci95.map_or("–".to_owned(), |[low, high]| {
+            format!("[{}, {}]", number(low), number(high))
+        }),
         optional(metric.reference_train_test),
         optional(metric.ceiling_noiseless),
     ];
@@ -204,7 +206,12 @@ pub(super) fn number(value: f64) -> String {
 /// Columns wide enough for their cells; the first one and the last one to the left, numbers to the right.
 pub(super) fn write_rows(text: &mut String, rows: &[Vec<String>]) {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max();
+    let width = |c: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(c))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
     let widths: Vec<usize> = (0..n_columns).map(|c| width(c).unwrap_or(0)).collect();
     for row in rows {
         let mut line = String::new();

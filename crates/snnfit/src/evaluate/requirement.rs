@@ -171,7 +171,9 @@ impl Requirement {
         }
         let stem = self.metric.split('/').next().unwrap_or_default();
         let left_out = report.left_out.iter();
-        if let Some(metric) = left_out.clone().find(|m| m.name == self.metric)
+        if let Some(metric) = left_out
+            .clone()
+            .find(|m| m.name == self.metric)
             .or_else(|| left_out.clone().find(|m| m.name == stem && stem != self.metric))
         {
             return Err(RequirementError::LeftOut {
@@ -194,7 +196,12 @@ fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String
     ranked.sort_unstable();
     let limit = wanted.chars().count() / 3 + 1;
     let is_near = |(edits, name): &&(usize, &str)| *edits <= limit || name.contains(wanted);
-    let near: Vec<String> = ranked.iter().filter(is_near).take(4).map(|(_, name)| (*name).to_owned()).collect();
+    let near: Vec<String> = ranked
+        .iter()
+        .filter(is_near)
+        .take(4)
+        .map(|(_, name)| (*name).to_owned())
+        .collect();
     if near.is_empty() {
         return ranked.into_iter().map(|(_, name)| name.to_owned()).collect();
     }
@@ -285,7 +292,10 @@ mod tests {
             panic!("not unknown")
         };
         assert_eq!(near.len(), 3, "all are listed if none is near: {near:?}");
-        assert!(matches!(check("type_fraction/hit > 0"), RequirementError::LeftOut { .. }));
+        assert!(matches!(
+            check("type_fraction/hit > 0"),
+            RequirementError::LeftOut { .. }
+        ));
     }
 
     #[test]

@@ -32,7 +32,11 @@ fn trial(is_hit: bool, rng: &mut dyn Rng) -> ndarray::Array2<u8> {
         let area = n / PER_AREA % 2;
         let (modulation, base) = neuron(n);
         let since = t as f64 - 30.0;
-        let response = if since >= 0.0 && (area == 0 || is_hit) { (-since / 15.0).exp() } else { 0.0 };
+        let response = if since >= 0.0 && (area == 0 || is_hit) {
+            (-since / 15.0).exp()
+        } else {
+            0.0
+        };
         let mean = base * gain * (1.0 + 2.0 * modulation * response);
         Poisson::new(mean).map_or(0, |p| p.sample(rng) as u8)
     })
@@ -84,7 +88,12 @@ impl Fixture {
         let areas = vec!["area1".to_owned(), "area2".to_owned()];
         let (train, test) = sessions
             .iter()
-            .map(|_| ((0..n_train).collect::<Vec<_>>(), (n_train..n_trials).collect::<Vec<_>>()))
+            .map(|_| {
+                (
+                    (0..n_train).collect::<Vec<_>>(),
+                    (n_train..n_trials).collect::<Vec<_>>(),
+                )
+            })
             .unzip();
         let recording = Recording::new(sessions, areas, N_NEURONS, 1).unwrap();
         let spike = MovingMean::half_overlapping(6).unwrap();
@@ -134,7 +143,9 @@ impl Fixture {
 }
 
 fn metric<'r>(report: &'r Report, name: &str) -> &'r MetricValue {
-    report.metric(name).unwrap_or_else(|| panic!("no {name}: {:?}", report.left_out))
+    report
+        .metric(name)
+        .unwrap_or_else(|| panic!("no {name}: {:?}", report.left_out))
 }
 
 #[test]
@@ -170,7 +181,10 @@ fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
     }
     let near = |name: &str, expected: f64, tolerance: f64| {
         let value = metric(&report, name).value;
-        assert!((value - expected).abs() < tolerance, "{name} is {value}, not {expected}");
+        assert!(
+            (value - expected).abs() < tolerance,
+            "{name} is {value}, not {expected}"
+        );
     };
     near("feature_variance_ratio", 1.0, 0.2);
     near("fano_ratio", 1.0, 0.15);
@@ -226,7 +240,11 @@ fn a_model_of_independent_poisson_trials_scores_like_its_own_null_and_is_under_d
     ] {
         let metric = metric(&report, name);
         let null = metric.nulls["psth_poisson_per_stimulus"];
-        assert!((metric.value - null).abs() < tolerance, "{name}: {} and {null}", metric.value);
+        assert!(
+            (metric.value - null).abs() < tolerance,
+            "{name}: {} and {null}",
+            metric.value
+        );
     }
     assert!(metric(&report, "feature_variance_ratio").value < 0.8);
     assert!(metric(&report, "fano_ratio").value < 0.9);
@@ -261,7 +279,25 @@ fn the_neuron_loss_is_the_mean_of_its_neurons() {
     let metric = metric(&report, "neuron_loss");
     let [low, high] = metric.ci95.unwrap();
     assert_eq!(metric.n, N_NEURONS);
-    assert!((low + high - 2.0 * metric.value).abs() < 0.2 * metric.value, "{metric:?}");
+    assert!(
+        (low + high - 2.0 * metric.value).abs() < 0.2 * metric.value,
+        "{metric:?}"
+    );
+}
+
+#[test]
+fn an_evaluation_on_the_training_trials_has_no_reference_in_themselves() {
+    let mut fixture = Fixture::new();
+    fixture.test = fixture.train.clone();
+    let report = fixture.evaluate(&process(130, &mut rng(30)).0, 31);
+    assert!(
+        report
+            .metrics
+            .iter()
+            .all(|metric| metric.reference_train_test.is_none())
+    );
+    assert!(report.trials.iter().all(|session| session.matched == 120));
+    assert!(metric(&report, "trial_matched_pearson").nulls.len() == 4);
 }
 
 #[test]
@@ -305,7 +341,10 @@ fn the_same_seed_gives_the_same_report_and_it_survives_json() {
     assert_eq!(report, fixture.evaluate(&counts, 15));
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
-    assert!(json.starts_with(r#"{"schema":1,"run":"run","split":"test","checkpoint_step":7,"#), "{json}");
+    assert!(
+        json.starts_with(r#"{"schema":1,"run":"run","split":"test","checkpoint_step":7,"#),
+        "{json}"
+    );
 }
 
 #[test]
@@ -342,7 +381,10 @@ fn inputs_that_disagree_are_named() {
         },
         ..good()
     };
-    assert!(error(&beyond).contains("conditions"), "{}", error(&beyond));
+    assert_eq!(
+        error(&beyond),
+        "highest condition of the simulated trials is 1, expected 0"
+    );
 }
 
 #[test]
@@ -354,7 +396,10 @@ fn aggregates_have_the_moments_of_their_runs() {
         checkpoint_step: 1,
         model_trials: 10,
         trials: Vec::new(),
-        metrics: values.iter().map(|(name, value)| MetricValue::new(*name, *value, 5, "1")).collect(),
+        metrics: values
+            .iter()
+            .map(|(name, value)| MetricValue::new(*name, *value, 5, "1"))
+            .collect(),
         left_out: Vec::new(),
     };
     let reports = [
@@ -368,7 +413,11 @@ fn aggregates_have_the_moments_of_their_runs() {
     assert_eq!(psth.range, [0.5, 0.7]);
     assert_eq!(all.metrics[1].values, [Some(1.0), None, Some(3.0)]);
     assert_eq!(all.left_out[0].reason, "not defined in b");
-    assert!(all.table().contains("psth_pearson  0.600  0.100  0.500 … 0.700"), "{}", all.table());
+    assert!(
+        all.table().contains("psth_pearson  0.600  0.100  0.500 … 0.700"),
+        "{}",
+        all.table()
+    );
     let mut other = report("d", &[]);
     other.split = "validation".to_owned();
     assert!(matches!(
@@ -376,4 +425,85 @@ fn aggregates_have_the_moments_of_their_runs() {
         Err(EvaluateError::Mixed { .. })
     ));
     assert!(aggregate(&[]).is_err());
+}
+
+/// Conditions 0 and 1 in turn, behaviour that says which trials are hits (not recorded in session 1), and some
+/// trials that end early.
+fn with_conditions_and_behaviour() -> Fixture {
+    let mut rng = rng(18);
+    let sessions = (0..N_SESSIONS).map(|s| {
+        let (counts, types) = process(160, &mut rng);
+        let neurons: Vec<usize> = (s * 2 * PER_AREA..(s + 1) * 2 * PER_AREA).collect();
+        let behaviour = behaviour(&types);
+        RecordedSession {
+            name: format!("session{s}"),
+            counts: counts.select(Axis(2), &neurons),
+            valid_bins: (0..160)
+                .map(|k| if k % 40 == 3 { N_BINS - 20 } else { N_BINS })
+                .collect(),
+            conditions: (0..160).map(|k| k % 2).collect(),
+            trial_types: types,
+            areas: neurons.iter().map(|n| n / PER_AREA % 2).collect(),
+            neurons,
+            behaviour: (s != 1).then_some(behaviour),
+        }
+    });
+    let sessions: Vec<RecordedSession> = sessions.collect();
+    let mut fixture = Fixture::of(
+        sessions
+            .iter()
+            .map(|session| RecordedSession {
+                conditions: vec![0; 160],
+                ..session.clone()
+            })
+            .collect(),
+        &["Hit", "Miss"],
+    );
+    let areas = fixture.recording.area_names().to_vec();
+    fixture.recording = Recording::new(sessions, areas, N_NEURONS, 2).unwrap();
+    fixture
+}
+
+fn behaviour(types: &[usize]) -> Array3<f64> {
+    Array3::from_shape_fn((types.len(), N_BINS, 1), |(k, t, _)| {
+        if types[k] == 0 && t > 40 { 1.0 } else { 0.0 }
+    })
+}
+
+#[test]
+fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
+    let fixture = with_conditions_and_behaviour();
+    let (counts, types) = process(120, &mut rng(19));
+    let behaviour = behaviour(&types);
+    // The model shows condition 1 in a quarter of its trials only.
+    let conditions: Vec<usize> = (0..120).map(|k| usize::from(k % 4 == 3)).collect();
+    let inputs = EvaluationInputs {
+        has_behaviour: true,
+        model: SimulatedTrials {
+            counts: &counts,
+            conditions: &conditions,
+            behaviour: Some(&behaviour),
+        },
+        ..fixture.inputs(&counts, &conditions)
+    };
+    let context = Context::new(&inputs, &mut rng(20)).unwrap();
+    let nulls = context.nulls.iter().map(|(_, null)| null);
+    for stand_in in nulls.chain([&context.model, &context.train]) {
+        for (session, trials) in stand_in.recording.sessions().iter().zip(&stand_in.compared) {
+            let of_condition = |c: usize| trials.iter().filter(|&&k| session.conditions[k] == c).count();
+            // 120 training trials, 60 per condition; the three that end early have odd numbers, condition 1.
+            assert_eq!((of_condition(0), of_condition(1)), (60, 30));
+            assert!(trials.iter().all(|&k| session.valid_bins[k] == N_BINS));
+        }
+    }
+    let report = evaluate(&inputs, &mut rng(20)).unwrap();
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    // Behaviour tells hits from misses without error.
+    assert_eq!(
+        model_trial_types(&inputs, &mut rng(21)).unwrap().unwrap(),
+        types.iter().map(|&y| Some(y)).collect::<Vec<_>>()
+    );
+    assert!((metric(&report, "hit_fraction").value - 0.8).abs() < 1e-9);
+    let ratio = metric(&report, "feature_variance_ratio").value;
+    assert!((0.7..1.3).contains(&ratio), "{ratio}");
 }

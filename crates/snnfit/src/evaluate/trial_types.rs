@@ -31,7 +31,11 @@ impl<'s> Composer<'s> {
     ) -> Self {
         let sessions = stand_in.recording.sessions();
         let columns = sessions.iter().map(|session| {
-            let of_area = |area: &usize| (0..session.areas.len()).filter(|&c| session.areas[c] == *area).collect();
+            let of_area = |area: &usize| {
+                (0..session.areas.len())
+                    .filter(|&c| session.areas[c] == *area)
+                    .collect()
+            };
             templates.areas().iter().map(of_area).collect()
         });
         let by_label = sessions.iter().zip(&stand_in.usable).map(|(session, trials)| {
@@ -117,14 +121,14 @@ impl<'s> Composer<'s> {
             if s == session {
                 return Some(trial);
             }
+            let same_label = self.by_label[s].get(&label).map_or(&[][..], Vec::as_slice);
             let same_condition: Vec<usize>;
-            let rows = match self.by_label[s].get(&label) {
-                Some(rows) => rows,
-                None => {
-                    let labels = self.by_label[s].range((condition, 0)..=(condition, usize::MAX));
-                    same_condition = labels.flat_map(|(_, rows)| rows.iter().copied()).collect();
-                    &same_condition
-                }
+            let rows = if same_label.is_empty() {
+                let labels = self.by_label[s].range((condition, 0)..=(condition, usize::MAX));
+                same_condition = labels.flat_map(|(_, rows)| rows.iter().copied()).collect();
+                &same_condition
+            } else {
+                same_label
             };
             (!rows.is_empty()).then(|| rows[rng.random_range(0..rows.len())])
         };
@@ -138,9 +142,7 @@ impl<'s> Composer<'s> {
         order
             .filter_map(|s| Some((sessions[s].behaviour.as_ref()?, members[s]?)))
             .map(|(behaviour, k)| behaviour.index_axis(Axis(0), k))
-            .find(|trace| {
-                trace.ncols() == self.templates.n_channels() && trace.iter().all(|value| value.is_finite())
-            })
+            .find(|trace| trace.ncols() == self.templates.n_channels() && trace.iter().all(|value| value.is_finite()))
             .map(|trace| trace.to_owned())
     }
 }
@@ -177,10 +179,19 @@ pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<
             ..MetricValue::new("", fraction_of_type(&all_recorded, label), n_recorded, "1")
         };
         let mut push = |of_model: String, of_data: String| {
-            metrics.push(MetricValue { name: of_model, ..model.clone() });
-            metrics.push(MetricValue { name: of_data, ..data.clone() });
+            metrics.push(MetricValue {
+                name: of_model,
+                ..model.clone()
+            });
+            metrics.push(MetricValue {
+                name: of_data,
+                ..data.clone()
+            });
         };
-        push(format!("type_fraction/{type_name}"), format!("type_fraction_data/{type_name}"));
+        push(
+            format!("type_fraction/{type_name}"),
+            format!("type_fraction_data/{type_name}"),
+        );
         if type_name.eq_ignore_ascii_case("hit") {
             push("hit_fraction".to_owned(), "hit_fraction_data".to_owned());
         }

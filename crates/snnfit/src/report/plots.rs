@@ -134,14 +134,18 @@ struct Scene<'a> {
 }
 
 /// One picture: its file name without extension, width and height, and how it is drawn.
-type Picture = (&'static str, (u32, u32), fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>);
+type Picture = (
+    &'static str,
+    (u32, u32),
+    fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
+);
 
 const PICTURES: [Picture; 7] = [
     ("losses", (800, 520), losses_over_steps::draw),
     ("psth", (800, 640), psths::draw),
     ("raster", (800, 900), raster::draw),
     ("peak_rates", (800, 360), peaks::draw),
-    ("weights", (800, 700), weights::draw),
+    ("weights", (800, 660), weights::draw),
     ("noise_correlations", (560, 560), noise_correlation::draw),
     ("population_activity", (800, 560), activity::draw),
 ];

@@ -30,9 +30,19 @@ pub fn backpropagate(
     if let Some(dp) = d_probabilities {
         crate::rollout::shape("probability adjoint", dp.shape(), &[k, t, n])?;
     }
-    let Rollout { spikes, refractory, potentials, start, .. } = rollout;
+    let Rollout {
+        spikes,
+        refractory,
+        potentials,
+        start,
+        ..
+    } = rollout;
     let Some(potentials) = potentials else {
-        return Err(CoreError::Shape { what: "kept potentials", found: vec![], expected: vec![k, t, n] });
+        return Err(CoreError::Shape {
+            what: "kept potentials",
+            found: vec![],
+            expected: vec![k, t, n],
+        });
     };
     crate::rollout::shape("kept potentials", potentials.shape(), &[k, t, n])?;
     let mut delta = potentials.as_standard_layout().into_owned();
@@ -41,7 +51,11 @@ pub fn backpropagate(
     let context = Context {
         network,
         run,
-        packed: prepared.delay_slices().into_iter().map(|w| Packed::new(w, n, n)).collect(),
+        packed: prepared
+            .delay_slices()
+            .into_iter()
+            .map(|w| Packed::new(w, n, n))
+            .collect(),
         prepared,
         spikes: &spikes,
         refractory: &refractory,
@@ -55,7 +69,10 @@ pub fn backpropagate(
     if k > 0 && t > 0 && n > 0 {
         let tile = tile_size(k);
         let all = delta.as_slice_mut().expect("standard layout");
-        all.par_chunks_mut(tile * t * n).zip(sums.par_chunks_mut(tile)).enumerate().for_each(|(i, (delta, sums))| context.tile(i * tile, delta, sums));
+        all.par_chunks_mut(tile * t * n)
+            .zip(sums.par_chunks_mut(tile))
+            .enumerate()
+            .for_each(|(i, (delta, sums))| context.tile(i * tile, delta, sums));
         context.weight_gradients(all, &mut gradients);
     }
     context.reduce(&sums, &delta, &mut gradients);
@@ -83,7 +100,12 @@ struct TrialSums {
 impl TrialSums {
     fn new(n: usize, wanted: Wanted, h: usize) -> Self {
         let rows = |asked: bool, rows: usize| vec![0.0; if asked { rows * n } else { 0 }];
-        Self { delta: rows(true, 1), reset: rows(true, 1), noise: rows(wanted.noise, 1), history: rows(wanted.history, h) }
+        Self {
+            delta: rows(true, 1),
+            reset: rows(true, 1),
+            noise: rows(wanted.noise, 1),
+            history: rows(wanted.history, h),
+        }
     }
 }
 
@@ -119,19 +141,30 @@ impl Ring {
         let start = from % self.slots;
         let first = count.min(self.slots - start);
         let part = move |slot: usize, len: usize| &self.values[slot * self.row_block..(slot + len) * self.row_block];
-        [(from, part(start, first)), (from + first, part(0, count - first))].into_iter().filter(|(_, rows)| !rows.is_empty())
+        [(from, part(start, first)), (from + first, part(0, count - first))]
+            .into_iter()
+            .filter(|(_, rows)| !rows.is_empty())
     }
 }
 
 impl Context<'_> {
     /// The time loop backwards for the trials from `first`; `delta` holds their potentials, then their δ.
     fn tile(&self, first: usize, delta: &mut [f32], sums: &mut [TrialSums]) {
-        let (network, n, t_end, h) = (self.network, self.network.n_neurons(), self.run.n_steps, self.network.max_delay());
+        let (network, n, t_end, h) = (
+            self.network,
+            self.network.n_neurons(),
+            self.run.n_steps,
+            self.network.max_delay(),
+        );
         let m = sums.len();
         let constants = self.prepared.constants();
         // Steps of a block depend only on later blocks, because every delay is at least `block` steps.
         let block = network.delays.iter().copied().min().unwrap_or(1).clamp(1, t_end);
-        let mut ring = Ring { slots: h + block, row_block: m * n, values: vec![0.0; (h + block) * m * n] };
+        let mut ring = Ring {
+            slots: h + block,
+            row_block: m * n,
+            values: vec![0.0; (h + block) * m * n],
+        };
         let mut dz = vec![0.0f32; block * m * n];
         let mut carry = vec![0.0f32; m * n];
         let mut row = RowScratch::new(n);
@@ -153,7 +186,17 @@ impl Context<'_> {
                 for i in 0..m {
                     let dz = &dz[((t - begin) * m + i) * n..((t - begin) * m + i + 1) * n];
                     let potential = &mut delta[(i * t_end + t) * n..(i * t_end + t + 1) * n];
-                    self.step(&constants, first + i, t, dz, potential, &mut carry[i * n..(i + 1) * n], &mut scaled[i * n..(i + 1) * n], &mut sums[i], &mut row);
+                    self.step(
+                        &constants,
+                        first + i,
+                        t,
+                        dz,
+                        potential,
+                        &mut carry[i * n..(i + 1) * n],
+                        &mut scaled[i * n..(i + 1) * n],
+                        &mut sums[i],
+                        &mut row,
+                    );
                 }
             }
             end = begin;
@@ -196,13 +239,25 @@ impl Context<'_> {
             }
         }
         let dp = self.d_probabilities.map(|dp| copy_row(dp, k, t, &mut scratch.dp));
-        let mut row = BackRow { dz, dp, free: &scratch.free, potential, carry, scaled, sum: &mut sums.delta };
+        let mut row = BackRow {
+            dz,
+            dp,
+            free: &scratch.free,
+            potential,
+            carry,
+            scaled,
+            sum: &mut sums.delta,
+        };
         kernels::back(constants, self.network.surrogate, &mut row);
         if self.wanted.noise {
             let time = self.run.n_warmup + t;
             let normals = match &self.run.noise {
                 Noise::Philox { key, step, first_trial } => {
-                    let place = Place { time: time as u32, trial: first_trial.wrapping_add(k as u32), step: *step };
+                    let place = Place {
+                        time: time as u32,
+                        trial: first_trial.wrapping_add(k as u32),
+                        step: *step,
+                    };
                     rng::fill_normals(*key, place, &mut scratch.normals);
                     &scratch.normals[..]
                 }
@@ -238,7 +293,12 @@ impl Context<'_> {
         let parts = rayon::current_num_threads().clamp(1, n);
         let cut = |size: usize, part: usize| size * part / parts;
         let mut rows: Vec<PreRows<'_>> = (0..parts)
-            .map(|part| PreRows { neurons: cut(n, part)..cut(n, part + 1), inputs: cut(n_in, part)..cut(n_in, part + 1), w: Vec::new(), w_in: &mut [] })
+            .map(|part| PreRows {
+                neurons: cut(n, part)..cut(n, part + 1),
+                inputs: cut(n_in, part)..cut(n_in, part + 1),
+                w: Vec::new(),
+                w_in: &mut [],
+            })
             .collect();
         for mut matrix in gradients.w.as_slice_mut().expect("standard layout").chunks_mut(n * n) {
             for part in &mut rows {
@@ -264,7 +324,11 @@ impl Context<'_> {
             for t in 0..t_end {
                 let row = &delta[(k * t_end + t) * n..(k * t_end + t + 1) * n];
                 for (d, delay) in self.network.delays.iter().enumerate() {
-                    let spikes = if t >= *delay { self.spikes.row(k, t - delay) } else { self.history.row(k, h + t - delay) };
+                    let spikes = if t >= *delay {
+                        self.spikes.row(k, t - delay)
+                    } else {
+                        self.history.row(k, h + t - delay)
+                    };
                     for_each_set(&spikes[words.clone()], |bit| {
                         let i = words.start * 64 + bit;
                         if part.neurons.contains(&i) {
@@ -319,7 +383,12 @@ impl Context<'_> {
         let mut gain = Array1::<f64>::zeros(n);
         scale_columns(&mut gradients.w, &network.w, &network.gain, &mut gain);
         let mut w_in = std::mem::take(&mut gradients.w_in).insert_axis(ndarray::Axis(0));
-        scale_columns(&mut w_in, &network.w_in.view().insert_axis(ndarray::Axis(0)).to_owned(), &network.gain, &mut gain);
+        scale_columns(
+            &mut w_in,
+            &network.w_in.view().insert_axis(ndarray::Axis(0)).to_owned(),
+            &network.gain,
+            &mut gain,
+        );
         gradients.w_in = w_in.remove_axis(ndarray::Axis(0));
         gradients.gain = gain.mapv(|x| x as f32);
         if self.wanted.noise {
@@ -364,7 +433,12 @@ struct RowScratch {
 
 impl RowScratch {
     fn new(n: usize) -> Self {
-        Self { free: vec![1.0; n], dp: vec![0.0; n], normals: vec![0.0; n], packed: Vec::new() }
+        Self {
+            free: vec![1.0; n],
+            dp: vec![0.0; n],
+            normals: vec![0.0; n],
+            packed: Vec::new(),
+        }
     }
 }
 
@@ -392,7 +466,11 @@ impl Gradients {
             gain: Array1::zeros(n),
             noise: wanted.noise.then(|| Array1::zeros(n)),
             trial_offset: wanted.trial_offset.then(|| Array2::zeros((k, n))),
-            drive: run.drive.as_ref().filter(|_| wanted.drive).map(|d| Array3::zeros((d.values.dim().0, t, n))),
+            drive: run
+                .drive
+                .as_ref()
+                .filter(|_| wanted.drive)
+                .map(|d| Array3::zeros((d.values.dim().0, t, n))),
             history: wanted.history.then(|| Array3::zeros((k, h, n))),
         }
     }

@@ -22,13 +22,16 @@ impl Packed {
     pub(super) fn new(w: &[f32], n_pre: usize, n_post: usize) -> Self {
         let mut panels = vec![0.0; n_pre.div_ceil(PANEL) * n_post * PANEL];
         if n_post > 0 {
-            panels.par_chunks_mut(n_post * PANEL).enumerate().for_each(|(p, panel)| {
-                for (c, row) in w.chunks_exact(n_post).skip(p * PANEL).take(PANEL).enumerate() {
-                    for (line, value) in panel.chunks_exact_mut(PANEL).zip(row) {
-                        line[c] = *value;
+            panels
+                .par_chunks_mut(n_post * PANEL)
+                .enumerate()
+                .for_each(|(p, panel)| {
+                    for (c, row) in w.chunks_exact(n_post).skip(p * PANEL).take(PANEL).enumerate() {
+                        for (line, value) in panel.chunks_exact_mut(PANEL).zip(row) {
+                            line[c] = *value;
+                        }
                     }
-                }
-            });
+                });
         }
         Self { n_pre, n_post, panels }
     }
@@ -43,7 +46,12 @@ impl Packed {
         let n_rows = out.len() / self.n_pre;
         assert_eq!(out.len(), n_rows * self.n_pre, "output rows");
         assert_eq!(rows.len(), n_rows * self.n_post, "input rows");
-        let product = Product { panels: &self.panels, rows, n_pre: self.n_pre, n_post: self.n_post };
+        let product = Product {
+            panels: &self.panels,
+            rows,
+            n_pre: self.n_pre,
+            n_post: self.n_post,
+        };
         product.run(out, scratch);
     }
 }
@@ -99,7 +107,12 @@ impl Product<'_> {
 
     /// All rows times all panels, `R` rows at a time; rows are first packed as `[block][N_post][R]`, padded with zeros.
     #[inline(always)]
-    fn sweep<const R: usize>(self, out: &mut [f32], scratch: &mut Vec<f32>, multiply_add: impl Fn(f32, f32, f32) -> f32 + Copy) {
+    fn sweep<const R: usize>(
+        self,
+        out: &mut [f32],
+        scratch: &mut Vec<f32>,
+        multiply_add: impl Fn(f32, f32, f32) -> f32 + Copy,
+    ) {
         let (n_pre, n_post) = (self.n_pre, self.n_post);
         let n_blocks = (out.len() / n_pre).div_ceil(R);
         scratch.clear();
@@ -128,7 +141,11 @@ impl Product<'_> {
 
 /// `R` packed rows times one panel, accumulated in registers.
 #[inline(always)]
-fn block_product<const R: usize>(panel: &[f32], rows: &[f32], multiply_add: impl Fn(f32, f32, f32) -> f32) -> [[f32; PANEL]; R] {
+fn block_product<const R: usize>(
+    panel: &[f32],
+    rows: &[f32],
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+) -> [[f32; PANEL]; R] {
     let mut acc = [[0.0f32; PANEL]; R];
     let ((lines, _), (rows, _)) = (panel.as_chunks::<PANEL>(), rows.as_chunks::<R>());
     for (line, xs) in lines.iter().zip(rows) {
@@ -144,7 +161,11 @@ fn block_product<const R: usize>(panel: &[f32], rows: &[f32], multiply_add: impl
 /// `a b + c`; fused where that is what the compiler's target does in hardware.
 #[inline(always)]
 fn multiply_add_portable(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
+    if cfg!(target_arch = "aarch64") {
+        a.mul_add(b, c)
+    } else {
+        a * b + c
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +179,9 @@ mod tests {
             let rows: Vec<f32> = (0..r * n).map(value).collect();
             let w: Vec<f32> = (0..o * n).map(|i| value(i + 5)).collect();
             let mut out: Vec<f32> = (0..r * o).map(|i| value(i + 11)).collect();
-            let want: Vec<f32> = (0..r * o).map(|i| out[i] + (0..n).map(|j| rows[i / o * n + j] * w[i % o * n + j]).sum::<f32>()).collect();
+            let want: Vec<f32> = (0..r * o)
+                .map(|i| out[i] + (0..n).map(|j| rows[i / o * n + j] * w[i % o * n + j]).sum::<f32>())
+                .collect();
             Packed::new(&w, o, n).add_product(&rows, &mut out, &mut Vec::new());
             for (a, b) in out.iter().zip(&want) {
                 assert!((a - b).abs() < 1e-4);

@@ -50,7 +50,9 @@ impl<'a> Prepared<'a> {
     pub(super) fn delay_slices(&self) -> Vec<&[f32]> {
         let n = self.network.n_neurons();
         let all = self.w.as_slice().expect("standard layout");
-        (0..self.network.delays.len()).map(|d| &all[d * n * n..(d + 1) * n * n]).collect()
+        (0..self.network.delays.len())
+            .map(|d| &all[d * n * n..(d + 1) * n * n])
+            .collect()
     }
 
     /// Input weights, row-major `[N_in, N]`.
@@ -84,7 +86,11 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
     let mut spikes = SpikeBits::zeros(k, t, n);
     let mut refractory = SpikeBits::zeros(k, t, n);
     let mut potentials = keep_potentials.then(|| vec![0.0f32; k * t * n]);
-    let empty = || State { v: Array2::zeros((k, n)), refractory: Array2::zeros((k, n)), history: SpikeBits::zeros(k, h, n) };
+    let empty = || State {
+        v: Array2::zeros((k, n)),
+        refractory: Array2::zeros((k, n)),
+        history: SpikeBits::zeros(k, h, n),
+    };
     let (mut start, mut end) = (empty(), empty());
     if k > 0 && n > 0 {
         let words = spikes.words_per_row();
@@ -102,29 +108,40 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
             .zip(split(standard(&mut end.v), k, n))
             .zip(split(standard(&mut end.refractory), k, n))
             .zip(split(end.history.words_mut(), k, h * words))
-            .map(|((((((((potentials, spikes), refractory), start_v), start_r), start_history), end_v), end_r), end_history)| TrialOut {
-                potentials,
-                spikes,
-                refractory,
-                start_v,
-                start_r,
-                start_history,
-                end_v,
-                end_r,
-                end_history,
-            })
+            .map(
+                |(
+                    (((((((potentials, spikes), refractory), start_v), start_r), start_history), end_v), end_r),
+                    end_history,
+                )| TrialOut {
+                    potentials,
+                    spikes,
+                    refractory,
+                    start_v,
+                    start_r,
+                    start_history,
+                    end_v,
+                    end_r,
+                    end_history,
+                },
+            )
             .collect();
         let prepared = Prepared::new(network);
-        trials
-            .into_par_iter()
-            .enumerate()
-            .for_each_init(|| Scratch::new(n, h), |scratch, (k, out)| simulate_trial(&prepared, run, k, scratch, out));
+        trials.into_par_iter().enumerate().for_each_init(
+            || Scratch::new(n, h),
+            |scratch, (k, out)| simulate_trial(&prepared, run, k, scratch, out),
+        );
     }
     let potentials = match potentials {
         Some(all) => Some(Array3::from_shape_vec((k, t, n), all).expect("allocated with this size")),
         None => None,
     };
-    Ok(Rollout { spikes, refractory, potentials, start, end })
+    Ok(Rollout {
+        spikes,
+        refractory,
+        potentials,
+        start,
+        end,
+    })
 }
 
 /// `count` equal parts of a slice (empty ones when `size` is 0).
@@ -193,12 +210,22 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
         kernels::integrate(constants, &scratch.current, normals, &mut scratch.v);
         if let Some(drive) = &run.drive {
             let held = recorded.unwrap_or(0).min(run.n_steps.saturating_sub(1));
-            add_view(&mut scratch.v, &drive.values.slice(ndarray::s![drive.index[k], held, ..]));
+            add_view(
+                &mut scratch.v,
+                &drive.values.slice(ndarray::s![drive.index[k], held, ..]),
+            );
         }
         if let Some(offset) = &run.trial_offset {
             add_view(&mut scratch.v, &offset.row(k));
         }
-        kernels::draw(constants, &scratch.v, uniforms, &scratch.r, &mut scratch.z, &mut scratch.blocked);
+        kernels::draw(
+            constants,
+            &scratch.v,
+            uniforms,
+            &scratch.r,
+            &mut scratch.z,
+            &mut scratch.blocked,
+        );
         if let (Some(clamp), Some(t)) = (&run.clamp, recorded) {
             for (i, until) in clamp.until.row(k).iter().enumerate() {
                 if (t as u32) < *until {
@@ -246,10 +273,21 @@ fn currents(network: &Network, run: &Run, weights: &[&[f32]], w_in: &[f32], k: u
 }
 
 /// This step's uniforms and (when there is noise) normals.
-fn draws<'a>(run: &'a Run, k: usize, s: usize, has_noise: bool, u: &'a mut [f32], g: &'a mut [f32]) -> (&'a [f32], Option<&'a [f32]>) {
+fn draws<'a>(
+    run: &'a Run,
+    k: usize,
+    s: usize,
+    has_noise: bool,
+    u: &'a mut [f32],
+    g: &'a mut [f32],
+) -> (&'a [f32], Option<&'a [f32]>) {
     match &run.noise {
         Noise::Philox { key, step, first_trial } => {
-            let place = Place { time: s as u32, trial: first_trial.wrapping_add(k as u32), step: *step };
+            let place = Place {
+                time: s as u32,
+                trial: first_trial.wrapping_add(k as u32),
+                step: *step,
+            };
             if has_noise {
                 rng::fill_uniforms_and_normals(*key, place, u, g);
                 (u, Some(g))
@@ -306,7 +344,15 @@ fn load_state(state: &State, k: usize, h: usize, scratch: &mut Scratch) {
     }
 }
 
-fn store_state(scratch: &Scratch, next: usize, h: usize, words: usize, v: &mut [f32], r: &mut [u8], history: &mut [u64]) {
+fn store_state(
+    scratch: &Scratch,
+    next: usize,
+    h: usize,
+    words: usize,
+    v: &mut [f32],
+    r: &mut [u8],
+    history: &mut [u64],
+) {
     v.copy_from_slice(&scratch.v);
     r.copy_from_slice(&scratch.r);
     for age in 0..h {

@@ -16,14 +16,20 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let filter = inputs.filters.spike();
     let types = shown_types(scene);
     let areas: Vec<usize> = (0..inputs.recording.area_names().len())
-        .filter(|area| inputs.recording.sessions().iter().any(|session| session.areas.contains(area)))
-        .take(MAX_AREAS)
+        .filter(|area| {
+            inputs
+                .recording
+                .sessions()
+                .iter()
+                .any(|session| session.areas.contains(area))
+        })
         .collect();
     if areas.is_empty() {
         return Err(PlotError::empty("no area has recorded neurons"));
     }
-    let note = "mean rate over all recorded neurons of an area; model trials typed by the nearest template";
-    let below = style::titled(canvas, "Population activity", note)?;
+    let title = style::shown("Population activity", MAX_AREAS, areas.len(), "areas");
+    let areas: Vec<usize> = areas.into_iter().take(MAX_AREAS).collect();
+    let below = style::titled(canvas, &title, &note(scene, &types))?;
     style::legend(canvas, &[("data", Mark::Line(DATA)), ("model", Mark::Line(MODEL))])?;
     let panels = below.split_evenly((types.len(), areas.len()));
     let times = style::psth_times_ms(filter, inputs.recording.n_bins(), scene.inputs.start_ms, inputs.bin_ms);
@@ -31,12 +37,19 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     for (column, &area) in areas.iter().enumerate() {
         let curves: Vec<(Vec<f64>, Vec<f64>)> = types
             .iter()
-            .map(|label| (recorded(inputs, filter, area, *label), simulated(scene, filter, area, *label)))
+            .map(|label| {
+                (
+                    recorded(inputs, filter, area, *label),
+                    simulated(scene, filter, area, *label),
+                )
+            })
             .collect();
-        let all = curves.iter().flat_map(|(data, model)| data.iter().chain(model).copied());
+        let all = curves
+            .iter()
+            .flat_map(|(data, model)| data.iter().chain(model).copied());
         let top = style::highest(all, 1.0) * 1.08;
         for (row, (label, (data, model))) in types.iter().zip(&curves).enumerate() {
-            let title = format!("{} · {}", inputs.recording.area_names()[area], row_title(scene, *label));
+            let title = format!("{} · {}", inputs.recording.area_names()[area], type_name(scene, *label));
             let labels = Labels {
                 title: &title,
                 x: if row + 1 == types.len() { "time (ms)" } else { "" },
@@ -65,30 +78,45 @@ fn shown_types(scene: &Scene<'_>) -> Vec<Option<usize>> {
     if types.len() < 2 || scene.model_types.is_none() {
         return vec![None];
     }
-    types.into_iter().take(MAX_TYPES).map(|(_, label)| Some(label)).collect()
+    types
+        .into_iter()
+        .take(MAX_TYPES)
+        .map(|(_, label)| Some(label))
+        .collect()
 }
 
 /// Test trials of a type, and all test trials.
 fn share(inputs: &EvaluationInputs<'_>, label: usize) -> (usize, usize) {
     let sessions = inputs.recording.sessions().iter().zip(inputs.test);
-    let labels: Vec<usize> = sessions.flat_map(|(s, trials)| trials.iter().map(|&k| s.trial_types[k])).collect();
+    let labels: Vec<usize> = sessions
+        .flat_map(|(s, trials)| trials.iter().map(|&k| s.trial_types[k]))
+        .collect();
     (labels.iter().filter(|&&y| y == label).count(), labels.len())
 }
 
-fn row_title(scene: &Scene<'_>, label: Option<usize>) -> String {
-    let (Some(label), Some(types)) = (label, &scene.model_types) else {
-        return "all trials".to_owned();
-    };
-    let inputs = scene.inputs.evaluation;
-    let percent = |n: usize, of: usize| (100 * n).checked_div(of).unwrap_or(0);
-    let (n_data, of_data) = share(inputs, label);
-    let n_model = types.iter().filter(|y| **y == Some(label)).count();
-    format!(
-        "{} (data {} %, model {} %)",
-        inputs.trial_types[label],
-        percent(n_data, of_data),
-        percent(n_model, types.len())
-    )
+fn type_name<'a>(scene: &Scene<'a>, label: Option<usize>) -> &'a str {
+    label.map_or("all trials", |label| {
+        scene.inputs.evaluation.trial_types[label].as_str()
+    })
+}
+
+/// What is shown, and how frequent the types are.
+fn note(scene: &Scene<'_>, types: &[Option<usize>]) -> String {
+    let mut note = "mean over an area's recorded neurons".to_owned();
+    let percent = |n: usize, of: usize| 100.0 * n as f64 / of.max(1) as f64;
+    let mut shares = Vec::new();
+    for label in types.iter().copied().flatten() {
+        let (n_data, of_data) = share(scene.inputs.evaluation, label);
+        let simulated = scene.model_types.as_deref().unwrap_or_default();
+        let n_model = simulated.iter().filter(|y| **y == Some(label)).count();
+        let (data, model) = (percent(n_data, of_data), percent(n_model, simulated.len()));
+        shares.push(format!("{} {data:.0} / {model:.0} %", type_name(scene, Some(label))));
+    }
+    if !shares.is_empty() {
+        note.push_str("; trials, data / model by template: ");
+        note.push_str(&shares.join(", "));
+    }
+    note
 }
 
 /// Mean rate in Hz of an area's neurons over the test trials of a type, each neuron over its own session's trials.
@@ -119,10 +147,15 @@ fn recorded(inputs: &EvaluationInputs<'_>, filter: MovingMean, area: usize, labe
 fn simulated(scene: &Scene<'_>, filter: MovingMean, area: usize, label: Option<usize>) -> Vec<f64> {
     let inputs = scene.inputs.evaluation;
     let sessions = inputs.recording.sessions().iter();
-    let neurons: Vec<usize> =
-        sessions.flat_map(|s| columns(s, area).into_iter().map(|c| s.neurons[c]).collect::<Vec<_>>()).collect();
+    let neurons: Vec<usize> = sessions
+        .flat_map(|s| columns(s, area).into_iter().map(|c| s.neurons[c]).collect::<Vec<_>>())
+        .collect();
     let is_shown = |k: &usize| {
-        label.is_none() || scene.model_types.as_ref().is_some_and(|types| types.get(*k).copied().flatten() == label)
+        label.is_none()
+            || scene
+                .model_types
+                .as_ref()
+                .is_some_and(|types| types.get(*k).copied().flatten() == label)
     };
     let shown: Vec<usize> = (0..inputs.model.conditions.len()).filter(is_shown).collect();
     let mut sum = Array1::<f64>::zeros(inputs.recording.n_bins());
@@ -132,7 +165,12 @@ fn simulated(scene: &Scene<'_>, filter: MovingMean, area: usize, label: Option<u
             sum[t] += f64::from(spikes) / shown.len() as f64;
         }
     }
-    rate_hz(&sum, if shown.is_empty() { 0 } else { neurons.len() }, filter, inputs.bin_ms)
+    rate_hz(
+        &sum,
+        if shown.is_empty() { 0 } else { neurons.len() },
+        filter,
+        inputs.bin_ms,
+    )
 }
 
 fn columns(session: &RecordedSession, area: usize) -> Vec<usize> {
@@ -143,5 +181,9 @@ fn columns(session: &RecordedSession, area: usize) -> Vec<usize> {
 fn rate_hz(sum: &Array1<f64>, n_neurons: usize, filter: MovingMean, bin_ms: f64) -> Vec<f64> {
     let n = if n_neurons == 0 { f64::NAN } else { n_neurons as f64 };
     let factor = 1000.0 / bin_ms / n;
-    filter.apply(&sum.view(), Axis(0)).iter().map(|spikes| spikes * factor).collect()
+    filter
+        .apply(&sum.view(), Axis(0))
+        .iter()
+        .map(|spikes| spikes * factor)
+        .collect()
 }

@@ -13,7 +13,9 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         return Err(PlotError::empty("the run has no logged losses"));
     };
     let points = history.train.iter().chain(&history.validation);
-    let mut names: Vec<&str> = points.flat_map(|(_, losses)| losses.keys().map(String::as_str)).collect();
+    let mut names: Vec<&str> = points
+        .flat_map(|(_, losses)| losses.keys().map(String::as_str))
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut panels: Vec<Option<&str>> = vec![None];
@@ -64,25 +66,27 @@ fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result
     if train.is_empty() && validation.is_empty() {
         return Ok(false);
     }
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(0.0, f64::max);
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min) / 1.15;
+    let high = values.iter().copied().fold(0.0, f64::max) * 1.15;
     let title = name.map_or("sum of the losses".to_owned(), |name| name.replace('_', " "));
     let labels = Labels {
         title: &title,
         x: "step",
         y: "loss × weight",
     };
-    let mut chart = style::builder(area, &labels)
-        .build_cartesian_2d(0.0..last.max(1.0), (low / 1.15..high * 1.15).log_scale())?;
+    let mut chart = style::builder(area, &labels).build_cartesian_2d(
+        0.0..last.max(1.0),
+        (low..high).log_scale().with_key_points(ticks(low, high)),
+    )?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .axis_style(GUIDE)
         .bold_line_style(RGBColor(235, 235, 235))
         .x_labels(4)
-        .y_labels(5)
+        .y_labels(12)
         .x_label_formatter(&|step| style::tick(*step))
-        .y_label_formatter(&|value| log_tick(*value))
+        .y_label_formatter(&|value| style::significant(*value))
         .label_style(style::font(style::SMALL))
         .axis_desc_style(style::font(style::MEDIUM))
         .x_desc(labels.x)
@@ -98,13 +102,14 @@ fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result
     Ok(true)
 }
 
-fn log_tick(value: f64) -> String {
-    match value {
-        x if x >= 100.0 => format!("{x:.0}"),
-        x if x >= 1.0 => style::tick((x * 10.0).round() / 10.0),
-        x => {
-            let digits = (1.0 - x.log10()).ceil().clamp(1.0, 9.0) as usize;
-            format!("{x:.digits$}")
-        }
-    }
+/// 1, 2, 5 of each decade in the range; decades only where that would be more than a dozen.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let steps: &[f64] = if decades.clone().count() > 4 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
+    };
+    let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
+    all.filter(|value| (low..=high).contains(value)).collect()
 }

@@ -18,27 +18,32 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let window = inputs.noise_window_bins();
     let data = noise_correlations(inputs.recording, inputs.test, window)?;
     let no_types = vec![0; inputs.model.conditions.len()];
-    let simulated = inputs
-        .recording
-        .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
+    let simulated =
+        inputs
+            .recording
+            .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
     let model = noise_correlations(&simulated, &simulated.all_trials(), window)?;
     let mut points = Vec::new();
     for (data, model) in data.iter().zip(&model) {
-        let of_model: BTreeMap<(usize, usize), f64> =
-            model.iter().map(|pair| ((pair.first, pair.second), pair.correlation)).collect();
-        let both = data.iter().filter_map(|pair| {
-            Some((pair.correlation, *of_model.get(&(pair.first, pair.second))?))
-        });
+        let of_model: BTreeMap<(usize, usize), f64> = model
+            .iter()
+            .map(|pair| ((pair.first, pair.second), pair.correlation))
+            .collect();
+        let both = data
+            .iter()
+            .filter_map(|pair| Some((pair.correlation, *of_model.get(&(pair.first, pair.second))?)));
         points.extend(both);
     }
     if points.len() < 2 {
-        return Err(PlotError::empty("no two pairs of simultaneously recorded neurons vary in model and data"));
+        return Err(PlotError::empty(
+            "no two pairs of simultaneously recorded neurons vary in model and data",
+        ));
     }
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
     let r = pearson(&x, &y).map_or("undefined".to_owned(), |r| format!("{r:.2}"));
     let note = format!(
-        "counts in {} ms windows; {} pairs of one session; r = {r}; means {:.3} (data), {:.3} (model)",
+        "{} ms windows; {} pairs recorded together; r = {r}; mean {:.3} (data), {:.3} (model)",
         style::tick(window as f64 * inputs.bin_ms),
         points.len(),
         mean(&x),
@@ -47,7 +52,11 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let below = style::titled(canvas, "Noise correlations", &note)?;
     style::legend(
         canvas,
-        &[("pair", Mark::Dot(MODEL)), ("mean", Mark::Dot(DATA)), ("equal", Mark::Dashed(GUIDE))],
+        &[
+            ("pair", Mark::Dot(MODEL)),
+            ("mean", Mark::Dot(DATA)),
+            ("equal", Mark::Dashed(GUIDE)),
+        ],
     )?;
     let limit = quantile_of_absolute(&x, &y);
     let labels = Labels {

@@ -9,23 +9,32 @@ use plotters::prelude::*;
 use super::style::{self, Canvas, DATA, GUIDE, Labels, MODEL, Mark};
 use super::{PlotError, Scene};
 
-const N_BOXES: usize = 24;
+const N_BOXES: usize = 20;
 const MAX_AREAS: usize = 6;
 
 /// One panel per area: shares of trials, model and data over the same neurons, sessions pooled.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
     let inputs = scene.inputs.evaluation;
     if inputs.populations.is_empty() {
-        return Err(PlotError::empty("no area of any session has enough neurons for a population"));
+        return Err(PlotError::empty(
+            "no area of any session has enough neurons for a population",
+        ));
     }
     let peaks = |recording: &Recording, trials| {
-        peak_rates_hz(recording, inputs.populations, trials, inputs.filters.spike(), inputs.bin_ms)
+        peak_rates_hz(
+            recording,
+            inputs.populations,
+            trials,
+            inputs.filters.spike(),
+            inputs.bin_ms,
+        )
     };
     let data = peaks(inputs.recording, inputs.test)?;
     let no_types = vec![0; inputs.model.conditions.len()];
-    let simulated = inputs
-        .recording
-        .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
+    let simulated =
+        inputs
+            .recording
+            .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
     let model = peaks(&simulated, &simulated.all_trials())?;
     let mut areas = BTreeMap::<Option<usize>, (Vec<f64>, Vec<f64>)>::new();
     for (g, group) in inputs.populations.groups.iter().enumerate() {
@@ -39,7 +48,13 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     }
 
     let note = "highest rate over a trial of the mean over an area's neurons in one session; sessions pooled";
-    let below = style::titled(canvas, "Peak population rates of single trials", note)?;
+    let title = style::shown(
+        "Peak population rates of single trials",
+        MAX_AREAS,
+        areas.len(),
+        "areas",
+    );
+    let below = style::titled(canvas, &title, note)?;
     let threshold = inputs.settings.peak_threshold_hz;
     let name = format!("{} Hz", style::tick(threshold));
     let entries = [
@@ -84,13 +99,20 @@ fn histogram(
         y: if is_first { "share of trials" } else { "" },
     };
     let mut chart = style::chart(area, &labels, 0.0..top, 0.0..highest)?;
-    chart.draw_series(of_data.iter().enumerate().filter(|(_, share)| **share > 0.0).map(|(i, share)| {
-        let (left, right) = (i as f64 * width, (i + 1) as f64 * width);
-        Rectangle::new([(left, 0.0), (right, *share)], DATA.mix(0.35).filled())
-    }))?;
-    let outline = of_model.iter().enumerate().flat_map(|(i, share)| {
-        [(i as f64 * width, *share), ((i + 1) as f64 * width, *share)]
-    });
+    chart.draw_series(
+        of_data
+            .iter()
+            .enumerate()
+            .filter(|(_, share)| **share > 0.0)
+            .map(|(i, share)| {
+                let (left, right) = (i as f64 * width, (i + 1) as f64 * width);
+                Rectangle::new([(left, 0.0), (right, *share)], DATA.mix(0.35).filled())
+            }),
+    )?;
+    let outline = of_model
+        .iter()
+        .enumerate()
+        .flat_map(|(i, share)| [(i as f64 * width, *share), ((i + 1) as f64 * width, *share)]);
     chart.draw_series(LineSeries::new(outline, MODEL.stroke_width(2)))?;
     if threshold < top {
         style::dashed(&mut chart, (threshold, 0.0), (threshold, highest))?;

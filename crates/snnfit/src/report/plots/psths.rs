@@ -24,43 +24,92 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     ranked.sort_by(|a, b| b.pearson.total_cmp(&a.pearson).then(a.neuron.cmp(&b.neuron)));
 
     let n_conditions = inputs.recording.n_conditions();
-    let note = format!("{} test trials; PSTHs of all model trials; {} neurons ranked by Pearson's r over time", inputs.test.iter().map(Vec::len).sum::<usize>(), ranked.len());
-    let below = style::titled(canvas, "Trial averages of single neurons", &note)?;
+    let note = format!(
+        "{} test trials; {} model trials; {} neurons ranked by Pearson's r over time",
+        inputs.test.iter().map(Vec::len).sum::<usize>(),
+        inputs.model.conditions.len(),
+        ranked.len()
+    );
+    let title = style::shown(
+        "Trial averages of single neurons",
+        MAX_COLUMNS,
+        n_conditions,
+        "conditions",
+    );
+    let below = style::titled(canvas, &title, &note)?;
     style::legend(canvas, &[("data", Mark::Line(DATA)), ("model", Mark::Line(MODEL))])?;
-    let n_columns = if n_conditions > 1 { n_conditions.min(MAX_COLUMNS) } else { MAX_COLUMNS };
+    let n_columns = if n_conditions > 1 {
+        n_conditions.min(MAX_COLUMNS)
+    } else {
+        MAX_COLUMNS
+    };
     let areas = below.split_evenly((3, n_columns));
     let hz = 1000.0 / inputs.bin_ms;
     let times = style::psth_times_ms(filter, inputs.recording.n_bins(), scene.inputs.start_ms, inputs.bin_ms);
     let shown = rows(&ranked, if n_conditions > 1 { 1 } else { n_columns });
     for (r, (rank, neurons)) in shown.iter().enumerate() {
-        for column in 0..n_columns {
-            let (neuron, condition) = if n_conditions > 1 { (neurons.first(), column) } else { (neurons.get(column), 0) };
-            let Some(neuron) = neuron else { continue };
-            let curve = |psth: &Psth| -> Vec<f64> {
-                psth.values.slice(ndarray::s![condition, .., neuron.neuron]).iter().map(|v| v * hz).collect()
-            };
-            let (recorded, simulated) = (curve(&data), curve(&model));
-            let mut title = format!("{rank}: neuron {}, r = {:.2}", neuron.neuron, neuron.pearson);
-            if n_conditions > 1 {
+        let panels: Vec<(&NeuronCorrelation, usize)> = if n_conditions > 1 {
+            neurons
+                .iter()
+                .take(1)
+                .flat_map(|neuron| (0..n_columns).map(move |c| (neuron, c)))
+                .collect()
+        } else {
+            neurons.iter().map(|neuron| (neuron, 0)).collect()
+        };
+        let curves: Vec<[Vec<f64>; 2]> = panels
+            .iter()
+            .map(|&(neuron, condition)| {
+                [&data, &model].map(|psth| {
+                    let values = psth.values.slice(ndarray::s![condition, .., neuron.neuron]);
+                    values.iter().map(|v| v * hz).collect()
+                })
+            })
+            .collect();
+        let highest_of =
+            |curves: &[[Vec<f64>; 2]]| style::highest(curves.iter().flatten().flatten().copied(), 1.0) * 1.08;
+        for (column, ((neuron, condition), curves_of)) in panels.into_iter().zip(&curves).enumerate() {
+            let title = if n_conditions > 1 {
                 let name = scene.inputs.conditions.get(condition).map_or("?", String::as_str);
-                title = format!("{rank}: {}, r = {:.2}; {name}", neuron.neuron, neuron.pearson);
-            }
+                format!("{rank}: {}, r = {}; {name}", neuron.neuron, style::tick(neuron.pearson))
+            } else {
+                let area = area_of(inputs, neuron.neuron);
+                format!(
+                    "{rank}: {} ({area}), r = {}",
+                    neuron.neuron,
+                    style::tick(neuron.pearson)
+                )
+            };
             let labels = Labels {
                 title: &title,
                 x: if r == 2 { "time (ms)" } else { "" },
                 y: if column == 0 { "rate (Hz)" } else { "" },
             };
-            let top = style::highest(recorded.iter().chain(&simulated).copied(), 1.0) * 1.08;
+            // Conditions of one neuron share a scale.
+            let top = if n_conditions > 1 {
+                highest_of(&curves)
+            } else {
+                highest_of(std::slice::from_ref(curves_of))
+            };
             let x = times.first().copied().unwrap_or(0.0)..times.last().copied().unwrap_or(1.0);
             let mut chart = style::chart(&areas[r * n_columns + column], &labels, x.clone(), 0.0..top)?;
             if x.contains(&0.0) {
                 style::dashed(&mut chart, (0.0, 0.0), (0.0, top))?;
             }
-            style::curve(&mut chart, &times, &recorded, DATA)?;
-            style::curve(&mut chart, &times, &simulated, MODEL)?;
+            style::curve(&mut chart, &times, &curves_of[0], DATA)?;
+            style::curve(&mut chart, &times, &curves_of[1], MODEL)?;
         }
     }
     Ok(())
+}
+
+/// Name of a recorded neuron's area.
+fn area_of<'a>(inputs: &EvaluationInputs<'a>, neuron: usize) -> &'a str {
+    let sessions = inputs.recording.sessions().iter();
+    let area = sessions
+        .flat_map(|s| s.neurons.iter().zip(&s.areas))
+        .find(|(n, _)| **n == neuron);
+    area.map_or("?", |(_, &area)| inputs.recording.area_names()[area].as_str())
 }
 
 /// The model's PSTHs over all its trials.

@@ -33,19 +33,38 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     );
     let below = style::titled(canvas, "Single trials", &note)?;
     let areas = below.split_evenly((trials.len().max(1), 2));
+    let starts = area_starts(&columns, &session.areas, inputs.recording.area_names());
     for (row, (data, model)) in trials.iter().enumerate() {
         let is_last = row + 1 == trials.len();
         if let Some((k, name)) = data {
             let counts = session.counts.index_axis(ndarray::Axis(0), *k);
             let counts = counts.slice(ndarray::s![..session.valid_bins[*k], ..]);
             let title = format!("data · {name}");
-            panel(scene, &areas[2 * row], &title, DATA, &counts, &columns, &columns_of(&columns, &session.areas, inputs.recording.area_names()), is_last)?;
+            panel(
+                scene,
+                &areas[2 * row],
+                &title,
+                DATA,
+                &counts,
+                &columns,
+                &starts,
+                is_last,
+            )?;
         }
         if let Some((k, name)) = model {
             let counts = inputs.model.counts.index_axis(ndarray::Axis(0), *k);
             let neurons: Vec<usize> = columns.iter().map(|&c| session.neurons[c]).collect();
             let title = format!("model · {name}");
-            panel(scene, &areas[2 * row + 1], &title, MODEL, &counts, &neurons, &columns_of(&columns, &session.areas, inputs.recording.area_names()), is_last)?;
+            panel(
+                scene,
+                &areas[2 * row + 1],
+                &title,
+                MODEL,
+                &counts,
+                &neurons,
+                &starts,
+                is_last,
+            )?;
         }
     }
     Ok(())
@@ -63,7 +82,7 @@ fn ordered_columns(areas: &[usize]) -> Vec<usize> {
 }
 
 /// For each area in the order of the columns: its name and the first row.
-fn columns_of(columns: &[usize], areas: &[usize], names: &[String]) -> Vec<(String, usize)> {
+fn area_starts(columns: &[usize], areas: &[usize], names: &[String]) -> Vec<(String, usize)> {
     let mut starts: Vec<(String, usize)> = Vec::new();
     let mut last = None;
     for (row, &c) in columns.iter().enumerate() {
@@ -91,7 +110,9 @@ fn pick_trials(scene: &Scene<'_>, s: usize) -> Vec<(Trial, Trial)> {
     let (mut used_data, mut used_model) = (BTreeSet::new(), BTreeSet::new());
     let mut trials = Vec::new();
     for i in 0..N_TRIALS {
-        let Some(&wanted) = types.get(i % types.len().max(1)) else { break };
+        let Some(&wanted) = types.get(i % types.len().max(1)) else {
+            break;
+        };
         let mut recorded = inputs.test[s].iter().copied().filter(|k| !used_data.contains(k));
         let same_type = recorded.clone().find(|&k| session.trial_types[k] == wanted);
         let data = same_type.or_else(|| recorded.next());
@@ -101,7 +122,9 @@ fn pick_trials(scene: &Scene<'_>, s: usize) -> Vec<(Trial, Trial)> {
         let mut simulated = (0..inputs.model.conditions.len()).filter(|k| !used_model.contains(k));
         let alike = |k: &usize| condition.is_none_or(|c| inputs.model.conditions[*k] == c);
         let both = simulated.clone().find(|k| alike(k) && type_of(*k) == wanted);
-        let model = both.or_else(|| simulated.clone().find(alike)).or_else(|| simulated.next());
+        let model = both
+            .or_else(|| simulated.clone().find(alike))
+            .or_else(|| simulated.next());
         used_data.extend(data);
         used_model.extend(model);
         trials.push((
@@ -146,24 +169,36 @@ fn panel(
         .x_desc(labels.x)
         .y_desc(labels.y)
         .draw()?;
-    for (i, (name, row)) in areas.iter().enumerate() {
-        if i > 0 {
-            let line = [(start, *row as f64), (end, *row as f64)];
-            chart.draw_series(LineSeries::new(line, GUIDE.mix(0.6)))?;
-        }
-        let place = (start + 0.01 * (end - start), *row as f64 + 0.02 * n);
-        chart.draw_series([Text::new(name.clone(), place, style::font(style::SMALL).color(&style::SECOND))])?;
+    for (_, row) in areas.iter().skip(1) {
+        let line = [(start, *row as f64), (end, *row as f64)];
+        chart.draw_series(LineSeries::new(line, GUIDE.mix(0.6)))?;
     }
-    let mut ticks = Vec::new();
+    let mut spikes = Vec::new();
     for (row, &column) in columns.iter().enumerate() {
         for (t, at_bin) in counts.outer_iter().enumerate() {
             if at_bin[column] > 0 {
-                let time = start + bin * (t as f64 + 0.5);
-                let (top, bottom) = (row as f64 + 0.05, row as f64 + 0.95);
-                ticks.push(PathElement::new(vec![(time, top), (time, bottom)], color.stroke_width(1)));
+                spikes.push((start + bin * (t as f64 + 0.5), row as f64));
             }
         }
     }
-    chart.draw_series(ticks)?;
+    // A mark has a size in pixels, so that rounding of rows and bins doesn't make some spikes fainter.
+    let mark = || Rectangle::new([(0, 0), (2, 2)], color.filled());
+    chart.draw_series(spikes.into_iter().map(|spike| EmptyElement::at(spike) + mark()))?;
+    // On top of the spikes, on white.
+    let (base_x, base_y) = area.get_base_pixel();
+    for (name, row) in areas {
+        let (x, y) = chart.backend_coord(&(start, *row as f64));
+        let (x, y) = (x - base_x + 3, y - base_y + 2);
+        let width = (name.chars().count() as f64 * f64::from(style::SMALL) * 0.62).round() as i32;
+        area.draw(&Rectangle::new(
+            [(x - 2, y), (x + width + 2, y + 14)],
+            WHITE.mix(0.85).filled(),
+        ))?;
+        area.draw(&Text::new(
+            name.clone(),
+            (x, y + 1),
+            style::font(style::SMALL).color(&style::SECOND),
+        ))?;
+    }
     Ok(())
 }

@@ -58,11 +58,17 @@ pub(super) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<()
             Mark::Dashed(color) => {
                 for i in 0..3 {
                     let start = from.0 + 8 * i;
-                    canvas.draw(&PathElement::new(vec![(start, 18), (start + 5, 18)], color.stroke_width(2)))?;
+                    canvas.draw(&PathElement::new(
+                        vec![(start, 18), (start + 5, 18)],
+                        color.stroke_width(2),
+                    ))?;
                 }
             }
             Mark::Box(color) => {
-                canvas.draw(&Rectangle::new([(left - 22, 12), (left - 6, 24)], color.mix(0.35).filled()))?;
+                canvas.draw(&Rectangle::new(
+                    [(left - 22, 12), (left - 6, 24)],
+                    color.mix(0.35).filled(),
+                ))?;
             }
             Mark::Dot(color) => canvas.draw(&Circle::new((left - 14, 18), 4, color.filled()))?,
         }
@@ -119,7 +125,7 @@ pub(super) fn builder<'a, 'b>(area: &'a Canvas<'b>, labels: &Labels<'_>) -> Char
     let mut builder = ChartBuilder::on(area);
     builder
         .margin(6)
-        .margin_right(12)
+        .margin_right(14)
         .x_label_area_size(if labels.x.is_empty() { 22 } else { 42 })
         .y_label_area_size(if labels.y.is_empty() { 40 } else { 58 });
     if !labels.title.is_empty() {
@@ -141,17 +147,32 @@ pub(super) fn widened(range: Range<f64>) -> Range<f64> {
 /// A tick label: as few digits as tell ticks apart.
 pub(super) fn tick(value: f64) -> String {
     let text = match value.abs() {
-        x if x >= 10_000.0 => format!("{value:.0e}"),
+        x if x >= 1e6 => format!("{value:.1e}"),
         x if x >= 10.0 => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
+        _ => format!("{value:.2}")
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned(),
     };
-    if !text.contains('.') {
-        return text;
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.replace('-', "−")
     }
-    match text.trim_end_matches('0').trim_end_matches('.') {
-        "-0" => "0".to_owned(),
-        short => short.replace('-', "−"),
-    }
+}
+
+/// Two significant digits.
+pub(super) fn significant(value: f64) -> String {
+    let size = value.abs();
+    let text = if value == 0.0 {
+        "0".to_owned()
+    } else if (1e-4..1e6).contains(&size) {
+        let digits = (1.0 - size.log10().floor()).clamp(0.0, 6.0) as usize;
+        format!("{value:.digits$}")
+    } else {
+        format!("{value:.1e}")
+    };
+    text.replace('-', "−")
 }
 
 /// A dashed line between two points of a chart's pixels.
@@ -182,7 +203,10 @@ pub(super) fn curve(
     color: RGBColor,
 ) -> Result<(), PlotError> {
     let points: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
-    for piece in points.split(|(_, value)| value.is_nan()).filter(|piece| !piece.is_empty()) {
+    for piece in points
+        .split(|(_, value)| value.is_nan())
+        .filter(|piece| !piece.is_empty())
+    {
         chart.draw_series(LineSeries::new(piece.iter().copied(), color.stroke_width(2)))?;
     }
     Ok(())
@@ -190,10 +214,22 @@ pub(super) fn curve(
 
 /// The largest finite value, at least `least`.
 pub(super) fn highest(values: impl IntoIterator<Item = f64>, least: f64) -> f64 {
-    values.into_iter().filter(|value| value.is_finite()).fold(least, f64::max)
+    values
+        .into_iter()
+        .filter(|value| value.is_finite())
+        .fold(least, f64::max)
 }
 
 /// Text that ends at a point.
 pub(super) fn right_of(size: u32) -> TextStyle<'static> {
     font(size).pos(Pos::new(HPos::Right, VPos::Center))
+}
+
+/// A title that says where not everything is shown.
+pub(super) fn shown(title: &str, most: usize, of: usize, what: &str) -> String {
+    if of > most {
+        format!("{title} (first {most} of {of} {what})")
+    } else {
+        title.to_owned()
+    }
 }

@@ -1,1 +1,290 @@
-//! Tests.
+//! What pictures contain, read from their SVG.
+
+use losses::statistics::{Filters, MovingMean, Populations, RecordedSession, Recording, TrialSelection};
+use ndarray::{Array2, Array3};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::*;
+use crate::evaluate::{EvaluationSettings, SimulatedTrials};
+
+const N_BINS: usize = 60;
+const N_NEURONS: usize = 12;
+const N_TRIALS: usize = 8;
+
+struct Fixture {
+    recording: Recording,
+    train: TrialSelection,
+    test: TrialSelection,
+    populations: Populations,
+    filters: Filters,
+    counts: Array3<u8>,
+    types: Vec<String>,
+}
+
+impl Fixture {
+    /// One session of two areas in which neuron n fires every n + 2 bins, later in odd trials (misses).
+    fn new() -> Self {
+        let counts = Array3::from_shape_fn((N_TRIALS, N_BINS, N_NEURONS), |(k, t, n)| {
+            u8::from((t + k) % (n + 2) == 0 || (t > 30 && k % 2 == 0 && n >= N_NEURONS / 2))
+        });
+        let session = RecordedSession {
+            name: "a <session>".to_owned(),
+            counts: counts.clone(),
+            valid_bins: vec![N_BINS; N_TRIALS],
+            conditions: vec![0; N_TRIALS],
+            trial_types: (0..N_TRIALS).map(|k| k % 2).collect(),
+            neurons: (0..N_NEURONS).collect(),
+            areas: (0..N_NEURONS).map(|n| 2 * n / N_NEURONS).collect(),
+            behaviour: None,
+        };
+        let areas = vec!["V1".to_owned(), "LM & AL".to_owned()];
+        let recording = Recording::new(vec![session], areas, N_NEURONS, 1).unwrap();
+        Self {
+            populations: Populations::by_area(&recording, 2).unwrap(),
+            recording,
+            train: vec![(0..4).collect()],
+            test: vec![(4..N_TRIALS).collect()],
+            filters: Filters::new(
+                N_BINS,
+                MovingMean::half_overlapping(6).unwrap(),
+                MovingMean::resampling(2).unwrap(),
+            )
+            .unwrap(),
+            counts,
+            types: vec!["Hit".to_owned(), "Miss".to_owned()],
+        }
+    }
+
+    fn draw(&self, dir: &Path, losses: Option<&LossHistory>, weights: Option<&WeightMatrix>) -> Pictures {
+        let conditions = vec![0; N_TRIALS];
+        let evaluation = EvaluationInputs {
+            run: "run".to_owned(),
+            split: "test".to_owned(),
+            checkpoint_step: 1,
+            recording: &self.recording,
+            train: &self.train,
+            test: &self.test,
+            populations: &self.populations,
+            filters: &self.filters,
+            has_behaviour: false,
+            bin_ms: 2.0,
+            trial_types: &self.types,
+            model: SimulatedTrials {
+                counts: &self.counts,
+                conditions: &conditions,
+                behaviour: None,
+            },
+            settings: EvaluationSettings::default(),
+        };
+        let inputs = PlotInputs {
+            evaluation: &evaluation,
+            start_ms: -20.0,
+            conditions: &["grating".to_owned()],
+            losses,
+            weights,
+        };
+        write_all(dir, &inputs, &mut Xoshiro256PlusPlus::seed_from_u64(1)).unwrap()
+    }
+}
+
+fn read(dir: &Path, name: &str) -> String {
+    std::fs::read_to_string(dir.join(name)).unwrap()
+}
+
+/// Elements drawn in the colour of the model.
+fn n_of_model(svg: &str) -> usize {
+    svg.matches("#D55E00").count()
+}
+
+#[test]
+fn a_raster_has_one_mark_per_spike_of_model_and_data() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.draw(dir.path(), None, None);
+    let svg = read(dir.path(), "raster.svg");
+    // Model trials 0–3 and test trials 4–7 are shown, by type in turn; the model's are the recording itself.
+    let spikes = |trials: std::ops::Range<usize>| {
+        let count = |k| {
+            fixture
+                .counts
+                .index_axis(ndarray::Axis(0), k)
+                .iter()
+                .filter(|&&c| c > 0)
+                .count()
+        };
+        trials.map(count).sum::<usize>()
+    };
+    assert_eq!(n_of_model(&svg), spikes(0..4));
+    assert!(svg.matches("fill=\"#000000\"").count() >= spikes(4..8));
+    for text in [
+        "data · Hit",
+        "model · Hit",
+        "data · Miss",
+        "model · Miss",
+        "time (ms)",
+        "neuron",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn names_from_files_are_escaped() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.draw(dir.path(), None, None);
+    let svg = read(dir.path(), "raster.svg");
+    assert!(svg.contains("a &lt;session&gt;") && !svg.contains("<session>"));
+    assert!(read(dir.path(), "peak_rates.svg").contains("LM &amp; AL"));
+}
+
+#[test]
+fn curves_of_a_model_equal_to_the_data_lie_on_the_data() {
+    let (mut fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    // All trials are test trials (the same labels train the templates), so both means are over the same trials.
+    fixture.test = vec![(0..N_TRIALS).collect()];
+    fixture.train = fixture.test.clone();
+    fixture.draw(dir.path(), None, None);
+    for name in ["population_activity.svg", "psth.svg"] {
+        let svg = read(dir.path(), name);
+        let curves = |color: &str| -> Vec<String> {
+            let lines = svg
+                .lines()
+                .filter(|line| line.contains("polyline") && line.contains(color));
+            let points = lines.filter_map(|line| line.split("points=\"").nth(1)?.split('"').next());
+            points
+                .filter(|p| p.split_whitespace().count() > 5)
+                .map(str::to_owned)
+                .collect()
+        };
+        let (data, model) = (curves("#000000"), curves("#D55E00"));
+        assert!(
+            !data.is_empty() && data == model,
+            "{name}: {} and {} curves",
+            data.len(),
+            model.len()
+        );
+    }
+}
+
+#[test]
+fn pictures_without_content_are_left_out_and_the_others_are_written() {
+    let (mut fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.populations.groups.clear();
+    let target = dir.path().join("new").join("report");
+    let pictures = fixture.draw(&target, None, None);
+    let left_out: Vec<&str> = pictures.left_out.iter().map(|(name, _)| *name).collect();
+    assert_eq!(left_out, ["losses", "peak_rates", "weights"]);
+    assert!(pictures.left_out.iter().all(|(_, reason)| !reason.is_empty()));
+    assert_eq!(pictures.files.len() + left_out.len(), PICTURES.len());
+    // Nothing but the pictures stays in the directory.
+    assert_eq!(std::fs::read_dir(&target).unwrap().count(), pictures.files.len());
+    for file in &pictures.files {
+        let svg = std::fs::read_to_string(file).unwrap();
+        assert!(
+            svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
+            "{}",
+            file.display()
+        );
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", file.display());
+    }
+}
+
+#[test]
+fn losses_have_a_floor_and_survive_values_a_log_axis_cannot_show() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let losses =
+        |psth: f64, trial: f64| BTreeMap::from([("psth".to_owned(), psth), ("trial_matching".to_owned(), trial)]);
+    let history = LossHistory {
+        train: vec![
+            (1, losses(100.0, 50.0)),
+            (2, losses(f64::NAN, 20.0)),
+            (3, losses(0.0, 10.0)),
+            (15_000, losses(10.0, 5.0)),
+        ],
+        validation: vec![(2, losses(40.0, 30.0))],
+        floors: losses(5.0, 3.0),
+    };
+    let pictures = fixture.draw(dir.path(), Some(&history), None);
+    assert!(pictures.left_out.iter().all(|(name, _)| *name != "losses"));
+    let svg = read(dir.path(), "losses.svg");
+    for text in [
+        "sum of the losses",
+        "psth",
+        "trial matching",
+        "floor",
+        "100",
+        "20",
+        "5000",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+    assert!(!svg.contains("NaN"));
+    let nothing = LossHistory::default();
+    let pictures = fixture.draw(dir.path(), Some(&nothing), None);
+    assert!(pictures.left_out.iter().any(|(name, _)| *name == "losses"));
+}
+
+#[test]
+fn a_weight_matrix_has_a_cell_for_each_weight_that_is_not_zero() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let weights = Array2::from_shape_fn((6, 6), |(i, j)| match j {
+        _ if i == j => 0.0,
+        4.. => -1.0,
+        _ => 1.0,
+    });
+    let populations = ["V1 exc"; 4]
+        .into_iter()
+        .chain(["V1 inh"; 2])
+        .map(str::to_owned)
+        .collect();
+    fixture.draw(dir.path(), None, Some(&WeightMatrix { weights, populations }));
+    let svg = read(dir.path(), "weights.svg");
+    // Of the full colours the bar shows one line each.
+    assert_eq!(
+        svg.matches("fill=\"#B2182B\"").count() - 1,
+        4 * 6 - 4,
+        "excitatory weights"
+    );
+    assert_eq!(svg.matches("fill=\"#2166AC\"").count(), 2 * 6 - 2, "inhibitory weights");
+    for text in ["V1 exc", "V1 inh", "presynaptic", "postsynaptic"] {
+        assert!(svg.contains(text), "{text}");
+    }
+    let pictures = fixture.draw(
+        dir.path(),
+        None,
+        Some(&WeightMatrix {
+            weights: Array2::zeros((3, 2)),
+            populations: vec!["x".to_owned(); 3],
+        }),
+    );
+    assert!(
+        pictures
+            .left_out
+            .iter()
+            .any(|(name, reason)| *name == "weights" && reason.contains("[3, 2]") || reason.contains("(3, 2)"))
+    );
+}
+
+#[test]
+fn tick_labels_are_short_and_true() {
+    for (value, label) in [
+        (0.0, "0"),
+        (-0.001, "0"),
+        (0.5, "0.5"),
+        (15_000.0, "15000"),
+        (-100.0, "−100"),
+        (2e6, "2.0e6"),
+    ] {
+        assert_eq!(style::tick(value), label);
+    }
+    for (value, label) in [
+        (0.0, "0"),
+        (0.0123, "0.012"),
+        (-0.5, "−0.50"),
+        (20.0, "20"),
+        (500.0, "500"),
+        (3e-6, "3.0e−6"),
+    ] {
+        assert_eq!(style::significant(value), label);
+    }
+}

@@ -32,10 +32,14 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let cells = cells(&matrix.populations);
     let n_cells = cells.members.len();
     let value = |post: usize, pre: usize| {
-        let pairs = cells.members[post].iter().flat_map(|&i| cells.members[pre].iter().map(move |&j| (i, j)));
+        let pairs = cells.members[post]
+            .iter()
+            .flat_map(|&i| cells.members[pre].iter().map(move |&j| (i, j)));
         mean(&pairs.map(|(i, j)| matrix.weights[[i, j]]).collect::<Vec<_>>())
     };
-    let values: Vec<Vec<f64>> = (0..n_cells).map(|i| (0..n_cells).map(|j| value(i, j)).collect()).collect();
+    let values: Vec<Vec<f64>> = (0..n_cells)
+        .map(|i| (0..n_cells).map(|j| value(i, j)).collect())
+        .collect();
     let mut sizes: Vec<f64> = values.iter().flatten().map(|w| w.abs()).filter(|w| *w > 0.0).collect();
     sizes.sort_by(f64::total_cmp);
     let limit = quantile_sorted(&sizes, 0.99).unwrap_or(1.0);
@@ -88,8 +92,16 @@ fn cells(populations: &[String]) -> Cells {
 /// Boundaries and names of the populations, names of the axes.
 fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, total: i32) -> Result<(), PlotError> {
     let (left, top) = origin;
-    area.draw(&Rectangle::new([(left, top), (left + total, top + total)], GUIDE.stroke_width(1)))?;
-    let ends = cells.populations.iter().skip(1).map(|(_, first)| *first).chain([cells.members.len()]);
+    area.draw(&Rectangle::new(
+        [(left, top), (left + total, top + total)],
+        GUIDE.stroke_width(1),
+    ))?;
+    let ends = cells
+        .populations
+        .iter()
+        .skip(1)
+        .map(|(_, first)| *first)
+        .chain([cells.members.len()]);
     for ((name, first), end) in cells.populations.iter().zip(ends) {
         let (from, to) = (side * *first as i32, side * end as i32);
         if *first > 0 {
@@ -103,11 +115,23 @@ fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, total:
         }
         let middle = i32::midpoint(from, to);
         let size = style::SMALL;
-        area.draw(&Text::new(name.clone(), (left - 8, top + middle), style::right_of(size)))?;
-        area.draw(&Text::new(name.clone(), (left + middle, top + total + 14), style::centred(size)))?;
+        area.draw(&Text::new(
+            name.clone(),
+            (left - 8, top + middle),
+            style::right_of(size),
+        ))?;
+        area.draw(&Text::new(
+            name.clone(),
+            (left + middle, top + total + 14),
+            style::centred(size),
+        ))?;
     }
     let size = style::MEDIUM;
-    area.draw(&Text::new("presynaptic", (left + total / 2, top + total + 38), style::centred(size)))?;
+    area.draw(&Text::new(
+        "presynaptic",
+        (left + total / 2, top + total + 38),
+        style::centred(size),
+    ))?;
     let upright = style::centred(size).transform(FontTransform::Rotate270);
     area.draw(&Text::new("postsynaptic", (18, top + total / 2), upright))?;
     Ok(())
@@ -123,15 +147,22 @@ fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limit: f64) -> 
     }
     for (share, value) in [(0.0, limit), (0.5, 0.0), (1.0, -limit)] {
         let y = top + (share * f64::from(height)).round() as i32;
-        let text = if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}").replace('-', "−") };
-        area.draw(&Text::new(text, (left + 22, y - 6), style::font(style::SMALL)))?;
+        area.draw(&Text::new(
+            style::significant(value),
+            (left + 22, y - 6),
+            style::font(style::SMALL),
+        ))?;
     }
     Ok(())
 }
 
 /// From blue (−1) over white (0) to red (1).
 fn diverging(value: f64) -> RGBColor {
-    let full = if value < 0.0 { [33.0, 102.0, 172.0] } else { [178.0, 24.0, 43.0] };
+    let full = if value < 0.0 {
+        [33.0, 102.0, 172.0]
+    } else {
+        [178.0, 24.0, 43.0]
+    };
     let share = value.abs().min(1.0).sqrt(); // weak weights stay visible
     let mix = |c: f64| (255.0 + share * (c - 255.0)).round() as u8;
     RGBColor(mix(full[0]), mix(full[1]), mix(full[2]))
