@@ -70,23 +70,20 @@ impl Assembly {
     pub fn new(experiment: Experiment, splits: Option<Splits>) -> Result<Self, FitError> {
         let mut warnings = Vec::new();
         let sessions = load(&experiment, &mut warnings)?;
-        let splits = match splits {
-            Some(splits) => {
-                splits.check_matches(&sessions)?;
-                splits
-            }
-            None => {
-                let options = SplitOptions {
-                    test_fraction: experiment.split.test_fraction,
-                    validation_fraction: experiment.split.validation_fraction,
-                    ..SplitOptions::default()
-                };
-                data::split(
-                    &sessions,
-                    &options,
-                    &mut StreamRng::new(experiment.split.seed, "split", 0),
-                )?
-            }
+        let splits = if let Some(splits) = splits {
+            splits.check_matches(&sessions)?;
+            splits
+        } else {
+            let options = SplitOptions {
+                test_fraction: experiment.split.test_fraction,
+                validation_fraction: experiment.split.validation_fraction,
+                ..SplitOptions::default()
+            };
+            data::split(
+                &sessions,
+                &options,
+                &mut StreamRng::new(experiment.split.seed, "split", 0),
+            )?
         };
         warnings.extend(splits.warnings.iter().cloned());
         let checked::Model::Rsnn(model) = &experiment.model;

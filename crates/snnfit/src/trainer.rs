@@ -135,10 +135,10 @@ impl Trainer {
             weight_decay: a.weight_decay,
         })?;
         let n_losses = comparison.losses().len();
-        let splitter = match assembly.experiment.train.gradient_splitter {
-            true => Some(GradientSplitter::new(n_losses, SPLITTER_BETA)?),
-            false => None,
-        };
+        let has_splitter = assembly.experiment.train.gradient_splitter;
+        let splitter = has_splitter
+            .then(|| GradientSplitter::new(n_losses, SPLITTER_BETA))
+            .transpose()?;
         let phases = phases(&assembly, &comparison)?;
         let trials = assembly.trials_of(Part::Validation);
         let validation_pool = assembly.stimuli_of(&trials);
@@ -500,7 +500,7 @@ pub fn engine(engine: checked::Engine) -> Engine {
 
 fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
     arrays.iter().find_map(|(name, array)| {
-        let bad = array.iter().position(|x| !(x.abs() <= GRADIENT_LIMIT))?;
+        let bad = array.iter().position(|x| x.is_nan() || x.abs() > GRADIENT_LIMIT)?;
         Some(format!(
             "{what} '{name}' at index {bad} is {}",
             array.iter().nth(bad).copied().unwrap_or(f32::NAN)

@@ -104,11 +104,7 @@ impl InputEvents {
 
     /// Number of trials.
     pub fn n_trials(&self) -> usize {
-        if self.n_steps == 0 {
-            0
-        } else {
-            (self.offsets.len() - 1) / self.n_steps
-        }
+        (self.offsets.len() - 1).checked_div(self.n_steps).unwrap_or(0)
     }
 
     /// Number of steps, warm-up included.

@@ -160,15 +160,15 @@ fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
         Format::Text => {
             let max = trainer.assembly.experiment.train.max_steps;
             let hours = seconds * max as f64 / 3600.0;
-            let mut text =
-                format!("{n} neurons, {t} steps, {k} trials: {seconds:.3} s per step ({max} steps in {hours:.2} h)\n");
+            let size = format!("{n} neurons, {t} steps, {k} trials");
+            let mut lines = vec![format!("{size}: {seconds:.3} s per step ({max} steps in {hours:.2} h)")];
             if let Some(peak) = peak_rss_mib {
-                text.push_str(&format!("peak memory so far {peak:.0} MiB\n"));
+                lines.push(format!("peak memory so far {peak:.0} MiB"));
             }
             for (name, value) in losses {
-                text.push_str(&format!("loss {name}: {value:.4}\n"));
+                lines.push(format!("loss {name}: {value:.4}"));
             }
-            super::print(&text)?;
+            super::print(&(lines.join("\n") + "\n"))?;
         }
     }
     Ok(crate::exit_code::DONE)
@@ -424,23 +424,23 @@ fn tell(
             "best": state.best, "floor": floors, "skipped": state.skipped, "next": next,
         }));
     }
-    let mut text = format!("{} at step {}: {verdict}\n", reason.text(), state.step);
+    let mut lines = vec![format!("{} at step {}: {verdict}", reason.text(), state.step)];
     if let Some(best) = state.best {
-        text.push_str(&format!(
-            "best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)\n",
+        lines.push(format!(
+            "best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)",
             best.value,
             best.step,
             100.0 * (best.value / floor - 1.0)
         ));
     }
     if state.skipped > 0 {
-        text.push_str(&format!(
-            "{} steps were skipped because values were not finite\n",
+        lines.push(format!(
+            "{} steps were skipped because values were not finite",
             state.skipped
         ));
     }
-    text.push_str(&format!("run    {}\nnext   {next}\n", run.path().display()));
-    super::print(&text)
+    lines.push(format!("run    {}\nnext   {next}", run.path().display()));
+    super::print(&(lines.join("\n") + "\n"))
 }
 
 /// converged | improving | stopped | diverged, from the last validations.

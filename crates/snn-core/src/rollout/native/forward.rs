@@ -131,10 +131,7 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
             |scratch, (k, out)| simulate_trial(&prepared, run, k, scratch, out),
         );
     }
-    let potentials = match potentials {
-        Some(all) => Some(Array3::from_shape_vec((k, t, n), all).expect("allocated with this size")),
-        None => None,
-    };
+    let potentials = potentials.map(|all| Array3::from_shape_vec((k, t, n), all).expect("allocated with this size"));
     Ok(Rollout {
         spikes,
         refractory,
