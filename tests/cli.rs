@@ -466,3 +466,43 @@ fn a_checkpoint_and_a_run_can_be_inspected() {
         damaged.stderr
     );
 }
+
+/// The commands that `docs/cli.md` shows, in its order.
+const DOCUMENTED: [&[&str]; 11] = [
+    &[],
+    &["train"],
+    &["evaluate"],
+    &["simulate"],
+    &["import"],
+    &["inspect"],
+    &["synth", "two-area"],
+    &["bench"],
+    &["config", "check"],
+    &["config", "show"],
+    &["config", "init"],
+];
+
+#[test]
+fn the_command_line_page_is_what_the_program_prints() {
+    let dir = Folder::new();
+    let mut page =
+        String::from("# Command line\n\nWhat `--help` prints, command by command; a test keeps this page true.\n");
+    for command in DOCUMENTED {
+        let name = [&["snnfit"], command].concat().join(" ");
+        let text = dir.run(&[command, &["--help"]].concat()).stdout;
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        page.push_str(&["\n## ", &name, "\n\n```text\n", lines.join("\n").trim_end(), "\n```\n"].concat());
+    }
+    page.push_str("\n## Exit codes\n\n```text\n");
+    page.push_str(snnfit::exit_code::TEXT.trim_end());
+    page.push_str("\n```\n");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    if std::env::var_os("SNNFIT_UPDATE_DOCS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        written, page,
+        "run this test with SNNFIT_UPDATE_DOCS=1 and commit docs/cli.md"
+    );
+}

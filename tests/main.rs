@@ -1,8 +1,15 @@
 //! Promises of the program: its commands, its equations, its gradients and its engines.
 
+mod bad_input;
+mod bad_runs;
 mod cli;
 mod config;
 mod engines;
 mod equations;
+mod evaluation;
 mod gradients;
 mod networks;
+mod non_finite;
+mod resume;
+mod runs;
+mod shipped_configs;

@@ -250,7 +250,7 @@ pub struct SimulateArgs {
 /// `snnfit import`
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Example:\n  snnfit import bars.h5 --spikes /repeated/spikes --stimulus /repeated/stimulus \
+    after_help = "Example:\n  snnfit import bars.h5 --spikes /train_repeated/spikes --stimulus /train_repeated/stimulus \
     --bin-ms 1.667 --area retina --out retina.h5\n\nWith --spec, a TOML file names the arrays of many sessions; \
     docs/FORMATS.md describes it."
 )]

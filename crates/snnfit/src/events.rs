@@ -25,6 +25,7 @@ pub enum Event {
         /// Time, UTC.
         time: String,
         /// Floor of each weighted validation loss: training trials in the model's place.
+        #[serde(default)]
         floors: BTreeMap<String, Number>,
     },
     /// One logged step.

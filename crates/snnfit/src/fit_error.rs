@@ -85,6 +85,12 @@ pub enum FitError {
         /// Steps skipped in a row.
         skipped: u64,
     },
+    /// A recording was changed after the run had begun.
+    #[error("{}: the recording has changed since this run began (its SHA-256 is another)", path.display())]
+    DataChanged {
+        /// The file.
+        path: std::path::PathBuf,
+    },
     /// A checkpoint is of another model, or of another version.
     #[error("the checkpoint doesn't fit this run: {what}")]
     CheckpointMismatch {
@@ -103,7 +109,7 @@ impl FitError {
     /// Exit code of the program; see [`crate::exit_code`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data(_) => exit_code::DATA,
+            Self::Data(_) | Self::DataChanged { .. } => exit_code::DATA,
             Self::Core(CoreError::Device { .. }) => exit_code::DEVICE,
             Self::CheckpointMismatch { .. } => exit_code::RUN,
             Self::NonFinite { .. } => exit_code::NUMERIC,

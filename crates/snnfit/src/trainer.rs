@@ -184,7 +184,8 @@ impl Trainer {
                 "the losses of the gradient splitter differ from the configuration".into(),
             ));
         }
-        self.rsnn = Rsnn::with_parameters(self.rsnn.spec.clone(), parameters(checkpoint, "parameters", "")?)?;
+        self.rsnn = Rsnn::with_parameters(self.rsnn.spec.clone(), parameters(checkpoint, "parameters", "")?)
+            .map_err(|error| broken(error.to_string()))?;
         self.adam.first = parameters(checkpoint, "optimizer", "first.")?;
         self.adam.second = parameters(checkpoint, "optimizer", "second.")?;
         self.adam.n_updates = state.n_updates;
@@ -215,7 +216,11 @@ impl Trainer {
     /// More such steps in a row than `train.max_skipped`; anything that doesn't fit.
     pub fn step(&mut self) -> Result<StepReport, FitError> {
         let number = self.state.step + 1;
-        let before = (self.rsnn.parameters.clone(), self.state.splitter.clone());
+        let before = (
+            self.rsnn.parameters.clone(),
+            self.state.splitter.clone(),
+            self.adam.clone(),
+        );
         let outcome = self.try_step(number);
         self.state.step = number;
         match outcome? {
@@ -230,7 +235,8 @@ impl Trainer {
                 })
             }
             Err(what) => {
-                (self.rsnn.parameters, self.state.splitter) = before;
+                (self.rsnn.parameters, self.state.splitter, self.adam) = before;
+                self.state.n_updates = self.adam.n_updates;
                 self.state.skipped += 1;
                 self.state.skipped_in_a_row += 1;
                 let skipped = self.state.skipped_in_a_row;

@@ -1,7 +1,7 @@
 //! `snnfit train`: fits a network, from the start or from where a run stopped.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::assembly::Assembly;
-use crate::checkpoint;
+use crate::checkpoint::{self, CheckpointError};
 use crate::cli::{Format, Global, TrainArgs};
 use crate::config::checked::Interval;
 use crate::config::{self, Loaded};
@@ -69,7 +69,6 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Tr
         .chain(trainer.assembly.warnings.iter().cloned())
         .collect();
     manifest.left_out = left_out(&trainer);
-    manifest.attempts.push(Attempt::starting_at(0));
     for warning in &manifest.warnings {
         tracing::warn!("{warning}");
     }
@@ -117,21 +116,42 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<(RunDir, Lock, Trainer), Erro
     let run = RunDir::open(path)?;
     let (lock, warning) = run.lock()?;
     let loaded = config::load(&run.run_toml(), &args.set)?;
+    check_data(&run.manifest()?, &loaded.experiment.data.files)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?)?;
-    let found = checkpoint::latest_intact(&run.checkpoints())?;
-    for warning in warning
-        .into_iter()
-        .chain(found.passed_over.iter().map(ToString::to_string))
-    {
+    let mut warnings: Vec<String> = warning.into_iter().collect();
+    let first_step = match checkpoint::latest_intact(&run.checkpoints()) {
+        Ok(found) => {
+            warnings.extend(found.passed_over.iter().map(ToString::to_string));
+            trainer.restore(&found.checkpoint)?;
+            tracing::info!("going on from step {} ({})", found.step, found.path.display());
+            found.step
+        }
+        // Killed before the first checkpoint: nothing is lost by beginning again.
+        Err(CheckpointError::Missing { .. }) if checkpoint::steps(&run.checkpoints())?.is_empty() => {
+            tracing::info!("there is no checkpoint yet: starting at step 0");
+            0
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
-    trainer.restore(&found.checkpoint)?;
-    run.update_manifest(|manifest| manifest.attempts.push(Attempt::starting_at(found.step)))?;
-    tracing::info!("going on from step {} ({})", found.step, found.path.display());
+    run.update_manifest(|manifest| manifest.attempts.push(Attempt::starting_at(first_step)))?;
     Ok((run, lock, trainer))
 }
 
-/// One step without a run directory: does it fit, how long does it take.
+/// Refuses recordings that have changed since the run began.
+fn check_data(manifest: &Manifest, files: &[PathBuf]) -> Result<(), Error> {
+    for (known, path) in manifest.data.iter().zip(files) {
+        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
+        if sha256 != known.sha256 {
+            return Err(FitError::DataChanged { path: path.clone() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Some steps without a run directory: does it fit, how long does it take.
 fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

@@ -45,7 +45,12 @@ pub fn backpropagate(
         });
     };
     crate::rollout::shape("kept potentials", potentials.shape(), &[k, t, n])?;
-    let mut delta = potentials.as_standard_layout().into_owned();
+    // In place: a second [K, T, N] array would be the largest part of the memory.
+    let mut delta = if potentials.is_standard_layout() {
+        potentials
+    } else {
+        potentials.as_standard_layout().into_owned()
+    };
     let h = network.max_delay();
     let prepared = Prepared::new(network);
     let context = Context {

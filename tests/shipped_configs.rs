@@ -1,0 +1,133 @@
+//! Every configuration that comes with the program can be used as its comments say.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Folder;
+use crate::networks::shared;
+use crate::runs::{last_step, succeed};
+
+fn configs() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A folder with `configs/NAME` as shipped, and an empty `data/`.
+fn folder_with(name: &str) -> Folder {
+    let folder = Folder::new();
+    for sub in ["configs", "data"] {
+        std::fs::create_dir(folder.path(sub)).unwrap();
+    }
+    let source = configs().into_iter().find(|path| path.ends_with(name)).unwrap();
+    std::fs::copy(source, folder.path("configs").join(name)).unwrap();
+    folder
+}
+
+#[test]
+fn every_shipped_configuration_is_valid_and_warns_of_nothing_but_missing_data() {
+    let files = configs();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let folder = folder_with(name);
+        let run = succeed(&folder, &["config", "check", &format!("configs/{name}")]);
+        for line in run.stderr.lines() {
+            assert!(
+                line.starts_with("warning: data.files: ") && line.ends_with(" does not exist"),
+                "{name}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_quick_start_takes_its_first_steps() {
+    let folder = folder_with("quickstart.toml");
+    succeed(
+        &folder,
+        &["synth", "two-area", "--small", "--out", "data/quickstart.h5"],
+    );
+    let train = [
+        "train",
+        "--config",
+        "configs/quickstart.toml",
+        "--out",
+        "runs/quickstart",
+    ];
+    succeed(&folder, &[&train[..], &["--set", "train.max_steps = 2"]].concat());
+    assert_eq!(last_step(&folder, "runs/quickstart"), Some(2));
+}
+
+#[test]
+fn the_published_two_area_fit_takes_its_first_step() {
+    let folder = folder_with("two_area_hard.toml");
+    succeed(&folder, &["synth", "two-area", "--out", "data/two_area.h5"]);
+    let train = ["train", "--config", "configs/two_area_hard.toml", "--out", "runs/0"];
+    succeed(&folder, &[&train[..], &["--set", "train.max_steps = 1"]].concat());
+    assert_eq!(last_step(&folder, "runs/0"), Some(1));
+    // The published network: 500 neurons, 200 time steps of 2 ms, one stimulus.
+    let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 1)).unwrap();
+    assert_eq!(checkpoint.sections["parameters"]["w"].shape, [1, 500, 500]);
+}
+
+#[test]
+fn the_retina_is_imported_and_takes_its_first_steps() {
+    let Some(retina) = shared("data/retina/retina_bars.h5") else {
+        return;
+    };
+    let folder = folder_with("retina_rsnn.toml");
+    let retina = retina.to_str().unwrap();
+    let import = [
+        "import",
+        retina,
+        "--spikes",
+        "/train_repeated/spikes",
+        "--stimulus",
+        "/train_repeated/stimulus",
+        "--bin-ms",
+        "1.667",
+        "--area",
+        "retina",
+        "--session-id",
+        "train_repeated",
+        "--out",
+        "data/retina_repeated.h5",
+    ];
+    succeed(&folder, &import);
+    let train = ["train", "--config", "configs/retina_rsnn.toml", "--out", "runs/retina"];
+    let run = succeed(&folder, &[&train[..], &["--set", "train.max_steps = 3"]].concat());
+    assert!(run.stdout.starts_with("all steps taken at step 3"), "{}", run.stdout);
+    let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/retina", 3)).unwrap();
+    let parameters = &checkpoint.sections["parameters"];
+    // 6 cells and the hidden neurons; 31 pixels times the lags.
+    let text = std::fs::read_to_string(folder.path("configs/retina_rsnn.toml")).unwrap();
+    let config: toml::Table = text.parse().unwrap();
+    let model = &config["model"]["rsnn"];
+    let size = |value: &toml::Value| usize::try_from(value.as_integer().unwrap()).unwrap();
+    let (n, n_in) = (
+        6 + size(&model["n_hidden"]),
+        31 * size(&model["input"]["recorded"]["lags"]),
+    );
+    assert_eq!(parameters["w"].shape, [1, n, n]);
+    assert_eq!(parameters["w_in"].shape, [n_in, n]);
+    let splits: data::Splits = data::Splits::from_json(
+        "splits.json",
+        &std::fs::read_to_string(folder.path("runs/retina/splits.json")).unwrap(),
+    )
+    .unwrap();
+    // 54 sweeps, a quarter of them for the test, 15 % of the rest for validation.
+    let session = &splits.sessions[0];
+    let n = session.train.len() + session.validation.len() + session.test.len();
+    assert_eq!(n, 54);
+    assert!((13..=14).contains(&session.test.len()), "{}", session.test.len());
+    assert!(
+        (5..=7).contains(&session.validation.len()),
+        "{}",
+        session.validation.len()
+    );
+}
