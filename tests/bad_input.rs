@@ -68,7 +68,7 @@ fn training_on_a_bad_recording_is_refused_with_one_clear_error() {
         ("no bytes", |f| f.write("recording.h5", b"")),
         ("not HDF5", |f| f.write("recording.h5", &[b'x'; 4096])),
         ("nothing but a signature", |f| {
-            f.write("recording.h5", b"\x89HDF\r\n\x1a\n")
+            f.write("recording.h5", b"\x89HDF\r\n\x1a\n");
         }),
         ("a folder", |f| {
             std::fs::remove_file(f.path("recording.h5")).unwrap();

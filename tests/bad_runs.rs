@@ -12,7 +12,9 @@ fn without_owner(text: &str) -> String {
         let before = if i == 0 { "" } else { words[i - 1] };
         let line_end = word.find('\n').map_or("", |at| &word[at..]);
         match before {
-            "process" | "host" | "since" => out.push_str(&format!("[{before}]{line_end}")),
+            "process" | "host" | "since" => {
+                out.extend(["[", before, "]", line_end]);
+            }
             _ => out.push_str(word),
         }
         if i + 1 < words.len() {

@@ -177,8 +177,8 @@ fn every_kind_of_run_goes_on_bit_by_bit_with_any_number_of_threads() {
         }
     }
     let bytes = |i: usize| std::fs::read(step_path(&folder, &format!("straight-{i}"), 40)).unwrap();
-    for i in 1..variants.len() {
-        assert_ne!(bytes(0), bytes(i), "{:?} changes nothing", variants[i]);
+    for (i, variant) in variants.iter().enumerate().skip(1) {
+        assert_ne!(bytes(0), bytes(i), "{variant:?} changes nothing");
     }
 }
 

@@ -10,7 +10,7 @@ use snnfit::run_dir::{Manifest, RunDir};
 use crate::cli::{Folder, Run};
 
 /// No condition is waited for longer than this; on any machine it comes true in seconds or never.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// A run that doesn't end by itself during a test.
 pub(crate) const ENDLESS: &str = "train.max_steps = 1000000000";
 
