@@ -9,9 +9,17 @@ use crate::cli::{Folder, Run, section};
 use crate::runs::{folder, synth, tree};
 
 /// Changes `recording.h5` behind the program's back.
+///
+/// On a copy, which is then written over it: HDF5 locks what it opens for writing, and processes that other tests start
+/// meanwhile inherit that lock.
 fn edit(folder: &Folder, change: impl FnOnce(&hdf5::File)) {
-    let file = hdf5::File::open_rw(folder.path("recording.h5")).unwrap();
+    let (recording, copy) = (folder.path("recording.h5"), folder.path("copy.h5"));
+    std::fs::copy(&recording, &copy).unwrap();
+    let file = hdf5::File::open_rw(&copy).unwrap();
     change(&file);
+    drop(file);
+    std::fs::copy(&copy, &recording).unwrap();
+    std::fs::remove_file(&copy).unwrap();
 }
 
 fn replace<T: H5Type>(file: &hdf5::File, path: &str, values: &[T]) {
