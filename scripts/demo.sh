@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a fresh clone to a fitted network: sets up, builds, generates a small recording, fits it, evaluates the fit.
-# The first build takes a while (burn is large); the fit itself takes under three minutes on two cores.
+# The first build takes a while (burn is large); the fit itself takes about two minutes of processor time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
