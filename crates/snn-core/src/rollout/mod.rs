@@ -28,6 +28,7 @@ use crate::bits::SpikeBits;
 use crate::rng::Key;
 use crate::surrogate::Surrogate;
 use ndarray::{Array1, Array2, Array3};
+use rayon::prelude::*;
 
 /// Constants of the cell and its connections, for one simulation.
 #[derive(Debug, Clone)]
@@ -68,7 +69,7 @@ pub struct InputEvents {
     n_inputs: usize,
     n_steps: usize,
     /// Start of list (k, t) in `indices`; `K·T + 1` entries.
-    offsets: Vec<u32>,
+    offsets: Vec<usize>,
     indices: Vec<u16>,
 }
 
@@ -86,8 +87,43 @@ impl InputEvents {
         for k in 0..n_trials {
             for t in 0..n_steps {
                 fill(k, t, &mut indices);
-                offsets.push(indices.len() as u32);
+                offsets.push(indices.len());
             }
+        }
+        Self {
+            n_inputs,
+            n_steps,
+            offsets,
+            indices,
+        }
+    }
+
+    /// As [`InputEvents::build`], with the trials spread over threads; each thread has its own `scratch`.
+    pub(crate) fn build_by_trial<S>(
+        n_inputs: usize,
+        n_trials: usize,
+        n_steps: usize,
+        scratch: impl Fn() -> S + Sync + Send,
+        fill: impl Fn(&mut S, usize, usize, &mut Vec<u16>) + Sync + Send,
+    ) -> Self {
+        let trials: Vec<(Vec<u16>, Vec<usize>)> = (0..n_trials)
+            .into_par_iter()
+            .map_init(scratch, |scratch, k| {
+                let (mut indices, mut ends) = (Vec::new(), Vec::with_capacity(n_steps));
+                for t in 0..n_steps {
+                    fill(scratch, k, t, &mut indices);
+                    ends.push(indices.len());
+                }
+                (indices, ends)
+            })
+            .collect();
+        let mut indices = Vec::with_capacity(trials.iter().map(|(i, _)| i.len()).sum());
+        let mut offsets = Vec::with_capacity(n_trials * n_steps + 1);
+        offsets.push(0);
+        for (trial, ends) in trials {
+            let before = indices.len();
+            offsets.extend(ends.into_iter().map(|end| before + end));
+            indices.extend(trial);
         }
         Self {
             n_inputs,
@@ -115,7 +151,7 @@ impl InputEvents {
     /// Inputs that spike in trial `k` at step `t` (warm-up included in the count of steps).
     pub fn at(&self, k: usize, t: usize) -> &[u16] {
         let i = k * self.n_steps + t;
-        &self.indices[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+        &self.indices[self.offsets[i]..self.offsets[i + 1]]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::spec::range;
 use crate::CoreError;
+use crate::bits::for_each_set;
 use crate::connectivity::{Sign, whole_part};
 use crate::rng::{Key, Place, fill_uniforms};
 use crate::rollout::InputEvents;
@@ -188,18 +189,15 @@ impl PoissonInput {
         }
         let (base, cue) = (self.probability(0.0, dt), self.probability(1.0, dt));
         let size = self.group_size();
-        let mut uniforms = vec![0.0f32; self.n];
-        let mut probabilities = vec![0.0f32; self.n];
-        let events = InputEvents::build(self.n, stimulus.len(), n_warmup + n_steps, |k, t, out| {
-            fill_uniforms(
-                key,
-                Place {
-                    time: t as u32,
-                    trial: first_trial + k as u32,
-                    step,
-                },
-                &mut uniforms,
-            );
+        let n_all = n_warmup + n_steps;
+        let scratch = || (vec![0.0f32; self.n], vec![0.0f32; self.n]);
+        let fill = |(uniforms, probabilities): &mut (Vec<f32>, Vec<f32>), k: usize, t: usize, out: &mut Vec<u16>| {
+            let place = Place {
+                time: t as u32,
+                trial: first_trial + k as u32,
+                step,
+            };
+            fill_uniforms(key, place, uniforms);
             probabilities.fill(base as f32);
             for (group, first) in self.first_steps.iter().enumerate() {
                 let since = (t as i64 - n_warmup as i64).saturating_sub(*first);
@@ -212,13 +210,17 @@ impl PoissonInput {
                     probabilities[group * size..(group + 1) * size].fill(p as f32);
                 }
             }
-            let spiking = uniforms
-                .iter()
-                .zip(&probabilities)
-                .enumerate()
-                .filter(|(_, (u, p))| u < p);
-            out.extend(spiking.map(|(i, _)| i as u16));
-        });
+            let below = uniforms.chunks(64).zip(probabilities.chunks(64));
+            for (block, (u, p)) in below.enumerate() {
+                let spikes = u
+                    .iter()
+                    .zip(p)
+                    .rev()
+                    .fold(0u64, |bits, (u, p)| bits << 1 | u64::from(u < p));
+                for_each_set(&[spikes], |i| out.push((64 * block + i) as u16));
+            }
+        };
+        let events = InputEvents::build_by_trial(self.n, stimulus.len(), n_all, scratch, fill);
         Ok(events)
     }
 }
