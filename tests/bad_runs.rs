@@ -122,7 +122,7 @@ fn a_run_whose_files_are_damaged_is_refused_with_one_clear_error() {
         (
             "splits that are no JSON",
             |f| f.write("a/splits.json", b"{\"schema\": 1,"),
-            4,
+            5,
         ),
         (
             "splits of other trials",
@@ -135,7 +135,7 @@ fn a_run_whose_files_are_damaged_is_refused_with_one_clear_error() {
         (
             "a configuration that is no TOML",
             |f| f.write("a/run.toml", b"schema = = 1"),
-            3,
+            5,
         ),
         (
             "a recording that has gone",
@@ -235,7 +235,7 @@ fn requirements_that_are_not_met_exit_with_8_and_unknown_metrics_with_2() {
         failed.stdout.contains("psth_pearson"),
         "the answer is given all the same"
     );
-    assert!(folder.path("a/metrics.json").is_file());
+    assert!(folder.path("a/metrics-validation.json").is_file());
     let unknown = with(&["psth_perason >= 0"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.stderr.contains("psth_perason"), "{}", unknown.stderr);

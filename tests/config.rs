@@ -242,7 +242,8 @@ fn delay_groups_have_the_delays_of_the_published_program() {
             format!("model.rsnn.delay_groups = {groups}"),
         ];
         let loaded = load_with(MINIMAL, &sets.each_ref().map(String::as_str)).unwrap();
-        rsnn(&loaded.experiment).delays_steps()
+        let model = rsnn(&loaded.experiment);
+        snn_core::connectivity::delay_steps(model.delay.steps, model.max_delay.steps, model.delay_groups).unwrap()
     };
     assert_eq!(delays("4.0", "4.0", "1"), [2]);
     assert_eq!(delays("2.0", "4.0", "2"), [1, 2]);
@@ -358,6 +359,14 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         changed("two losses in one table", "psth = {}", "psth = {}\nfiring_rate = {}"),
         changed("loss as a table", "[[loss]]", "[loss]"),
         changed("a loss listed twice", "psth = {}", "psth = {}\n[[loss]]\npsth = {}"),
+        set(
+            "refractory period beyond 255 steps",
+            &["model.rsnn.refractory_ms = 600.0"],
+        ),
+        set(
+            "a delay of hours",
+            &["model.rsnn.delay_ms = 1e8", "model.rsnn.max_delay_ms = 1e8"],
+        ),
         changed("no schema", "schema = 1\n", ""),
         changed("newer schema", "schema = 1", "schema = 2"),
         changed("schema zero", "schema = 1", "schema = 0"),

@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_runs;
 mod cli;
 mod config;
+mod edges;
 mod engines;
 mod equations;
 mod evaluation;

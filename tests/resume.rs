@@ -112,6 +112,8 @@ fn an_interrupted_or_terminated_run_checkpoints_ends_by_the_signal_and_goes_on()
             .unwrap()
             .state;
         assert_eq!(state["step"], last.unwrap());
+        // Nobody holds the lock: the run may go on on another machine.
+        assert_eq!(std::fs::read_to_string(folder.path(name).join("lock")).unwrap(), "");
         assert_readable(&folder, name);
         finish_and_compare(&folder, name);
     }

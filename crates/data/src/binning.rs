@@ -6,8 +6,11 @@
 //! across an edge: at 1 ms bins this is 1 ns, below any sampling interval and above the rounding of times
 //! up to a month. What lies outside the window is not counted.
 //!
-//! **Masks.** A bin is valid if it ends within its trial and within the recording. Trials are never
-//! dropped: `valid_bins` counts the leading valid bins, and the rest is padding.
+//! **Masks.** A bin is valid if it lies within its trial and within the recording: what is before or after
+//! belongs to other trials. Trials are never dropped: `valid_bins` counts the leading valid bins, and the
+//! rest is padding. Padding is at the end only; a trial that starts after its window does has no valid
+//! bin, with a warning that says which window would fit. Without a window, bins run from the latest start
+//! of a trial to the latest end, both relative to the event.
 
 mod behaviour;
 mod movies;
@@ -19,10 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::binned::{BinnedSession, TrialInfo, mean_rates_hz};
 use crate::error::{DataError, Finding};
-use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session};
+use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, Trial};
 
 /// Quotients this close (in bins) to a whole number are taken as whole.
 const EDGE_TOLERANCE: f64 = 1e-6;
+/// Edges of trials are compared with at least this slack (ms): 1 ns.
+const TRIAL_SLACK_MS: f64 = 1e-6;
 /// Refuse to allocate more counts than this: 16 GiB.
 const MAX_COUNTS: usize = 1 << 34;
 
@@ -32,8 +37,9 @@ const MAX_COUNTS: usize = 1 << 34;
 pub struct BinOptions {
     /// Bin width (ms).
     pub bin_ms: f64,
-    /// Window (ms) relative to the alignment event; a whole number of bins. `None` takes what every
-    /// session recorded, from the earliest trial start to the latest trial end around the event.
+    /// Window (ms) relative to the alignment event; a whole number of bins. `None` takes what all trials of
+    /// a session have before the event, and the most that one of them has after it: from the latest trial
+    /// start to the latest trial end.
     #[serde(default)]
     pub window_ms: Option<(f64, f64)>,
     /// Behaviours to resample, by name.
@@ -67,10 +73,21 @@ impl Grid {
         (bin >= 0.0 && bin < self.n_bins as f64).then_some(bin as usize)
     }
 
-    /// Number of leading bins that end no later than a time (ms) relative to the event.
-    fn bins_until(&self, relative_ms: f64) -> usize {
-        let bins = floor_bins((relative_ms - self.start_ms) / self.bin_ms);
+    /// Number of leading bins of a trial that are data, if the trial and the recording run over `span`.
+    fn valid_bins(&self, span: Span) -> usize {
+        if self.start_ms < span.start_ms - self.slack_ms() {
+            return 0;
+        }
+        let bins = floor_within(
+            (span.stop_ms - self.start_ms) / self.bin_ms,
+            self.slack_ms() / self.bin_ms,
+        );
         (bins.max(0.0) as usize).min(self.n_bins)
+    }
+
+    /// Slack (ms) at the edges of trials.
+    fn slack_ms(&self) -> f64 {
+        TRIAL_SLACK_MS.max(EDGE_TOLERANCE * self.bin_ms)
     }
 
     /// Left edge of a bin (ms); the right one is the left edge of the next.
@@ -79,10 +96,51 @@ impl Grid {
     }
 }
 
+/// When something lasted (ms), relative to the event of a trial.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start_ms: f64,
+    stop_ms: f64,
+}
+
+impl Span {
+    /// From start to stop of a trial.
+    fn of_trial(trial: &Trial) -> Self {
+        Self {
+            start_ms: (trial.start_s - trial.align_s) * 1000.0,
+            stop_ms: (trial.stop_s - trial.align_s) * 1000.0,
+        }
+    }
+
+    /// The part of the trial that was recorded. Of binned activity, every bin was, unless the trial says
+    /// otherwise (see [`Trial::valid_bins`]).
+    fn recorded(trial: &Trial, activity: &Activity) -> Self {
+        let span = Self::of_trial(trial);
+        match activity {
+            Activity::SpikeTimes { observed_s, .. } => Self {
+                start_ms: span.start_ms.max((observed_s.0 - trial.align_s) * 1000.0),
+                stop_ms: span.stop_ms.min((observed_s.1 - trial.align_s) * 1000.0),
+            },
+            Activity::Binned { .. } => span,
+        }
+    }
+}
+
+/// Differences of long times carry rounding; a window starts on a whole nanosecond.
+fn on_nanosecond(ms: f64) -> f64 {
+    // Adding zero turns −0 into 0.
+    (ms * 1e6).round() / 1e6 + 0.0
+}
+
 /// ⌊x⌋, except that x within [`EDGE_TOLERANCE`] of a whole number is that number.
 fn floor_bins(x: f64) -> f64 {
+    floor_within(x, EDGE_TOLERANCE)
+}
+
+/// ⌊x⌋, except that x within a tolerance of a whole number is that number.
+fn floor_within(x: f64, tolerance: f64) -> f64 {
     let nearest = x.round();
-    if (x - nearest).abs() <= EDGE_TOLERANCE {
+    if (x - nearest).abs() <= tolerance {
         nearest
     } else {
         x.floor()
@@ -124,10 +182,11 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
     check_size(session, grid).map_err(fail)?;
     let mut warnings = Vec::new();
     let at = format!("session '{}'", session.id);
+    if options.window_ms.is_none() {
+        warn_of_jitter(session, grid, &at, &mut warnings);
+    }
     let (spikes, valid_bins) = match &session.activity {
-        Activity::SpikeTimes { times_s, observed_s } => {
-            bin_spike_times(session, times_s, *observed_s, grid, &mut warnings)
-        }
+        Activity::SpikeTimes { times_s, .. } => bin_spike_times(session, times_s, grid, &mut warnings),
         Activity::Binned {
             counts,
             bin_ms,
@@ -137,13 +196,7 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
             regroup_counts(session, counts, regrouping, grid, &mut warnings)
         }
     };
-    let n_empty = valid_bins.iter().filter(|&&valid| valid == 0).count();
-    if n_empty > 0 {
-        warnings.push(Finding::new(
-            &at,
-            format!("{n_empty} trials have no valid bin: the window lies outside what was recorded"),
-        ));
-    }
+    warn_of_empty_trials(session, grid, &valid_bins, &at, &mut warnings);
     let mut behaviour = BTreeMap::new();
     for name in &options.behaviour {
         let trace = if let Some(recorded) = session.behaviour.get(name) {
@@ -222,8 +275,61 @@ pub fn bin_recording(recording: &Recording, options: &BinOptions) -> Result<Vec<
     Ok(binned)
 }
 
+/// Without a window, what is before the latest start of a trial is left out in all; says so.
+fn warn_of_jitter(session: &Session, grid: Grid, at: &str, warnings: &mut Vec<Finding>) {
+    let recorded_from = |trial: &Trial| match session.activity {
+        Activity::SpikeTimes { .. } => Span::of_trial(trial).start_ms,
+        Activity::Binned { start_ms, .. } => start_ms,
+    };
+    let earliest_ms = session.trials.iter().map(recorded_from).fold(f64::INFINITY, f64::min);
+    if grid.start_ms - earliest_ms > grid.bin_ms - grid.slack_ms() {
+        warnings.push(Finding::new(
+            at,
+            format!(
+                "bins start at {} ms, the latest start of a trial relative to its event; what was recorded from {} ms on is left out (hint: name a window)",
+                grid.start_ms,
+                on_nanosecond(earliest_ms)
+            ),
+        ));
+    }
+}
+
+/// Says how many trials have no valid bin, and which windows they would allow.
+fn warn_of_empty_trials(session: &Session, grid: Grid, valid_bins: &[usize], at: &str, warnings: &mut Vec<Finding>) {
+    let start_of = |trial: &Trial| Span::recorded(trial, &session.activity).start_ms;
+    let is_late = |trial: &Trial| grid.start_ms < start_of(trial) - grid.slack_ms();
+    let n_late = session.trials.iter().filter(|&trial| is_late(trial)).count();
+    let n_empty = valid_bins.iter().filter(|&&valid| valid == 0).count();
+    let n_trials = session.n_trials();
+    if n_late > 0 {
+        let mut starts: Vec<f64> = session.trials.iter().map(start_of).collect();
+        starts.sort_by(f64::total_cmp);
+        let start_at = |i: usize| on_nanosecond(starts.get(i).copied().unwrap_or(f64::NAN));
+        let (all_ms, most_ms) = (start_at(n_trials - 1), start_at(n_trials / 2));
+        let allowed = if all_ms == most_ms {
+            format!("all trials allow a window from {all_ms} ms on")
+        } else {
+            format!("all trials allow a window from {all_ms} ms on, most of them one from {most_ms} ms on")
+        };
+        warnings.push(Finding::new(
+            at,
+            format!(
+                "{n_late} of {n_trials} trials have no valid bin: the window starts at {} ms, before they or the recording do (hint: {allowed})",
+                grid.start_ms
+            ),
+        ));
+    }
+    if n_empty > n_late {
+        let n_other = n_empty - n_late;
+        warnings.push(Finding::new(
+            at,
+            format!("{n_other} of {n_trials} trials have no valid bin: the window lies outside what was recorded"),
+        ));
+    }
+}
+
 fn trial_infos(session: &Session) -> Vec<TrialInfo> {
-    let info = |(index, trial): (usize, &crate::recording::Trial)| TrialInfo {
+    let info = |(index, trial): (usize, &Trial)| TrialInfo {
         index,
         stimulus: trial.stimulus,
         trial_type: trial.trial_type.clone(),
@@ -259,30 +365,33 @@ fn grid_of(session: &Session, options: &BinOptions) -> Result<Grid, String> {
     })
 }
 
-/// The window a session itself suggests.
+/// The window a session itself suggests: what is before the event in all trials, and after it in any.
 fn own_grid(session: &Session, bin_ms: f64) -> Result<Grid, String> {
+    let spans = || session.trials.iter().map(Span::of_trial);
+    let latest_start_ms = spans().map(|span| span.start_ms).fold(f64::NEG_INFINITY, f64::max);
     let (start_ms, stop_ms) = match &session.activity {
         Activity::Binned {
             counts,
-            bin_ms,
+            bin_ms: stored_ms,
             start_ms,
-        } => (*start_ms, start_ms + counts.shape()[1] as f64 * bin_ms),
+        } => {
+            // The first stored edge that all trials have.
+            let slack = TRIAL_SLACK_MS.max(EDGE_TOLERANCE * stored_ms) / stored_ms;
+            let n_early = -floor_within((start_ms - latest_start_ms) / stored_ms, slack);
+            let n_stored = counts.shape()[1] as f64;
+            let first = n_early.clamp(0.0, n_stored);
+            (start_ms + first * stored_ms, start_ms + n_stored * stored_ms)
+        }
         Activity::SpikeTimes { .. } => {
-            let trials = || session.trials.iter();
-            let start = trials().map(|t| (t.start_s - t.align_s) * 1000.0);
-            let stop = trials().map(|t| (t.stop_s - t.align_s) * 1000.0);
-            let start = start.fold(f64::INFINITY, f64::min);
-            let stop = stop.fold(f64::NEG_INFINITY, f64::max);
-            // Differences of long times carry rounding; a window starts on a whole nanosecond.
-            let on_grid = |ms: f64| (ms * 1e6).round() / 1e6;
-            (on_grid(start), on_grid(stop))
+            let stop_ms = spans().map(|span| span.stop_ms).fold(f64::NEG_INFINITY, f64::max);
+            (on_nanosecond(latest_start_ms), on_nanosecond(stop_ms))
         }
     };
     let n_bins = floor_bins((stop_ms - start_ms) / bin_ms);
     if n_bins < 1.0 || n_bins.is_nan() {
         return Err(format!(
-            "trials last {} ms, less than one bin of {bin_ms} ms",
-            stop_ms - start_ms
+            "trials have {} ms in common, less than one bin of {bin_ms} ms (from the latest trial start, {start_ms} ms, to the latest trial end, {stop_ms} ms, relative to the event)",
+            (stop_ms - start_ms).max(0.0)
         ));
     }
     Ok(Grid {
@@ -329,7 +438,6 @@ fn check_size(session: &Session, grid: Grid) -> Result<(), String> {
 fn bin_spike_times(
     session: &Session,
     times_s: &[Vec<f64>],
-    observed_s: (f64, f64),
     grid: Grid,
     warnings: &mut Vec<Finding>,
 ) -> (Array3<u8>, Vec<usize>) {
@@ -338,9 +446,7 @@ fn bin_spike_times(
     let mut valid_bins = Vec::with_capacity(session.n_trials());
     let mut n_saturated = 0_usize;
     for (trial, mut counts) in session.trials.iter().zip(spikes.outer_iter_mut()) {
-        let end_ms = (trial.stop_s.min(observed_s.1) - trial.align_s) * 1000.0;
-        let is_before = trial.align_s * 1000.0 + grid.start_ms < observed_s.0 * 1000.0 - EDGE_TOLERANCE * grid.bin_ms;
-        let n_valid = if is_before { 0 } else { grid.bins_until(end_ms) };
+        let n_valid = grid.valid_bins(Span::recorded(trial, &session.activity));
         valid_bins.push(n_valid);
         // A little more than the window; `bin_of` decides what is inside.
         let from_s = trial.align_s + (grid.start_ms - grid.bin_ms) / 1000.0;
@@ -420,9 +526,12 @@ fn regroup_counts(
     let mut spikes = Array3::<u8>::zeros((session.n_trials(), grid.n_bins, session.n_units()));
     let mut valid_bins = Vec::with_capacity(session.n_trials());
     let mut n_saturated = 0_usize;
+    let mut n_cut = 0_usize;
     for (k, trial) in session.trials.iter().enumerate() {
         let stored_valid = trial.valid_bins.unwrap_or(n_stored).min(n_stored);
-        let n_valid = (stored_valid.saturating_sub(offset) / factor).min(grid.n_bins);
+        let n_recorded = (stored_valid.saturating_sub(offset) / factor).min(grid.n_bins);
+        let n_valid = n_recorded.min(grid.valid_bins(Span::of_trial(trial)));
+        n_cut += usize::from((1..n_recorded).contains(&n_valid));
         valid_bins.push(n_valid);
         for t in 0..n_valid {
             let first = offset + t * factor;
@@ -433,6 +542,12 @@ fn regroup_counts(
                 spikes[[k, t, n]] = u8::try_from(sum).unwrap_or(u8::MAX);
             }
         }
+    }
+    if n_cut > 0 {
+        warnings.push(Finding::new(
+            format!("session '{}'", session.id),
+            format!("{n_cut} trials end before their stored bins do; what lies after their end is padding"),
+        ));
     }
     warn_of_saturation(session, n_saturated, warnings);
     (spikes, valid_bins)

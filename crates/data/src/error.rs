@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::fs::FsError;
 
-/// How many findings an error message prints in full; the rest is counted.
-const SHOWN_FINDINGS: usize = 50;
+/// How many findings an error message or a summary prints in full; the rest is counted.
+pub(crate) const SHOWN_FINDINGS: usize = 50;
 
 /// One fault or oddity, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,11 @@
 //! The native recording file: HDF5, version 1. The layout is documented in `docs/FORMATS.md`.
 
 mod read;
+mod tables;
 mod write;
 
 pub use read::{read, read_with_warnings};
+pub(crate) use tables::optional_indices;
 pub use write::{write, write_replacing};
 
 /// Attribute `format` of every native file.

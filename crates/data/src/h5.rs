@@ -4,18 +4,22 @@
 //! unknown filters are refused, and every size is checked before memory is taken. Each fault becomes a
 //! [`Finding`] with the path of the object, so that a reader can go on and report the next one too.
 
+mod texts;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use hdf5::dataset::Layout;
 use hdf5::filters::Filter;
-use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::types::TypeDescriptor;
 use hdf5::{Attribute, Container, Dataset, File, Group, H5Type, LinkType};
 use ndarray::{Array, Array3, Dimension, Ix3, s};
 
 use crate::error::{DataError, Finding};
 use crate::fs::open_regular;
+use texts::{Texts, read_texts};
 
 /// The first eight bytes of every HDF5 file (or of what follows a user block).
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -27,10 +31,16 @@ const MAX_BYTES: usize = 1 << 34;
 const MAX_INFLATION: u64 = 1100;
 /// Arrays up to this size (bytes) may be stored as anything, also as "all fill value".
 const SMALL_BYTES: usize = 1 << 26;
-/// Longest text of fixed length that is read (bytes).
-const MAX_FIXED_TEXT: usize = 1024;
+/// Most texts in one list: far more units or trials than any session has.
+const MAX_TEXTS: usize = 1 << 20;
 /// Bytes read at once when an array is converted piece by piece.
 const BLOCK_BYTES: usize = 1 << 26;
+/// A message that lists the datasets of a group names so many, …
+const SHOWN_DATASETS: usize = 20;
+/// … looks at so many links for them, …
+const VISITED_LINKS: usize = 1000;
+/// … and goes down so many groups.
+const MAX_DEPTH: usize = 8;
 
 /// What a reading step gives: the value, or why there is none.
 pub(crate) type Found<T> = Result<T, Finding>;
@@ -59,11 +69,34 @@ impl Kind {
 pub(crate) fn open(path: &Path) -> Result<File, DataError> {
     check_signature(path)?;
     hdf5::silence_errors(true);
-    File::open(path).map_err(|error| DataError::Hdf5 {
+    File::open(path).map_err(|error| file_error(path, path, "open", &error))
+}
+
+/// An error of the library on a file as a whole: what the system said, if it is the system's.
+///
+/// `opened` is the path the library knows, `path` the one the user does.
+pub(crate) fn file_error(path: &Path, opened: &Path, action: &'static str, error: &hdf5::Error) -> DataError {
+    let text = error.to_string();
+    if let Some(source) = os_error(&text) {
+        let action = if action == "open" {
+            "open the file"
+        } else {
+            "write the file"
+        };
+        return crate::fs::FsError::new(path, action, source).into();
+    }
+    DataError::Hdf5 {
         path: path.to_path_buf(),
-        action: "open",
-        detail: error.to_string(),
-    })
+        action,
+        detail: text.replace(&*opened.to_string_lossy(), &path.to_string_lossy()),
+    }
+}
+
+/// The library wraps the number of a system's error in a list of internals: "…, errno = 28, error message = …".
+fn os_error(text: &str) -> Option<std::io::Error> {
+    let (_, after) = text.rsplit_once("errno = ")?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().map(std::io::Error::from_raw_os_error)
 }
 
 fn check_signature(path: &Path) -> Result<(), DataError> {
@@ -172,20 +205,59 @@ impl Node {
         self.has(name).then(|| self.dataset(name)).transpose()
     }
 
-    /// A dataset by a path of several names from here.
+    /// A dataset by a path of several names from here. Where a name is missing, the error lists what there is.
     pub(crate) fn find(&self, path: &str) -> Found<Data> {
-        let mut names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-        let Some(last) = names.pop() else {
+        let (first, rest) = match path.trim_start_matches('/').split_once('/') {
+            Some((first, rest)) => (first, rest.trim_matches('/')),
+            None => (path.trim_matches('/'), ""),
+        };
+        if first.is_empty() {
             return Err(Finding::new(&self.at, "the dataset path is empty"));
-        };
-        let Some(first) = names.first() else {
-            return self.dataset(last);
-        };
-        let mut node = self.group(first)?;
-        for name in names.iter().skip(1) {
-            node = node.group(name)?;
         }
-        node.dataset(last)
+        if !self.has(first) {
+            let at = self.path_of(path.trim_matches('/'));
+            let here = if self.at.is_empty() { "the file" } else { &self.at };
+            let message = format!("the dataset is missing; {here} has {}", self.listing());
+            return Err(Finding::new(at, message));
+        }
+        if rest.is_empty() {
+            self.dataset(first)
+        } else {
+            self.group(first)?.find(rest)
+        }
+    }
+
+    /// "the datasets 'a', 'b/c', …", for a message.
+    fn listing(&self) -> String {
+        let (mut found, mut budget) = (Vec::new(), VISITED_LINKS);
+        self.list_datasets("", &mut budget, &mut found);
+        if found.is_empty() {
+            return "no dataset".to_owned();
+        }
+        let more = if found.len() > SHOWN_DATASETS { ", …" } else { "" };
+        found.truncate(SHOWN_DATASETS);
+        format!("the datasets {}{more}", found.join(", "))
+    }
+
+    /// Adds the paths of all datasets below this group. A group may contain itself: `budget` ends that.
+    fn list_datasets(&self, prefix: &str, budget: &mut usize, found: &mut Vec<String>) {
+        for name in self.names() {
+            if *budget == 0 || found.len() > SHOWN_DATASETS {
+                return;
+            }
+            *budget -= 1;
+            if self.links.get(name) != Some(&LinkType::Hard) {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            if self.group.dataset(name).is_ok() {
+                found.push(format!("'{path}'"));
+            } else if prefix.split('/').count() < MAX_DEPTH
+                && let Ok(below) = self.group(name)
+            {
+                below.list_datasets(&format!("{path}/"), budget, found);
+            }
+        }
     }
 
     fn attribute(&self, name: &str) -> Found<Option<(Attribute, Kind, String)>> {
@@ -231,7 +303,7 @@ impl Node {
             return Ok(None);
         };
         expect_kind(kind, &[Kind::Text], &at)?;
-        Ok(read_texts(&attribute, 1, &at)?.into_iter().next())
+        Ok(read_texts(Texts::Attribute(&attribute), 1, &at)?.into_iter().next())
     }
 }
 
@@ -285,8 +357,8 @@ impl Data {
     }
 
     /// Refuses what can't fit in memory, or can't be in the file.
-    fn check_size<T>(&self) -> Found<()> {
-        let bytes = self.n_elements.checked_mul(size_of::<T>());
+    fn check_size(&self, element_bytes: usize) -> Found<()> {
+        let bytes = self.n_elements.checked_mul(element_bytes);
         let Some(bytes) = bytes.filter(|&bytes| bytes <= MAX_BYTES) else {
             let message = format!(
                 "shape {:?} is larger than the limit of {} GiB",
@@ -308,7 +380,7 @@ impl Data {
 
     fn numbers<T: H5Type + Copy + Default>(&self, kinds: &[Kind]) -> Found<Vec<T>> {
         expect_kind(self.kind, kinds, &self.at)?;
-        self.check_size::<T>()?;
+        self.check_size(size_of::<T>())?;
         read_all(&self.dataset, self.n_elements, &self.at)
     }
 
@@ -330,8 +402,14 @@ impl Data {
     pub(crate) fn texts_1d(&self) -> Found<Vec<String>> {
         self.expect_rank(1, "texts")?;
         expect_kind(self.kind, &[Kind::Text], &self.at)?;
-        self.check_size::<VarLenUnicode>()?;
-        read_texts(&self.dataset, self.n_elements, &self.at)
+        if self.n_elements > MAX_TEXTS {
+            let message = format!("{} texts; at most {MAX_TEXTS} are read", self.n_elements);
+            return Err(Finding::new(&self.at, message));
+        }
+        let stored = self.dataset.dtype();
+        let stored = stored.map_err(|error| Finding::new(&self.at, error.to_string()))?;
+        self.check_size(stored.size())?;
+        read_texts(Texts::Dataset(&self.dataset), self.n_elements, &self.at)
     }
 
     /// An array of `f32` with the given axes; integers and booleans are converted.
@@ -354,7 +432,7 @@ impl Data {
     /// callback's eyes: `on_nan` is called with its position and decides whether it is allowed.
     pub(crate) fn counts_3d(&self, mut on_nan: impl FnMut([usize; 3]) -> Found<()>) -> Found<Array3<u8>> {
         self.expect_rank(3, "trials, bins and neurons")?;
-        self.check_size::<u8>()?;
+        self.check_size(size_of::<u8>())?;
         if self.kind == Kind::Boolean {
             return self.map_blocks(|_, value: bool| Ok(u8::from(value)));
         }
@@ -372,7 +450,7 @@ impl Data {
         })
     }
 
-    /// Reads blocks of the first axis and converts each element, so that memory stays small.
+    /// Reads blocks and converts each element, so that memory stays small.
     fn map_blocks<T: H5Type + Copy>(&self, mut convert: impl FnMut([usize; 3], T) -> Found<u8>) -> Found<Array3<u8>> {
         let [n_rows, n_columns, n_layers] = [0, 1, 2].map(|i| self.shape.get(i).copied());
         let (n_rows, n_columns, n_layers) = (n_rows.unwrap_or(0), n_columns.unwrap_or(0), n_layers.unwrap_or(0));
@@ -380,23 +458,44 @@ impl Data {
         values
             .try_reserve_exact(self.n_elements)
             .map_err(|error| Finding::new(&self.at, error.to_string()))?;
-        let row_bytes = n_columns.saturating_mul(n_layers).saturating_mul(size_of::<T>());
-        let block = (BLOCK_BYTES / row_bytes.max(1)).max(1);
-        let mut first = 0;
-        while first < n_rows && self.n_elements > 0 {
-            let last = first.saturating_add(block).min(n_rows);
-            let part: Array<T, Ix3> = self
-                .dataset
-                .read_slice(s![first..last, .., ..])
-                .map_err(|error| Finding::new(&self.at, error.to_string()))?;
-            for ((row, column, layer), &value) in part.indexed_iter() {
-                values.push(convert([first + row, column, layer], value)?);
+        if self.n_elements > 0 {
+            for [rows, columns, layers] in blocks([n_rows, n_columns, n_layers], BLOCK_BYTES / size_of::<T>()) {
+                let (row, column, layer) = (rows.start, columns.start, layers.start);
+                let part: Array<T, Ix3> = self
+                    .dataset
+                    .read_slice(s![rows, columns, layers])
+                    .map_err(|error| Finding::new(&self.at, error.to_string()))?;
+                for ((r, c, l), &value) in part.indexed_iter() {
+                    values.push(convert([row + r, column + c, layer + l], value)?);
+                }
             }
-            first = last;
         }
         Array3::from_shape_vec((n_rows, n_columns, n_layers), values)
             .map_err(|error| Finding::new(&self.at, error.to_string()))
     }
+}
+
+/// Parts of an array in storage order, each of at most so many elements.
+///
+/// Whole rows where some fit; else whole columns of one row; else pieces of one column.
+fn blocks(shape: [usize; 3], n_elements: usize) -> impl Iterator<Item = [Range<usize>; 3]> {
+    let [n_rows, n_columns, n_layers] = shape;
+    let fitting = |piece: usize| (n_elements / piece.max(1)).max(1);
+    let row_block = fitting(n_columns.saturating_mul(n_layers));
+    let (column_block, layer_block) = (fitting(n_layers), fitting(1));
+    ranges(n_rows, row_block).flat_map(move |rows| {
+        ranges(n_columns, column_block).flat_map(move |columns| {
+            let rows = rows.clone();
+            ranges(n_layers, layer_block).map(move |layers| [rows.clone(), columns.clone(), layers])
+        })
+    })
+}
+
+/// 0 … n in pieces of a length.
+fn ranges(n: usize, length: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n)
+        .step_by(length)
+        .map(move |first| first..first.saturating_add(length).min(n))
 }
 
 fn kind_of(container: &Container, at: &str) -> Found<Kind> {
@@ -415,8 +514,20 @@ fn kind_of(container: &Container, at: &str) -> Found<Kind> {
             at,
             format!("elements of type {other}; expected numbers or text"),
         )),
-        Err(error) => Err(Finding::new(at, format!("elements of an unknown type: {error}"))),
+        Err(error) => unnamed_kind(container, &error).ok_or_else(|| {
+            let message = format!("elements of an unknown type: {error}");
+            Finding::new(at, message)
+        }),
     }
+}
+
+/// Numbers of widths that Rust has no type for, such as 16-bit floats: the library converts them on reading.
+fn unnamed_kind(container: &Container, error: &hdf5::Error) -> Option<Kind> {
+    let dtype = container.dtype().ok()?;
+    dtype.conv_to::<f64>()?;
+    // The message is all that tells the classes apart; texts and compounds have no conversion to numbers.
+    let is_integer = error.to_string().contains("integer");
+    Some(if is_integer { Kind::Integer } else { Kind::Float })
 }
 
 fn expect_kind(found: Kind, expected: &[Kind], at: &str) -> Found<()> {
@@ -441,39 +552,50 @@ fn read_all<T: H5Type + Copy + Default>(container: &Container, n_elements: usize
     Ok(values)
 }
 
-fn read_texts(container: &Container, n_elements: usize, at: &str) -> Found<Vec<String>> {
-    let descriptor = container.dtype().and_then(|dtype| dtype.to_descriptor());
-    let fail = |error: hdf5::Error| Finding::new(at, format!("could not be read: {error}"));
-    let texts = match descriptor.map_err(fail)? {
-        TypeDescriptor::VarLenUnicode => container
-            .read_raw::<VarLenUnicode>()
-            .map(|texts| collect_texts(texts.iter().map(VarLenUnicode::as_bytes))),
-        TypeDescriptor::VarLenAscii => container
-            .read_raw::<VarLenAscii>()
-            .map(|texts| collect_texts(texts.iter().map(VarLenAscii::as_bytes))),
-        TypeDescriptor::FixedUnicode(length) if length <= MAX_FIXED_TEXT => container
-            .read_raw::<FixedUnicode<MAX_FIXED_TEXT>>()
-            .map(|texts| collect_texts(texts.iter().map(FixedUnicode::as_bytes))),
-        TypeDescriptor::FixedAscii(length) if length <= MAX_FIXED_TEXT => container
-            .read_raw::<FixedAscii<MAX_FIXED_TEXT>>()
-            .map(|texts| collect_texts(texts.iter().map(FixedAscii::as_bytes))),
-        other => {
-            let message = format!("texts of type {other}; at most {MAX_FIXED_TEXT} bytes are read");
-            return Err(Finding::new(at, message));
-        }
-    };
-    let texts = texts.map_err(fail)?;
-    debug_assert_eq!(texts.len(), n_elements);
-    let is_text = |(i, text): (usize, Option<String>)| {
-        text.ok_or_else(|| Finding::new(at, format!("text {i} is not valid UTF-8")))
-    };
-    texts.into_iter().enumerate().map(is_text).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Texts up to their first NUL; `None` where the bytes are no UTF-8.
-fn collect_texts<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Vec<Option<String>> {
-    let up_to_nul = |bytes: &'a [u8]| bytes.split(|&byte| byte == 0).next().unwrap_or(&[]);
-    texts
-        .map(|bytes| String::from_utf8(up_to_nul(bytes).to_vec()).ok())
-        .collect()
+    #[test]
+    fn of_a_system_error_only_the_cause_is_told_with_the_path_of_the_user() {
+        let (path, temporary) = (Path::new("/data/mouse.h5"), Path::new("/data/.snnfit-x.tmp"));
+        let message =
+            |text: &str| file_error(path, temporary, "write", &hdf5::Error::Internal(text.to_owned())).to_string();
+        // As HDF5 1.10 to 1.14 say it.
+        let full = "H5Fflush(): unable to flush file: file write failed: time = Sun Nov 22 03:34:48 2026\n, filename = '/data/.snnfit-x.tmp', file descriptor = 7, errno = 28, error message = 'No space left on device', buf = 0x55, total write size = 65, bytes this sub-write = 65, bytes actually written = 18446744073709551615, offset = 2048";
+        let said = message(full);
+        assert!(
+            said.starts_with("/data/mouse.h5: could not write the file: No space left on device"),
+            "{said}"
+        );
+        assert!(
+            !said.contains("18446744073709551615") && !said.contains("tmp"),
+            "{said}"
+        );
+        let other = message("H5Dcreate(): unable to create '/data/.snnfit-x.tmp'");
+        assert_eq!(
+            other,
+            "/data/mouse.h5: could not write the HDF5 file: H5Dcreate(): unable to create '/data/mouse.h5'"
+        );
+    }
+
+    #[test]
+    fn blocks_cover_an_array_in_order_and_are_no_larger_than_asked() {
+        let shapes = [[5, 3, 4], [1, 7, 3], [2, 1, 50], [3, 4, 1], [1, 1, 1], [4, 0, 2]];
+        for shape in shapes {
+            for most in [1, 2, 5, 12, 24, 1000] {
+                let mut cells = Vec::new();
+                for [rows, columns, layers] in blocks(shape, most) {
+                    let n_elements = rows.len() * columns.len() * layers.len();
+                    assert!(n_elements <= most, "{n_elements} of at most {most} in {shape:?}");
+                    for (row, column) in rows.flat_map(|row| columns.clone().map(move |column| (row, column))) {
+                        cells.extend(layers.clone().map(|layer| (row, column, layer)));
+                    }
+                }
+                let all = Array3::<u8>::zeros(shape);
+                let all: Vec<_> = all.indexed_iter().map(|(index, _)| index).collect();
+                assert_eq!(cells, all, "{shape:?} in blocks of {most}");
+            }
+        }
+    }
 }

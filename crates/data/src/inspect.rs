@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Finding;
+use crate::error::{Finding, SHOWN_FINDINGS};
 use crate::recording::{Activity, BehaviourSamples, CellType, Recording, Session, Timing};
 
 /// Summary of a recording.
@@ -263,8 +263,11 @@ impl RecordingSummary {
         if !self.warnings.is_empty() {
             line(String::new());
             line(format!("{} warnings:", self.warnings.len()));
-            for warning in &self.warnings {
+            for warning in self.warnings.iter().take(SHOWN_FINDINGS) {
                 line(format!("  {}", escape(&warning.to_string())));
+            }
+            if self.warnings.len() > SHOWN_FINDINGS {
+                line(format!("  … and {} more", self.warnings.len() - SHOWN_FINDINGS));
             }
         }
         text

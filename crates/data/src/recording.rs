@@ -171,6 +171,13 @@ pub struct StimulusMovies {
     pub start_ms: f64,
 }
 
+impl StimulusMovies {
+    /// Number of movies S.
+    pub(crate) fn len(&self) -> usize {
+        self.values.shape()[0]
+    }
+}
+
 impl Session {
     /// Number of trials K.
     pub fn n_trials(&self) -> usize {
@@ -190,16 +197,18 @@ impl Activity {
     pub fn spikes_per_unit(&self) -> Vec<u64> {
         match self {
             Self::SpikeTimes { times_s, .. } => times_s.iter().map(|t| t.len() as u64).collect(),
-            Self::Binned { counts, .. } => {
-                let n_units = counts.shape()[2];
-                let mut sums = vec![0_u64; n_units];
-                for row in counts.rows() {
-                    for (sum, &count) in sums.iter_mut().zip(row) {
-                        *sum += u64::from(count);
-                    }
-                }
-                sums
-            }
+            Self::Binned { counts, .. } => spikes_per_unit(counts),
         }
     }
+}
+
+/// Counts `[K, T, N]` added up over trials and bins.
+pub(crate) fn spikes_per_unit(counts: &Array3<u8>) -> Vec<u64> {
+    let mut sums = vec![0_u64; counts.shape()[2]];
+    for row in counts.rows() {
+        for (sum, &count) in sums.iter_mut().zip(row) {
+            *sum += u64::from(count);
+        }
+    }
+    sums
 }

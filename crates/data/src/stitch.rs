@@ -47,7 +47,7 @@ pub struct ModelNeuron {
     pub source: Option<SourceUnit>,
 }
 
-/// What became of the units of one session.
+/// What became of the units of one session; the four numbers add up to its units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionUse {
     /// Name of the session.
@@ -56,8 +56,11 @@ pub struct SessionUse {
     pub n_used: usize,
     /// Units that could have been used but weren't needed.
     pub n_unused: usize,
-    /// Units of other areas or types than the model's, or above the rate limit.
+    /// Units of the model's areas that were left out because they fire at `max_rate_hz` or more.
     pub n_excluded: usize,
+    /// Other units of areas, or of types there, that the model lacks.
+    #[serde(default)]
+    pub n_other: usize,
 }
 
 /// The neurons of the model, and what was used for them.
@@ -132,7 +135,7 @@ pub fn stitch(
         }
         neurons.extend((0..population.n_hidden).map(|_| neuron(None)));
     }
-    let sessions = session_use(sessions, populations, &pools, &neurons);
+    let sessions = session_use(sessions, populations, max_rate_hz, &pools, &neurons);
     Ok(Stitching { neurons, sessions })
 }
 
@@ -205,20 +208,29 @@ fn draw<'a>(
 fn session_use(
     sessions: &[BinnedSession],
     populations: &[PopulationSpec],
+    max_rate_hz: Option<f64>,
     pools: &[Pools<'_>],
     neurons: &[ModelNeuron],
 ) -> Vec<SessionUse> {
+    let areas: BTreeSet<&str> = populations.iter().map(|p| p.area.as_str()).collect();
     let wanted: BTreeSet<(&str, CellType)> = populations.iter().map(|p| (p.area.as_str(), p.cell_type)).collect();
     let sources = || neurons.iter().filter_map(|neuron| neuron.source);
     let use_of = |(s, session): (usize, &BinnedSession)| {
         let n_used = sources().filter(|source| source.session == s).count();
         let free = pools[s].iter().filter(|(key, _)| wanted.contains(*key));
         let n_unused = free.map(|(_, units)| units.len()).sum();
+        let of_areas = |unit: &Unit| areas.contains(unit.area.as_str());
+        let n_of_areas = session.units.iter().filter(|unit| of_areas(unit)).count();
+        let n_slow = slow_enough(session, max_rate_hz)
+            .filter(|(_, unit)| of_areas(unit))
+            .count();
+        let n_excluded = n_of_areas - n_slow;
         SessionUse {
             id: session.id.clone(),
             n_used,
             n_unused,
-            n_excluded: session.units.len() - n_used - n_unused,
+            n_excluded,
+            n_other: session.units.len() - n_used - n_unused - n_excluded,
         }
     };
     sessions.iter().enumerate().map(use_of).collect()
@@ -263,7 +275,7 @@ fn check_demand(
             continue;
         }
         let has_area = supply.keys().any(|&(known, _)| known == area);
-        problems.push(if !has_area {
+        let problem = if !has_area {
             format!("no unit was recorded in area '{area}'")
         } else if recorded > usable {
             let limit = max_rate_hz.unwrap_or(f64::INFINITY);
@@ -273,7 +285,10 @@ fn check_demand(
             )
         } else {
             format!("area '{area}', {cell_type}: {n_neurons} neurons, but {usable} units")
-        });
+        };
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
     }
     if populations.is_empty() {
         problems.push("the model has no population".to_owned());

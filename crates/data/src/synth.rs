@@ -11,6 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::recording::{Activity, CellType, Recording, Session, Trial, Unit};
 
+/// Most sessions.
+const MAX_SESSIONS: usize = 10_000;
+/// Most units, and most trials, over all sessions.
+const MAX_ROWS: usize = 1_000_000;
+/// Most pairs of unit and trial, over all sessions: each takes time, even without a spike.
+const MAX_PAIRS: f64 = 1e9;
+/// Most spikes, over all sessions, if every unit fired at its highest rate: 8 GB of spike times.
+const MAX_SPIKES: f64 = 1e9;
+/// Longest session (ms), 116 days: spike times keep their nanoseconds, and bins their edges.
+const MAX_SESSION_MS: f64 = 1e10;
+/// Most bins of a response.
+const MAX_RESPONSE_BINS: f64 = 1e6;
+
 /// Which areas a session records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,6 +37,9 @@ pub enum RecordedAreas {
 }
 
 /// All constants of the generator. The default is variant `v16_variation1ms` of the publication.
+///
+/// Sizes are bounded: 10⁴ sessions; in all sessions 10⁶ neurons, 10⁶ trials, 10⁹ pairs of neuron and trial,
+/// and 10⁹ spikes (if every neuron fired at `rate_limit_hz`); sessions of 10¹⁰ ms, responses of 10⁶ bins.
 ///
 /// # Source
 /// Sourmpis et al. 2023, program, `datasets/pseudodata.py`.
@@ -208,7 +224,51 @@ impl TwoAreaOptions {
             let found = self.bin_ms.to_string();
             return bad("bin_ms", found, "1 to 10⁹ bins in trial_ms");
         }
+        self.check_sizes()?;
         self.check_modulations()
+    }
+
+    /// Refuses what would take more memory or time than anybody has.
+    fn check_sizes(&self) -> Result<(), DataError> {
+        let bad = |name, found, expected| Err(DataError::BadOption { name, found, expected });
+        if self.n_sessions > MAX_SESSIONS {
+            return bad("n_sessions", self.n_sessions.to_string(), "at most 10 000");
+        }
+        for (name, value) in [("n_neurons", self.n_neurons), ("n_trials", self.n_trials)] {
+            if value.saturating_mul(self.n_sessions) > MAX_ROWS {
+                let found = format!("{value} in each of {} sessions", self.n_sessions);
+                return bad(name, found, "at most 1 000 000 in all sessions");
+            }
+        }
+        let session_ms = self.n_trials as f64 * self.trial_ms;
+        if session_ms > MAX_SESSION_MS {
+            let found = format!(
+                "{} in {} trials, {session_ms:e} ms in all",
+                self.trial_ms, self.n_trials
+            );
+            return bad("trial_ms", found, "at most 10¹⁰ ms (116 days) per session");
+        }
+        let response_bins = self.response_ms / self.bin_ms;
+        if response_bins > MAX_RESPONSE_BINS {
+            let found = format!("{} ({response_bins:e} bins of {} ms)", self.response_ms, self.bin_ms);
+            return bad("response_ms", found, "at most 10⁶ bins");
+        }
+        let pairs = self.n_sessions as f64 * self.n_neurons as f64 * self.n_trials as f64;
+        if pairs > MAX_PAIRS {
+            let found = format!("{} × {} × {}", self.n_sessions, self.n_neurons, self.n_trials);
+            return bad("n_sessions × n_neurons × n_trials", found, "at most 10⁹ in all");
+        }
+        // At most one spike per bin; outside of the response, rates are limited.
+        let baseline = self.rate_limit_hz * self.trial_ms / 1000.0;
+        let spikes = pairs * (baseline + response_bins).min(self.n_bins() as f64);
+        if spikes > MAX_SPIKES {
+            let found = format!(
+                "{} in {} sessions of {} neurons and {} trials, up to {spikes:.1e} spikes",
+                self.trial_ms, self.n_sessions, self.n_neurons, self.n_trials
+            );
+            return bad("trial_ms", found, "at most 10⁹ spikes in all");
+        }
+        Ok(())
     }
 
     fn check_modulations(&self) -> Result<(), DataError> {

@@ -4,19 +4,24 @@
 //! a recording from a file and for one just made. The shape of HDF5 itself is the reader's business
 //! ([`file`](mod@crate::file)).
 
+mod activity;
+mod parts;
+
 use std::collections::BTreeSet;
 
 use crate::error::{DataError, Finding, Findings};
-use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing};
-
-/// A mean rate above this (Hz) is no neuron; times are probably in ms instead of s.
-const IMPLAUSIBLE_RATE_HZ: f64 = 500.0;
+use crate::recording::{Behaviour, BehaviourSamples, Recording, StimulusMovies, Timing};
+use activity::{check_binned, check_spike_times};
+use parts::first_few;
+pub(crate) use parts::{ActivityParts, Parts, TrialColumns, UnitColumns};
 
 /// Slack (s) when times are compared with the ends of trials or of the recording: 1 µs, far below any
 /// sampling interval and far above rounding.
 const TIME_SLACK_S: f64 = 1e-6;
 
 /// All problems and warnings of a recording.
+///
+/// An oddity of many units or trials of a session is one warning.
 ///
 /// Cost: one pass over all spikes.
 pub fn check(recording: &Recording) -> Findings {
@@ -33,7 +38,7 @@ pub fn check(recording: &Recording) -> Findings {
         if !seen.insert(session.id.as_str()) {
             findings.problem(&at, "two sessions have this name; names must differ");
         }
-        check_session(session, &at, &mut findings);
+        check_parts(&Parts::of(session), &at, &mut findings);
     }
     findings
 }
@@ -69,318 +74,219 @@ pub(crate) fn bad_name(name: &str) -> Option<&'static str> {
     }
 }
 
-fn check_session(session: &Session, at: &str, findings: &mut Findings) {
-    check_units(session, &format!("{at}/units"), findings);
-    check_trials(session, &format!("{at}/trials"), findings);
-    match &session.activity {
-        Activity::SpikeTimes { times_s, observed_s } => check_spike_times(session, times_s, *observed_s, at, findings),
-        Activity::Binned { .. } => check_binned(session, at, findings),
+/// Checks what is known of a session; `at` is its path.
+pub(crate) fn check_parts(parts: &Parts<'_>, at: &str, findings: &mut Findings) {
+    if let Some(units) = &parts.units {
+        check_units(units, &format!("{at}/units"), findings);
     }
-    for (name, behaviour) in &session.behaviour {
+    if let Some(trials) = &parts.trials {
+        check_trials(parts, trials, &format!("{at}/trials"), findings);
+    }
+    match parts.activity {
+        Some(ActivityParts::SpikeTimes { times_s, observed_s }) => {
+            check_spike_times(parts, times_s, observed_s, at, findings);
+        }
+        Some(ActivityParts::Binned {
+            counts,
+            bin_ms,
+            start_ms,
+        }) => check_binned(parts, counts, bin_ms, start_ms, at, findings),
+        None => {}
+    }
+    for &(name, behaviour) in &parts.behaviour {
         let at = format!("{at}/behaviour/{name}");
         if let Some(reason) = bad_name(name) {
             findings.problem(&at, format!("the name {reason}"));
         }
-        check_behaviour(session, behaviour, &at, findings);
+        check_behaviour(parts.activity.as_ref(), behaviour, &at, findings);
     }
-    if let Some(movies) = &session.stimulus {
+    if let Some(movies) = parts.movies {
         check_movies(movies, &format!("{at}/stimulus/movies"), findings);
     }
 }
 
-fn check_units(session: &Session, at: &str, findings: &mut Findings) {
-    if session.units.is_empty() {
+fn check_units(units: &UnitColumns<'_>, at: &str, findings: &mut Findings) {
+    if units.n == 0 {
         findings.problem(at, "the session has no unit");
     }
+    let ids = units.id.as_deref().unwrap_or(&[]);
+    let name = |n: usize| match ids.get(n) {
+        Some(id) => format!("unit {n} ('{id}')"),
+        None => format!("unit {n}"),
+    };
     let mut seen = BTreeSet::new();
-    for (n, unit) in session.units.iter().enumerate() {
-        let name = format!("unit {n} ('{}')", unit.id);
-        if unit.id.is_empty() || unit.id.contains('\0') {
+    for (n, id) in ids.iter().enumerate() {
+        if id.is_empty() || id.contains('\0') {
             findings.problem(format!("{at}/id, unit {n}"), "the name is empty or holds NUL");
-        } else if !seen.insert(unit.id.as_str()) {
-            findings.problem(format!("{at}/id, {name}"), "two units have this name");
+        } else if !seen.insert(id) {
+            findings.problem(format!("{at}/id, {}", name(n)), "two units have this name");
         }
-        if unit.area.trim().is_empty() || unit.area.contains('\0') {
+    }
+    for (n, area) in units.area.iter().flatten().enumerate() {
+        if area.trim().is_empty() || area.contains('\0') {
             findings.problem(
-                format!("{at}/area, {name}"),
+                format!("{at}/area, {}", name(n)),
                 "the area is empty; name it, even if there is only one",
             );
         }
-        if let Some(rate) = unit.firing_rate_hz
-            && !(rate.is_finite() && rate >= 0.0)
+    }
+    for (n, rate) in units.firing_rate_hz.iter().flatten().enumerate() {
+        if let Some(rate) = rate
+            && !(rate.is_finite() && *rate >= 0.0)
         {
             findings.problem(
-                format!("{at}/firing_rate, {name}"),
+                format!("{at}/firing_rate, {}", name(n)),
                 format!("the rate is {rate} Hz; expected a finite number ≥ 0, or none"),
             );
         }
     }
 }
 
-fn check_trials(session: &Session, at: &str, findings: &mut Findings) {
-    if session.trials.is_empty() {
+fn check_trials(parts: &Parts<'_>, trials: &TrialColumns<'_>, at: &str, findings: &mut Findings) {
+    if trials.n == 0 {
         findings.problem(at, "the session has no trial");
     }
-    let n_movies = session.stimulus.as_ref().map_or(0, |m| m.values.shape()[0]);
-    let is_binned = matches!(session.activity, Activity::Binned { .. });
-    let mut previous_start = f64::NEG_INFINITY;
-    let mut out_of_order = 0;
-    for (k, trial) in session.trials.iter().enumerate() {
-        let here = |column: &str| format!("{at}/{column}, trial {k}");
-        let times = [
-            ("start_time", trial.start_s),
-            ("stop_time", trial.stop_s),
-            ("align_time", trial.align_s),
-        ];
-        for (column, value) in times {
+    let times = [
+        ("start_time", &trials.start_s),
+        ("stop_time", &trials.stop_s),
+        ("align_time", &trials.align_s),
+    ];
+    for (column, values) in times {
+        for (k, value) in values.iter().flatten().enumerate() {
             if !value.is_finite() {
-                findings.problem(here(column), format!("the time is {value} s"));
+                findings.problem(format!("{at}/{column}, trial {k}"), format!("the time is {value} s"));
             }
         }
-        if trial.stop_s <= trial.start_s {
-            findings.problem(
-                here("stop_time"),
-                format!(
-                    "the trial has no length: it runs from {} s to {} s",
-                    trial.start_s, trial.stop_s
-                ),
-            );
-        }
-        if !trial.stimulus.is_finite() {
-            findings.problem(
-                here("stimulus"),
-                format!(
-                    "the value is {}; expected a finite number (0 for no stimulus)",
-                    trial.stimulus
-                ),
-            );
-        }
-        if trial.trial_type.is_empty() || trial.trial_type.contains('\0') {
-            findings.problem(here("trial_type"), "the label is empty or holds NUL");
-        }
-        if let Some(movie) = trial.movie
-            && movie >= n_movies
-        {
-            findings.problem(
-                here("movie"),
-                format!("movie {movie} is shown, but the session stores {n_movies} movies"),
-            );
-        }
-        if trial.valid_bins.is_some() && !is_binned {
-            findings.problem(
-                here("valid_bins"),
-                "given for spike times; only binned activity needs it",
-            );
-        }
-        out_of_order += usize::from(trial.start_s < previous_start);
-        previous_start = trial.start_s;
     }
+    for (k, (start_s, stop_s)) in parts.trial_spans().into_iter().flatten().enumerate() {
+        if stop_s <= start_s {
+            findings.problem(
+                format!("{at}/stop_time, trial {k}"),
+                format!("the trial has no length: it runs from {start_s} s to {stop_s} s"),
+            );
+        }
+    }
+    for (k, value) in trials.stimulus.iter().flatten().enumerate() {
+        if !value.is_finite() {
+            findings.problem(
+                format!("{at}/stimulus, trial {k}"),
+                format!("the value is {value}; expected a finite number (0 for no stimulus)"),
+            );
+        }
+    }
+    for (k, label) in trials.trial_type.iter().flatten().enumerate() {
+        if label.is_empty() || label.contains('\0') {
+            findings.problem(format!("{at}/trial_type, trial {k}"), "the label is empty or holds NUL");
+        }
+    }
+    if let Some(n_movies) = parts.n_movies {
+        for (k, movie) in trials.movie.iter().flatten().enumerate() {
+            if let Some(movie) = movie.filter(|&movie| movie >= n_movies) {
+                findings.problem(
+                    format!("{at}/movie, trial {k}"),
+                    format!("movie {movie} is shown, but the session stores {n_movies} movies"),
+                );
+            }
+        }
+    }
+    if matches!(parts.activity, Some(ActivityParts::SpikeTimes { .. })) {
+        for (k, valid) in trials.valid_bins.iter().flatten().enumerate() {
+            if valid.is_some() {
+                findings.problem(
+                    format!("{at}/valid_bins, trial {k}"),
+                    "given for spike times; only binned activity needs it",
+                );
+            }
+        }
+    }
+    check_events(parts, trials, at, findings);
+    check_order(trials, at, findings);
+}
+
+/// Is the event of each trial in its trial?
+///
+/// Bins that are stored may lie before or after the event; they must overlap the trial instead.
+fn check_events(parts: &Parts<'_>, trials: &TrialColumns<'_>, at: &str, findings: &mut Findings) {
+    let (Some(spans), Some(align_s)) = (parts.trial_spans(), &trials.align_s) else {
+        return;
+    };
+    let stored_s = match parts.activity {
+        Some(ActivityParts::Binned {
+            counts,
+            bin_ms: Some(bin_ms),
+            start_ms: Some(start_ms),
+        }) => {
+            let length_ms = counts.shape()[1] as f64 * bin_ms;
+            Some((start_ms / 1000.0, (start_ms + length_ms) / 1000.0))
+        }
+        // Not known whether, or from when on, bins are stored.
+        Some(ActivityParts::Binned { .. }) | None => return,
+        Some(ActivityParts::SpikeTimes { .. }) => None,
+    };
+    let is_outside = |start_s: f64, stop_s: f64, align_s: f64| {
+        let holds_event = start_s - TIME_SLACK_S <= align_s && align_s <= stop_s + TIME_SLACK_S;
+        let holds_bins = stored_s.is_some_and(|(from_s, to_s)| align_s + from_s < stop_s && align_s + to_s > start_s);
+        !(holds_event || holds_bins)
+    };
+    let rows = spans.zip(align_s).enumerate();
+    let outside: Vec<(usize, (f64, f64), f64)> = rows
+        .map(|(k, (span, &align_s))| (k, span, align_s))
+        .filter(|&(_, (start_s, stop_s), align_s)| {
+            // Other faults of a row are reported as what they are.
+            let is_sound = start_s < stop_s && start_s.is_finite() && stop_s.is_finite() && align_s.is_finite();
+            is_sound && is_outside(start_s, stop_s, align_s)
+        })
+        .collect();
+    let Some(&(first, (start_s, stop_s), event_s)) = outside.first() else {
+        return;
+    };
+    let message = format!(
+        "{} of {} trials don't contain their event; the first, trial {first}, runs from {start_s} s to {stop_s} s, its event is at {event_s} s: is it in seconds on the clock of the session?",
+        outside.len(),
+        trials.n
+    );
+    if 2 * outside.len() > trials.n {
+        findings.problem(format!("{at}/align_time"), message);
+    } else {
+        findings.warning(format!("{at}/align_time"), message);
+    }
+}
+
+/// Trials that come before the one above them, and trials that are there twice.
+fn check_order(trials: &TrialColumns<'_>, at: &str, findings: &mut Findings) {
+    let Some(start_s) = &trials.start_s else { return };
+    let out_of_order = start_s.windows(2).filter(|pair| pair[1] < pair[0]).count();
     if out_of_order > 0 {
         findings.warning(
             format!("{at}/start_time"),
             format!("{out_of_order} trials start before the one above them"),
         );
     }
-}
-
-fn check_spike_times(
-    session: &Session,
-    times_s: &[Vec<f64>],
-    observed_s: (f64, f64),
-    at: &str,
-    findings: &mut Findings,
-) {
-    let path = format!("{at}/units/spike_times");
-    if times_s.len() != session.n_units() {
-        findings.problem(
-            format!("{at}/units/spike_times_index"),
-            format!(
-                "spikes of {} units, but {} units are listed",
-                times_s.len(),
-                session.n_units()
-            ),
-        );
-        return;
-    }
-    let (start, stop) = observed_s;
-    if !(start.is_finite() && stop.is_finite() && start < stop) {
-        findings.problem(
-            format!("{at} (attributes observed_start_s, observed_stop_s)"),
-            format!("spikes were recorded from {start} s to {stop} s: not an interval"),
-        );
-        return;
-    }
-    for (n, (times, unit)) in times_s.iter().zip(&session.units).enumerate() {
-        let here = format!("{path}, unit {n} ('{}')", unit.id);
-        check_one_train(times, observed_s, &here, findings);
-    }
-    let late = |k_start: f64| k_start >= stop - TIME_SLACK_S;
-    if let Some(first) = session.trials.iter().position(|trial| late(trial.start_s)) {
-        let n_late = session.trials.iter().filter(|t| late(t.start_s)).count();
-        findings.problem(
-            format!("{at}/trials/start_time, trial {first}"),
-            format!(
-                "the trial table is longer than the data: {n_late} trials start after the recording ended at {stop} s"
-            ),
-        );
-    }
-    let last_spike = times_s.iter().filter_map(|t| t.last().copied());
-    let last_spike = last_spike.fold(f64::NEG_INFINITY, f64::max);
-    let silent = session.trials.iter().filter(|t| t.start_s > last_spike);
-    let n_silent = silent.count();
-    if n_silent > 0 {
-        findings.warning(
-            format!("{at}/trials/start_time"),
-            format!("{n_silent} trials start after the last spike of the session: does the table match the data?"),
-        );
-    }
-    let cut = session
-        .trials
+    let Some(align_s) = &trials.align_s else { return };
+    let mut rows: Vec<(f64, f64, usize)> = start_s
         .iter()
-        .filter(|t| !late(t.start_s) && t.stop_s > stop + TIME_SLACK_S);
-    let n_cut = cut.count();
-    if n_cut > 0 {
+        .zip(align_s)
+        .zip(0..)
+        .map(|((&s, &a), k)| (s, a, k))
+        .collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+    let is_same = |a: &(f64, f64, usize), b: &(f64, f64, usize)| a.0 == b.0 && a.1 == b.1;
+    let groups = rows.chunk_by(is_same).filter(|group| group.len() > 1);
+    let mut twins: Vec<usize> = groups.flatten().map(|&(_, _, k)| k).collect();
+    twins.sort_unstable();
+    if !twins.is_empty() {
         findings.warning(
-            format!("{at}/trials/stop_time"),
-            format!("{n_cut} trials end after the recording did; their last bins will be masked"),
-        );
-    }
-}
-
-fn check_one_train(times: &[f64], observed_s: (f64, f64), at: &str, findings: &mut Findings) {
-    let first_where = |is_bad: &dyn Fn(f64) -> bool| times.iter().position(|&t| is_bad(t));
-    let count = |is_bad: &dyn Fn(f64) -> bool| times.iter().filter(|&&t| is_bad(t)).count();
-    if let Some(i) = first_where(&|t| !t.is_finite()) {
-        let n = count(&|t| !t.is_finite());
-        let value = times.get(i).copied().unwrap_or(f64::NAN);
-        findings.problem(
-            at,
-            format!("{n} spike times are not finite; the first, spike {i}, is {value}"),
-        );
-        return;
-    }
-    if let Some(i) = first_where(&|t| t < 0.0) {
-        let n = count(&|t| t < 0.0);
-        let value = times.get(i).copied().unwrap_or(f64::NAN);
-        findings.problem(
-            at,
-            format!("{n} spike times are negative; the first, spike {i}, is {value} s"),
-        );
-    }
-    let descends = times.windows(2).position(|pair| pair[1] < pair[0]);
-    if let Some(i) = descends {
-        let pair = (times.get(i), times.get(i + 1));
-        findings.problem(
-            at,
+            format!("{at}/start_time"),
             format!(
-                "spike times are not sorted: spike {} is before spike {i} ({pair:?} s)",
-                i + 1
+                "{} trials have the same start and event as another one: trials {}",
+                twins.len(),
+                first_few(&twins, |k| k.to_string())
             ),
         );
     }
-    let (start, stop) = observed_s;
-    let is_outside = |t: f64| t >= 0.0 && (t < start - TIME_SLACK_S || t > stop + TIME_SLACK_S);
-    if let Some(i) = first_where(&is_outside) {
-        let n = count(&is_outside);
-        let value = times.get(i).copied().unwrap_or(f64::NAN);
-        findings.problem(
-            at,
-            format!("{n} spikes lie outside the session ({start} s to {stop} s); the first, spike {i}, at {value} s"),
-        );
-    }
-    let n_double = times.windows(2).filter(|pair| pair[1] == pair[0]).count();
-    if n_double > 0 {
-        findings.warning(at, format!("{n_double} spikes share their time with the one before"));
-    }
-    if times.is_empty() {
-        findings.warning(at, "the unit has no spike");
-    }
-    warn_of_rate(times.len() as f64 / (stop - start), at, findings);
 }
 
-fn warn_of_rate(rate_hz: f64, at: &str, findings: &mut Findings) {
-    if rate_hz > IMPLAUSIBLE_RATE_HZ {
-        findings.warning(
-            at,
-            format!("mean rate {rate_hz:.0} Hz: are the times in ms rather than s?"),
-        );
-    }
-}
-
-fn check_binned(session: &Session, at: &str, findings: &mut Findings) {
-    let Activity::Binned {
-        counts,
-        bin_ms,
-        start_ms,
-    } = &session.activity
-    else {
-        return;
-    };
-    let path = format!("{at}/binned/spikes");
-    let [n_trials, n_bins, n_units] = [0, 1, 2].map(|axis| counts.shape()[axis]);
-    let shape = [n_trials, n_bins, n_units];
-    if n_trials != session.n_trials() {
-        findings.problem(
-            &path,
-            format!(
-                "shape {shape:?} [trials, bins, units], but the trial table has {} rows",
-                session.n_trials()
-            ),
-        );
-    }
-    if n_units != session.n_units() {
-        findings.problem(
-            &path,
-            format!(
-                "shape {shape:?} [trials, bins, units], but {} units are listed",
-                session.n_units()
-            ),
-        );
-    }
-    if n_bins == 0 {
-        findings.problem(&path, "trials have no bin");
-    }
-    if !(bin_ms.is_finite() && *bin_ms > 0.0) {
-        findings.problem(
-            format!("{at}/binned (attribute bin_ms)"),
-            format!("the bin width is {bin_ms} ms; expected a number > 0"),
-        );
-        return;
-    }
-    if !start_ms.is_finite() {
-        findings.problem(
-            format!("{at}/binned (attribute start_ms)"),
-            format!("the first bin starts at {start_ms} ms"),
-        );
-    }
-    let mut total_bins = 0;
-    for (k, trial) in session.trials.iter().enumerate() {
-        let valid = trial.valid_bins.unwrap_or(n_bins);
-        total_bins += valid;
-        if valid > n_bins || valid == 0 {
-            findings.problem(
-                format!("{at}/trials/valid_bins, trial {k}"),
-                format!("{valid} valid bins; expected 1 to {n_bins}"),
-            );
-        }
-    }
-    let duration_s = total_bins as f64 * bin_ms / 1000.0;
-    for (n, (spikes, unit)) in session
-        .activity
-        .spikes_per_unit()
-        .into_iter()
-        .zip(&session.units)
-        .enumerate()
-    {
-        let here = format!("{path}, unit {n} ('{}')", unit.id);
-        if spikes == 0 {
-            findings.warning(&here, "the unit has no spike");
-        }
-        warn_of_rate(spikes as f64 / duration_s, &here, findings);
-    }
-}
-
-fn check_behaviour(session: &Session, behaviour: &Behaviour, at: &str, findings: &mut Findings) {
+fn check_behaviour(activity: Option<&ActivityParts<'_>>, behaviour: &Behaviour, at: &str, findings: &mut Findings) {
     if behaviour.unit.contains('\0') {
         findings.problem(format!("{at} (attribute unit)"), "the unit holds NUL");
     }
@@ -401,9 +307,10 @@ fn check_behaviour(session: &Session, behaviour: &Behaviour, at: &str, findings:
             if n_infinite > 0 {
                 findings.problem(format!("{at}/data"), infinite(n_infinite));
             }
-            match &session.activity {
-                Activity::Binned { counts, .. } if values.shape() == &counts.shape()[..2] => {}
-                Activity::Binned { counts, .. } => findings.problem(
+            match activity {
+                None => {}
+                Some(ActivityParts::Binned { counts, .. }) if values.shape() == &counts.shape()[..2] => {}
+                Some(ActivityParts::Binned { counts, .. }) => findings.problem(
                     format!("{at}/data"),
                     format!(
                         "shape {:?}, but the spikes have {:?} [trials, bins, units]",
@@ -411,7 +318,7 @@ fn check_behaviour(session: &Session, behaviour: &Behaviour, at: &str, findings:
                         counts.shape()
                     ),
                 ),
-                Activity::SpikeTimes { .. } => findings.problem(
+                Some(ActivityParts::SpikeTimes { .. }) => findings.problem(
                     format!("{at}/data"),
                     "values per trial and bin need binned activity; give timestamps or a rate",
                 ),

@@ -1,5 +1,7 @@
 //! Hierarchical bootstrap: intervals that know that neurons and trials of a session go together.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, RngExt};
 
 use crate::LossError;
@@ -8,7 +10,8 @@ use crate::statistics::quantile_sorted;
 /// Resamples by default.
 pub const N_RESAMPLES: usize = 1000;
 
-/// 95 % percentile interval of a statistic of nested values (session → neuron, trial or pair).
+/// 95 % percentile interval of a statistic of nested values (session → neuron or trial; for pairs of neurons see
+/// [`bootstrap_ci95_of_pairs`]).
 ///
 /// Each resample draws as many sessions as there are, with replacement, then as many values of each drawn
 /// session as it has, with replacement. With one session only its values vary. Resamples for which the
@@ -40,13 +43,7 @@ pub fn bootstrap_ci95_of_two<A, B, R: Rng + ?Sized>(
     statistic: impl Fn(&[Vec<&A>], &[Vec<&B>]) -> f64,
 ) -> Result<[f64; 2], LossError> {
     crate::error::check_shape("sessions of the second sample", &[second.len()], &[first.len()])?;
-    if n_resamples == 0 {
-        return Err(LossError::Parameter {
-            name: "bootstrap resamples",
-            found: "0".to_owned(),
-            expected: "at least 1",
-        });
-    }
+    check_resamples(n_resamples)?;
     let filled: Vec<usize> = (0..first.len())
         .filter(|&s| !first[s].is_empty() || !second[s].is_empty())
         .collect();
@@ -64,14 +61,132 @@ pub fn bootstrap_ci95_of_two<A, B, R: Rng + ?Sized>(
         values.push(statistic(&a, &b));
     }
     values.retain(|value| !value.is_nan());
-    values.sort_unstable_by(f64::total_cmp);
-    match (quantile_sorted(&values, 0.025), quantile_sorted(&values, 0.975)) {
-        (Some(low), Some(high)) => Ok([low, high]),
-        _ => Err(LossError::NoData {
-            what: "bootstrap interval",
-            reason: "no session has values, or the statistic is undefined for all resamples".to_owned(),
-        }),
+    percentile_interval(values).ok_or_else(|| LossError::NoData {
+        what: "bootstrap interval",
+        reason: "no session has values, or the statistic is undefined for all resamples".to_owned(),
+    })
+}
+
+/// A value of two neurons of one session, such as their noise correlation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfPair<T> {
+    /// One neuron.
+    pub first: usize,
+    /// The other one.
+    pub second: usize,
+    /// The value.
+    pub value: T,
+}
+
+/// Least share of resamples in which a statistic of pairs must be defined to have an interval. Two neurons of
+/// one session are drawn as one neuron twice in half of the resamples, three have their three pairs in 22 %.
+const MIN_DEFINED_SHARE: f64 = 0.6;
+
+/// 95 % percentile interval of a statistic of pairs (session → neuron).
+///
+/// Pairs that share a neuron vary together, so neurons are resampled, not pairs: each resample draws as many
+/// sessions as there are, with replacement, then as many neurons of each drawn session as it has pairs of,
+/// with replacement. A pair then has the product of the numbers of times that its two neurons were drawn, summed
+/// over the draws of its session; a neuron makes no pair with itself. The statistic sees the pairs of positive
+/// weight with their weights. `None` if it is NaN in more than 40 % of the resamples: there are too few neurons.
+///
+/// The trials stay the same in all resamples, so for one session the interval leaves out what other trials
+/// of the same neurons would change; with several sessions the drawing of sessions brings that in.
+///
+/// # Errors
+/// [`LossError::Parameter`] for 0 resamples.
+///
+/// # Source
+/// Snijders & Borgatti 1999 (vertex bootstrap), without the pairs that they make up for a vertex with itself.
+pub fn bootstrap_ci95_of_pairs<T, R: Rng + ?Sized>(
+    sessions: &[Vec<OfPair<T>>],
+    n_resamples: usize,
+    rng: &mut R,
+    statistic: impl Fn(&[(f64, &T)]) -> f64,
+) -> Result<Option<[f64; 2]>, LossError> {
+    check_resamples(n_resamples)?;
+    let mut filled: Vec<SessionPairs<'_, T>> = sessions
+        .iter()
+        .filter(|pairs| !pairs.is_empty())
+        .map(|pairs| SessionPairs::new(pairs))
+        .collect();
+    let mut values = Vec::with_capacity(n_resamples);
+    for _ in 0..n_resamples {
+        for session in &mut filled {
+            session.weights.fill(0.0);
+        }
+        for _ in 0..filled.len() {
+            let s = rng.random_range(0..filled.len());
+            filled[s].draw_neurons(rng);
+        }
+        let weighted: Vec<(f64, &T)> = filled.iter().flat_map(SessionPairs::drawn).collect();
+        values.push(statistic(&weighted));
     }
+    values.retain(|value| !value.is_nan());
+    if (values.len() as f64) < MIN_DEFINED_SHARE * n_resamples as f64 {
+        return Ok(None);
+    }
+    Ok(percentile_interval(values))
+}
+
+/// Pairs of one session with the neurons numbered from 0, and their weights in a resample.
+struct SessionPairs<'a, T> {
+    pairs: Vec<(usize, usize, &'a T)>,
+    n_neurons: usize,
+    weights: Vec<f64>,
+}
+
+impl<'a, T> SessionPairs<'a, T> {
+    fn new(pairs: &'a [OfPair<T>]) -> Self {
+        let distinct: BTreeSet<usize> = pairs.iter().flat_map(|pair| [pair.first, pair.second]).collect();
+        let neurons: Vec<usize> = distinct.into_iter().collect();
+        let number = |neuron: usize| neurons.partition_point(|&other| other < neuron);
+        Self {
+            pairs: pairs
+                .iter()
+                .map(|pair| (number(pair.first), number(pair.second), &pair.value))
+                .collect(),
+            n_neurons: neurons.len(),
+            weights: vec![0.0; pairs.len()],
+        }
+    }
+
+    /// Adds the weights of one draw of neurons.
+    fn draw_neurons<R: Rng + ?Sized>(&mut self, rng: &mut R) {
+        let mut times = vec![0.0; self.n_neurons];
+        for _ in 0..self.n_neurons {
+            times[rng.random_range(0..self.n_neurons)] += 1.0;
+        }
+        for (weight, &(first, second, _)) in self.weights.iter_mut().zip(&self.pairs) {
+            if first != second {
+                *weight += times[first] * times[second];
+            }
+        }
+    }
+
+    fn drawn(&self) -> impl Iterator<Item = (f64, &'a T)> {
+        let weighted = self.weights.iter().zip(&self.pairs);
+        weighted
+            .map(|(&weight, &(_, _, value))| (weight, value))
+            .filter(|(weight, _)| *weight > 0.0)
+    }
+}
+
+fn check_resamples(n_resamples: usize) -> Result<(), LossError> {
+    if n_resamples > 0 {
+        return Ok(());
+    }
+    Err(LossError::Parameter {
+        name: "bootstrap resamples",
+        found: "0".to_owned(),
+        expected: "at least 1",
+    })
+}
+
+/// The middle 95 % of the values; `None` without any.
+fn percentile_interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    values.sort_unstable_by(f64::total_cmp);
+    Some([quantile_sorted(&values, 0.025)?, quantile_sorted(&values, 0.975)?])
 }
 
 fn draw<'a, T, R: Rng + ?Sized>(values: &'a [T], rng: &mut R) -> Vec<&'a T> {

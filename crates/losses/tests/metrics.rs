@@ -6,11 +6,11 @@ mod common;
 
 use common::rng;
 use losses::LossError;
-use losses::bootstrap::{bootstrap_ci95, bootstrap_ci95_of_two, pooled_mean};
+use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two, pooled_mean};
 use losses::metrics::{
     MetricValue, TemplateOptions, TrialTypeTemplates, compare_noise_correlations, fano_factors, fano_ratio,
     feature_variance_ratio, fraction_of_type, noise_correlations, peak_rates_hz, pearson, psth_correlation,
-    psth_reliability, spike_counts, type_fractions, wasserstein1,
+    psth_reliability, spearman_brown, spike_counts, type_fractions, wasserstein1,
 };
 use losses::nulls::{NullModel, psth_poisson, psth_shared_gain, shared_gain_variance, trial_shuffled};
 use losses::statistics::{Filters, MovingMean, Populations, Psth, RecordedSession, Recording, mean, unbiased_variance};
@@ -108,6 +108,49 @@ fn psth_reliability_of_simulated_neurons_predicts_the_correlation_with_the_true_
 }
 
 #[test]
+fn the_noiseless_ceiling_is_what_the_true_rates_reach_where_neurons_differ_in_reliability() {
+    let mut rng = rng(23);
+    let (n_trials, n_bins, n_neurons) = (50, 120, 200);
+    // A fifth of the neurons does not respond, a fifth weakly, the others strongly.
+    let modulation = |n: usize| [0.0, 0.35, 1.0, 1.0, 0.8][n % 5];
+    let rate = |t: usize, n: usize| 0.06 * (1.0 + modulation(n) * (t as f64 * 0.15 + n as f64).sin());
+    let counts = poisson((n_trials, n_bins, n_neurons), &mut rng, |_, t, n| rate(t, n));
+    let recording = one_session(counts, vec![0; n_trials], vec![0; n_trials]);
+    let filter = MovingMean::half_overlapping(6).unwrap();
+    let neurons: Vec<usize> = (0..n_neurons).collect();
+    let all = recording.all_trials();
+    let reliability = psth_reliability(&recording, &all, filter, &neurons, 20, &mut rng).unwrap();
+    let truth = Array3::from_shape_fn((1, n_bins, n_neurons), |(_, t, n)| rate(t, n));
+    let truth = Psth::of_model(&truth.view(), &[1], filter).unwrap();
+    let found = Psth::of_recording(&recording, &all, filter).unwrap();
+    let rates = recording.rates_hz(&all, 2.0).unwrap();
+    let to_truth = psth_correlation(&found, &truth, &rates, 1.0, 2.0)
+        .unwrap()
+        .mean_pearson();
+    let bias = reliability.ceiling_noiseless - to_truth;
+    // The cut at 0 leaves about 0.03. One root for the mean correlation would be 0.13 too high.
+    assert!((-0.02..0.045).contains(&bias), "{reliability:?} {to_truth}");
+    let one_root = spearman_brown(reliability.half_correlation, 2.0).sqrt();
+    assert!(one_root > to_truth + 0.1, "{one_root}: neurons too much alike to tell");
+}
+
+#[test]
+fn a_half_without_spikes_lowers_the_ceiling_as_a_silent_prediction_lowers_the_metric() {
+    let mut rng = rng(24);
+    // Neuron 0 fires in every trial, neuron 1 in one of 8: in each split one half of its trials is silent.
+    let mut counts = Array3::zeros((8, 12, 2));
+    counts.slice_mut(s![.., 3..6, 0]).fill(1);
+    counts.slice_mut(s![2, 3..6, 1]).fill(1);
+    let recording = one_session(counts, vec![0; 8], vec![0; 8]);
+    let filter = MovingMean::half_overlapping(2).unwrap();
+    let all = recording.all_trials();
+    let reliability = psth_reliability(&recording, &all, filter, &[0, 1], 10, &mut rng).unwrap();
+    assert_eq!(reliability.n_neurons, 2);
+    assert!((reliability.ceiling_noiseless - 0.5).abs() < 1e-12, "{reliability:?}");
+    assert!(psth_reliability(&recording, &all, filter, &[1], 10, &mut rng).is_err());
+}
+
+#[test]
 fn psth_correlation_leaves_out_slow_neurons_and_counts_silent_predictions_as_zero() {
     let mut counts = Array3::zeros((2, 12, 3));
     counts.slice_mut(s![.., 3..6, 0]).fill(1);
@@ -158,6 +201,67 @@ fn bootstrap_that_ignored_sessions_would_be_too_narrow() {
     let flat: Vec<Vec<f64>> = vec![nested.concat()];
     let [low, high] = bootstrap_ci95(&flat, 2000, &mut rng, pooled_mean).unwrap();
     assert!((high - low - 2.0 * 1.96 * 0.128).abs() < 0.06, "{low} {high}");
+}
+
+#[test]
+fn bootstrap_of_pairs_knows_that_pairs_share_neurons() {
+    let mut rng = rng(25);
+    let (loading, noise) = (Normal::new(1.0, 0.5).unwrap(), Normal::new(0.0, 0.3).unwrap());
+    let (n_neurons, n_repeats) = (20, 300);
+    let (mut n_covered, mut n_covered_by_pairs) = (0, 0);
+    let mean_of = |pairs: &[(f64, &f64)]| {
+        let total: f64 = pairs.iter().map(|(weight, _)| weight).sum();
+        pairs.iter().map(|(weight, value)| weight * **value).sum::<f64>() / total
+    };
+    for _ in 0..n_repeats {
+        // One session; the expectation of a pair is the product of its neurons' loadings, 1 over all neurons.
+        let a: Vec<f64> = (0..n_neurons).map(|_| loading.sample(&mut rng)).collect();
+        let mut pairs = Vec::new();
+        for second in 0..n_neurons {
+            for first in 0..second {
+                pairs.push(OfPair {
+                    first,
+                    second,
+                    value: a[first] * a[second] + noise.sample(&mut rng),
+                });
+            }
+        }
+        let values = vec![pairs.iter().map(|pair| pair.value).collect::<Vec<f64>>()];
+        let contains = |[low, high]: [f64; 2]| usize::from(low <= 1.0 && 1.0 <= high);
+        let of_neurons = bootstrap_ci95_of_pairs(&[pairs], 300, &mut rng, mean_of).unwrap();
+        n_covered += contains(of_neurons.unwrap());
+        n_covered_by_pairs += contains(bootstrap_ci95(&values, 300, &mut rng, pooled_mean).unwrap());
+    }
+    // Percentile intervals of 20 neurons cover 0.90 to 0.95, with a binomial deviation of 0.016; those of pairs drawn
+    // as if they were independent, 0.4.
+    let share = |n: usize| n as f64 / f64::from(n_repeats);
+    assert!((0.86..=0.98).contains(&share(n_covered)), "{}", share(n_covered));
+    assert!(share(n_covered_by_pairs) < 0.6, "{}", share(n_covered_by_pairs));
+}
+
+#[test]
+fn bootstrap_of_pairs_weighs_pairs_by_their_neurons_and_needs_more_than_two_of_them() {
+    let mut rng = rng(26);
+    let pair = |first, second| OfPair {
+        first,
+        second,
+        value: (first, second),
+    };
+    let session: Vec<OfPair<(usize, usize)>> = vec![pair(4, 7), pair(4, 9), pair(7, 9)];
+    // Three neurons drawn: weights 1, 1, 1; or two of them, one twice: a single pair of weight 2; or none.
+    let is_right = |pairs: &[(f64, &(usize, usize))]| {
+        let weights: Vec<f64> = pairs.iter().map(|(weight, _)| *weight).collect();
+        f64::from(u8::from(weights == [1.0; 3] || weights == [2.0] || weights.is_empty()))
+    };
+    let found = bootstrap_ci95_of_pairs(std::slice::from_ref(&session), 100, &mut rng, is_right).unwrap();
+    assert_eq!(found, Some([1.0, 1.0]));
+    let is_three = |pairs: &[(f64, &(usize, usize))]| if pairs.len() == 3 { 1.0 } else { f64::NAN };
+    let found = bootstrap_ci95_of_pairs(&[session], 100, &mut rng, is_three).unwrap();
+    assert_eq!(found, None, "defined in 22 % of the resamples");
+    let nothing: Vec<Vec<OfPair<f64>>> = vec![Vec::new()];
+    let count = |pairs: &[(f64, &f64)]| if pairs.is_empty() { f64::NAN } else { 1.0 };
+    assert_eq!(bootstrap_ci95_of_pairs(&nothing, 10, &mut rng, count).unwrap(), None);
+    assert!(bootstrap_ci95_of_pairs(&nothing, 0, &mut rng, count).is_err());
 }
 
 #[test]

@@ -54,10 +54,12 @@ pub struct Assembly {
     pub stimuli: Vec<Stimulus>,
     /// Stimulus of each trial of each session, an index into `stimuli`.
     pub stimulus_of: Vec<Vec<usize>>,
-    /// Names of the trial types, sorted.
+    /// Names of the trial types of the sessions in use, sorted.
     pub trial_types: Vec<String>,
     /// Movies `[S, T, C]` of all sessions.
     pub movies: Option<Array3<f32>>,
+    /// Whether a model neuron stands for a unit of each session.
+    used: Vec<bool>,
     /// Things a user should know.
     pub warnings: Vec<String>,
 }
@@ -97,7 +99,17 @@ impl Assembly {
         )?;
         let (movies, movie_offsets) = gather_movies(&sessions)?;
         let (stimuli, stimulus_of) = stimuli(&sessions, &movie_offsets);
-        let trial_types = trial_types(&sessions);
+        let is_used = |s: usize| {
+            stitching
+                .neurons
+                .iter()
+                .any(|n| n.source.is_some_and(|u| u.session == s))
+        };
+        let used: Vec<bool> = (0..sessions.len()).map(is_used).collect();
+        if matches!(model.input, checked::Input::Recorded(_)) && movies.is_some() {
+            check_movies(&sessions, &used)?;
+        }
+        let trial_types = trial_types(&sessions, &used);
         let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
         let recording = recording(
             &experiment,
@@ -106,17 +118,11 @@ impl Assembly {
             &areas,
             &trial_types,
             &stimulus_of,
-            stimuli.len(),
+            match experiment.statistics.match_within {
+                MatchWithin::Stimulus => stimuli.len(),
+                MatchWithin::All | MatchWithin::Cycle => 1,
+            },
         )?;
-        let n_steps = recording.n_bins();
-        let k = experiment.train.n_trials.max(experiment.train.validation_trials);
-        if checked::spike_values(k, n_steps + spec.n_warmup, spec.n_neurons()).is_none() {
-            return Err(FitError::TooLarge {
-                n_trials: k,
-                n_steps: n_steps + spec.n_warmup,
-                n_neurons: spec.n_neurons(),
-            });
-        }
         Ok(Self {
             experiment,
             sessions,
@@ -128,8 +134,25 @@ impl Assembly {
             stimulus_of,
             trial_types,
             movies,
+            used,
             warnings,
         })
+    }
+
+    /// The recorded trials with their stimuli as conditions, whatever losses compare within: for evaluation.
+    ///
+    /// # Errors
+    /// As [`Assembly::new`].
+    pub fn recording_by_stimulus(&self) -> Result<Recording, FitError> {
+        recording(
+            &self.experiment,
+            &self.sessions,
+            &self.stitching,
+            &self.spec.areas,
+            &self.trial_types,
+            &self.stimulus_of,
+            self.stimuli.len(),
+        )
     }
 
     /// Recorded steps of a trial T.
@@ -137,12 +160,12 @@ impl Assembly {
         self.recording.n_bins()
     }
 
-    /// Trials of a part, by session.
+    /// Trials of a part, by session; none of a session that no model neuron comes from.
     pub fn trials_of(&self, part: Part) -> TrialSelection {
-        self.splits
-            .sessions
-            .iter()
-            .map(|s| match part {
+        let sessions = self.splits.sessions.iter().zip(&self.used);
+        sessions
+            .map(|(s, is_used)| match part {
+                _ if !is_used => Vec::new(),
                 Part::Train => s.train.clone(),
                 Part::Validation => s.validation.clone(),
                 Part::Test => s.test.clone(),
@@ -205,6 +228,11 @@ fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<Binne
         behaviour: experiment.data.behaviour.clone(),
     };
     let sessions = data::bin_recording(&recording, &options)?;
+    if sessions.iter().all(|s| s.valid_bins.iter().all(|&n| n == 0)) {
+        return Err(FitError::WindowOutside {
+            window_ms: experiment.data.window_ms,
+        });
+    }
     warnings.extend(sessions.iter().flat_map(|s| s.warnings.iter().map(ToString::to_string)));
     Ok(sessions)
 }
@@ -233,9 +261,16 @@ fn populations(
             let place = |area: &str| areas.iter().position(|a| a == area);
             all.sort_by_key(|p| (p.cell_type, place(&p.area)));
             if let Some(empty) = areas.iter().find(|a| !all.iter().any(|p| p.area == **a)) {
-                return Err(FitError::EmptyArea {
-                    area: empty.clone(),
-                    recorded: recorded_areas(sessions).join(", "),
+                let recorded = recorded_areas(sessions);
+                return Err(match experiment.data.max_rate_hz {
+                    Some(max_rate_hz) if recorded.contains(empty) => FitError::FastArea {
+                        area: empty.clone(),
+                        max_rate_hz,
+                    },
+                    _ => FitError::EmptyArea {
+                        area: empty.clone(),
+                        recorded: recorded.join(", "),
+                    },
                 });
             }
             all
@@ -360,16 +395,33 @@ fn stimuli(sessions: &[BinnedSession], movie_offsets: &[usize]) -> (Vec<Stimulus
     (table.into_values().collect(), of)
 }
 
-fn trial_types(sessions: &[BinnedSession]) -> Vec<String> {
+fn trial_types(sessions: &[BinnedSession], used: &[bool]) -> Vec<String> {
     let mut types: Vec<String> = sessions
         .iter()
-        .flat_map(|s| s.trials.iter().map(|t| t.trial_type.clone()))
+        .zip(used)
+        .filter(|(_, is_used)| **is_used)
+        .flat_map(|(s, _)| s.trials.iter().map(|t| t.trial_type.clone()))
         .collect();
     types.sort();
     types.dedup();
     types
 }
 
+/// A network that is driven by the recorded stimulus needs one in every trial.
+fn check_movies(sessions: &[BinnedSession], used: &[bool]) -> Result<(), FitError> {
+    for (session, _) in sessions.iter().zip(used).filter(|(_, is_used)| **is_used) {
+        if let Some(trial) = session.trials.iter().position(|t| t.movie.is_none()) {
+            return Err(FitError::TrialWithoutStimulus {
+                session: session.id.clone(),
+                trial,
+                n: session.trials.iter().filter(|t| t.movie.is_none()).count(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Recorded trials of the model's neurons; their conditions are their stimuli, or all the same for one condition.
 fn recording(
     experiment: &Experiment,
     sessions: &[BinnedSession],
@@ -377,9 +429,8 @@ fn recording(
     areas: &[String],
     trial_types: &[String],
     stimulus_of: &[Vec<usize>],
-    n_stimuli: usize,
+    n_conditions: usize,
 ) -> Result<Recording, FitError> {
-    let within_stimulus = experiment.statistics.match_within == MatchWithin::Stimulus;
     let area_of = |name: &str| areas.iter().position(|a| a == name).unwrap_or(0);
     let type_of = |name: &String| trial_types.binary_search(name).unwrap_or(0);
     let mut recorded = Vec::new();
@@ -400,10 +451,9 @@ fn recording(
             name: session.id.clone(),
             counts: session.spikes.select(Axis(2), &columns),
             valid_bins: session.valid_bins.clone(),
-            conditions: if within_stimulus {
-                stimulus_of[i].clone()
-            } else {
-                vec![0; session.n_trials()]
+            conditions: match n_conditions {
+                1 => vec![0; session.n_trials()],
+                _ => stimulus_of[i].clone(),
             },
             trial_types: session.trials.iter().map(|t| type_of(&t.trial_type)).collect(),
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
@@ -411,7 +461,6 @@ fn recording(
             behaviour,
         });
     }
-    let n_conditions = if within_stimulus { n_stimuli } else { 1 };
     Ok(Recording::new(
         recorded,
         areas.to_vec(),
@@ -466,8 +515,10 @@ fn spec(
         tau_exc_ms: model.tau_m_exc_ms,
         tau_inh_ms: model.tau_m_inh_ms,
         threshold: model.threshold,
-        delays: model.delays_steps(),
-        n_refractory: u8::try_from(model.refractory.steps).unwrap_or(u8::MAX),
+        delays: connectivity::delay_steps(model.delay.steps, model.max_delay.steps, model.delay_groups)?,
+        n_refractory: u8::try_from(model.refractory.steps).map_err(|_| FitError::Internal {
+            what: "refractory steps beyond what the configuration allows".to_owned(),
+        })?,
         temperature: model.temperature,
         p_scale: model.p_scale,
         sigma: model.noise,

@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-pub use retention::{Found, KEPT_STEPS, best, find_step, latest_intact, steps, write_best, write_step};
+pub use retention::{Found, KEPT_STEPS, NONE, best, find_step, latest_intact, steps, write_best, write_step};
 
 /// First bytes of every checkpoint.
 pub const MAGIC: &[u8; 8] = b"SNNFITCK";

@@ -19,7 +19,7 @@ use crate::progress;
     disable_help_subcommand = true,
     arg_required_else_help = true,
     after_help = "Start: snnfit synth two-area --small --out two_area.h5, then snnfit config init --model rsnn > \
-                  fit.toml\nTopics: snnfit help exit-codes"
+                  fit.toml\nTopics: snnfit help exit-codes | formats | reproducibility"
 )]
 pub struct Cli {
     /// Options of all commands.
@@ -132,6 +132,10 @@ pub struct TrainArgs {
     /// Continue this run from its last checkpoint; of --set, only keys that say when to stop are allowed
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
+    /// SHA-256
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub data: Vec<PathBuf>,
     /// Override a value of the configuration, in TOML: --set 'train.max_steps = 10'
     #[arg(long, value_name = "KEY = VALUE")]
     pub set: Vec<String>,
@@ -141,7 +145,7 @@ pub struct TrainArgs {
     /// Checkpoint and stop after this time, e.g. 90s, 30m, 2h; exit code 9
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
-    /// Load everything, take one step, report memory and time per step, write nothing
+    /// Load everything, take three steps, report memory and time per step, write nothing
     #[arg(long, conflicts_with_all = ["resume", "out"])]
     pub dry_run: bool,
     /// Threads; default: all cores
@@ -219,7 +223,11 @@ pub struct EvaluateArgs {
     /// Trials to compare with
     #[arg(long, value_enum, default_value_t)]
     pub split: SplitChoice,
-    /// Model trials to simulate; default: as many as recorded ones
+    /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
+    /// SHA-256
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Model trials to simulate; default: 200
     #[arg(long, value_name = "K")]
     pub trials: Option<NonZeroUsize>,
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
@@ -233,6 +241,10 @@ pub struct EvaluateArgs {
 pub struct SimulateArgs {
     /// Run directory
     pub run: PathBuf,
+    /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
+    /// SHA-256
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
     /// Trials to simulate
     #[arg(long, value_name = "K", default_value = "100")]
     pub trials: NonZeroUsize,
@@ -567,7 +579,7 @@ pub enum ModelName {
 /// `snnfit help`
 #[derive(Debug, Clone, Args)]
 pub struct HelpArgs {
-    /// Command, or topic: exit-codes
+    /// Command, or topic: exit-codes, formats, reproducibility
     #[arg(value_name = "COMMAND|TOPIC")]
     pub topics: Vec<String>,
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{self, CheckpointError};
 use crate::config::{ConfigError, Problem};
 use crate::events::EventError;
 use crate::exit_code;
@@ -42,6 +42,9 @@ pub enum Error {
     /// A run directory can't be used.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A file of a run directory is damaged.
+    #[error(transparent)]
+    InRun(Box<Error>),
     /// A checkpoint can't be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -51,6 +54,9 @@ pub enum Error {
     /// A result can't be written.
     #[error(transparent)]
     Output(data::fs::FsError),
+    /// A recording can't be written.
+    #[error(transparent)]
+    OutputRecording(data::DataError),
     /// A result can't be written to standard output.
     #[error("cannot write to standard output")]
     Stdout(#[source] std::io::Error),
@@ -92,6 +98,11 @@ impl From<FitError> for Error {
 }
 
 impl Error {
+    /// For errors in the files that a run directory keeps.
+    pub fn in_run(error: impl Into<Error>) -> Self {
+        Self::InRun(Box::new(error.into()))
+    }
+
     /// For errors of writing to standard output.
     pub fn stdout(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
@@ -109,7 +120,13 @@ impl Error {
             Self::Usage { .. } => exit_code::USAGE,
             Self::Config(_) => exit_code::CONFIG,
             Self::Data(_) => exit_code::DATA,
-            Self::Run(_) | Self::Checkpoint(_) | Self::Events(_) | Self::Output(_) | Self::Stdout(_) => exit_code::RUN,
+            Self::InRun(_)
+            | Self::OutputRecording(_)
+            | Self::Run(_)
+            | Self::Checkpoint(_)
+            | Self::Events(_)
+            | Self::Output(_)
+            | Self::Stdout(_) => exit_code::RUN,
             Self::Device { .. } => exit_code::DEVICE,
             Self::Fit(error) => error.exit_code(),
             Self::Requirement { .. } => exit_code::REQUIREMENT,
@@ -120,9 +137,11 @@ impl Error {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Config(error) => error.path(),
-            Self::Data(error) => data_path(error),
+            Self::Data(error) | Self::OutputRecording(error) => data_path(error),
+            Self::InRun(error) => error.path(),
             Self::Run(error) => match error {
                 RunError::Exists { path }
+                | RunError::ParentIsFile { path }
                 | RunError::NotARun { path, .. }
                 | RunError::Locked { path, .. }
                 | RunError::LockedElsewhere { path, .. }
@@ -150,10 +169,10 @@ impl Error {
             Self::Usage { .. } => "snnfit::usage",
             Self::Config(_) => "snnfit::config",
             Self::Data(_) => "snnfit::data",
-            Self::Run(_) => "snnfit::run",
+            Self::Run(_) | Self::InRun(_) => "snnfit::run",
             Self::Checkpoint(_) => "snnfit::checkpoint",
             Self::Events(_) => "snnfit::events",
-            Self::Output(_) | Self::Stdout(_) => "snnfit::output",
+            Self::Output(_) | Self::OutputRecording(_) | Self::Stdout(_) => "snnfit::output",
             Self::BrokenPipe => "snnfit::broken_pipe",
             Self::Device { .. } => "snnfit::device",
             Self::Fit(error) => match error.exit_code() {
@@ -172,7 +191,9 @@ impl Error {
     fn kind_help(&self) -> Option<String> {
         let text = match self {
             Self::Usage { help, .. } | Self::Device { help, .. } => help.clone(),
+            Self::InRun(_) => "restore this file from a copy; the checkpoints are files of their own".to_owned(),
             Self::Run(RunError::Exists { .. }) => "choose another --out, or continue that run with --resume".to_owned(),
+            Self::Run(RunError::ParentIsFile { .. }) => "choose another --out".to_owned(),
             Self::Run(RunError::NotARun { .. }) => "`snnfit train --config FILE --out DIR` makes one".to_owned(),
             Self::Run(RunError::Locked { .. }) => "wait until it ends, or stop it; it checkpoints first".to_owned(),
             Self::Run(RunError::LockedElsewhere { .. }) => {
@@ -182,7 +203,14 @@ impl Error {
                 "use a newer snnfit".to_owned()
             }
             Self::Checkpoint(CheckpointError::Damaged { .. }) => {
-                "`snnfit train --resume RUN` goes on from the last intact checkpoint".to_owned()
+                "--checkpoint names another one (last, best or a step); if none is intact, the run has to be repeated"
+                    .to_owned()
+            }
+            Self::Checkpoint(CheckpointError::Missing { found, .. }) if found == checkpoint::NONE => {
+                "the run stopped before its first checkpoint; `snnfit train --resume RUN` begins again".to_owned()
+            }
+            Self::Checkpoint(CheckpointError::Missing { .. }) => {
+                "--checkpoint last takes the newest; a step is given as its number".to_owned()
             }
             Self::Fit(error) if error.exit_code() == exit_code::INTERNAL => BUG_HELP.to_owned(),
             Self::Fit(error) => error.help()?.to_owned(),

@@ -42,6 +42,20 @@ pub enum FitError {
         /// What there is.
         recorded: String,
     },
+    /// Every neuron of an area is left out for its rate.
+    #[error("area '{area}': every unit fires at data.max_rate_hz = {max_rate_hz} Hz or more and is left out")]
+    FastArea {
+        /// The area.
+        area: String,
+        /// The limit.
+        max_rate_hz: f64,
+    },
+    /// No bin of any trial lies in the window.
+    #[error("no trial has recorded data in {}", match window_ms { Some([a, b]) => format!("data.window_ms = [{a}, {b}]"), None => "its window".to_owned() })]
+    WindowOutside {
+        /// The window.
+        window_ms: Option<[f64; 2]>,
+    },
     /// Sessions were recorded with stimuli of different numbers of channels.
     #[error("session '{session}': the stimulus has {found} channels, other sessions have {expected}")]
     StimulusChannels {
@@ -57,9 +71,21 @@ pub enum FitError {
         "model.rsnn.input.recorded needs a recorded stimulus, but no session has one; import it with --stimulus, or use model.rsnn.input.poisson"
     )]
     NoStimulus,
+    /// The model wants a recorded stimulus and a trial has none.
+    #[error(
+        "session '{session}', trial {trial}: model.rsnn.input.recorded needs a recorded stimulus, and {n} trials of the session have none"
+    )]
+    TrialWithoutStimulus {
+        /// The session.
+        session: String,
+        /// The first such trial.
+        trial: usize,
+        /// How many there are.
+        n: usize,
+    },
     /// K·T·N is beyond what fits.
     #[error(
-        "{n_trials} trials × {n_steps} steps × {n_neurons} neurons are too many for one step; lower train.n_trials or shorten data.window_ms"
+        "{n_trials} trials × {n_steps} steps × {n_neurons} neurons are too many; take fewer trials or a shorter window"
     )]
     TooLarge {
         /// Trials.
@@ -68,6 +94,22 @@ pub enum FitError {
         n_steps: usize,
         /// Neurons.
         n_neurons: usize,
+    },
+    /// K·T·N needs more memory than there is.
+    #[error(
+        "{n_trials} trials × {n_steps} steps × {n_neurons} neurons need at least {needed_gib:.1} GiB, this machine has {available_gib:.1} GiB; take fewer trials or a shorter window"
+    )]
+    TooMuchMemory {
+        /// Trials.
+        n_trials: usize,
+        /// Steps.
+        n_steps: usize,
+        /// Neurons.
+        n_neurons: usize,
+        /// A lower bound of what is needed.
+        needed_gib: f64,
+        /// What there is.
+        available_gib: f64,
     },
     /// No trial is left to fit, validate or test.
     #[error("no trial is left for {part}; record more trials or change the fractions in [split]")]
@@ -91,6 +133,14 @@ pub enum FitError {
         /// The file.
         path: std::path::PathBuf,
     },
+    /// Other recordings than the run's were named.
+    #[error("the run was fitted to {expected} recording files, but {found} are given")]
+    DataCount {
+        /// Files given.
+        found: usize,
+        /// Files of the run.
+        expected: usize,
+    },
     /// A checkpoint is of another model, or of another version.
     #[error("the checkpoint doesn't fit this run: {what}")]
     CheckpointMismatch {
@@ -109,7 +159,7 @@ impl FitError {
     /// Exit code of the program; see [`crate::exit_code`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data(_) | Self::DataChanged { .. } => exit_code::DATA,
+            Self::Data(_) | Self::DataChanged { .. } | Self::DataCount { .. } => exit_code::DATA,
             Self::Core(CoreError::Device { .. }) => exit_code::DEVICE,
             Self::CheckpointMismatch { .. } => exit_code::RUN,
             Self::NonFinite { .. } => exit_code::NUMERIC,
@@ -128,6 +178,19 @@ impl FitError {
             Self::EmptyArea { .. } => {
                 Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")
             }
+            Self::TrialWithoutStimulus { .. } => {
+                Some("leave these trials out of the recording, or give them a constant stimulus")
+            }
+            Self::DataChanged { .. } => {
+                Some("--data FILE names the recording that the run was fitted to, wherever it is now")
+            }
+            Self::DataCount { .. } => Some("name them all, in the order of the manifest"),
+            Self::FastArea { .. } => Some(
+                "raise data.max_rate_hz, or leave the area out of model.rsnn.areas; `snnfit inspect FILE` lists rates",
+            ),
+            Self::WindowOutside { .. } => Some(
+                "times count from the event that trials are aligned to; `snnfit inspect FILE` says how long trials are",
+            ),
             Self::Loss(LossError::NoPopulation { .. }) => {
                 Some("lower statistics.min_neurons_per_area, or leave out the trial_matching loss")
             }

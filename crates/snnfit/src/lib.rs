@@ -15,6 +15,7 @@ pub mod exit_code;
 pub mod fit_error;
 pub mod loaded;
 pub mod logging;
+pub mod memory;
 pub mod objective;
 pub mod progress;
 pub mod provenance;

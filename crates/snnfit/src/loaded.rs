@@ -6,11 +6,12 @@ use crate::cli::CheckpointChoice;
 use crate::config::{self, Loaded as Configuration};
 use crate::error::Error;
 use crate::fit_error::FitError;
+use crate::memory::{self, BatchSize};
 use crate::run_dir::RunDir;
 use crate::trainer::{State, engine, parameters};
 use data::Splits;
 use snn_core::models::rsnn::{Draws, Rsnn, Simulation};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MAX_SPLITS_BYTES: u64 = 256 << 20;
 
@@ -19,7 +20,7 @@ const MAX_SPLITS_BYTES: u64 = 256 << 20;
 /// # Errors
 /// No run directory, or a `run.toml` that can't be read.
 pub fn configuration(run: &RunDir) -> Result<Configuration, Error> {
-    Ok(config::load(&run.run_toml(), &[])?)
+    config::load(&run.run_toml(), &[]).map_err(Error::in_run)
 }
 
 /// Splits of a run, from its `splits.json`.
@@ -29,7 +30,26 @@ pub fn configuration(run: &RunDir) -> Result<Configuration, Error> {
 pub fn splits(run: &RunDir) -> Result<Splits, Error> {
     let path = run.splits();
     let text = data::fs::read_text(&path, MAX_SPLITS_BYTES).map_err(Error::Output)?;
-    Ok(Splits::from_json(&path.display().to_string(), &text)?)
+    Splits::from_json(&path.display().to_string(), &text).map_err(Error::in_run)
+}
+
+/// Refuses recordings that have changed since the run began: its splits and neurons would mean something else.
+///
+/// # Errors
+/// A recording that is missing or has another SHA-256 than the manifest says.
+pub fn check_data(run: &RunDir, files: &[PathBuf]) -> Result<(), Error> {
+    let known = run.manifest()?.data;
+    if known.len() != files.len() {
+        let (found, expected) = (files.len(), known.len());
+        return Err(FitError::DataCount { found, expected }.into());
+    }
+    for (known, path) in known.iter().zip(files) {
+        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
+        if sha256 != known.sha256 {
+            return Err(FitError::DataChanged { path: path.clone() }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The checkpoint asked for, and warnings about damaged ones that were passed over.
@@ -63,17 +83,22 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// Opens a run at a checkpoint. Warnings go to the log.
+    /// Opens a run at a checkpoint; `data` says where its recordings are now, if they have moved. Warnings go to the log.
     ///
     /// # Errors
     /// Anything missing, damaged or not fitting together.
-    pub fn open(path: &Path, choice: CheckpointChoice) -> Result<(RunDir, Self), Error> {
+    pub fn open(path: &Path, choice: CheckpointChoice, data: &[PathBuf]) -> Result<(RunDir, Self), Error> {
         let run = RunDir::open(path)?;
         let (checkpoint, warnings) = checkpoint(&run, choice)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let assembly = Assembly::new(configuration(&run)?.experiment, Some(splits(&run)?))?;
+        let mut experiment = configuration(&run)?.experiment;
+        if !data.is_empty() {
+            data.clone_into(&mut experiment.data.files);
+        }
+        check_data(&run, &experiment.data.files)?;
+        let assembly = Assembly::new(experiment, Some(splits(&run)?))?;
         let state: State = checkpoint.state().map_err(|error| FitError::CheckpointMismatch {
             what: format!("section 'state': {error}"),
         })?;
@@ -104,9 +129,25 @@ impl Fitted {
     }
 }
 
+impl Fitted {
+    /// Stimuli of `n` trials in the proportions of `pool`; see [`proportional`].
+    ///
+    /// # Errors
+    /// More trials than this machine can simulate.
+    pub fn stimuli_like(&self, pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Result<Vec<usize>, FitError> {
+        memory::check(BatchSize {
+            n_trials: n,
+            n_steps: self.assembly.n_steps(),
+            n_neurons: self.rsnn.spec.n_neurons(),
+            bytes_per_value: memory::COUNT,
+        })?;
+        Ok(proportional(pool, n, rng))
+    }
+}
+
 /// `n` stimuli in the proportions of `pool`, by largest remainder and in random order: as many trials of each as a
 /// recording of `n` trials would hold.
-pub fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<usize> {
+fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<usize> {
     use rand::seq::SliceRandom;
     let mut counts = std::collections::BTreeMap::new();
     for &s in pool {
@@ -115,7 +156,7 @@ pub fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<u
     let total = pool.len().max(1);
     let mut parts: Vec<(usize, usize, usize)> = counts
         .iter()
-        .map(|(&s, &c)| (s, n * c / total, n * c % total))
+        .map(|(&s, &c)| (s, n.saturating_mul(c) / total, n.saturating_mul(c) % total))
         .collect();
     let given: usize = parts.iter().map(|p| p.1).sum();
     let mut order: Vec<usize> = (0..parts.len()).collect();

@@ -1,11 +1,14 @@
 //! Messages on stderr: `warning: …`, `error: …`, and plain text for information.
 
 use std::fmt;
+use std::io::Write;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::progress;
 
 /// Sends `tracing` messages to stderr; call once.
 ///
@@ -21,12 +24,24 @@ pub fn start(verbose: u8, quiet: u8, use_color: bool) {
     };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(use_color)
         .event_format(Plain)
         .finish();
     // A second call, as in tests, changes nothing.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Standard error, beside the progress line.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        progress::suspend(|| std::io::stderr().write(text))
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 struct Plain;

@@ -42,6 +42,14 @@ pub struct Objective {
     rates_hz: Vec<f64>,
 }
 
+impl Objective {
+    /// Sessions (indices) whose trials are matched.
+    pub fn matched_sessions(&self) -> Vec<usize> {
+        let sessions = self.features.iter().flat_map(|f| f.sessions.iter());
+        sessions.map(|s| s.session).collect()
+    }
+}
+
 /// Raw statistics of a batch of model trials.
 #[derive(Debug)]
 pub struct BatchStatistics {
@@ -74,11 +82,6 @@ impl Evaluation {
     }
 }
 
-/// Names and number of the losses that the splitter balances.
-pub fn n_tasks(losses: &[Loss]) -> usize {
-    losses.len()
-}
-
 impl Comparison {
     /// Filters the recording once.
     ///
@@ -99,13 +102,10 @@ impl Comparison {
             MovingMean::resampling(statistics.trial_resample)?,
         )?;
         let matches = losses.iter().any(|l| matches!(l, Loss::TrialMatching { .. }));
-        let populations = match Populations::by_area(&recording, statistics.min_neurons_per_area) {
-            Ok(populations) => populations,
-            Err(error) if matches => return Err(error.into()),
-            Err(_) => Populations {
-                groups: Vec::new(),
-                left_out: Vec::new(),
-            },
+        let populations = if matches {
+            Populations::by_area(&recording, statistics.min_neurons_per_area)?
+        } else {
+            Populations::by_area_if_any(&recording, statistics.min_neurons_per_area)
         };
         let mut channels = Vec::new();
         let mut features = None;
@@ -169,7 +169,7 @@ impl Comparison {
         let features = match &self.features {
             Some(features) if has(|l| matches!(l, Loss::TrialMatching { .. })) => {
                 Some(match like.and_then(|l| l.features.as_ref()) {
-                    Some(like) => features.normalized_like(like, selection)?,
+                    Some(like) => features.normalized_like_where_selected(like, selection)?,
                     None => features.normalized(selection)?,
                 })
             }
@@ -336,22 +336,26 @@ impl Comparison {
 
     /// What each (weighted) loss is when recorded trials `model` stand in for the model's: its floor.
     ///
-    /// At most `k` of them take part, so that it is the floor at the run's number of trials.
+    /// Of each session at most `k` of them take part, chosen at random, so that it is the floor for k model trials.
     ///
     /// # Errors
     /// As [`Comparison::objective`].
     pub fn floor(
         &self,
         objective: &Objective,
-        reference: &Objective,
         model: &TrialSelection,
         k: usize,
         rng: &mut StreamRng,
     ) -> Result<BTreeMap<String, f64>, FitError> {
-        let limited: TrialSelection = model
-            .iter()
-            .map(|trials| trials.iter().copied().take(k).collect())
-            .collect();
+        let usable = match &self.features {
+            Some(features) if objective.features.is_some() => features.usable(model)?,
+            _ => model.clone(),
+        };
+        let mut limited = TrialSelection::new();
+        for trials in &usable {
+            let chosen = rand::seq::index::sample(rng, trials.len(), k.min(trials.len()));
+            limited.push(chosen.into_iter().map(|i| trials[i]).collect());
+        }
         let mut floors = BTreeMap::new();
         for loss in &self.losses {
             let value = match loss {
@@ -370,18 +374,19 @@ impl Comparison {
                     losses::statistics::mean(&squares)
                 }
                 Loss::TrialMatching { .. } => {
-                    let (Some(target), Some(features), Some(scales)) =
-                        (&objective.features, &self.features, &reference.features)
-                    else {
+                    let (Some(target), Some(features)) = (&objective.features, &self.features) else {
                         continue;
                     };
-                    let stand_in = features.normalized_like(scales, &limited)?;
+                    let stand_in = features.normalized_like_where_selected(target, &limited)?;
+                    let has = |session| stand_in.sessions.iter().any(|s| s.session == session);
+                    let mut target = target.clone();
+                    target.sessions.retain(|s| has(s.session));
                     let pairs = stand_in.sessions.iter().zip(&target.sessions);
                     let candidates: Vec<_> = pairs
                         .map(|(m, d)| TrialSubset::RandomData(rng).candidates(&m.conditions, &d.conditions))
                         .collect();
                     let model: Vec<_> = stand_in.sessions.iter().map(|s| s.features.clone()).collect();
-                    match_features(&model, target, &candidates)?.value
+                    match_features(&model, &target, &candidates)?.value
                 }
             };
             floors.insert(loss.name().to_owned(), value * loss.weight());

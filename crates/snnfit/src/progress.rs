@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
 
 /// How often the line is redrawn on a terminal, Hz.
 const REDRAW_HZ: u8 = 10;
@@ -166,7 +167,13 @@ impl Progress {
         let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
         let display = match mode {
             Mode::None => Display::None,
-            Mode::Auto if is_terminal => Display::Bar(terminal_bar()),
+            Mode::Auto if is_terminal => {
+                let bar = terminal_bar();
+                if let Ok(mut line) = LINE.lock() {
+                    *line = Some(bar.downgrade());
+                }
+                Display::Bar(bar)
+            }
             Mode::Auto | Mode::Plain => Display::Plain { last: None },
         };
         Self {
@@ -196,19 +203,23 @@ impl Progress {
         }
     }
 
-    /// Writes something else to stderr without disturbing the line.
-    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.display {
-            Display::Bar(bar) => bar.suspend(write),
-            Display::Plain { .. } | Display::None => write(),
-        }
-    }
-
     /// Removes the line.
-    pub fn finish(self) {
-        if let Display::Bar(bar) = self.display {
+    pub fn finish(&self) {
+        if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// The line on the terminal, for those who write something else to stderr meanwhile.
+static LINE: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// Writes something else to stderr without disturbing the line.
+pub fn suspend<T>(write: impl FnOnce() -> T) -> T {
+    let line = LINE.lock().ok().and_then(|line| line.as_ref()?.upgrade());
+    match line {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit the program was built from: `SNNFIT_COMMIT` in the environment of the build, else "unknown".
-pub const COMMIT: &str = match option_env!("SNNFIT_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+/// Commit the program was built from, with `-dirty` after changes that weren't committed: that of the checkout, unless
+/// `SNNFIT_COMMIT` was in the environment of the build; "unknown" outside of a checkout.
+pub const COMMIT: &str = env!("SNNFIT_COMMIT");
+
+/// Version of burn.
+pub const BURN: &str = env!("SNNFIT_BURN");
 
 /// The command line, arguments that are not UTF-8 with replacement characters.
 pub fn argv() -> Vec<String> {

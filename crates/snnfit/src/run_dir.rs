@@ -26,6 +26,12 @@ pub enum RunError {
         /// The directory.
         path: PathBuf,
     },
+    /// It would lie inside a file.
+    #[error("{} is a file, not a directory", path.display())]
+    ParentIsFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// It isn't there, or isn't one.
     #[error("{} is not a run directory: {found}", path.display())]
     NotARun {
@@ -102,6 +108,9 @@ impl RunDir {
             _ => Path::new("."),
         };
         let fail = |action| move |source| FsError::new(path, action, source);
+        if let Some(file) = parent.ancestors().find(|a| a.is_file()) {
+            return Err(RunError::ParentIsFile { path: file.to_owned() });
+        }
         std::fs::create_dir_all(parent).map_err(|source| FsError::new(parent, "create the directory", source))?;
         let partial = tempfile::Builder::new()
             .prefix(".snnfit-")
@@ -198,13 +207,32 @@ impl RunDir {
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
-    /// The result of `evaluate`.
-    pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.json")
+    /// Replaces `run.toml`, if it differs.
+    ///
+    /// # Errors
+    /// When it can't be written; the old one is then still there.
+    pub fn write_run_toml(&self, run_toml: &str) -> Result<(), RunError> {
+        let path = self.run_toml();
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == run_toml) {
+            return Ok(());
+        }
+        Ok(data::fs::write_atomic(&path, |file| {
+            file.write_all(run_toml.as_bytes())
+        })?)
     }
-    /// The pictures of `evaluate`.
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report")
+    /// The result of `evaluate` on test trials; on another split, `metrics-<split>.json`.
+    pub fn metrics(&self, split: &str) -> PathBuf {
+        self.path.join(match split {
+            "test" => "metrics.json".to_owned(),
+            other => format!("metrics-{other}.json"),
+        })
+    }
+    /// The pictures of `evaluate` on test trials; on another split, `report-<split>`.
+    pub fn report(&self, split: &str) -> PathBuf {
+        self.path.join(match split {
+            "test" => "report".to_owned(),
+            other => format!("report-{other}"),
+        })
     }
     fn manifest_path(&self) -> PathBuf {
         self.path.join("manifest.json")

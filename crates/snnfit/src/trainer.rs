@@ -5,6 +5,7 @@ use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
 use crate::config::checked::{self, MatchWithin, Optimizer};
 use crate::fit_error::FitError;
+use crate::memory::{self, BatchSize};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::statistics::TrialSelection;
@@ -123,6 +124,19 @@ impl Trainer {
     /// # Errors
     /// A network that can't be initialised, filters or populations that don't fit the recording, no trials.
     pub fn new(assembly: Assembly) -> Result<Self, FitError> {
+        let train = assembly.experiment.train;
+        let size = BatchSize {
+            n_trials: train.n_trials,
+            n_steps: assembly.n_steps(),
+            n_neurons: assembly.spec.n_neurons(),
+            bytes_per_value: memory::POTENTIAL,
+        };
+        memory::check(size)?;
+        memory::check(BatchSize {
+            n_trials: train.validation_trials,
+            bytes_per_value: 0,
+            ..size
+        })?;
         let seed = assembly.experiment.seed;
         let rsnn = Rsnn::new(assembly.spec.clone(), seed)?;
         let comparison = comparison(&assembly)?;
@@ -146,6 +160,8 @@ impl Trainer {
             return Err(FitError::NoTrials { part: "validation" });
         }
         let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
+        let all: Vec<usize> = (0..assembly.stimuli.len()).collect();
+        rsnn.spec.input.check_stimuli(&assembly.model_trials(&all))?;
         let state = State {
             step: 0,
             skipped: 0,
@@ -156,7 +172,7 @@ impl Trainer {
             validations: Vec::new(),
             running: Running::default(),
         };
-        Ok(Self {
+        let trainer = Self {
             assembly,
             comparison,
             rsnn,
@@ -165,7 +181,23 @@ impl Trainer {
             phases,
             validation,
             validation_pool,
-        })
+        };
+        if trainer.assembly.experiment.train.balance_trial_types {
+            // Fails now rather than at the first step if no session has every trial type.
+            trainer.balanced_phase(1, &mut StreamRng::new(seed, "train.trials", 1))?;
+        }
+        Ok(trainer)
+    }
+
+    /// Sessions (indices) whose trials are fitted by matching but can't be validated: none of their validation trials
+    /// is complete.
+    pub fn unvalidated_sessions(&self) -> Vec<usize> {
+        let fitted = self
+            .phases
+            .first()
+            .map_or_else(Vec::new, |p| p.objective.matched_sessions());
+        let validated = self.validation.matched_sessions();
+        fitted.into_iter().filter(|s| !validated.contains(s)).collect()
     }
 
     /// Takes the place of a checkpoint.
@@ -338,14 +370,22 @@ impl Trainer {
         Ok((simulation, batch))
     }
 
-    /// Validation losses (weighted, by name) of the present parameters; also noted in the state.
+    /// Validation losses (weighted, by name) of the present parameters, or what in them isn't finite; the total is
+    /// also noted in the state (infinite in the second case).
     ///
     /// # Errors
-    /// As [`Self::step`].
-    pub fn validate(&mut self) -> Result<BTreeMap<String, f64>, FitError> {
+    /// Anything that doesn't fit.
+    pub fn validate(&mut self) -> Result<Result<BTreeMap<String, f64>, String>, FitError> {
         let number = self.state.step;
-        let evaluation = self.validation_losses(number)?;
-        let total = evaluation.total();
+        let losses = match self.validation_losses(number) {
+            Ok(evaluation) => match evaluation.weighted.iter().find(|(_, v)| !v.is_finite()) {
+                Some((name, value)) => Err(format!("validation loss {name} is {value}")),
+                None => Ok(evaluation.weighted),
+            },
+            Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => Err(format!("validation: {error}")),
+            Err(error) => return Err(error),
+        };
+        let total = losses.as_ref().map_or(f64::INFINITY, |losses| losses.values().sum());
         self.state.validations.push((number, total));
         let surplus = self.state.validations.len().saturating_sub(100);
         self.state.validations.drain(..surplus);
@@ -355,7 +395,7 @@ impl Trainer {
                 value: total,
             });
         }
-        Ok(evaluation.weighted)
+        Ok(losses)
     }
 
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
@@ -366,16 +406,15 @@ impl Trainer {
         self.comparison.evaluate(&self.validation, &batch, &mut rng)
     }
 
-    /// Floor of each weighted loss: training trials in the model's place, against validation trials, at the run's K.
+    /// Floor of each weighted validation loss: as many training trials in the place of the model's.
     ///
     /// # Errors
     /// As [`Self::step`].
     pub fn floor(&self) -> Result<BTreeMap<String, f64>, FitError> {
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "floor", 0);
-        let k = self.assembly.experiment.train.n_trials;
+        let k = self.assembly.experiment.train.validation_trials;
         let train = self.assembly.trials_of(Part::Train);
-        self.comparison
-            .floor(&self.validation, &self.phases[0].objective, &train, k, &mut rng)
+        self.comparison.floor(&self.validation, &train, k, &mut rng)
     }
 
     /// Passes through the training trials so far: model trials over recorded training trials.
@@ -449,9 +488,21 @@ impl Trainer {
 /// # Errors
 /// As [`Comparison::new`].
 pub fn comparison(assembly: &Assembly) -> Result<Comparison, FitError> {
+    comparison_with(assembly, assembly.recording.clone())
+}
+
+/// The comparison for evaluation: within each stimulus, whatever the losses compare within.
+///
+/// # Errors
+/// As [`Comparison::new`].
+pub fn comparison_by_stimulus(assembly: &Assembly) -> Result<Comparison, FitError> {
+    comparison_with(assembly, assembly.recording_by_stimulus()?)
+}
+
+fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
     Comparison::new(
-        assembly.recording.clone(),
+        recording,
         e.statistics,
         e.losses.clone(),
         e.data.bin_ms,

@@ -1,15 +1,17 @@
-//! Reading: structure first, then sense; every problem of both is reported together.
+//! Reading: the structure of each session, then the sense of what could be read of it; every problem of
+//! both is reported together.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ndarray::Array3;
+
+use super::tables::{TrialTable, UnitTable};
 use super::{FORMAT, VERSION};
 use crate::error::{DataError, Finding, Findings};
-use crate::h5::{self, Data, Found, Node};
-use crate::recording::{
-    Activity, Behaviour, BehaviourSamples, CellType, Recording, Session, StimulusMovies, Timing, Trial, Unit,
-};
-use crate::validate::{check, refuse_problems};
+use crate::h5::{self, Found, Node};
+use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing};
+use crate::validate::{ActivityParts, Parts, bad_name, check_parts, refuse_problems};
 
 /// Reads a native recording file and checks it. Warnings are dropped; see [`read_with_warnings`].
 ///
@@ -35,17 +37,9 @@ pub fn read_with_warnings(path: &Path) -> Result<(Recording, Vec<Finding>), Data
     let file = h5::open(path)?;
     let root = Node::root(&file).map_err(as_invalid)?;
     check_header(path, &root, as_invalid)?;
-    let mut findings = Findings::default();
-    let recording = read_sessions(&root, &mut findings);
-    let has_all_sessions = findings.problems.is_empty();
-    let mut sense = check(&recording);
-    if !has_all_sessions && recording.sessions.is_empty() {
-        // That there is no session is then a consequence, not a second problem.
-        sense.problems.clear();
-    }
-    findings.problems.append(&mut sense.problems);
+    let (recording, findings) = read_sessions(&root);
     refuse_problems(subject, findings.problems)?;
-    Ok((recording, sense.warnings))
+    Ok((recording, findings.warnings))
 }
 
 fn check_header(path: &Path, root: &Node, as_invalid: impl Fn(Finding) -> DataError) -> Result<(), DataError> {
@@ -79,193 +73,151 @@ fn check_header(path: &Path, root: &Node, as_invalid: impl Fn(Finding) -> DataEr
     }
 }
 
-fn read_sessions(root: &Node, findings: &mut Findings) -> Recording {
+fn read_sessions(root: &Node) -> (Recording, Findings) {
+    let mut findings = Findings::default();
+    let mut recording = Recording::default();
     let Some(parent) = findings.keep(root.group("sessions")) else {
-        return Recording::default();
+        return (recording, findings);
     };
     let mut sessions = Vec::new();
     for name in parent.names() {
-        let Some(node) = findings.keep(parent.group(name)) else {
-            continue;
-        };
-        let rank = findings.keep(node.integer_attribute("index")).flatten();
-        if let Some(session) = read_session(name, &node, findings) {
-            sessions.push((rank.unwrap_or(i64::MAX), session));
+        let mut found = Findings::default();
+        let mut rank = None;
+        let mut session = None;
+        if let Some(node) = found.keep(parent.group(name)) {
+            rank = found.keep(node.integer_attribute("index")).flatten();
+            session = read_session(name, &node, &mut found);
         }
+        sessions.push((rank.unwrap_or(i64::MAX), session, found));
+    }
+    if sessions.is_empty() {
+        findings.problem("/sessions", "the recording has no session");
     }
     // Stable: sessions without an index stay in the order of their names.
-    sessions.sort_by_key(|(rank, _)| *rank);
-    Recording {
-        sessions: sessions.into_iter().map(|(_, session)| session).collect(),
+    sessions.sort_by_key(|(rank, ..)| *rank);
+    for (_, session, mut found) in sessions {
+        findings.problems.append(&mut found.problems);
+        findings.warnings.append(&mut found.warnings);
+        recording.sessions.extend(session);
     }
+    (recording, findings)
 }
 
+/// A session, and all its problems: what could be read is checked, whatever else could not.
 fn read_session(id: &str, node: &Node, findings: &mut Findings) -> Option<Session> {
+    if let Some(reason) = bad_name(id) {
+        findings.problem(&node.at, format!("the session name {reason}"));
+    }
     let units_node = findings.keep(node.group("units"));
-    let units = units_node.as_ref().and_then(|units| read_units(units, findings));
-    let trials = findings
-        .keep(node.group("trials"))
-        .and_then(|trials| read_trials(&trials, findings));
-    let behaviour = read_behaviours(node, findings);
+    let trials_node = findings.keep(node.group("trials"));
+    let units = units_node.as_ref().map(|units| UnitTable::read(units, findings));
+    let trials = trials_node.as_ref().map(|trials| TrialTable::read(trials, findings));
+    let activity = read_activity(node, units_node.as_ref(), trials.as_ref(), findings);
+    let (behaviour, has_all_behaviours) = read_behaviours(node, findings);
     let stimulus = findings.keep(read_movies(node));
-    let activity = match units_node {
-        _ if node.has("binned") => findings
-            .keep(node.group("binned"))
-            .and_then(|binned| findings.keep(read_binned(&binned))),
-        Some(units_node) if units_node.has("spike_times") => {
-            let times = read_spike_times(&units_node);
-            findings.keep(times).and_then(|times_s| {
-                let observed = observed_interval(node, &times_s, trials.as_deref());
-                findings
-                    .keep(observed)
-                    .map(|observed_s| Activity::SpikeTimes { times_s, observed_s })
-            })
-        }
-        Some(_) => {
-            findings.problem(
-                &node.at,
-                "no spikes: neither 'units/spike_times' nor 'binned/spikes' is there",
-            );
-            None
-        }
-        None => None,
+    let parts = Parts {
+        units: units.as_ref().and_then(UnitTable::columns),
+        trials: trials.as_ref().and_then(TrialTable::columns),
+        activity: activity.as_ref().map(StoredActivity::parts),
+        behaviour: behaviour.iter().map(|(name, b)| (name.as_str(), b)).collect(),
+        movies: stimulus.as_ref().and_then(Option::as_ref),
+        n_movies: stimulus
+            .as_ref()
+            .map(|movies| movies.as_ref().map_or(0, StimulusMovies::len)),
     };
+    check_parts(&parts, &node.at, findings);
     Some(Session {
         id: id.to_owned(),
-        units: units?,
-        trials: trials?,
-        behaviour: behaviour?,
+        units: units?.into_units()?,
+        trials: trials?.into_trials()?,
+        behaviour: has_all_behaviours.then_some(behaviour)?,
         stimulus: stimulus?,
-        activity: activity?,
+        activity: activity?.into_activity()?,
     })
 }
 
-/// Columns of a table; all must have as many rows as the first one.
-struct Table<'a> {
-    node: &'a Node,
-    n_rows: Option<(usize, String)>,
+/// Spikes, of which single attributes may be unreadable.
+enum StoredActivity {
+    SpikeTimes {
+        times_s: Vec<Vec<f64>>,
+        observed_s: Option<(f64, f64)>,
+    },
+    Binned {
+        counts: Array3<u8>,
+        bin_ms: Option<f64>,
+        start_ms: Option<f64>,
+    },
 }
 
-impl Table<'_> {
-    fn column<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(&Data) -> Found<Vec<T>>,
-        findings: &mut Findings,
-    ) -> Option<Vec<T>> {
-        let data = findings.keep(self.node.dataset(name))?;
-        let values = findings.keep(read(&data))?;
-        let (n_rows, first) = self.n_rows.get_or_insert_with(|| (values.len(), data.at.clone()));
-        if values.len() == *n_rows {
-            return Some(values);
-        }
-        let message = format!("{} rows, but '{first}' has {n_rows}", values.len());
-        findings.problem(data.at, message);
-        None
-    }
-
-    /// An empty list where there is no such column.
-    fn optional<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(&Data) -> Found<Vec<T>>,
-        findings: &mut Findings,
-    ) -> Option<Vec<T>> {
-        if self.node.has(name) {
-            self.column(name, read, findings)
-        } else {
-            Some(Vec::new())
+impl StoredActivity {
+    fn parts(&self) -> ActivityParts<'_> {
+        match self {
+            Self::SpikeTimes { times_s, observed_s } => ActivityParts::SpikeTimes {
+                times_s,
+                observed_s: *observed_s,
+            },
+            Self::Binned {
+                counts,
+                bin_ms,
+                start_ms,
+            } => ActivityParts::Binned {
+                counts,
+                bin_ms: *bin_ms,
+                start_ms: *start_ms,
+            },
         }
     }
-}
 
-fn read_units(node: &Node, findings: &mut Findings) -> Option<Vec<Unit>> {
-    let mut table = Table { node, n_rows: None };
-    let ids = table.column("id", Data::texts_1d, findings);
-    let areas = table.column("area", Data::texts_1d, findings);
-    let types = table.column("cell_type", Data::texts_1d, findings);
-    let rates = table.optional("firing_rate", Data::floats_1d, findings);
-    let cell_types = types.and_then(|names| read_cell_types(&names, node, findings));
-    let (ids, areas, cell_types, rates) = (ids?, areas?, cell_types?, rates?);
-    let rows = ids.into_iter().zip(areas).zip(cell_types).enumerate();
-    Some(
-        rows.map(|(n, ((id, area), cell_type))| Unit {
-            id,
-            area,
-            cell_type,
-            firing_rate_hz: rates.get(n).copied().filter(|rate| !rate.is_nan()),
+    fn into_activity(self) -> Option<Activity> {
+        Some(match self {
+            Self::SpikeTimes { times_s, observed_s } => Activity::SpikeTimes {
+                times_s,
+                observed_s: observed_s?,
+            },
+            Self::Binned {
+                counts,
+                bin_ms,
+                start_ms,
+            } => Activity::Binned {
+                counts,
+                bin_ms: bin_ms?,
+                start_ms: start_ms?,
+            },
         })
-        .collect(),
-    )
-}
-
-fn read_cell_types(names: &[String], node: &Node, findings: &mut Findings) -> Option<Vec<CellType>> {
-    let mut is_complete = true;
-    let mut cell_types = Vec::with_capacity(names.len());
-    for (n, name) in names.iter().enumerate() {
-        if let Some(cell_type) = CellType::from_name(name) {
-            cell_types.push(cell_type);
-        } else {
-            is_complete = false;
-            findings.problem(
-                format!("{}, unit {n}", node.path_of("cell_type")),
-                format!(
-                    "unknown cell type '{}'; expected 'excitatory', 'inhibitory' or 'unknown'",
-                    name.escape_debug()
-                ),
-            );
-        }
     }
-    is_complete.then_some(cell_types)
 }
 
-fn read_trials(node: &Node, findings: &mut Findings) -> Option<Vec<Trial>> {
-    let mut table = Table { node, n_rows: None };
-    let start = table.column("start_time", Data::floats_1d, findings);
-    let stop = table.column("stop_time", Data::floats_1d, findings);
-    let align = table.column("align_time", Data::floats_1d, findings);
-    let stimulus = table.column("stimulus", Data::floats_1d, findings);
-    let trial_type = table.column("trial_type", Data::texts_1d, findings);
-    let movie = table.optional("movie", Data::integers_1d, findings);
-    let valid = table.optional("valid_bins", Data::integers_1d, findings);
-    let movie = optional_indices(movie?, &node.path_of("movie"), findings);
-    let valid = optional_indices(valid?, &node.path_of("valid_bins"), findings);
-    let (start, stop, align) = (start?, stop?, align?);
-    let (stimulus, trial_type) = (stimulus?, trial_type?);
-    let (movie, valid) = (movie?, valid?);
-    let rows = start.into_iter().zip(stop).zip(align);
-    let rows = rows.zip(stimulus).zip(trial_type).enumerate();
-    Some(
-        rows.map(|(k, ((((start_s, stop_s), align_s), stimulus), trial_type))| Trial {
-            start_s,
-            stop_s,
-            align_s,
-            stimulus,
-            trial_type,
-            movie: movie.get(k).copied().flatten(),
-            valid_bins: valid.get(k).copied().flatten(),
-        })
-        .collect(),
-    )
-}
-
-/// Indices of which −1 means "none"; an empty list where the column is missing.
-fn optional_indices(column: Vec<i64>, at: &str, findings: &mut Findings) -> Option<Vec<Option<usize>>> {
-    let mut indices = Vec::new();
-    for (k, value) in column.into_iter().enumerate() {
-        match usize::try_from(value) {
-            Ok(index) => indices.push(Some(index)),
-            Err(_) if value == -1 => indices.push(None),
-            Err(_) => {
-                findings.problem(
-                    format!("{at}, trial {k}"),
-                    format!("{value}; expected a number ≥ 0, or -1 for none"),
-                );
-                return None;
-            }
-        }
+fn read_activity(
+    node: &Node,
+    units: Option<&Node>,
+    trials: Option<&TrialTable>,
+    findings: &mut Findings,
+) -> Option<StoredActivity> {
+    if node.has("binned") {
+        let binned = findings.keep(node.group("binned"))?;
+        let counts = findings.keep(read_counts(&binned));
+        let bin_ms = findings.keep(binned.required_number("bin_ms"));
+        let start_ms = findings.keep(binned.required_number("start_ms"));
+        return Some(StoredActivity::Binned {
+            counts: counts?,
+            bin_ms,
+            start_ms,
+        });
     }
-    Some(indices)
+    let units = units?;
+    if !units.has("spike_times") {
+        findings.problem(
+            &node.at,
+            "no spikes: neither 'units/spike_times' nor 'binned/spikes' is there",
+        );
+        return None;
+    }
+    let times_s = findings.keep(read_spike_times(units));
+    let observed_s = findings.keep(observed_interval(node, times_s.as_deref(), trials));
+    Some(StoredActivity::SpikeTimes {
+        times_s: times_s?,
+        observed_s: observed_s.flatten(),
+    })
 }
 
 /// Ragged spike times as in NWB: unit n has the spikes from the index of unit n − 1 up to its own.
@@ -291,39 +243,44 @@ fn read_spike_times(units: &Node) -> Found<Vec<Vec<f64>>> {
     Ok(trains)
 }
 
-/// The stored interval, or from the first to the last thing known.
-fn observed_interval(node: &Node, times_s: &[Vec<f64>], trials: Option<&[Trial]>) -> Found<(f64, f64)> {
-    let trials = trials.unwrap_or(&[]);
-    let spikes = || times_s.iter().flatten().copied();
-    let first = trials.iter().map(|t| t.start_s).chain(spikes());
-    let first = first.fold(f64::INFINITY, f64::min);
-    let last = trials.iter().map(|t| t.stop_s).chain(spikes());
-    let last = last.fold(f64::NEG_INFINITY, f64::max);
-    let start = node.number_attribute("observed_start_s")?;
-    let stop = node.number_attribute("observed_stop_s")?;
-    Ok((start.unwrap_or(first), stop.unwrap_or(last)))
+/// The stored interval, or from the first to the last thing known; `None` where nothing is.
+fn observed_interval(
+    node: &Node,
+    times_s: Option<&[Vec<f64>]>,
+    trials: Option<&TrialTable>,
+) -> Found<Option<(f64, f64)>> {
+    let spikes = || times_s.into_iter().flatten().flatten().copied();
+    let edges = |column: fn(&TrialTable) -> Option<&Vec<f64>>| trials.and_then(column).into_iter().flatten().copied();
+    // Times that are not finite are reported as such.
+    let first = edges(|t| t.start_s.as_ref()).chain(spikes()).filter(|t| t.is_finite());
+    let last = edges(|t| t.stop_s.as_ref()).chain(spikes()).filter(|t| t.is_finite());
+    let start = node
+        .number_attribute("observed_start_s")?
+        .or_else(|| first.reduce(f64::min));
+    let stop = node
+        .number_attribute("observed_stop_s")?
+        .or_else(|| last.reduce(f64::max));
+    Ok(start.zip(stop))
 }
 
-fn read_binned(node: &Node) -> Found<Activity> {
+fn read_counts(node: &Node) -> Found<Array3<u8>> {
     let spikes = node.dataset("spikes")?;
     let at = spikes.at.clone();
-    let counts = spikes.counts_3d(|index| {
+    spikes.counts_3d(|index| {
         let message = format!("the value at {index:?} is NaN; mark missing bins with 'valid_bins'");
         Err(Finding::new(&at, message))
-    })?;
-    Ok(Activity::Binned {
-        counts,
-        bin_ms: node.required_number("bin_ms")?,
-        start_ms: node.required_number("start_ms")?,
     })
 }
 
-fn read_behaviours(session: &Node, findings: &mut Findings) -> Option<BTreeMap<String, Behaviour>> {
+/// All behaviours that can be read, and whether these are all.
+fn read_behaviours(session: &Node, findings: &mut Findings) -> (BTreeMap<String, Behaviour>, bool) {
     let mut behaviours = BTreeMap::new();
     if !session.has("behaviour") {
-        return Some(behaviours);
+        return (behaviours, true);
     }
-    let parent = findings.keep(session.group("behaviour"))?;
+    let Some(parent) = findings.keep(session.group("behaviour")) else {
+        return (behaviours, false);
+    };
     let mut is_complete = true;
     for name in parent.names() {
         let behaviour = parent.group(name).and_then(|node| read_behaviour(&node));
@@ -334,7 +291,7 @@ fn read_behaviours(session: &Node, findings: &mut Findings) -> Option<BTreeMap<S
             None => is_complete = false,
         }
     }
-    is_complete.then_some(behaviours)
+    (behaviours, is_complete)
 }
 
 fn read_behaviour(node: &Node) -> Found<Behaviour> {

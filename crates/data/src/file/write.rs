@@ -9,6 +9,7 @@ use ndarray::{ArrayView, ArrayView1, Dimension};
 use super::{FORMAT, VERSION};
 use crate::error::DataError;
 use crate::fs::{Existing, Sibling};
+use crate::h5::file_error;
 use crate::recording::{
     Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing, Trial, Unit,
 };
@@ -41,11 +42,7 @@ fn write_with(path: &Path, recording: &Recording, existing: Existing) -> Result<
     refuse_problems(subject, check(recording).problems)?;
     let sibling = Sibling::create(path, existing)?;
     hdf5::silence_errors(true);
-    write_content(sibling.path(), recording).map_err(|error| DataError::Hdf5 {
-        path: path.to_path_buf(),
-        action: "write",
-        detail: error.to_string(),
-    })?;
+    write_content(sibling.path(), recording).map_err(|error| file_error(path, sibling.path(), "write", &error))?;
     Ok(sibling.commit()?)
 }
 

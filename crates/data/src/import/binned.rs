@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::axes;
 use crate::error::{DataError, Finding, Findings};
+use crate::file::optional_indices;
 use crate::h5::{self, Data, Found, Node};
 use crate::recording::{Activity, CellType, Recording, Session, StimulusMovies, Trial, Unit};
 use crate::validate::{check, refuse_problems};
@@ -77,7 +78,7 @@ pub struct BinnedSource {
     /// Dataset with the stimulus value of each trial; 0 if nothing is said.
     #[serde(default)]
     pub stimulus_values: Option<String>,
-    /// Dataset with the number of valid bins of each trial; all if nothing is said.
+    /// Dataset with the number of valid bins of each trial, −1 for all; all if nothing is said.
     #[serde(default)]
     pub valid_bins: Option<String>,
 }
@@ -120,31 +121,40 @@ pub fn import_binned(path: &Path, import: &BinnedImport) -> Result<Recording, Da
         sessions.extend(session);
     }
     let recording = Recording { sessions };
-    if findings.problems.is_empty() {
-        findings.problems = check(&recording).problems;
+    // What could be read is checked, whatever else could not.
+    let mut sense = check(&recording).problems;
+    if recording.sessions.is_empty() && !findings.problems.is_empty() {
+        // That there is no session is then a consequence, not a second problem.
+        sense.clear();
     }
+    findings.problems.append(&mut sense);
     refuse_problems(subject, findings.problems)?;
     Ok(recording)
 }
 
+/// Shape `[K, T, N]` of the counts; `None` where they can't be read, which leaves lengths unchecked.
+type Shape = Option<[usize; 3]>;
+
 fn read_session(root: &Node, source: &BinnedSource, import: &BinnedImport, findings: &mut Findings) -> Option<Session> {
     let counts = findings.keep(read_counts(root, source));
-    let (counts, padding) = counts?;
-    let [n_trials, n_bins, n_units] = [0, 1, 2].map(|axis| counts.shape()[axis]);
-    let units = read_units(root, source, n_units, findings);
-    let movies = findings.keep(read_movies(root, source, [n_trials, n_bins]));
-    let trial_types = findings.keep(read_trial_types(root, source, n_trials));
-    let stimulus = column(root, source.stimulus_values.as_ref(), n_trials, Data::floats_1d);
+    let shape: Shape = counts
+        .as_ref()
+        .map(|(counts, _)| [0, 1, 2].map(|axis| counts.shape()[axis]));
+    let n_rows = shape.map(|[n_trials, ..]| n_trials);
+    let units = read_units(root, source, shape.map(|[.., n_units]| n_units), findings);
+    let movies = findings.keep(read_movies(root, source, shape));
+    let trial_types = findings.keep(read_trial_types(root, source, n_rows));
+    let stimulus = column(root, source.stimulus_values.as_ref(), n_rows, Data::floats_1d);
     let stimulus = findings.keep(stimulus);
-    let valid = column(root, source.valid_bins.as_ref(), n_trials, Data::integers_1d);
-    let valid = findings.keep(valid);
+    let valid = findings.keep(read_valid_bins(root, source, n_rows));
+    let (counts, padding) = counts?;
+    let n_bins = counts.shape()[1];
     let (movies, movie_of_trial) = movies?;
     let (trial_types, stimulus, valid) = (trial_types?, stimulus?, valid?);
     let duration_s = n_bins as f64 * import.bin_ms / 1000.0;
-    let valid_of = |k: usize| match &valid {
-        // What doesn't fit in usize fails the check that follows, as it exceeds the number of bins.
-        Some(valid) => valid.get(k).map(|&n| usize::try_from(n).unwrap_or(usize::MAX)),
-        None => padding.get(k).copied().flatten(),
+    let valid_of = |k: usize| {
+        let stated = valid.as_ref().and_then(|valid| valid.get(k).copied().flatten());
+        stated.or_else(|| padding.get(k).copied().flatten())
     };
     let trial = |(k, trial_type): (usize, String)| Trial {
         start_s: k as f64 * duration_s,
@@ -173,6 +183,13 @@ fn read_session(root: &Node, source: &BinnedSource, import: &BinnedImport, findi
             bin_ms: import.bin_ms,
             start_ms: import.start_ms,
         },
+    })
+}
+
+/// Valid bins of each trial, of which −1 means all (or as many as are not NaN).
+fn read_valid_bins(root: &Node, source: &BinnedSource, n_rows: Option<usize>) -> Found<Option<Vec<Option<usize>>>> {
+    column(root, source.valid_bins.as_ref(), n_rows, |data| {
+        optional_indices(&data.integers_1d()?, &data.at)
     })
 }
 
@@ -219,21 +236,23 @@ fn padding(n_missing: &Array2<usize>, n_units: usize, at: &str) -> Found<Vec<Opt
     Ok(valid_bins)
 }
 
-/// Reads a list with one entry per row of something; `None` if there is no such dataset.
+/// Reads a list with one entry per row of something; `None` if no dataset is named.
 fn column<T>(
     root: &Node,
     path: Option<&String>,
-    n_rows: usize,
+    n_rows: Option<usize>,
     read: impl FnOnce(&Data) -> Found<Vec<T>>,
 ) -> Found<Option<Vec<T>>> {
     let Some(path) = path else { return Ok(None) };
     let data = root.find(path)?;
     let values = read(&data)?;
-    if values.len() == n_rows {
-        return Ok(Some(values));
+    match n_rows {
+        Some(n_rows) if values.len() != n_rows => {
+            let message = format!("{} rows; the spikes ask for {n_rows}", values.len());
+            Err(Finding::new(&data.at, message))
+        }
+        _ => Ok(Some(values)),
     }
-    let message = format!("{} rows; the spikes ask for {n_rows}", values.len());
-    Err(Finding::new(&data.at, message))
 }
 
 fn refuse_both<A, B>(source: &BinnedSource, one: (&str, &Option<A>), list: (&str, &Option<B>)) -> Found<()> {
@@ -245,7 +264,12 @@ fn refuse_both<A, B>(source: &BinnedSource, one: (&str, &Option<A>), list: (&str
     Ok(())
 }
 
-fn read_units(root: &Node, source: &BinnedSource, n_units: usize, findings: &mut Findings) -> Option<Vec<Unit>> {
+fn read_units(
+    root: &Node,
+    source: &BinnedSource,
+    n_units: Option<usize>,
+    findings: &mut Findings,
+) -> Option<Vec<Unit>> {
     let areas = read_areas(root, source, n_units);
     let cell_types = read_cell_types(root, source, n_units);
     let (areas, cell_types) = (findings.keep(areas), findings.keep(cell_types));
@@ -259,7 +283,7 @@ fn read_units(root: &Node, source: &BinnedSource, n_units: usize, findings: &mut
     Some(units.collect())
 }
 
-fn read_areas(root: &Node, source: &BinnedSource, n_units: usize) -> Found<Vec<String>> {
+fn read_areas(root: &Node, source: &BinnedSource, n_units: Option<usize>) -> Found<Vec<String>> {
     refuse_both(source, ("area", &source.area), ("areas", &source.areas))?;
     if let Some(areas) = column(root, source.areas.as_ref(), n_units, Data::texts_1d)? {
         return Ok(areas);
@@ -269,16 +293,16 @@ fn read_areas(root: &Node, source: &BinnedSource, n_units: usize) -> Found<Vec<S
         let message = "no area: give 'area' for all units, or 'areas' for a dataset";
         return Err(Finding::new(at, message));
     };
-    Ok(vec![area.clone(); n_units])
+    Ok(vec![area.clone(); n_units.unwrap_or(0)])
 }
 
-fn read_cell_types(root: &Node, source: &BinnedSource, n_units: usize) -> Found<Vec<CellType>> {
+fn read_cell_types(root: &Node, source: &BinnedSource, n_units: Option<usize>) -> Found<Vec<CellType>> {
     let one = ("cell_type", &source.cell_type);
     refuse_both(source, one, ("cell_types", &source.cell_types))?;
     let path = source.cell_types.as_ref();
     let Some(names) = column(root, path, n_units, Data::texts_1d)? else {
         let cell_type = source.cell_type.unwrap_or(CellType::Unknown);
-        return Ok(vec![cell_type; n_units]);
+        return Ok(vec![cell_type; n_units.unwrap_or(0)]);
     };
     let parse = |(n, name): (usize, &String)| {
         CellType::from_name(name).ok_or_else(|| {
@@ -293,7 +317,7 @@ fn read_cell_types(root: &Node, source: &BinnedSource, n_units: usize) -> Found<
     names.iter().enumerate().map(parse).collect()
 }
 
-fn read_trial_types(root: &Node, source: &BinnedSource, n_trials: usize) -> Found<Vec<String>> {
+fn read_trial_types(root: &Node, source: &BinnedSource, n_trials: Option<usize>) -> Found<Vec<String>> {
     let one = ("trial_type", &source.trial_type);
     refuse_both(source, one, ("trial_types", &source.trial_types))?;
     let types = column(root, source.trial_types.as_ref(), n_trials, |data| {
@@ -306,14 +330,14 @@ fn read_trial_types(root: &Node, source: &BinnedSource, n_trials: usize) -> Foun
     })?;
     Ok(types.unwrap_or_else(|| {
         let one = source.trial_type.as_deref().unwrap_or("trial");
-        vec![one.to_owned(); n_trials]
+        vec![one.to_owned(); n_trials.unwrap_or(0)]
     }))
 }
 
 /// Distinct movies `[S, T, C]`, and which one each trial shows.
 type Movies = (Option<Array3<f32>>, Vec<usize>);
 
-fn read_movies(root: &Node, source: &BinnedSource, [n_trials, n_bins]: [usize; 2]) -> Found<Movies> {
+fn read_movies(root: &Node, source: &BinnedSource, shape: Shape) -> Found<Movies> {
     let Some(path) = &source.stimulus else {
         return match source.stimulus_axes {
             None => Ok((None, Vec::new())),
@@ -339,7 +363,10 @@ fn read_movies(root: &Node, source: &BinnedSource, [n_trials, n_bins]: [usize; 2
         let movies = data.floats32::<Ix3>("trial, time and channel")?;
         (movies.permuted_axes(order), false)
     };
-    if movies.shape()[1] != n_bins || (!is_shared && movies.shape()[0] != n_trials) {
+    let n_trials = shape.map_or(0, |[n_trials, ..]| n_trials);
+    if let Some([n_trials, n_bins, _]) = shape
+        && (movies.shape()[1] != n_bins || (!is_shared && movies.shape()[0] != n_trials))
+    {
         let message = format!(
             "{} movies of {} bins for {n_trials} trials of {n_bins} bins",
             movies.shape()[0],

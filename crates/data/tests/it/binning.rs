@@ -163,9 +163,144 @@ fn bins_after_a_trial_or_the_recording_are_padding() {
 
 #[test]
 fn a_trial_whose_window_starts_before_the_recording_is_kept_but_empty() {
-    let binned = bin_session(&session("a"), &options(10.0, (-300.0, 100.0))).unwrap();
+    let mut session = session("a");
+    for trial in &mut session.trials {
+        trial.start_s = trial.align_s - 0.5;
+    }
+    let binned = bin_session(&session, &options(10.0, (-300.0, 100.0))).unwrap();
     assert_eq!(binned.valid_bins, [0, 40, 40]);
-    assert!(binned.warnings[0].message.contains("1 trials have no valid bin"));
+    assert!(
+        binned.warnings[0]
+            .message
+            .starts_with("1 of 3 trials have no valid bin")
+    );
+}
+
+/// Three trials of 1 s without a gap, with the event 0.2 s after their start and one spike 0.1 s before
+/// their end.
+fn back_to_back() -> Session {
+    let mut session = session("a");
+    for (k, trial) in session.trials.iter_mut().enumerate() {
+        trial.align_s = k as f64 + 0.2;
+    }
+    session.activity = Activity::SpikeTimes {
+        times_s: vec![vec![0.9, 1.9, 2.9], vec![]],
+        observed_s: (0.0, 3.0),
+    };
+    session
+}
+
+#[test]
+fn spikes_of_the_trial_before_are_not_data() {
+    let session = back_to_back();
+    // From −600 ms on, a window holds the spike of the trial before, at −300 ms.
+    let binned = bin_session(&session, &options(10.0, (-600.0, 300.0))).unwrap();
+    assert_eq!(binned.valid_bins, [0, 0, 0]);
+    assert_eq!(binned.spikes.sum(), 0);
+    let message = &binned.warnings[0].message;
+    assert!(
+        message.starts_with("3 of 3 trials have no valid bin: the window starts at -600 ms")
+            && message.contains("all trials allow a window from -200 ms on"),
+        "{message}"
+    );
+    // The start of the trial itself is allowed.
+    let binned = bin_session(&session, &options(10.0, (-200.0, 300.0))).unwrap();
+    assert_eq!((binned.valid_bins, binned.warnings), (vec![50, 50, 50], vec![]));
+    // What follows the trial is padding, as ever.
+    let binned = bin_session(&session, &options(10.0, (-200.0, 900.0))).unwrap();
+    assert_eq!(binned.valid_bins, [100, 100, 100]);
+}
+
+#[test]
+fn a_window_that_some_trials_do_not_allow_leaves_these_empty() {
+    let mut session = back_to_back();
+    session.trials[1].align_s = 1.4;
+    session.trials[2].align_s = 2.4;
+    let binned = bin_session(&session, &options(10.0, (-300.0, 100.0))).unwrap();
+    assert_eq!(binned.valid_bins, [0, 40, 40]);
+    let message = &binned.warnings[0].message;
+    assert!(
+        message.starts_with("1 of 3 trials")
+            && message.contains("all trials allow a window from -200 ms on, most of them one from -400 ms on"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_a_window_bins_start_where_the_last_trial_does() {
+    let mut session = back_to_back();
+    for (trial, offset_s) in session.trials.iter_mut().zip([0.1, 0.4, 0.4]) {
+        trial.align_s = trial.start_s + offset_s;
+    }
+    let binned = bin_session(&session, &BinOptions::of_width(10.0)).unwrap();
+    assert_eq!((binned.start_ms, binned.n_bins()), (-100.0, 100));
+    assert_eq!(binned.valid_bins, [100, 70, 70]);
+    // Every spike once, in its own trial.
+    assert_eq!(binned.spikes.sum(), 3);
+    let message = &binned.warnings[0].message;
+    assert!(
+        message.contains("bins start at -100 ms") && message.contains("from -400 ms on is left out"),
+        "{message}"
+    );
+}
+
+#[test]
+fn rounding_of_times_excludes_no_trial() {
+    // Starts that are no binary fractions, late in a long recording; bins of 0.05 ms.
+    let mut session = session("a");
+    session.trials = (0..200)
+        .map(|k| {
+            let mut trial = trial(0, "x");
+            let start_ms = 1e8 + f64::from(k) * 1300.1;
+            (trial.start_s, trial.align_s) = (start_ms / 1000.0, (start_ms + 200.3) / 1000.0);
+            trial.stop_s = (start_ms + 1300.1) / 1000.0;
+            trial
+        })
+        .collect();
+    session.activity = Activity::SpikeTimes {
+        times_s: vec![vec![], vec![]],
+        observed_s: (1e5, 2e5),
+    };
+    let binned = bin_session(&session, &BinOptions::of_width(0.05)).unwrap();
+    assert_eq!(binned.valid_bins, [26_002; 200]);
+    let binned = bin_session(&session, &options(0.05, (-200.3, 1099.8))).unwrap();
+    assert_eq!(binned.valid_bins, [26_002; 200]);
+}
+
+#[test]
+fn stored_bins_outside_of_their_trial_are_not_data() {
+    // Trials of 8 ms, the event after 2 ms; bins of 1 ms from −4 to 8 ms.
+    let mut session = binned_session("b", Array3::ones((3, 12, 1)));
+    for (k, trial) in session.trials.iter_mut().enumerate() {
+        trial.start_s = k as f64 * 0.008;
+        trial.stop_s = (k + 1) as f64 * 0.008;
+        trial.align_s = trial.start_s + 0.002;
+    }
+    if let Activity::Binned { start_ms, .. } = &mut session.activity {
+        *start_ms = -4.0;
+    }
+    let binned = bin_session(&session, &options(1.0, (-4.0, 8.0))).unwrap();
+    assert_eq!(binned.valid_bins, [0, 0, 0]);
+    assert!(
+        binned.warnings[0].message.contains("from -2 ms on"),
+        "{:?}",
+        binned.warnings
+    );
+    // From the start of the trial on; what lies after its end is padding.
+    let binned = bin_session(&session, &options(2.0, (-2.0, 8.0))).unwrap();
+    assert_eq!(binned.valid_bins, [4, 4, 4]);
+    assert_eq!(binned.spikes.sum(), 3 * 8);
+    assert!(
+        binned.warnings[0]
+            .message
+            .starts_with("3 trials end before their stored bins do")
+    );
+    // Without a window, from the first stored edge in all trials on.
+    session.trials[1].align_s -= 0.0005;
+    let binned = bin_session(&session, &BinOptions::of_width(1.0)).unwrap();
+    assert_eq!((binned.start_ms, binned.n_bins()), (-1.0, 9));
+    assert_eq!(binned.valid_bins, [7, 7, 7]);
+    assert!(binned.warnings[0].message.contains("from -4 ms on is left out"));
 }
 
 #[test]
@@ -201,8 +336,10 @@ fn a_window_must_hold_whole_bins() {
 
 #[test]
 fn a_bin_width_that_is_no_whole_number_is_kept_exactly() {
-    let session = binned_session("b", Array3::ones((2, 2000, 1)));
-    let mut session = session;
+    let mut session = binned_session("b", Array3::ones((2, 2000, 1)));
+    for trial in &mut session.trials {
+        trial.stop_s = trial.start_s + 4.0;
+    }
     if let Activity::Binned { bin_ms, .. } = &mut session.activity {
         *bin_ms = 1.667;
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use data::{DataError, read, write};
-use hdf5::types::VarLenUnicode;
+use hdf5::types::{FixedAscii, FixedUnicode, VarLenUnicode};
 use hdf5::{File, H5Type};
 use ndarray::Array3;
 use tempfile::TempDir;
@@ -273,6 +273,67 @@ fn sizes_are_checked_before_memory_is_taken() {
 }
 
 #[test]
+fn sizes_of_texts_are_checked_before_memory_is_taken() {
+    let message = |file: &File, shape: usize| {
+        let path = "/sessions/a/units/area";
+        file.unlink(path).unwrap();
+        let builder = file.new_dataset::<FixedAscii<1>>().chunk(1 << 16).deflate(9);
+        let dataset = builder.shape(shape).create(path).unwrap();
+        let part = vec![FixedAscii::<1>::from_ascii("A").unwrap(); 1 << 16];
+        for first in (0..shape).step_by(1 << 16) {
+            let last = (first + (1 << 16)).min(shape);
+            dataset
+                .write_slice(&part[..last - first], ndarray::s![first..last])
+                .unwrap();
+        }
+    };
+    // 8 million texts of one byte take 28 kB in the file.
+    let many = message_of(|file| message(file, 8_000_000));
+    assert_says(&many, &["/sessions/a/units/area", "8000000 texts; at most 1048576"]);
+    // Fewer are read as wide as they are stored, and then don't fit the other columns.
+    let fewer = message_of(|file| message(file, 1_000_000));
+    assert_says(&fewer, &["/sessions/a/units/area", "1000000 rows"]);
+    let hollow = message_of(|file| {
+        file.unlink("/sessions/a/units/area").unwrap();
+        let builder = file.new_dataset::<FixedAscii<1000>>().chunk(1000).shape(1_000_000);
+        builder.create("/sessions/a/units/area").unwrap();
+    });
+    assert_says(&hollow, &["/sessions/a/units/area", "data are missing"]);
+    let long = message_of(|file| {
+        file.unlink("/sessions/a/units/area").unwrap();
+        let builder = file.new_dataset::<FixedAscii<1025>>().shape(2);
+        builder.create("/sessions/a/units/area").unwrap();
+    });
+    assert_says(&long, &["/sessions/a/units/area", "at most 1024 bytes"]);
+}
+
+#[test]
+fn texts_of_every_width_are_read() {
+    fn stored<T: H5Type + Clone>(values: &[T]) -> Vec<String> {
+        let (_dir, path) = edited(|file| replace(file, "/sessions/a/units/area", values));
+        let recording = read(&path).unwrap();
+        recording.sessions[0]
+            .units
+            .iter()
+            .map(|unit| unit.area.clone())
+            .collect()
+    }
+    fn ascii<const N: usize>() {
+        let expected = ["x".repeat(N), "y".to_owned()];
+        let values = [&expected[0], &expected[1]].map(|text| FixedAscii::<N>::from_ascii(text).unwrap());
+        assert_eq!(stored(&values), expected, "{N} bytes");
+        let values = [&expected[0], &expected[1]].map(|text| text.parse::<FixedUnicode<N>>().unwrap());
+        assert_eq!(stored(&values), expected, "{N} bytes");
+    }
+    ascii::<1>();
+    ascii::<16>();
+    ascii::<17>();
+    ascii::<128>();
+    ascii::<129>();
+    ascii::<1024>();
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let message = message_of(|file| {
         file.unlink("/sessions/a/units/area").unwrap();
@@ -288,6 +349,61 @@ fn all_problems_are_reported_at_once() {
             "/sessions/b/trials/stop_time, trial 0",
             "/sessions/b/trials/stop_time, trial 1",
             "/sessions/b/trials/stop_time, trial 2",
+        ],
+    );
+}
+
+#[test]
+fn a_bad_column_hides_no_fault_of_the_rest() {
+    let times = [0.5, 1.5, 1.25, -0.75, 1.75, 2.75];
+    let message = message_of(|file| {
+        replace(file, "/sessions/a/trials/stop_time", &[1.0, 2.0]);
+        replace(file, "/sessions/a/trials/align_time", &[0.25, f64::INFINITY, 2.25]);
+        replace(file, "/sessions/a/units/spike_times", &times);
+        replace(file, "/sessions/a/units/cell_type", &texts(&["excitatory", "E"]));
+        replace(file, "/sessions/a/units/id", &texts(&["u", "u"]));
+    });
+    assert_says(
+        &message,
+        &[
+            "6 problems",
+            "/sessions/a/trials/stop_time: 2 rows",
+            "/sessions/a/trials/align_time, trial 1: the time is inf s",
+            "/sessions/a/units/spike_times, unit 0 ('u'): spike times are not sorted",
+            "/sessions/a/units/spike_times, unit 1 ('u'): 1 spike times are negative",
+            "/sessions/a/units/cell_type, unit 1: unknown cell type 'E'",
+            "/sessions/a/units/id, unit 1 ('u'): two units have this name",
+        ],
+    );
+    // Whichever column is the odd one out, the others are right.
+    let first = message_of(|file| {
+        replace(file, "/sessions/a/trials/start_time", &[0.0]);
+        replace(file, "/sessions/a/trials/stimulus", &[1.0, f64::NAN, 1.0]);
+    });
+    assert_says(
+        &first,
+        &[
+            "2 problems",
+            "/sessions/a/trials/start_time: 1 rows",
+            "stimulus, trial 1: the value is NaN",
+        ],
+    );
+    // A missing table, and counts that can't be read.
+    let message = message_of(|file| {
+        file.unlink("/sessions/a/trials").unwrap();
+        replace(file, "/sessions/a/units/spike_times", &times);
+        replace(file, "/sessions/b/binned/spikes", &[1_u8; 24]);
+        replace(file, "/sessions/b/units/area", &texts(&["A", ""]));
+    });
+    assert_says(
+        &message,
+        &[
+            "5 problems",
+            "/sessions/a/trials: the group is missing",
+            "unit 0 ('u0'): spike times are not sorted",
+            "unit 1 ('u1'): 1 spike times are negative",
+            "/sessions/b/binned/spikes: shape [24]",
+            "/sessions/b/units/area, unit 1 ('u1'): the area is empty",
         ],
     );
 }

@@ -64,6 +64,8 @@ fn the_retinal_recording_is_imported_value_by_value() {
     // The file states the rates of the repeated block.
     let published = [9.27592259, 14.1138439, 10.20351485, 12.15867938, 7.60403475, 6.68755138];
     let binned = bin_session(repeated, &BinOptions::of_width(1.667)).unwrap();
+    assert_eq!((binned.start_ms, binned.valid_bins), (0.0, vec![2000; 54]));
+    assert_eq!(binned.warnings, []);
     for (rate, published) in binned.rates_hz.iter().zip(published) {
         assert!((rate - published).abs() < 1e-6, "{rate} Hz, published {published} Hz");
     }
@@ -186,6 +188,125 @@ fn number_types_give_the_same_counts() {
     }
     let recording = made.import("spikes = 'bool'\narea = 'A'").unwrap();
     assert_eq!(counts_of(&recording), counts().mapv(|c| u8::from(c > 5)));
+}
+
+#[test]
+fn the_trials_of_an_import_hold_their_bins() {
+    // Before, around and after the event; times that are no binary fractions.
+    for start_ms in [-4.0, 0.0, 3.3, -1000.1, 1000.1] {
+        for bin_ms in [2.0, 1.667, 0.01] {
+            let toml = format!(
+                "bin_ms = {bin_ms:?}\nstart_ms = {start_ms:?}\n[[sessions]]\nid = 's'\nspikes = 'x'\narea = 'A'"
+            );
+            let import = BinnedImport::from_toml("x", &toml).unwrap();
+            let counts = Array3::<u8>::ones((500, 30, 1));
+            let recording = import_binned(Made::new().with("x", &counts).close(), &import).unwrap();
+            let binned = bin_session(&recording.sessions[0], &BinOptions::of_width(bin_ms)).unwrap();
+            assert_eq!(binned.valid_bins, [30; 500], "{bin_ms} ms from {start_ms} ms on");
+            assert_eq!((binned.start_ms, binned.warnings), (start_ms, vec![]));
+        }
+    }
+}
+
+#[test]
+fn valid_bins_of_minus_one_are_all() {
+    let source = "spikes = 'x'\narea = 'A'\nvalid_bins = 'valid'";
+    let mut made = Made::new()
+        .with("x", &counts())
+        .with("valid", &ndarray::array![-1_i32, 2]);
+    let recording = made.import(source).unwrap();
+    let valid: Vec<_> = recording.sessions[0].trials.iter().map(|t| t.valid_bins).collect();
+    assert_eq!(valid, [None, Some(2)]);
+    let mut made = Made::new()
+        .with("x", &counts())
+        .with("valid", &ndarray::array![3_i32, -2]);
+    let error = made.import(source).unwrap_err();
+    assert!(
+        error.contains("/valid, trial 1: -2; expected a number ≥ 0, or -1"),
+        "{error}"
+    );
+}
+
+/// Replaces bytes in a file that occur in it exactly once.
+fn patch(path: &Path, old: &[u8], new: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let places: Vec<usize> = (0..=bytes.len() - old.len())
+        .filter(|&i| bytes[i..].starts_with(old))
+        .collect();
+    assert_eq!(places.len(), 1, "{old:?}");
+    bytes[places[0]..places[0] + old.len()].copy_from_slice(new);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn floats_of_16_bits_are_converted() {
+    // 0, 1, 2, … 23 in 16 bits, two in each 32; the type in the file then says so.
+    let bits = |i: u32| match i {
+        0 => 0,
+        _ => ((i.ilog2() + 15) << 10) | ((i << (10 - i.ilog2())) & 0x3ff),
+    };
+    let mut packed = Array3::<f32>::zeros((2, 3, 4));
+    for (i, value) in (0..).zip(packed.iter_mut().take(12)) {
+        *value = f32::from_bits(bits(2 * i) | bits(2 * i + 1) << 16);
+    }
+    let mut made = Made::new().with("x", &packed);
+    let path = made.close();
+    // Sign at bit 31, 4 bytes of 32 bits, exponent of 8 bits at 23, 23 bits of mantissa, bias 127.
+    let single = [0x11, 0x20, 31, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0];
+    let half = [0x11, 0x20, 15, 0, 2, 0, 0, 0, 0, 0, 16, 0, 10, 5, 0, 10, 15, 0, 0, 0];
+    patch(path, &single, &half);
+    let file = File::open(path).unwrap();
+    assert_eq!(file.dataset("x").unwrap().dtype().unwrap().size(), 2);
+    file.close().unwrap();
+    let recording = made.import("spikes = 'x'\narea = 'A'").unwrap();
+    assert_eq!(counts_of(&recording), counts());
+}
+
+#[test]
+fn every_misspelt_dataset_is_named_with_what_there_is() {
+    let mut made = Made::new()
+        .with("block/spikes", &counts())
+        .with("block/deep/stimulus", &Array2::<f32>::zeros((3, 2)))
+        .with("rates", &ndarray::array![1.0, 2.0]);
+    let error = made
+        .import(
+            "spikes = 'block/spikez'\nstimulus = 'blok/stimulus'\nstimulus_axes = 'time,channel'\narea = 'A'\n\
+             stimulus_values = 'rate'\nvalid_bins = 'block/deep/valid'",
+        )
+        .unwrap_err();
+    for part in [
+        "4 problems",
+        "/block/spikez: the dataset is missing; /block has the datasets 'deep/stimulus', 'spikes'",
+        "/blok/stimulus: the dataset is missing; the file has the datasets 'block/deep/stimulus', 'block/spikes', 'rates'",
+        "/rate: the dataset is missing; the file has",
+        "/block/deep/valid: the dataset is missing; /block/deep has the datasets 'stimulus'",
+    ] {
+        assert!(error.contains(part), "'{part}' is not in: {error}");
+    }
+    // The sessions that could be read are checked, too.
+    let import = BinnedImport::from_toml(
+        "x",
+        "bin_ms = 1.0\n[[sessions]]\nid = 'a'\nspikes = 'none'\narea = 'A'\n\
+         [[sessions]]\nid = 'b'\nspikes = 'block/spikes'\narea = ''",
+    )
+    .unwrap();
+    let error = import_binned(made.close(), &import).unwrap_err().to_string();
+    assert!(
+        error.contains("/none: the dataset is missing") && error.contains("area is empty"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_group_that_contains_itself_is_listed_once_and_for_all() {
+    let mut made = Made::new().with("block/x", &counts());
+    let file = made.file.as_ref().unwrap();
+    file.group("block").unwrap().link_hard("/block", "again").unwrap();
+    let error = made.import("spikes = 'block/y'\narea = 'A'").unwrap_err();
+    assert!(
+        error.contains("'again/again/again/again/again/again/again/x'"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -47,3 +47,14 @@ fn text_from_a_file_cannot_control_the_terminal() {
     assert!(text.contains("\\u{1b}[31mred\\n"), "{text}");
     assert!(text.contains("1 warnings:"));
 }
+
+#[test]
+fn a_flood_of_warnings_is_cut() {
+    let warnings: Vec<Finding> = (0..1000)
+        .map(|i| Finding::new(format!("session 'w{i}'"), "odd"))
+        .collect();
+    let text = summary(&recording(vec![session("a")]), &warnings).to_text();
+    assert!(text.contains("1000 warnings:") && text.contains("'w49'"), "{text}");
+    assert!(!text.contains("'w50'"), "{text}");
+    assert!(text.ends_with("  … and 950 more\n"), "{text}");
+}

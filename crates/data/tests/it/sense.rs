@@ -83,7 +83,10 @@ type Change = fn(&mut Vec<f64>);
 fn spike_times_are_checked() {
     let at = "/sessions/a/units/spike_times, unit 1 ('u1')";
     let cases: [(Change, &str); 6] = [
-        (|t| t.swap(0, 1), "not sorted: spike 1 is before spike 0"),
+        (
+            |t| t.swap(0, 1),
+            "not sorted: spike 1 (0.75 s) is before spike 0 (1.75 s)",
+        ),
         (|t| t[0] = -0.5, "1 spike times are negative"),
         (|t| t[1] = f64::NAN, "the first, spike 1, is NaN"),
         (|t| t[2] = f64::INFINITY, "the first, spike 2, is inf"),
@@ -220,4 +223,123 @@ fn movies_are_checked() {
         });
     });
     assert_says(&text, &["2 values are not finite", "bin_ms", "starts at NaN ms"]);
+}
+
+#[test]
+fn an_event_outside_of_most_trials_is_a_problem() {
+    // The mistake: seconds from the start of the trial instead of the clock of the session.
+    let text = problems(session("a"), |s| s.trials.iter_mut().for_each(|t| t.align_s = 0.25));
+    assert_says(
+        &text,
+        &[
+            "/sessions/a/trials/align_time: 2 of 3 trials don't contain their event",
+            "trial 1, runs from 1 s to 2 s, its event is at 0.25 s",
+            "clock of the session?",
+        ],
+    );
+    // In a few trials it may be true.
+    let text = warnings(session("a"), |s| s.trials[2].align_s = 1.5);
+    assert_says(&text, &["align_time: 1 of 3 trials don't contain their event"]);
+    // The edges belong to the trial.
+    let text = warnings(session("a"), |s| {
+        s.trials[0].align_s = 0.0;
+        s.trials[1].align_s = 2.0;
+    });
+    assert_eq!(text, "");
+}
+
+#[test]
+fn stored_bins_may_lie_beside_the_event_but_not_beside_the_trial() {
+    let mut long = binned_session("b", Array3::from_elem((3, 500, 2), 0));
+    long.units.truncate(2);
+    // Bins of 1 ms over the second half of each trial; the event is before its start.
+    let shifted = |s: &mut Session| {
+        for (k, trial) in s.trials.iter_mut().enumerate() {
+            trial.align_s = k as f64 - 0.5;
+        }
+        if let Activity::Binned { start_ms, .. } = &mut s.activity {
+            *start_ms = 1000.0;
+        }
+    };
+    let text = warnings(long.clone(), shifted);
+    assert!(!text.contains("event"), "{text}");
+    let text = problems(long, |s| s.trials.iter_mut().for_each(|t| t.align_s = 0.25));
+    assert_says(&text, &["align_time: 2 of 3 trials don't contain their event"]);
+}
+
+#[test]
+fn trials_that_are_there_twice_are_warned_of() {
+    let text = warnings(session("a"), |s| s.trials.push(s.trials[1].clone()));
+    assert_says(
+        &text,
+        &["start_time: 2 trials have the same start and event as another one: trials 1, 3"],
+    );
+    let text = warnings(session("a"), |s| {
+        s.trials[1] = s.trials[0].clone();
+        s.trials[1].align_s = 0.5;
+    });
+    assert!(!text.contains("same start"), "{text}");
+}
+
+#[test]
+fn an_oddity_of_many_units_is_one_warning() {
+    let many = |n: usize| {
+        let counts = Array3::from_shape_fn((4, 5, n), |(k, t, n)| u8::from(n % 2 == 0 && k == 0 && t == 0));
+        binned_session("b", counts)
+    };
+    let text = warnings(many(2000), |_| ());
+    assert_eq!(
+        text,
+        "/sessions/b/binned/spikes: 1000 of 2000 units have no spike: 1 ('u1'), 3 ('u3'), 5 ('u5'), 7 ('u7'), \
+         9 ('u9'), …; are the axes swapped?"
+    );
+    // As after an import, where the name is the index.
+    let text = warnings(many(4), |s| {
+        for (n, unit) in s.units.iter_mut().enumerate() {
+            unit.id = n.to_string();
+        }
+    });
+    assert_says(&text, &["2 of 4 units have no spike: 1, 3; are the axes swapped?"]);
+    let text = warnings(many(2), |_| ());
+    assert_says(&text, &["binned/spikes, unit 1 ('u1'): the unit has no spike"]);
+
+    let text = warnings(session("a"), |s| {
+        if let Activity::SpikeTimes { times_s, .. } = &mut s.activity {
+            times_s.iter_mut().for_each(Vec::clear);
+        }
+    });
+    assert_says(
+        &text,
+        &["units/spike_times: 2 of 2 units have no spike: 0 ('u0'), 1 ('u1')"],
+    );
+    let text = warnings(session("a"), |s| {
+        if let Activity::SpikeTimes { times_s, .. } = &mut s.activity {
+            *times_s = vec![vec![0.5, 0.5, 0.5, 2.5], vec![0.5, 0.5]];
+        }
+    });
+    assert_says(&text, &["3 spikes of 2 of 2 units share their time"]);
+    let text = warnings(session("a"), |s| {
+        if let Activity::SpikeTimes { times_s, .. } = &mut s.activity {
+            let every = |n: i32| (0..n).map(|i| 3.0 * f64::from(i) / f64::from(n)).collect();
+            *times_s = vec![every(3000), every(2400)];
+        }
+    });
+    assert_says(
+        &text,
+        &[
+            "2 of 2 units have mean rates above 500 Hz, up to 1000 Hz",
+            "ms rather than s?",
+        ],
+    );
+}
+
+#[test]
+fn a_fault_of_the_observed_interval_hides_no_fault_of_the_spikes() {
+    let text = problems(session("a"), |s| {
+        train(s).swap(0, 1);
+        if let Activity::SpikeTimes { observed_s, .. } = &mut s.activity {
+            *observed_s = (3.0, 0.0);
+        }
+    });
+    assert_says(&text, &["not an interval", "not sorted"]);
 }

@@ -79,7 +79,7 @@ proptest! {
         for (s, used) in stitching.sessions.iter().enumerate() {
             prop_assert_eq!(used.n_used, stitching.neurons_of_session(s).len());
             prop_assert_eq!(
-                used.n_used + used.n_unused + used.n_excluded,
+                used.n_used + used.n_unused + used.n_excluded + used.n_other,
                 sessions[s].units.len()
             );
         }
@@ -126,7 +126,10 @@ fn larger_sessions_come_first_and_ties_go_by_name() {
     assert_eq!(order, [2, 2, 2, 1, 1, 0]);
     assert_eq!(stitching.sessions[0].n_unused, 1);
     assert_eq!(stitching.sessions[3].n_unused, 1);
-    assert_eq!(stitching.sessions[3].n_excluded, 4);
+    assert_eq!(
+        (stitching.sessions[3].n_excluded, stitching.sessions[3].n_other),
+        (0, 4)
+    );
 }
 
 #[test]
@@ -154,6 +157,20 @@ fn fast_units_are_left_out() {
     let units: BTreeSet<usize> = stitching.neurons.iter().map(|n| n.source.unwrap().unit).collect();
     assert_eq!(units, BTreeSet::from([0, 1, 2, 3]));
     assert_eq!(stitching.sessions[0].n_excluded, 2);
+}
+
+#[test]
+fn only_fast_units_of_the_areas_in_use_count_as_excluded() {
+    // Rates 0 to 5 Hz. Area A: 0, 1 and, too fast, 4; of a type the model lacks, 3. Area B is not in use.
+    let units = [("A", E), ("A", E), ("B", E), ("A", I), ("A", E), ("B", E)];
+    let sessions = [with_units("a", &units)];
+    let of = |max_rate_hz| {
+        let stitching = stitch(&sessions, &[population("A", E, 1, 0)], max_rate_hz, &mut rng(9)).unwrap();
+        let used = &stitching.sessions[0];
+        [used.n_used, used.n_unused, used.n_excluded, used.n_other]
+    };
+    assert_eq!(of(Some(4.0)), [1, 1, 1, 3]);
+    assert_eq!(of(None), [1, 2, 0, 3]);
 }
 
 #[test]

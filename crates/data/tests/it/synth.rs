@@ -262,7 +262,7 @@ type Change = fn(&mut TwoAreaOptions);
 
 #[test]
 fn options_out_of_range_are_refused_by_name() {
-    let cases: [(Change, &str); 14] = [
+    let cases: [(Change, &str); 25] = [
         (|o| o.n_sessions = 0, "n_sessions"),
         (|o| o.n_neurons = 0, "n_neurons"),
         (|o| o.n_trials = 0, "n_trials"),
@@ -277,11 +277,28 @@ fn options_out_of_range_are_refused_by_name() {
         (|o| o.rise_ms = 20.0, "rise_ms"),
         (|o| o.rate_spread = 0.0, "rate_spread"),
         (|o| o.modulation_probabilities = vec![1.0], "modulation_probabilities"),
+        // What would take all memory, or for ever.
+        (|o| o.n_sessions = usize::MAX, "n_sessions"),
+        (|o| o.n_sessions = 10_001, "n_sessions"),
+        (|o| o.n_neurons = usize::MAX, "n_neurons"),
+        (|o| o.n_neurons = 1_000_000_000_000, "n_neurons"),
+        (|o| o.n_trials = usize::MAX, "n_trials"),
+        (
+            |o| (o.n_neurons, o.n_trials) = (90_000, 90_000),
+            "n_sessions × n_neurons × n_trials",
+        ),
+        (|o| o.response_ms = 1e300, "response_ms"),
+        (|o| o.response_ms = 1.1e6, "response_ms"),
+        (|o| (o.trial_ms, o.bin_ms) = (1e300, 1e297), "trial_ms"),
+        (|o| o.trial_ms = 1e9, "trial_ms"),
+        // 10 sessions × 100 neurons × 200 trials × 10 000 bins, in each of which a spike is possible.
+        (|o| (o.trial_ms, o.rate_limit_hz) = (1e4, 1e6), "trial_ms"),
     ];
     for (change, name) in cases {
         let mut options = TwoAreaOptions::default();
         change(&mut options);
         let error = two_area(&options, &mut rng(28)).unwrap_err().to_string();
-        assert!(error.starts_with(name), "{error}");
+        assert!(error.starts_with(&format!("{name} is ")), "{error}");
+        assert!(error.contains("expected "), "{error}");
     }
 }

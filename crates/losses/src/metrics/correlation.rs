@@ -24,6 +24,25 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
     r.is_finite().then(|| r.clamp(-1.0, 1.0))
 }
 
+/// Pearson's coefficient of pairs `(x, y)` with weights, as if each occurred that often; `None` for fewer than
+/// three pairs (two always give ±1), or if a side is constant or not finite.
+pub fn pearson_weighted(pairs: &[(f64, &(f64, f64))]) -> Option<f64> {
+    if pairs.len() < 3 {
+        return None;
+    }
+    let total: f64 = pairs.iter().map(|(weight, _)| weight).sum();
+    let mean_of = |side: fn(&(f64, f64)) -> f64| pairs.iter().map(|(w, pair)| w * side(pair)).sum::<f64>() / total;
+    let (mean_x, mean_y) = (mean_of(|pair| pair.0), mean_of(|pair| pair.1));
+    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+    for (weight, (x, y)) in pairs {
+        xy += weight * (x - mean_x) * (y - mean_y);
+        xx += weight * (x - mean_x).powi(2);
+        yy += weight * (y - mean_y).powi(2);
+    }
+    let r = xy / (xx * yy).sqrt();
+    r.is_finite().then(|| r.clamp(-1.0, 1.0))
+}
+
 /// The published "Pearson": both sequences are centred with the *reference's* mean.
 ///
 /// $$\frac{\sum_t (y_t-\bar y)(p_t-\bar y)}{\sqrt{\sum_t (y_t-\bar y)^2\,\sum_t (p_t-\bar y)^2}+\epsilon}$$
@@ -68,6 +87,23 @@ mod tests {
         assert_eq!(pearson(&x, &[1.0; 4]), None);
         assert_eq!(pearson(&x, &[1.0, f64::NAN, 2.0, 3.0]), None);
         assert_eq!(pearson(&[1.0], &[1.0]), None);
+    }
+
+    #[test]
+    fn weights_count_pairs_as_often_as_they_say() {
+        let pairs = [(1.0, 2.0), (2.0, 1.5), (4.0, 3.0), (-1.0, 0.5)];
+        let times = [2usize, 1, 3, 1];
+        let weighted: Vec<(f64, &(f64, f64))> = times.iter().map(|&n| n as f64).zip(&pairs).collect();
+        let repeated = pairs
+            .iter()
+            .zip(times)
+            .flat_map(|(pair, n)| std::iter::repeat_n(*pair, n));
+        let (x, y): (Vec<f64>, Vec<f64>) = repeated.unzip();
+        let difference = pearson_weighted(&weighted).unwrap() - pearson(&x, &y).unwrap();
+        assert!(difference.abs() < 1e-14, "{difference}");
+        assert_eq!(pearson_weighted(&weighted[..2]), None);
+        let constant = [(1.0, 2.0), (1.0, 3.0), (1.0, 4.0)];
+        assert_eq!(pearson_weighted(&constant.each_ref().map(|pair| (1.0, pair))), None);
     }
 
     #[test]

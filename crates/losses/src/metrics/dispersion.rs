@@ -29,6 +29,10 @@ pub struct VarianceRatio {
 /// types that have at least two trials on both sides, with the data's shares as weights on both, so that
 /// a wrong mix of types does not show.
 ///
+/// Label both sides by the same rule. If the model's trials are typed by what they look like and the data's by
+/// what they were, each type of the model is cut off where it meets the next one and that of the data is not: where
+/// types overlap, a perfect model would then come out below 1.
+///
 /// # Shapes
 /// `model` `[K, F]`, `data` `[K^D, F]`, types `[K]`, `[K^D]`: one session, or stacked ones.
 ///

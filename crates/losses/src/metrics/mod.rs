@@ -14,7 +14,9 @@ mod template;
 mod trial_matched;
 mod value;
 
-pub use correlation::{PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, spearman_brown};
+pub use correlation::{
+    PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
+};
 pub use dispersion::{
     FanoRatio, SpikeCounts, VarianceRatio, fano_factors, fano_ratio, feature_variance_ratio, spike_counts,
 };

@@ -195,6 +195,18 @@ impl RecordedFeatures {
         Ok(DataFeatures { sessions })
     }
 
+    /// The selected trials that have features; of a session without populations, all of them.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials.
+    pub fn usable(&self, selection: &TrialSelection) -> Result<TrialSelection, LossError> {
+        let mut usable = selection.clone();
+        for traces in &self.sessions {
+            usable[traces.session] = self.selected(traces, selection)?;
+        }
+        Ok(usable)
+    }
+
     /// Features of the selected trials normalised like `reference`: training data, null models or
     /// simulated trials in the place of the model. The result has `reference`'s sessions.
     ///
@@ -208,17 +220,7 @@ impl RecordedFeatures {
     ) -> Result<DataFeatures, LossError> {
         let mut sessions = Vec::with_capacity(reference.sessions.len());
         for wanted in &reference.sessions {
-            let traces = self.sessions.iter().find(|traces| {
-                let n_channels = traces.behaviour.as_ref().map_or(0, |b| b.len_of(Axis(2)));
-                traces.session == wanted.session
-                    && traces.populations == wanted.populations
-                    && n_channels == wanted.n_channels
-            });
-            let trials = match traces {
-                Some(traces) => self.selected(traces, selection)?,
-                None => Vec::new(),
-            };
-            let Some(traces) = traces.filter(|_| !trials.is_empty()) else {
+            let Some(session) = self.session_like(wanted, selection)? else {
                 return Err(LossError::NoData {
                     what: "trial features",
                     reason: format!(
@@ -228,17 +230,59 @@ impl RecordedFeatures {
                     ),
                 });
             };
-            let population = traces.population.select(Axis(0), &trials);
-            let behaviour = traces.behaviour.as_ref().map(|b| b.select(Axis(0), &trials));
-            sessions.push(SessionFeatures {
-                features: wanted.rows(&population.view(), behaviour.as_ref()),
-                conditions: trials.iter().map(|&k| traces.conditions[k]).collect(),
-                trial_types: trials.iter().map(|&k| traces.trial_types[k]).collect(),
-                trials,
-                ..wanted.clone()
+            sessions.push(session);
+        }
+        Ok(DataFeatures { sessions })
+    }
+
+    /// As [`Self::normalized_like`] with those of `reference`'s sessions that have a selected trial.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`], [`LossError::Index`] as above; [`LossError::NoData`] if no session is left.
+    pub fn normalized_like_where_selected(
+        &self,
+        reference: &DataFeatures,
+        selection: &TrialSelection,
+    ) -> Result<DataFeatures, LossError> {
+        let mut sessions = Vec::with_capacity(reference.sessions.len());
+        for wanted in &reference.sessions {
+            sessions.extend(self.session_like(wanted, selection)?);
+        }
+        if sessions.is_empty() {
+            return Err(LossError::NoData {
+                what: "trial features",
+                reason: "no selected trial has the populations and behaviour of the reference".to_owned(),
             });
         }
         Ok(DataFeatures { sessions })
+    }
+
+    /// One session like `wanted`; none without a selected trial with its populations and behaviour.
+    fn session_like(
+        &self,
+        wanted: &SessionFeatures,
+        selection: &TrialSelection,
+    ) -> Result<Option<SessionFeatures>, LossError> {
+        let traces = self.sessions.iter().find(|traces| {
+            let n_channels = traces.behaviour.as_ref().map_or(0, |b| b.len_of(Axis(2)));
+            traces.session == wanted.session
+                && traces.populations == wanted.populations
+                && n_channels == wanted.n_channels
+        });
+        let Some(traces) = traces else { return Ok(None) };
+        let trials = self.selected(traces, selection)?;
+        if trials.is_empty() {
+            return Ok(None);
+        }
+        let population = traces.population.select(Axis(0), &trials);
+        let behaviour = traces.behaviour.as_ref().map(|b| b.select(Axis(0), &trials));
+        Ok(Some(SessionFeatures {
+            features: wanted.rows(&population.view(), behaviour.as_ref()),
+            conditions: trials.iter().map(|&k| traces.conditions[k]).collect(),
+            trial_types: trials.iter().map(|&k| traces.trial_types[k]).collect(),
+            trials,
+            ..wanted.clone()
+        }))
     }
 
     fn selected(&self, traces: &SessionTraces, selection: &TrialSelection) -> Result<Vec<usize>, LossError> {

@@ -63,6 +63,11 @@ impl Populations {
     /// # Source
     /// Sourmpis et al. 2023 with 10 neurons; the published program drops the others silently.
     pub fn by_area(recording: &Recording, min_neurons_per_area: usize) -> Result<Self, LossError> {
+        Self::grouped(recording, min_neurons_per_area, Some).not_empty(min_neurons_per_area)
+    }
+
+    /// As [`Self::by_area`], but without groups (and with everything in `left_out`) where none is large enough.
+    pub fn by_area_if_any(recording: &Recording, min_neurons_per_area: usize) -> Self {
         Self::grouped(recording, min_neurons_per_area, Some)
     }
 
@@ -71,14 +76,10 @@ impl Populations {
     /// # Errors
     /// [`LossError::NoPopulation`] if none is left.
     pub fn by_session(recording: &Recording, min_neurons: usize) -> Result<Self, LossError> {
-        Self::grouped(recording, min_neurons, |_| None)
+        Self::grouped(recording, min_neurons, |_| None).not_empty(min_neurons)
     }
 
-    fn grouped(
-        recording: &Recording,
-        min_neurons: usize,
-        key: impl Fn(usize) -> Option<usize>,
-    ) -> Result<Self, LossError> {
+    fn grouped(recording: &Recording, min_neurons: usize, key: impl Fn(usize) -> Option<usize>) -> Self {
         let mut groups = Vec::new();
         let mut left_out = Vec::new();
         for (s, session) in recording.sessions().iter().enumerate() {
@@ -104,13 +105,17 @@ impl Populations {
                 }
             }
         }
-        if groups.is_empty() {
+        Self { groups, left_out }
+    }
+
+    fn not_empty(self, min_neurons_per_area: usize) -> Result<Self, LossError> {
+        if self.groups.is_empty() {
             return Err(LossError::NoPopulation {
-                min_neurons_per_area: min_neurons,
-                largest: left_out.iter().map(|l| l.n_neurons).max().unwrap_or(0),
+                min_neurons_per_area,
+                largest: self.left_out.iter().map(|l| l.n_neurons).max().unwrap_or(0),
             });
         }
-        Ok(Self { groups, left_out })
+        Ok(self)
     }
 
     /// Number of populations G.

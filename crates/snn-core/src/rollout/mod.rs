@@ -384,16 +384,6 @@ impl Network {
         self.delays.iter().copied().max().unwrap_or(1).max(1)
     }
 
-    /// Spike probability and its derivative at a potential before reset.
-    ///
-    /// `p = p_scale·σ(temperature·x)`, `dp/dx = p_scale·temperature·σ(1 − σ)`; returns (x, p, dp/dx).
-    #[inline(always)]
-    pub fn probability(&self, n: usize, potential: f32) -> (f32, f32, f32) {
-        let x = (potential - self.threshold[n]) / self.scale[n];
-        let s = crate::elementwise::sigmoid(self.temperature * x);
-        (x, self.p_scale * s, self.p_scale * self.temperature * s * (1.0 - s))
-    }
-
     /// Checks that every array has the shape that N and D demand, every delay is at least 1 and every scale positive.
     ///
     /// # Errors

@@ -8,6 +8,8 @@ use super::{Checkpoint, CheckpointError, read, write};
 
 /// Number of step checkpoints that are kept.
 pub const KEPT_STEPS: usize = 2;
+/// What [`CheckpointError::Missing`] says was found where there is no checkpoint at all.
+pub const NONE: &str = "none";
 const BEST: &str = "best.ckpt";
 
 /// A checkpoint that was found, with the newer ones that could not be used.
@@ -134,7 +136,7 @@ fn missing(directory: &Path, wanted: &str) -> CheckpointError {
         found.push("best".to_owned());
     }
     let found = if found.is_empty() {
-        "none".to_owned()
+        NONE.to_owned()
     } else {
         found.join(", ")
     };

@@ -9,6 +9,7 @@ use crate::cli::{BenchArgs, DeviceChoice, EngineChoice, Format, Global, NoiseCho
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
+use crate::memory::{self, BatchSize};
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     let threads = super::use_threads(args.threads);
@@ -29,6 +30,21 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             help: "lower --n-in".to_owned(),
         });
     }
+    // Potentials, and where they are given, uniforms and normals.
+    let bytes_per_value = memory::POTENTIAL * if load.is_noise_given { 3 } else { 1 };
+    memory::check(BatchSize {
+        n_trials: load.k,
+        n_steps: load.t,
+        n_neurons: load.n,
+        bytes_per_value,
+    })?;
+    // Weights and their gradient.
+    memory::check(BatchSize {
+        n_trials: load.d,
+        n_steps: load.n,
+        n_neurons: load.n,
+        bytes_per_value: 8,
+    })?;
     let fail = |error| Error::from(FitError::Core(error));
     let timing = match (args.engine, args.device) {
         (EngineChoice::Native, DeviceChoice::Cpu) => {

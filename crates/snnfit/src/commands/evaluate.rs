@@ -4,27 +4,36 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array3, Axis};
 use rand::Rng;
 use snn_core::connectivity::CellType;
 use snn_core::rng::StreamRng;
 
-use crate::assembly::Part;
+use crate::assembly::{Assembly, Part};
 use crate::cli::{EvaluateArgs, Format, Global, SplitChoice};
 use crate::error::Error;
 use crate::evaluate::{
-    EvaluationInputs, EvaluationSettings, Report, Requirement, SimulatedTrials, aggregate, evaluate,
+    EvaluationInputs, EvaluationSettings, Report, Requirement, RequirementError, SimulatedTrials, aggregate, evaluate,
 };
 use crate::events::{self, Event};
 use crate::exit_code;
 use crate::fit_error::FitError;
-use crate::loaded::{Fitted, proportional};
+use crate::loaded::Fitted;
 use crate::objective::Comparison;
-use crate::report::plots::{LossHistory, PlotInputs, WeightMatrix, write_all};
+use crate::report::plots::{LossHistory, NeuronName, PlotInputs, WeightMatrix, write_all};
 use crate::run_dir::RunDir;
-use crate::trainer::comparison;
+use crate::trainer::comparison_by_stimulus;
 
 pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
+    for (i, path) in args.runs.iter().enumerate() {
+        let same = |other: &&std::path::PathBuf| other.canonicalize().ok() == path.canonicalize().ok();
+        if path.exists() && args.runs[..i].iter().any(|other| same(&other)) {
+            return Err(Error::Usage {
+                message: format!("{} is named twice", path.display()),
+                help: "each run counts once".to_owned(),
+            });
+        }
+    }
     let mut reports = Vec::new();
     for path in &args.runs {
         reports.push(evaluate_run(path, args)?);
@@ -47,7 +56,10 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
 
 /// Evaluates one run; writes its `metrics.json` and pictures.
 fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
-    let (run, fitted) = Fitted::open(path, args.checkpoint)?;
+    for requirement in &args.require {
+        requirement.check_name().map_err(|error| unknown_metric(&error))?;
+    }
+    let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data)?;
     let (part, name) = match args.split {
         SplitChoice::Test => (Part::Test, "test"),
         SplitChoice::Validation => (Part::Validation, "validation"),
@@ -56,7 +68,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
     if part == Part::Test {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let comparison = comparison(&fitted.assembly)?;
+    let comparison = comparison_by_stimulus(&fitted.assembly)?;
     let selection = fitted.assembly.trials_of(part);
     let pool = fitted.assembly.stimuli_of(&selection);
     if pool.is_empty() {
@@ -65,10 +77,9 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
     let train = fitted.assembly.trials_of(Part::Train);
     let seed = fitted.assembly.experiment.seed;
     let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
-    let stimuli = proportional(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0));
+    let stimuli = fitted.stimuli_like(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0))?;
     let simulation = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
     let counts: Array3<u8> = simulation.rollout.spikes.to_array();
-    let conditions: Vec<usize> = stimuli.iter().map(|&s| fitted.assembly.condition_of(s)).collect();
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),
@@ -83,7 +94,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
         trial_types: &fitted.assembly.trial_types,
         model: SimulatedTrials {
             counts: &counts,
-            conditions: &conditions,
+            conditions: &stimuli,
             behaviour: simulation.behaviour.as_ref(),
         },
         settings: EvaluationSettings::default(),
@@ -93,8 +104,8 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
     let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
         message: error.to_string(),
     })?;
-    data::fs::write_atomic(&run.metrics(), |file| file.write_all(&json)).map_err(Error::Output)?;
-    draw(&run, &fitted, &comparison, &inputs, &mut rng)?;
+    data::fs::write_atomic(&run.metrics(name), |file| file.write_all(&json)).map_err(Error::Output)?;
+    draw(&run, &fitted, &comparison, &inputs, &report, &mut rng)?;
     Ok(report)
 }
 
@@ -103,6 +114,7 @@ fn draw(
     fitted: &Fitted,
     comparison: &Comparison,
     inputs: &EvaluationInputs<'_>,
+    report: &Report,
     rng: &mut dyn Rng,
 ) -> Result<(), Error> {
     let assembly = &fitted.assembly;
@@ -118,13 +130,16 @@ fn draw(
             .collect(),
     };
     let history = history(run)?;
-    let weights = weights(fitted)?;
+    let neurons = neuron_names(assembly);
+    let weights = weights(fitted, &neurons)?;
     let pictures = write_all(
-        &run.report(),
+        &run.report(inputs.split.as_str()),
         &PlotInputs {
             evaluation: inputs,
             start_ms: assembly.sessions.first().map_or(0.0, |s| s.start_ms),
             conditions: &conditions,
+            neurons: &neurons,
+            report,
             losses: Some(&history),
             weights: Some(&weights),
         },
@@ -136,8 +151,8 @@ fn draw(
     }
     tracing::info!(
         "metrics in {}, pictures in {}",
-        run.metrics().display(),
-        run.report().display()
+        run.metrics(&inputs.split).display(),
+        run.report(&inputs.split).display()
     );
     Ok(())
 }
@@ -158,23 +173,42 @@ fn history(run: &RunDir) -> Result<LossHistory, Error> {
     Ok(history)
 }
 
+/// What the model's neurons are called: the unit each stands for, its area and type.
+fn neuron_names(assembly: &Assembly) -> Vec<NeuronName> {
+    let neurons = assembly.stitching.neurons.iter().zip(&assembly.spec.neurons);
+    neurons
+        .map(|(stitched, neuron)| {
+            let kind = match neuron.cell_type {
+                CellType::Excitatory => " exc",
+                CellType::Inhibitory => " inh",
+                CellType::Unknown => "",
+            };
+            let unit = stitched.source.map(|source| {
+                let session = &assembly.sessions[source.session];
+                format!("{}/{}", session.id, session.units[source.unit].id)
+            });
+            NeuronName {
+                unit,
+                population: format!("{}{kind}", stitched.area),
+            }
+        })
+        .collect()
+}
+
 /// Weights `[post, pre]` summed over delays.
-fn weights(fitted: &Fitted) -> Result<WeightMatrix, Error> {
+fn weights(fitted: &Fitted, neurons: &[NeuronName]) -> Result<WeightMatrix, Error> {
     let w = fitted.rsnn.parameters.cube("w").map_err(FitError::from)?;
-    let weights: Array2<f64> = w.sum_axis(Axis(0)).t().mapv(f64::from);
-    let spec = &fitted.rsnn.spec;
-    let populations = spec.neurons.iter().map(|neuron| {
-        let kind = match neuron.cell_type {
-            CellType::Excitatory => " exc",
-            CellType::Inhibitory => " inh",
-            CellType::Unknown => "",
-        };
-        format!("{}{kind}", spec.areas[neuron.area])
-    });
     Ok(WeightMatrix {
-        weights,
-        populations: populations.collect(),
+        weights: w.sum_axis(Axis(0)).t().mapv(f64::from),
+        populations: neurons.iter().map(NeuronName::group).collect(),
     })
+}
+
+fn unknown_metric(error: &RequirementError) -> Error {
+    Error::Usage {
+        message: error.to_string(),
+        help: "metrics.json lists the names of all metrics".to_owned(),
+    }
 }
 
 /// Every requirement must hold for every run.
@@ -182,10 +216,7 @@ fn check(requirements: &[Requirement], reports: &[Report]) -> Result<u8, Error> 
     let mut failed = Vec::new();
     for requirement in requirements {
         for report in reports {
-            let verdict = requirement.check(report).map_err(|error| Error::Usage {
-                message: error.to_string(),
-                help: "metrics.json lists the names of all metrics".to_owned(),
-            })?;
+            let verdict = requirement.check(report).map_err(|error| unknown_metric(&error))?;
             if !verdict.is_met {
                 failed.push(format!("{}: {} (found {:.4})", report.run, requirement, verdict.value));
             }

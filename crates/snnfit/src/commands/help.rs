@@ -6,7 +6,25 @@ use crate::cli::{Cli, HelpArgs};
 use crate::error::Error;
 use crate::{config, exit_code};
 
-const TOPICS: [(&str, &str); 1] = [("exit-codes", exit_code::TEXT)];
+const TOPICS: [(&str, &str); 3] = [
+    ("exit-codes", exit_code::TEXT),
+    ("formats", include_str!("../../../../docs/FORMATS.md")),
+    ("reproducibility", REPRODUCIBILITY),
+];
+
+const REPRODUCIBILITY: &str = "\
+Reproducibility
+
+A run is a function of run.toml, the recordings (their SHA-256 is in manifest.json) and the version of snnfit.
+  - The same seed gives the same run, byte for byte, on the same kind of CPU, whatever the number of threads.
+  - A run that was stopped, or killed, and goes on with --resume gives the bytes of a run that was never stopped.
+  - Random numbers are functions of (seed, purpose, neuron, time, trial, step), not of what was drawn before: changing
+    the number of validations leaves training alone. [split] has a seed of its own, so runs that differ in `seed` are
+    compared on the same test trials.
+  - The engines `native` and `reference` draw the same numbers but sum in another order: single spikes, and with
+    them whole trials, may differ between them.
+  - To repeat a run: snnfit train --config RUN/run.toml --out NEW
+";
 
 pub(super) fn run(args: &HelpArgs) -> Result<u8, Error> {
     let mut command = Cli::command();

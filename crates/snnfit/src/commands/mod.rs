@@ -121,7 +121,7 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
 pub(crate) fn output_error(error: data::DataError) -> Error {
     match error {
         data::DataError::Fs(error) => Error::Output(error),
-        other => Error::Data(other),
+        other => Error::OutputRecording(other),
     }
 }
 

@@ -11,14 +11,14 @@ use crate::cli::{Global, SimulateArgs};
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
-use crate::loaded::{Fitted, proportional};
+use crate::loaded::Fitted;
 
 pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::refuse_existing(&args.out)?;
-    let (run, fitted) = Fitted::open(&args.run, args.checkpoint)?;
+    let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data)?;
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
-    let stimuli = proportional(&pool, args.trials.get(), &mut rng);
+    let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
     let recording = recording(&fitted, &stimuli, args.seed)?;
     data::write(&args.out, &recording).map_err(super::output_error)?;
     tracing::info!(

@@ -17,14 +17,14 @@ use crate::error::Error;
 use crate::events::{Event, EventLog, Number, StepEvent};
 use crate::fit_error::FitError;
 use crate::loaded;
-use crate::progress::{Progress, Snapshot};
+use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
 use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
 use crate::trainer::{StepReport, Trainer};
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
     let threads = super::use_threads(args.threads);
-    let (run, _lock, trainer) = match (&args.resume, &args.config) {
+    let begun = match (&args.resume, &args.config) {
         (Some(path), _) => resume(path, args)?,
         (None, Some(config)) => {
             let loaded = config::load(config, &args.overrides())?;
@@ -44,14 +44,26 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
             });
         }
     };
-    let mut session = Session::new(run, trainer, args.max_time, global)?;
+    let mut session = Session::new(begun, args.max_time, global)?;
     let outcome = session.train();
     session.finish(outcome)
 }
 
+/// A run that is ready to go on.
+struct Begun {
+    run: RunDir,
+    lock: Lock,
+    trainer: Trainer,
+    /// Of the validation losses.
+    floors: BTreeMap<String, f64>,
+    /// Given so far, for the event log.
+    warnings: Vec<String>,
+}
+
 /// A new run: everything is read and checked before the directory is made.
-fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Trainer), Error> {
+fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<Begun, Error> {
     RunDir::check_free(out)?;
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let run_toml = config::to_toml(&loaded.experiment)?;
     let mut manifest = Manifest::new(loaded.experiment.seed, "cpu", threads);
     for path in &loaded.experiment.data.files {
@@ -61,17 +73,18 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Tr
             sha256,
         });
     }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
-    manifest.warnings = loaded
-        .warnings
-        .iter()
-        .map(ToString::to_string)
+    for warning in &trainer.assembly.warnings {
+        tracing::warn!("{warning}");
+    }
+    manifest.warnings = warnings
+        .into_iter()
         .chain(trainer.assembly.warnings.iter().cloned())
         .collect();
     manifest.left_out = left_out(&trainer);
-    for warning in &manifest.warnings {
-        tracing::warn!("{warning}");
-    }
     for left in &manifest.left_out {
         tracing::info!(
             "left out: session {}{}: {}",
@@ -80,11 +93,18 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<(RunDir, Lock, Tr
             left.reason
         );
     }
+    let floors = trainer.floor()?;
     let (run, lock) = RunDir::create(out, &run_toml, &manifest, &trainer.assembly.splits)?;
-    Ok((run, lock, trainer))
+    Ok(Begun {
+        run,
+        lock,
+        trainer,
+        floors,
+        warnings: manifest.warnings,
+    })
 }
 
-/// Sessions and areas that trial matching leaves out, and sessions that no model neuron comes from.
+/// Sessions, areas and trials that trial matching leaves out, and sessions that no model neuron comes from.
 fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
     let groups = trainer.comparison.populations.left_out.iter().map(|l| LeftOut {
         session: l.session.clone(),
@@ -105,18 +125,65 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
             area: None,
             reason: "no model neuron stands for one of its units".to_owned(),
         });
-    groups.chain(sessions).collect()
+    let skipped = trainer
+        .comparison
+        .features()
+        .into_iter()
+        .flat_map(losses::statistics::RecordedFeatures::skipped)
+        .map(|s| {
+            let incomplete = (s.n_incomplete > 0).then(|| format!("{} trials shorter than the window", s.n_incomplete));
+            let without =
+                (s.n_without_behaviour > 0).then(|| format!("{} trials without behaviour", s.n_without_behaviour));
+            let reasons: Vec<String> = incomplete.into_iter().chain(without).collect();
+            LeftOut {
+                session: s.session.clone(),
+                area: None,
+                reason: format!("{}: not matched", reasons.join(" and ")),
+            }
+        });
+    let limit = trainer.assembly.experiment.data.max_rate_hz.unwrap_or(f64::INFINITY);
+    let excluded = trainer.assembly.stitching.sessions.iter().flat_map(|s| {
+        let of = |reason: String| LeftOut {
+            session: s.id.clone(),
+            area: None,
+            reason,
+        };
+        let fast = (s.n_excluded > 0).then(|| {
+            of(format!(
+                "{} units at data.max_rate_hz = {limit} Hz or more",
+                s.n_excluded
+            ))
+        });
+        let other = (s.n_other > 0).then(|| of(format!("{} units of areas or types that the model lacks", s.n_other)));
+        fast.into_iter().chain(other)
+    });
+    let unvalidated = trainer.unvalidated_sessions().into_iter().map(|s| LeftOut {
+        session: trainer.assembly.sessions[s].id.clone(),
+        area: None,
+        reason: "no validation trial to match: not in the validation loss".to_owned(),
+    });
+    groups
+        .chain(sessions)
+        .chain(excluded)
+        .chain(skipped)
+        .chain(unvalidated)
+        .collect()
 }
 
-fn resume(path: &Path, args: &TrainArgs) -> Result<(RunDir, Lock, Trainer), Error> {
+fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     config::check_resume_overrides(&args.set).map_err(|message| Error::Usage {
         message,
         help: "a resumed run keeps its configuration; start a new run to change it".to_owned(),
     })?;
     let run = RunDir::open(path)?;
     let (lock, warning) = run.lock()?;
-    let loaded = config::load(&run.run_toml(), &args.set)?;
-    check_data(&run.manifest()?, &loaded.experiment.data.files)?;
+    let mut loaded = config::load(&run.run_toml(), &args.set).map_err(Error::in_run)?;
+    if !args.data.is_empty() {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        loaded.experiment.data.files = args.data.iter().map(absolute).collect();
+    }
+    loaded::check_data(&run, &loaded.experiment.data.files)?;
+    let run_toml = config::to_toml(&loaded.experiment)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     let first_step = match checkpoint::latest_intact(&run.checkpoints()) {
@@ -133,22 +200,20 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<(RunDir, Lock, Trainer), Erro
         }
         Err(error) => return Err(error.into()),
     };
-    for warning in warnings {
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let floors = trainer.floor()?;
+    // What --set and --data change holds for later resumptions too.
+    run.write_run_toml(&run_toml)?;
     run.update_manifest(|manifest| manifest.attempts.push(Attempt::starting_at(first_step)))?;
-    Ok((run, lock, trainer))
-}
-
-/// Refuses recordings that have changed since the run began.
-fn check_data(manifest: &Manifest, files: &[PathBuf]) -> Result<(), Error> {
-    for (known, path) in manifest.data.iter().zip(files) {
-        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
-        if sha256 != known.sha256 {
-            return Err(FitError::DataChanged { path: path.clone() }.into());
-        }
-    }
-    Ok(())
+    Ok(Begun {
+        run,
+        lock,
+        trainer,
+        floors,
+        warnings,
+    })
 }
 
 /// Some steps without a run directory: does it fit, how long does it take.
@@ -201,6 +266,7 @@ struct Stop(StopReason);
 /// A process that trains: the trainer and everything around it.
 struct Session {
     run: RunDir,
+    lock: Lock,
     trainer: Trainer,
     log: EventLog,
     progress: Progress,
@@ -215,8 +281,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(run: RunDir, trainer: Trainer, max_time: Option<Duration>, global: &Global) -> Result<Self, Error> {
-        let floors = trainer.floor()?;
+    fn new(begun: Begun, max_time: Option<Duration>, global: &Global) -> Result<Self, Error> {
+        let Begun {
+            run,
+            lock,
+            trainer,
+            floors,
+            warnings,
+        } = begun;
         let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
         let start = Event::Start {
             schema: 1,
@@ -225,21 +297,25 @@ impl Session {
             floors: numbers(&floors),
         };
         log.append(&start).map_err(Error::Output)?;
+        for message in warnings {
+            log.append(&Event::Warning { text: message }).map_err(Error::Output)?;
+        }
         let text: Vec<String> = floors
             .iter()
             .map(|(name, value)| format!("{name} {value:.3}"))
             .collect();
         tracing::info!(
-            "floor of the validation loss (training trials in the model's place): {}",
+            "validation loss of training trials in the model's place: {}",
             text.join(", ")
         );
         let begin = Instant::now();
         Ok(Self {
             checkpointed_step: trainer.state.step,
             run,
+            lock,
             trainer,
             log,
-            progress: Progress::new(global.progress),
+            progress: Progress::new(if global.quiet > 0 { Mode::None } else { global.progress }),
             floors,
             begin,
             deadline: max_time.map(|time| begin + time),
@@ -323,7 +399,6 @@ impl Session {
         if !report.step.is_multiple_of(train.log_every) {
             return Ok(());
         }
-        let crate::config::checked::Optimizer::AdamW(adam) = self.trainer.assembly.experiment.optimizer;
         let means = std::mem::take(&mut self.trainer.state.running).means();
         let event = Event::Step(StepEvent {
             step: report.step,
@@ -331,15 +406,22 @@ impl Session {
             wall_s: self.begin.elapsed().as_secs_f64(),
             losses: numbers(&means),
             grad_norm: Number(report.gradient_norm),
-            lr: adam.lr,
+            lr: learning_rate(&self.trainer),
             skipped: self.trainer.state.skipped,
         });
         self.append(&event)
     }
 
     fn validate(&mut self) -> Result<(), Error> {
-        let losses = self.trainer.validate()?;
         let step = self.trainer.state.step;
+        let losses = match self.trainer.validate()? {
+            Ok(losses) => losses,
+            Err(what) => {
+                tracing::warn!("step {step}: {what}");
+                self.last_validation = None;
+                return self.append(&Event::NonFinite { step, what });
+            }
+        };
         let total: f64 = losses.values().sum();
         let is_best = self.trainer.state.best.is_some_and(|best| best.step == step);
         self.last_validation = Some((total, is_best));
@@ -381,6 +463,7 @@ impl Session {
 
     /// Writes the last checkpoint, notes why the run stopped, says what to do next.
     fn finish(mut self, outcome: Result<Stop, Error>) -> Result<u8, Error> {
+        self.progress.finish();
         let reason = match &outcome {
             Ok(Stop(reason)) => *reason,
             Err(Error::Fit(FitError::NonFinite { .. })) => StopReason::Diverged,
@@ -399,21 +482,25 @@ impl Session {
             time: provenance::now_utc(),
         });
         let manifest = self.run.update_manifest(|manifest| manifest.stop(reason, step));
+        if reason == StopReason::Diverged {
+            tell(&self.run, &self.trainer, &self.floors, reason, self.format)?;
+        }
         outcome?;
         written?;
         noted?;
         manifest?;
         let Self {
-            progress,
             run,
+            lock,
             trainer,
             floors,
             format,
             signal,
             ..
         } = self;
-        progress.finish();
         tell(&run, &trainer, &floors, reason, format)?;
+        // Before a signal ends the process: a run that was stopped properly can go on on another machine.
+        drop(lock);
         if let StopReason::Interrupted | StopReason::Terminated = reason {
             let number = i32::try_from(signal.load(Ordering::Relaxed)).unwrap_or(SIGINT);
             // Ends the process the way the signal would have; if that fails, the exit code says it.
@@ -436,6 +523,11 @@ fn tell(
     let floor: f64 = floors.values().sum();
     let next = match reason {
         StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
+        StopReason::Diverged => format!(
+            "snnfit train --config {} --set 'optimizer.adamw.lr = {:.0e}' --out NEW",
+            run.run_toml().display(),
+            0.1 * learning_rate(trainer)
+        ),
         _ => format!("snnfit train --resume {}", run.path().display()),
     };
     if format == Format::Json {
@@ -444,13 +536,21 @@ fn tell(
             "best": state.best, "floor": floors, "skipped": state.skipped, "next": next,
         }));
     }
-    let mut lines = vec![format!("{} at step {}: {verdict}", reason.text(), state.step)];
+    let mut lines = vec![match reason {
+        StopReason::Diverged | StopReason::Converged => format!("{} (step {})", reason.text(), state.step),
+        _ => format!("{} at step {}: {verdict}", reason.text(), state.step),
+    }];
     if let Some(best) = state.best {
+        let difference = 100.0 * (best.value / floor - 1.0);
         lines.push(format!(
-            "best validation loss {:.4} at step {}; floor {floor:.4} ({:+.1} %)",
+            "best validation loss {:.4} at step {}; training trials in the model's place {floor:.4}{}",
             best.value,
             best.step,
-            100.0 * (best.value / floor - 1.0)
+            if difference.is_finite() {
+                format!(" ({difference:+.1} %)")
+            } else {
+                String::new()
+            }
         ));
     }
     if state.skipped > 0 {
@@ -463,7 +563,12 @@ fn tell(
     super::print(&(lines.join("\n") + "\n"))
 }
 
-/// converged | improving | stopped | diverged, from the last validations.
+fn learning_rate(trainer: &Trainer) -> f64 {
+    let crate::config::checked::Optimizer::AdamW(adam) = trainer.assembly.experiment.optimizer;
+    adam.lr
+}
+
+/// converged | improving | worsening | stopped | diverged, from the last validations.
 fn verdict(trainer: &Trainer, reason: StopReason) -> &'static str {
     let state = &trainer.state;
     match reason {
@@ -478,7 +583,9 @@ fn verdict(trainer: &Trainer, reason: StopReason) -> &'static str {
     }
     let mean = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
     let (before, after) = (mean(&values[..half]), mean(&values[half..]));
-    if after < 0.98 * before {
+    if !after.is_finite() || after > 1.02 * before {
+        "worsening"
+    } else if after < 0.98 * before {
         "improving"
     } else {
         "converged"

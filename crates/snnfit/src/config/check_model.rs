@@ -9,6 +9,8 @@ use super::defaults as d;
 use super::raw;
 use super::resolver::{Resolver, Rule};
 
+/// Spikes of this many steps are kept of every trial.
+const MAX_DELAY_STEPS: usize = 4096;
 /// Most neurons of a model: one weight matrix of this size has 16 GiB.
 pub(super) const MAX_NEURONS: u64 = 1 << 16;
 
@@ -40,6 +42,8 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
         d::DELAY_MS
     };
     let max_delay = r.steps(&key("max_delay_ms"), raw.max_delay_ms, default, bin, Rule::Positive);
+    at_most(r, &key("delay_ms"), delay, MAX_DELAY_STEPS);
+    at_most(r, &key("max_delay_ms"), max_delay, MAX_DELAY_STEPS);
     let n_problems = r.problems.len();
     let delay_groups = r.count(&key("delay_groups"), raw.delay_groups, d::DELAY_GROUPS, 1..=64);
     if r.problems.len() == n_problems && delay.ms > 0.0 && max_delay.ms > 0.0 {
@@ -52,6 +56,7 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
         bin,
         Rule::NonNegative,
     );
+    at_most(r, &key("refractory_ms"), refractory, usize::from(u8::MAX));
     let temperature = r.number(&key("temperature"), raw.temperature, d::TEMPERATURE, Rule::Positive);
     let p_scale = r.value(&key("p_scale"), raw.p_scale, None, d::p_scale(bin));
     if raw.p_scale.is_some() || bin > 0.0 {
@@ -100,6 +105,17 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
         latent: check_latent(r, raw.latent),
         behaviour: check_behaviour(r, raw.behaviour, data, areas.as_deref()),
         areas,
+    }
+}
+
+/// A time that is kept as at most `most` time steps.
+fn at_most(r: &mut Resolver<'_>, key: &str, time: Steps, most: usize) {
+    if time.steps > most {
+        let message = format!(
+            "`{key}` = {} is {} time steps; at most {most} are possible",
+            time.ms, time.steps
+        );
+        r.problem(key, &message, "give a shorter time, or wider bins (data.bin_ms)");
     }
 }
 

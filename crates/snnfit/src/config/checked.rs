@@ -9,7 +9,7 @@ pub use super::raw::{
     Engine, InterArea, Interval, Link, MatchWithin, MatchingMethod, MatchingTrials, Preset, StimulusScale,
 };
 
-/// Most values of [K, T, N] that a step may have; spikes are bits, so this is 8 GiB of them.
+/// Most values of [K, T, N] that a step may have; 8 GiB of spikes, which are bits.
 pub const MAX_SPIKE_VALUES: u64 = 1 << 36;
 
 /// A time and the number of time steps it is rounded to.
@@ -138,24 +138,6 @@ pub struct Rsnn {
     pub latent: Option<Latent>,
     /// Behaviour readout (§1.7); present exactly when `data.behaviour` names a trace.
     pub behaviour: Option<Behaviour>,
-}
-
-impl Rsnn {
-    /// Delay of each group in time steps, `delay_groups` values (§1.3).
-    ///
-    /// Group 0 has the shortest delay n, group g ≥ 1 has m − ⌊(m − n)·(g − 1)/(G − 1)⌋ with the longest delay m.
-    pub fn delays_steps(&self) -> Vec<usize> {
-        let (n, m) = (self.delay.steps, self.max_delay.steps);
-        (0..self.delay_groups)
-            .map(|g| {
-                if g == 0 {
-                    n
-                } else {
-                    m - m.saturating_sub(n) * (g - 1) / (self.delay_groups - 1)
-                }
-            })
-            .collect()
-    }
 }
 
 /// Input of the network.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use losses::statistics::{mean, unbiased_variance};
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, SCHEMA, number, write_rows};
+use super::report::{Report, SCHEMA, number, write_notes, write_rows};
 use super::{EvaluateError, LeftOutMetric};
 
 /// Metrics of several runs.
@@ -21,6 +21,9 @@ pub struct Aggregate {
     pub metrics: Vec<AggregateMetric>,
     /// Metrics that some run has and another has not.
     pub left_out: Vec<LeftOutMetric>,
+    /// Notes of the reports, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One metric over the runs that have it.
@@ -83,12 +86,19 @@ pub fn aggregate(reports: &[Report]) -> Result<Aggregate, EvaluateError> {
             reason: format!("not defined in {}", missing.join(", ")),
         }
     });
+    let mut notes: Vec<String> = Vec::new();
+    for note in reports.iter().flat_map(|report| &report.notes) {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
     Ok(Aggregate {
         schema: SCHEMA,
         runs: reports.iter().map(|report| report.run.clone()).collect(),
         split: first.split.clone(),
         left_out: left_out.collect(),
         metrics,
+        notes,
     })
 }
 
@@ -166,6 +176,7 @@ impl Aggregate {
                 let _ = writeln!(text, "  {}: {}", metric.name, metric.reason);
             }
         }
+        write_notes(&mut text, &self.notes);
         text
     }
 }

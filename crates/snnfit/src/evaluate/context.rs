@@ -17,10 +17,12 @@ use super::{EvaluateError, report};
 pub(super) struct Context<'a> {
     pub(super) inputs: &'a EvaluationInputs<'a>,
     pub(super) model: StandIn<'a>,
+    /// All null models, or none (see `is_held_out`).
     pub(super) nulls: Vec<(NullModel, StandIn<'a>)>,
     pub(super) train: StandIn<'a>,
-    /// Whether training and test trials have none in common: trials compared with themselves are no reference.
-    has_reference: bool,
+    /// Whether training and test trials have none in common. If they do, there are neither nulls nor a reference:
+    /// both are made of the training trials, and would be compared with themselves.
+    is_held_out: bool,
     pub(super) test: TestTrials<'a>,
     /// Mean rate of each neuron in the training data, Hz.
     pub(super) rates_hz: Vec<f64>,
@@ -60,8 +62,13 @@ impl<'a> Context<'a> {
 
         let mut model = StandIn::model(inputs)?;
         let mut train = StandIn::recorded(inputs, inputs.train)?;
+        let is_held_out = !inputs
+            .train
+            .iter()
+            .zip(inputs.test)
+            .any(|(a, b)| a.iter().any(|k| b.contains(k)));
         let mut nulls = Vec::with_capacity(NullModel::ALL.len());
-        for null in NullModel::ALL {
+        for null in NullModel::ALL.into_iter().filter(|_| is_held_out) {
             nulls.push((null, StandIn::null(null, inputs, rng)?));
         }
 
@@ -100,11 +107,7 @@ impl<'a> Context<'a> {
             model,
             nulls,
             train,
-            has_reference: !inputs
-                .train
-                .iter()
-                .zip(inputs.test)
-                .any(|(a, b)| a.iter().any(|k| b.contains(k))),
+            is_held_out,
             test,
             rates_hz,
             templates: templates(inputs),
@@ -136,10 +139,20 @@ impl<'a> Context<'a> {
             .collect()
     }
 
+    /// What a reader of the report must know.
+    pub(super) fn notes(&self) -> Vec<String> {
+        if self.is_held_out {
+            return Vec::new();
+        }
+        let note = "evaluated on trials that the network was trained on: no null models and no train–test reference, \
+                    because both are made of the same trials; compare with the test trials";
+        vec![note.to_owned()]
+    }
+
     /// A quantity for the model, for each null model, and for the training data in the model's place.
     ///
-    /// A null model or reference for which it is undefined is absent; for the model that is an error. There is no
-    /// reference for an evaluation on the training trials themselves.
+    /// A null model or reference for which it is undefined is absent; for the model that is an error. There are
+    /// none of them for an evaluation on the training trials themselves.
     pub(super) fn each<X>(
         &self,
         mut of: impl FnMut(&StandIn<'a>) -> Result<X, LossError>,
@@ -151,7 +164,7 @@ impl<'a> Context<'a> {
                 nulls.push((*null, value));
             }
         }
-        let train = if self.has_reference {
+        let train = if self.is_held_out {
             report::if_defined(of(&self.train))?
         } else {
             None

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use losses::LossError;
-use losses::bootstrap::{bootstrap_ci95, bootstrap_ci95_of_two};
+use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two};
 use losses::metrics::{
     MetricValue, PairValue, compare_noise_correlations, fano_factors, fano_ratio, feature_variance_ratio,
-    noise_correlations, pearson, spike_counts,
+    noise_correlations, pearson_weighted, spike_counts,
 };
 use losses::statistics::{DataFeatures, SessionFeatures, mean, median};
 use ndarray::{Array2, Axis};
 use rand::Rng;
 
 use super::context::Context;
-use super::interval;
 use super::matching::features;
+use super::session_types::SessionTyper;
 use super::stand_in::StandIn;
 
 /// Features and trial types of one session's trials.
@@ -25,19 +25,20 @@ struct Rows {
 
 /// `feature_variance_ratio` and `feature_variance_ratio_within_type`: means over sessions.
 ///
-/// Model, nulls and training data are typed by template, the data by their labels.
+/// All trials, recorded ones too, are typed by the session's templates ([`SessionTyper`]). Recorded labels would not
+/// do for the data: where types overlap, templates cut the model's trials at a boundary that labels don't know, and a
+/// perfect model would come out too narrow. Nor would the typing of `hit_fraction`, which puts recorded trials together
+/// from several sessions by label: that moves the boundary away again.
 pub(super) fn variance_ratios(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     let data = features(context, &context.test.stand_in)?.normalized(&context.test.usable)?;
-    let data_rows: Vec<Rows> = data
+    let typers = data
         .sessions
         .iter()
-        .map(|session| Rows {
-            features: session.features.clone(),
-            types: session.trial_types.clone(),
-        })
-        .collect();
-    let rows = context.each(|stand_in| rows(context, stand_in, &data))?;
-    let is_typed = context.templates.as_ref().is_ok_and(|t| t.types().len() > 1);
+        .map(|session| SessionTyper::new(context.inputs, session.session))
+        .collect::<Result<Vec<_>, _>>()?;
+    let data_rows = rows_of(&context.test.stand_in, data.sessions.clone(), &typers)?;
+    let rows = context.each(|stand_in| rows(context, stand_in, &data, &typers))?;
+    let is_typed = typers.iter().any(SessionTyper::is_typing);
     let n = data_rows.iter().map(|rows| rows.types.len()).sum();
     let n_resamples = context.inputs.settings.n_resamples;
     let indices = |sessions: &[Rows]| -> Vec<Vec<(usize, usize)>> {
@@ -82,18 +83,30 @@ pub(super) fn variance_ratios(context: &Context<'_>, rng: &mut dyn Rng) -> Resul
 }
 
 /// Rows of a stand-in for each session of the data.
-fn rows(context: &Context<'_>, stand_in: &StandIn<'_>, data: &DataFeatures) -> Result<Vec<Rows>, LossError> {
+fn rows(
+    context: &Context<'_>,
+    stand_in: &StandIn<'_>,
+    data: &DataFeatures,
+    typers: &[SessionTyper],
+) -> Result<Vec<Rows>, LossError> {
     let features = features(context, stand_in)?.normalized_like(data, &stand_in.compared)?;
-    let of_session = |session: SessionFeatures| {
-        let types = stand_in.types.as_ref().and_then(|types| types.get(session.session));
-        // A trial without a type is a type of its own, which the data do not have.
-        let type_of = |&k: &usize| types.and_then(|types| types[k]).unwrap_or(usize::MAX);
-        Rows {
-            types: session.trials.iter().map(type_of).collect(),
-            features: session.features,
-        }
+    rows_of(stand_in, features.sessions, typers)
+}
+
+/// Features with the types of their trials.
+fn rows_of(
+    stand_in: &StandIn<'_>,
+    sessions: Vec<SessionFeatures>,
+    typers: &[SessionTyper],
+) -> Result<Vec<Rows>, LossError> {
+    let of_session = |(features, typer): (SessionFeatures, &SessionTyper)| {
+        let session = &stand_in.recording.sessions()[features.session];
+        Ok(Rows {
+            types: typer.classify(session, &features.trials)?,
+            features: features.features,
+        })
     };
-    Ok(features.sessions.into_iter().map(of_session).collect())
+    sessions.into_iter().zip(typers).map(of_session).collect()
 }
 
 /// Resampled rows; all of them are of one session.
@@ -164,6 +177,9 @@ pub(super) fn fano(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<Metri
 }
 
 /// `noise_correlation_r` over simultaneously recorded pairs, and the mean noise correlation of model and data.
+///
+/// Pairs share neurons, so their intervals are those of resampled sessions and neurons
+/// ([`bootstrap_ci95_of_pairs`]); none where there are too few of them.
 pub(super) fn noise_correlation(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     let inputs = context.inputs;
     let window = inputs.noise_window_bins();
@@ -177,41 +193,45 @@ pub(super) fn noise_correlation(context: &Context<'_>, rng: &mut dyn Rng) -> Res
     let r = pairs.metric("noise_correlation_r", of_model.n_pairs, "1", |model| {
         compare(model).and_then(|found| found.r).unwrap_or(f64::NAN)
     });
-    let ci95_r = if r.value.is_nan() {
-        None // left out
-    } else {
-        Some(bootstrap_ci95(&matched, n_resamples, rng, |sessions| {
-            let (x, y): (Vec<f64>, Vec<f64>) = sessions.iter().flatten().copied().copied().unzip();
-            pearson(&x, &y).unwrap_or(f64::NAN)
-        })?)
-    };
-    let sides = |pick: fn(&(f64, f64)) -> f64| -> Vec<Vec<f64>> {
-        matched
-            .iter()
-            .map(|session| session.iter().map(pick).collect())
-            .collect()
-    };
+    let mut interval = |statistic: PairStatistic| bootstrap_ci95_of_pairs(&matched, n_resamples, rng, statistic);
+    let ci95_r = interval(|pairs| pearson_weighted(pairs).unwrap_or(f64::NAN))?;
     let mean_model = MetricValue {
-        ci95: Some(interval::of_mean(&sides(|pair| pair.0), n_resamples, rng)?),
+        ci95: interval(|pairs| weighted_mean(pairs, |pair| pair.0))?,
         ..pairs.metric("noise_correlation_mean", of_model.n_pairs, "1", |model| {
             compare(model).map_or(f64::NAN, |found| found.mean_model)
         })
     };
     let mean_data = MetricValue {
-        ci95: Some(interval::of_mean(&sides(|pair| pair.1), n_resamples, rng)?),
+        ci95: interval(|pairs| weighted_mean(pairs, |pair| pair.1))?,
         ..MetricValue::new("noise_correlation_mean_data", of_model.mean_data, of_model.n_pairs, "1")
     };
     Ok(vec![MetricValue { ci95: ci95_r, ..r }, mean_model, mean_data])
 }
 
-/// Noise correlations of the pairs that model and data have, by session: (model, data).
-fn common_pairs(model: &[Vec<PairValue>], data: &[Vec<PairValue>]) -> Vec<Vec<(f64, f64)>> {
+/// Of pairs with their weights: noise correlation in model and data.
+type PairStatistic = fn(&[(f64, &(f64, f64))]) -> f64;
+
+/// NaN without pairs.
+fn weighted_mean(pairs: &[(f64, &(f64, f64))], side: fn(&(f64, f64)) -> f64) -> f64 {
+    let total: f64 = pairs.iter().map(|(weight, _)| weight).sum();
+    pairs.iter().map(|(weight, pair)| weight * side(pair)).sum::<f64>() / total
+}
+
+/// Noise correlations (model, data) of the pairs that model and data have, by session.
+fn common_pairs(model: &[Vec<PairValue>], data: &[Vec<PairValue>]) -> Vec<Vec<OfPair<(f64, f64)>>> {
     let of_session = |(model, data): (&Vec<PairValue>, &Vec<PairValue>)| {
         let of_data: BTreeMap<(usize, usize), f64> = data
             .iter()
             .map(|pair| ((pair.first, pair.second), pair.correlation))
             .collect();
-        let both = |pair: &PairValue| Some((pair.correlation, *of_data.get(&(pair.first, pair.second))?));
+        let both = |pair: &PairValue| {
+            let of_data = *of_data.get(&(pair.first, pair.second))?;
+            Some(OfPair {
+                first: pair.first,
+                second: pair.second,
+                value: (pair.correlation, of_data),
+            })
+        };
         model.iter().filter_map(both).collect()
     };
     model.iter().zip(data).map(of_session).collect()

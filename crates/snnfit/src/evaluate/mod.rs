@@ -16,6 +16,7 @@ mod matching;
 mod psth;
 mod report;
 mod requirement;
+mod session_types;
 mod stand_in;
 #[cfg(test)]
 mod tests;
@@ -90,7 +91,10 @@ const GROUPS: [Group; 10] = [
 /// Evaluates simulated trials against held-out recorded ones.
 ///
 /// Model, null models and training data are reduced, at random, to equal numbers of trials in every session and
-/// stimulus condition. A metric that is undefined for this recording (one trial type, no population with enough
+/// stimulus condition. If any evaluated trial is a training trial, null models (which are made from the training
+/// trials) and the training data in the model's place are left out: they would be compared with their own trials. Made
+/// from one half and compared with the other half, nulls would have noisier averages and fewer matched trials than the
+/// model, so their values could not stand beside its values. [`Report::notes`] says so. A metric that is undefined for this recording (one trial type, no population with enough
 /// neurons, one neuron per session …) is listed in [`Report::left_out`] with the reason.
 ///
 /// # Shapes
@@ -106,7 +110,7 @@ const GROUPS: [Group; 10] = [
 pub fn evaluate(inputs: &EvaluationInputs<'_>, rng: &mut dyn Rng) -> Result<Report, EvaluateError> {
     inputs.check()?;
     let context = Context::new(inputs, rng)?;
-    let mut report = Report::new(inputs, context.session_trials());
+    let mut report = Report::new(inputs, context.session_trials(), context.notes());
     for group in &GROUPS {
         report.add(group.names, (group.compute)(&context, rng))?;
     }

@@ -89,10 +89,7 @@ fn by_session(
 pub(super) fn neuron_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     let inputs = context.inputs;
     let filter = inputs.filters.spike();
-    let scale = Psth::of_recording(inputs.recording, inputs.train, filter)?.scale(PSTH_STD_FLOOR);
-    let data = Psth::of_recording(inputs.recording, &context.test.all, filter)?;
-    let n_bins = inputs.recording.n_bins();
-    let loss = PsthLoss::new(data, scale, ConditionWeights::TrialShare, filter, n_bins)?;
+    let loss = test_loss(context)?;
     let values = context.each(|s| loss.between(&Psth::of_recording(&s.recording, &s.compared, filter)?))?;
 
     let per_neuron = per_neuron_loss(&loss, context)?;
@@ -110,8 +107,18 @@ pub(super) fn neuron_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Ve
     }])
 }
 
+/// The loss with the test trials as the data and scales of the training trials.
+pub(super) fn test_loss(context: &Context<'_>) -> Result<PsthLoss, LossError> {
+    let inputs = context.inputs;
+    let filter = inputs.filters.spike();
+    let scale = Psth::of_recording(inputs.recording, inputs.train, filter)?.scale(PSTH_STD_FLOOR);
+    let data = Psth::of_recording(inputs.recording, &context.test.all, filter)?;
+    let n_bins = inputs.recording.n_bins();
+    PsthLoss::new(data, scale, ConditionWeights::TrialShare, filter, n_bins)
+}
+
 /// The model's loss of each neuron `[N]`, NaN for a neuron that is not compared.
-fn per_neuron_loss(loss: &PsthLoss, context: &Context<'_>) -> Result<Vec<f64>, LossError> {
+pub(super) fn per_neuron_loss(loss: &PsthLoss, context: &Context<'_>) -> Result<Vec<f64>, LossError> {
     let model = &context.model;
     // The mean over a neuron's own trials in the place of the sum over one trial: sessions have different numbers.
     let mut means = Psth::of_recording(&model.recording, &model.compared, MovingMean::new(1, 1, 0)?)?.values;

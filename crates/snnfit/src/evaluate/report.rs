@@ -31,6 +31,9 @@ pub struct Report {
     pub metrics: Vec<MetricValue>,
     /// Metrics that are undefined for this recording.
     pub left_out: Vec<LeftOutMetric>,
+    /// What must be known to read the numbers right: why null models are missing. Mostly empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Numbers of trials of one session.
@@ -74,7 +77,7 @@ fn is_undefined(error: &LossError) -> bool {
 }
 
 impl Report {
-    pub(super) fn new(inputs: &EvaluationInputs<'_>, trials: Vec<SessionTrials>) -> Self {
+    pub(super) fn new(inputs: &EvaluationInputs<'_>, trials: Vec<SessionTrials>, notes: Vec<String>) -> Self {
         Self {
             schema: SCHEMA,
             run: inputs.run.clone(),
@@ -84,6 +87,7 @@ impl Report {
             trials,
             metrics: Vec::new(),
             left_out: Vec::new(),
+            notes,
         }
     }
 
@@ -140,6 +144,7 @@ impl Report {
                 let _ = writeln!(text, "  {}: {}", metric.name, metric.reason);
             }
         }
+        write_notes(&mut text, &self.notes);
         text
     }
 
@@ -201,6 +206,16 @@ pub(super) fn number(value: f64) -> String {
         _ => 3,
     };
     format!("{value:.digits$}")
+}
+
+/// One line each, after an empty one.
+pub(super) fn write_notes(text: &mut String, notes: &[String]) {
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    for note in notes {
+        let _ = writeln!(text, "note: {note}");
+    }
 }
 
 /// Columns wide enough for their cells; the first one and the last one to the left, numbers to the right.

@@ -156,6 +156,27 @@ impl fmt::Display for Verdict {
 }
 
 impl Requirement {
+    /// Whether there is such a metric at all, before anything is evaluated. What follows a slash (an area, a trial
+    /// type) is known only to the report.
+    ///
+    /// # Errors
+    /// [`RequirementError::Unknown`], with the names nearest to it.
+    pub fn check_name(&self) -> Result<(), RequirementError> {
+        const OF_DATA: [&str; 2] = ["type_fraction_data", "peak_rate_above_threshold_data"];
+        let names = || {
+            let of_groups = super::GROUPS.iter().flat_map(|group| group.names.iter().copied());
+            of_groups.chain(OF_DATA)
+        };
+        let stem = self.metric.split('/').next().unwrap_or_default();
+        if names().any(|name| name == stem) {
+            return Ok(());
+        }
+        Err(RequirementError::Unknown {
+            name: self.metric.clone(),
+            near: nearest(&self.metric, names()),
+        })
+    }
+
     /// Compares the report's value with the limit.
     ///
     /// # Errors
@@ -246,6 +267,7 @@ mod tests {
                 name: "type_fraction".to_owned(),
                 reason: "one type".to_owned(),
             }],
+            notes: Vec::new(),
         }
     }
 

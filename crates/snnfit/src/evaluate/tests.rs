@@ -1,6 +1,6 @@
 //! Evaluations of stand-ins whose result is known: the recorded process itself, and independent Poisson trials.
 
-use losses::metrics::MetricValue;
+use losses::metrics::{MetricValue, noise_correlations};
 use losses::statistics::{Filters, MovingMean, Populations, RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, s};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -24,18 +24,20 @@ fn neuron(n: usize) -> (f64, f64) {
     (1.0 + (n % 5) as f64, 0.02 + 0.005 * (n % 7) as f64)
 }
 
-/// One trial `[T, N]` of the artificial process: both areas respond at bin 30, the second only in hits (80 %), and a
-/// gain shared by all neurons varies from trial to trial.
-fn trial(is_hit: bool, rng: &mut dyn Rng) -> ndarray::Array2<u8> {
+/// One trial `[T, N]` of the artificial process: both areas respond at bin 30, the second with a strength of its own
+/// (1 in hits, 80 %, 0 in misses), and a gain shared by all neurons varies from trial to trial.
+fn trial(strength: f64, rng: &mut dyn Rng) -> ndarray::Array2<u8> {
     let gain: f64 = 0.6 + 0.8 * rng.random::<f64>();
     ndarray::Array2::from_shape_fn((N_BINS, N_NEURONS), |(t, n)| {
         let area = n / PER_AREA % 2;
         let (modulation, base) = neuron(n);
         let since = t as f64 - 30.0;
-        let response = if since >= 0.0 && (area == 0 || is_hit) {
+        let response = if since < 0.0 {
+            0.0
+        } else if area == 0 {
             (-since / 15.0).exp()
         } else {
-            0.0
+            strength * (-since / 15.0).exp()
         };
         let mean = base * gain * (1.0 + 2.0 * modulation * response);
         Poisson::new(mean).map_or(0, |p| p.sample(rng) as u8)
@@ -44,10 +46,15 @@ fn trial(is_hit: bool, rng: &mut dyn Rng) -> ndarray::Array2<u8> {
 
 /// K trials of the process and their types (0: hit, 1: miss).
 fn process(n_trials: usize, rng: &mut dyn Rng) -> (Array3<u8>, Vec<usize>) {
+    process_of([1.0, 0.0], n_trials, rng)
+}
+
+/// The same with other strengths of hits and misses.
+fn process_of(strengths: [f64; 2], n_trials: usize, rng: &mut dyn Rng) -> (Array3<u8>, Vec<usize>) {
     let types: Vec<usize> = (0..n_trials).map(|k| usize::from(k % 5 == 4)).collect();
     let mut counts = Array3::zeros((n_trials, N_BINS, N_NEURONS));
     for (mut row, y) in counts.outer_iter_mut().zip(&types) {
-        row.assign(&trial(*y == 0, rng));
+        row.assign(&trial(strengths[*y], rng));
     }
     (counts, types)
 }
@@ -64,15 +71,19 @@ struct Fixture {
 impl Fixture {
     /// Three sessions of both areas, 160 trials each (120 for training, 40 for the test).
     fn new() -> Self {
+        Self::of_strengths([1.0, 0.0], 160)
+    }
+
+    fn of_strengths(strengths: [f64; 2], n_trials: usize) -> Self {
         let mut rng = rng(1);
         let sessions = (0..N_SESSIONS).map(|s| {
-            let (counts, types) = process(160, &mut rng);
+            let (counts, types) = process_of(strengths, n_trials, &mut rng);
             let neurons: Vec<usize> = (s * 2 * PER_AREA..(s + 1) * 2 * PER_AREA).collect();
             RecordedSession {
                 name: format!("session{s}"),
                 counts: counts.select(Axis(2), &neurons),
-                valid_bins: vec![N_BINS; 160],
-                conditions: vec![0; 160],
+                valid_bins: vec![N_BINS; n_trials],
+                conditions: vec![0; n_trials],
                 trial_types: types,
                 areas: neurons.iter().map(|n| n / PER_AREA % 2).collect(),
                 neurons,
@@ -271,33 +282,188 @@ fn all_stand_ins_have_the_same_number_of_trials() {
     }
 }
 
-#[test]
-fn the_neuron_loss_is_the_mean_of_its_neurons() {
-    let fixture = Fixture::new();
-    let report = fixture.evaluate(&process(60, &mut rng(10)).0, 11);
-    // The interval is that of per-neuron values; with the loss outside of it they would be of something else.
-    let metric = metric(&report, "neuron_loss");
-    let [low, high] = metric.ci95.unwrap();
-    assert_eq!(metric.n, N_NEURONS);
-    assert!(
-        (low + high - 2.0 * metric.value).abs() < 0.2 * metric.value,
-        "{metric:?}"
-    );
+/// PSTH of each neuron `[N][C][T1]` by its definition, and the numbers of trials `[N][C]`; trials are complete.
+fn psths_by_hand(recording: &Recording, trials: &TrialSelection) -> (Vec<Vec<Vec<f64>>>, Vec<Vec<usize>>) {
+    let mut psths = vec![Vec::new(); N_NEURONS];
+    let mut numbers = vec![Vec::new(); N_NEURONS];
+    for (session, trials) in recording.sessions().iter().zip(trials) {
+        for (column, &neuron) in session.neurons.iter().enumerate() {
+            for condition in 0..recording.n_conditions() {
+                let rows: Vec<usize> = trials
+                    .iter()
+                    .copied()
+                    .filter(|&k| session.conditions[k] == condition)
+                    .collect();
+                // Means of 6 bins, every 3 bins, from 2 bins before the trial on; bins outside of it don't count.
+                let bin = |first: i64| {
+                    let inside = (first..first + 6).filter(|t| (0..N_BINS as i64).contains(t));
+                    let bins: Vec<usize> = inside.map(|t| t as usize).collect();
+                    let spikes: u32 = rows
+                        .iter()
+                        .flat_map(|&k| bins.iter().map(move |&t| u32::from(session.counts[[k, t, column]])))
+                        .sum();
+                    f64::from(spikes) / (bins.len() * rows.len()) as f64
+                };
+                psths[neuron].push((0..=(N_BINS as i64 + 4 - 6) / 3).map(|i| bin(3 * i - 2)).collect());
+                numbers[neuron].push(rows.len());
+            }
+        }
+    }
+    (psths, numbers)
+}
+
+/// The neuron loss of each neuron by its definition.
+fn neuron_losses_by_hand(context: &Context<'_>) -> Vec<f64> {
+    let inputs = context.inputs;
+    let (train, _) = psths_by_hand(inputs.recording, inputs.train);
+    let (data, n_trials) = psths_by_hand(inputs.recording, &context.test.all);
+    let (model, _) = psths_by_hand(&context.model.recording, &context.model.compared);
+    let of_neuron = |n: usize| {
+        let bins: Vec<f64> = train[n].concat();
+        let mean = bins.iter().sum::<f64>() / bins.len() as f64;
+        let variance = bins.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (bins.len() as f64 - 1.0);
+        assert!(variance.sqrt() > 1e-3, "below the floor of the scale");
+        let total: usize = n_trials[n].iter().sum();
+        let conditions = data[n].iter().zip(&model[n]).zip(&n_trials[n]);
+        let weighted = conditions.map(|((y, p), trials)| {
+            let squares: f64 = y.iter().zip(p).map(|(y, p)| (p - y) * (p - y)).sum();
+            squares / y.len() as f64 * *trials as f64 / total as f64
+        });
+        weighted.sum::<f64>() / variance
+    };
+    (0..N_NEURONS).map(of_neuron).collect()
 }
 
 #[test]
-fn an_evaluation_on_the_training_trials_has_no_reference_in_themselves() {
-    let mut fixture = Fixture::new();
-    fixture.test = fixture.train.clone();
-    let report = fixture.evaluate(&process(130, &mut rng(30)).0, 31);
+fn the_neuron_loss_is_the_mean_of_its_neurons() {
+    // One condition, and two with unequal numbers of trials that the model shows in other shares.
+    let mut of_two = Fixture::new();
+    let sessions = of_two.recording.sessions().iter().map(|session| RecordedSession {
+        conditions: (0..160).map(|k| usize::from(k % 3 == 0)).collect(),
+        ..session.clone()
+    });
+    let areas = of_two.recording.area_names().to_vec();
+    of_two.recording = Recording::new(sessions.collect(), areas, N_NEURONS, 2).unwrap();
+    let counts = process(60, &mut rng(10)).0;
+    for (fixture, conditions) in [
+        (Fixture::new(), vec![0; 60]),
+        (of_two, (0..60).map(|k| k % 2).collect::<Vec<usize>>()),
+    ] {
+        let inputs = fixture.inputs(&counts, &conditions);
+        let context = Context::new(&inputs, &mut rng(11)).unwrap();
+        let expected = neuron_losses_by_hand(&context);
+        let per_neuron = psth::per_neuron_loss(&psth::test_loss(&context).unwrap(), &context).unwrap();
+        for (n, (found, expected)) in per_neuron.iter().zip(&expected).enumerate() {
+            assert!((found - expected).abs() < 1e-12 * expected, "{n}: {found} {expected}");
+        }
+        // The same seed draws the same trials.
+        let report = evaluate(&inputs, &mut rng(11)).unwrap();
+        let metric = metric(&report, "neuron_loss");
+        let mean = expected.iter().sum::<f64>() / N_NEURONS as f64;
+        assert!((metric.value - mean).abs() < 1e-12 * mean, "{metric:?} {mean}");
+        assert_eq!(metric.n, N_NEURONS);
+        let [low, high] = metric.ci95.unwrap();
+        assert!(
+            (low + high - 2.0 * metric.value).abs() < 0.2 * metric.value,
+            "{metric:?}"
+        );
+    }
+}
+
+#[test]
+fn an_evaluation_on_training_trials_has_neither_reference_nor_nulls_and_says_so() {
+    let held_out = Fixture::new();
+    let counts = process(130, &mut rng(30)).0;
+    let report = held_out.evaluate(&counts, 31);
+    assert!(report.notes.is_empty() && !report.table().contains("note:"));
+    assert!(!serde_json::to_string(&report).unwrap().contains("notes"));
+    // All training trials, or a single one among others.
+    let mut one_shared = held_out.test.clone();
+    one_shared[1].push(held_out.train[1][0]);
+    for (test, matched) in [(held_out.train.clone(), 120), (one_shared, 40)] {
+        let fixture = Fixture { test, ..Fixture::new() };
+        let report = fixture.evaluate(&counts, 31);
+        for metric in &report.metrics {
+            assert!(
+                metric.reference_train_test.is_none() && metric.nulls.is_empty(),
+                "{metric:?}"
+            );
+        }
+        assert_eq!(report.trials[0].matched, matched);
+        assert!(report.metric("psth_pearson").unwrap().ceiling_noiseless.is_some());
+        let [note] = report.notes.as_slice() else {
+            panic!("{:?}", report.notes)
+        };
+        assert!(note.contains("no null models"), "{note}");
+        assert!(
+            report.table().contains(&format!("\nnote: {note}\n")),
+            "{}",
+            report.table()
+        );
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+        let both = aggregate(&[report.clone(), report.clone()]).unwrap();
+        assert_eq!(both.notes, report.notes);
+        assert!(both.table().contains(note));
+    }
+}
+
+#[test]
+fn a_perfect_model_has_the_datas_variance_within_types_that_overlap() {
+    // Hits are little stronger than misses: single trials of both look alike.
+    let strengths = [0.6, 0.4];
+    let fixture = Fixture::of_strengths(strengths, 2400);
+    let counts = process_of(strengths, 1200, &mut rng(32)).0;
+    let conditions = vec![0; 1200];
+    let mut inputs = fixture.inputs(&counts, &conditions);
+    inputs.settings.n_resamples = 20;
+    let context = Context::new(&inputs, &mut rng(33)).unwrap();
+    let metrics = dispersion::variance_ratios(&context, &mut rng(33)).unwrap();
+    let metric = &metrics[1];
+    assert_eq!(metric.name, "feature_variance_ratio_within_type");
+    // Sampling deviation 0.017. With the recorded labels for the data's types it is 0.76, with templates over all
+    // sessions for model and data 0.78.
+    assert!((metric.value - 1.0).abs() < 0.05, "{metric:?}");
+    let reference = metric.reference_train_test.unwrap();
+    assert!((reference - 1.0).abs() < 0.05, "{metric:?}");
+    // hit_fraction_data still counts the recorded labels.
+    let fractions = trial_types::fractions(&context, &mut rng(33)).unwrap();
+    let labelled = fractions
+        .iter()
+        .find(|metric| metric.name == "hit_fraction_data")
+        .unwrap();
+    assert!((labelled.value - 0.8).abs() < 1e-9, "{labelled:?}");
+}
+
+#[test]
+fn intervals_of_noise_correlations_know_that_pairs_share_neurons() {
+    let fixture = Fixture::new();
+    // One session, whose neurons share a gain but have unequal rates and so unequal noise correlations.
+    let session = fixture.recording.sessions()[0].clone();
+    let one = Fixture::of(vec![session], &["Hit", "Miss"]);
+    let counts = process(150, &mut rng(34)).0;
+    let report = one.evaluate(&counts, 35);
+    let found = metric(&report, "noise_correlation_mean_data");
+    let pairs = noise_correlations(&one.recording, &one.test, 25).unwrap();
+    let values = vec![pairs[0].iter().map(|pair| pair.correlation).collect::<Vec<f64>>()];
+    let of_pairs = interval::of_mean(&values, 1000, &mut rng(36)).unwrap();
+    let width = |[low, high]: [f64; 2]| high - low;
     assert!(
-        report
-            .metrics
-            .iter()
-            .all(|metric| metric.reference_train_test.is_none())
+        width(found.ci95.unwrap()) > 2.0 * width(of_pairs),
+        "{found:?} {of_pairs:?}"
     );
-    assert!(report.trials.iter().all(|session| session.matched == 120));
-    assert!(metric(&report, "trial_matched_pearson").nulls.len() == 4);
+    assert!(report.metric("noise_correlation_r").unwrap().ci95.is_some());
+
+    // Two neurons are one pair: there is nothing to resample.
+    let session = &fixture.recording.sessions()[0];
+    let two = RecordedSession {
+        counts: session.counts.slice(s![.., .., ..2]).to_owned(),
+        neurons: session.neurons[..2].to_vec(),
+        areas: session.areas[..2].to_vec(),
+        ..session.clone()
+    };
+    let report = Fixture::of(vec![two], &["Hit", "Miss"]).evaluate(&counts, 37);
+    assert_eq!(metric(&report, "noise_correlation_mean").ci95, None);
 }
 
 #[test]
@@ -401,6 +567,7 @@ fn aggregates_have_the_moments_of_their_runs() {
             .map(|(name, value)| MetricValue::new(*name, *value, 5, "1"))
             .collect(),
         left_out: Vec::new(),
+        notes: Vec::new(),
     };
     let reports = [
         report("a", &[("psth_pearson", 0.5), ("trial_loss", 1.0)]),

@@ -27,7 +27,7 @@ use plotters::prelude::*;
 use rand::Rng;
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, EvaluationInputs, model_trial_types};
+use crate::evaluate::{EvaluateError, EvaluationInputs, Report, model_trial_types};
 use style::Canvas;
 
 /// Losses over a run.
@@ -37,8 +37,27 @@ pub struct LossHistory {
     pub train: Vec<(u64, BTreeMap<String, f64>)>,
     /// Validation likewise.
     pub validation: Vec<(u64, BTreeMap<String, f64>)>,
-    /// Floor of each (weighted) loss: training data against validation data.
+    /// Each (weighted) loss of training trials in the model's place, against validation trials.
     pub floors: BTreeMap<String, f64>,
+}
+
+/// What a neuron of the model is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeuronName {
+    /// The unit it stands for, as "session/unit"; `None` for a hidden neuron.
+    pub unit: Option<String>,
+    /// Area and type, for instance "V1 exc".
+    pub population: String,
+}
+
+impl NeuronName {
+    /// Area and type, and whether the neuron is hidden.
+    pub fn group(&self) -> String {
+        match self.unit {
+            Some(_) => self.population.clone(),
+            None => format!("{} hidden", self.population),
+        }
+    }
 }
 
 /// Recurrent weights with the areas and types of the neurons.
@@ -59,6 +78,10 @@ pub struct PlotInputs<'a> {
     pub start_ms: f64,
     /// Names of the stimulus conditions, by index.
     pub conditions: &'a [String],
+    /// Names of the model's neurons `[N]`.
+    pub neurons: &'a [NeuronName],
+    /// The metrics of the same trials.
+    pub report: &'a Report,
     /// Losses of the run, if it has any.
     pub losses: Option<&'a LossHistory>,
     /// The network's weights, if it has any.
@@ -133,6 +156,34 @@ struct Scene<'a> {
     model_types: Option<Vec<Option<usize>>>,
 }
 
+impl Scene<'_> {
+    /// The unit that a neuron stands for.
+    fn unit(&self, neuron: usize) -> String {
+        let unit = self.inputs.neurons.get(neuron).and_then(|name| name.unit.clone());
+        unit.unwrap_or_else(|| format!("neuron {neuron}"))
+    }
+
+    /// Area and type of a neuron.
+    fn group(&self, neuron: usize) -> String {
+        self.inputs
+            .neurons
+            .get(neuron)
+            .map_or("?".to_owned(), NeuronName::group)
+    }
+
+    /// How many recorded trials are shown, of which part.
+    fn recorded_trials(&self) -> String {
+        let evaluation = self.inputs.evaluation;
+        let n_trials: usize = evaluation.test.iter().map(Vec::len).sum();
+        let n_sessions = evaluation.test.iter().filter(|trials| !trials.is_empty()).count();
+        let sessions = match n_sessions {
+            1 => String::new(),
+            n => format!(" in {n} sessions"),
+        };
+        format!("{n_trials} {} trials{sessions}", evaluation.split)
+    }
+}
+
 /// One picture: its file name without extension, width and height, and how it is drawn.
 type Picture = (
     &'static str,
@@ -142,11 +193,11 @@ type Picture = (
 
 const PICTURES: [Picture; 7] = [
     ("losses", (800, 520), losses_over_steps::draw),
-    ("psth", (800, 640), psths::draw),
-    ("raster", (800, 900), raster::draw),
+    ("psth", (860, 700), psths::draw),
+    ("raster", (860, 940), raster::draw),
     ("peak_rates", (800, 360), peaks::draw),
-    ("weights", (800, 660), weights::draw),
-    ("noise_correlations", (560, 560), noise_correlation::draw),
+    ("weights", (800, 680), weights::draw),
+    ("noise_correlations", (600, 640), noise_correlation::draw),
     ("population_activity", (800, 560), activity::draw),
 ];
 

@@ -20,6 +20,9 @@ pub struct Manifest {
     pub version: String,
     /// Commit of the build, or "unknown".
     pub commit: String,
+    /// Version of burn, whose tensors the engine `reference` uses.
+    #[serde(default)]
+    pub burn: String,
     /// Seed of the run.
     pub seed: u64,
     /// Device, e.g. "cpu".
@@ -132,6 +135,7 @@ impl Manifest {
             schema: SCHEMA,
             version: provenance::VERSION.to_owned(),
             commit: provenance::COMMIT.to_owned(),
+            burn: provenance::BURN.to_owned(),
             seed,
             device: device.to_owned(),
             threads,

@@ -127,6 +127,23 @@ impl InputSpec {
     }
 }
 
+impl InputSpec {
+    /// Checks that these stimuli can drive the network, as a simulation will.
+    ///
+    /// # Errors
+    /// A stimulus value that the scale isn't defined for, a recorded stimulus of another shape or that isn't finite.
+    pub fn check_stimuli(&self, trials: &Trials) -> Result<(), CoreError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Poisson(input) => input.check_stimuli(&trials.stimulus),
+            Self::Recorded(input) => {
+                let n_steps = trials.movies.as_ref().map_or(0, |movies| movies.dim().1);
+                input.select(trials, n_steps).map(|_| ())
+            }
+        }
+    }
+}
+
 impl PoissonInput {
     /// Step at which inputs start to answer to an onset: `round((onset − window start)/dt) + delay/dt`.
     ///
@@ -171,6 +188,18 @@ impl PoissonInput {
         (Hz(self.rate_hz).per_step(dt) * amplitude).clamp(0.0, 1.0)
     }
 
+    /// Checks that the scale is defined for every stimulus value.
+    fn check_stimuli(&self, stimulus: &[f64]) -> Result<(), CoreError> {
+        let (lowest, expected) = match self.scale {
+            StimulusScale::Log => (-1.0, "finite and above -1, for a logarithmic scale"),
+            StimulusScale::Linear => (f64::NEG_INFINITY, "finite"),
+        };
+        match stimulus.iter().find(|s| !(s.is_finite() && **s > lowest)) {
+            Some(bad) => Err(range("stimulus value of a trial", *bad, expected)),
+            None => Ok(()),
+        }
+    }
+
     /// Spikes of every trial and step, warm-up first; trial k draws the row at (time incl. warm-up,
     /// `first_trial` + k, `step`) of the stream, so chunks of trials agree with the whole.
     pub(super) fn events(
@@ -180,13 +209,7 @@ impl PoissonInput {
         dt: Ms,
         (key, step, first_trial): (Key, u32, u32),
     ) -> Result<InputEvents, CoreError> {
-        let (lowest, expected) = match self.scale {
-            StimulusScale::Log => (-1.0, "finite and above -1, for a logarithmic scale"),
-            StimulusScale::Linear => (f64::NEG_INFINITY, "finite"),
-        };
-        if let Some(bad) = stimulus.iter().find(|s| !(s.is_finite() && **s > lowest)) {
-            return Err(range("stimulus value of a trial", *bad, expected));
-        }
+        self.check_stimuli(stimulus)?;
         let (base, cue) = (self.probability(0.0, dt), self.probability(1.0, dt));
         let size = self.group_size();
         let n_all = n_warmup + n_steps;

@@ -100,9 +100,13 @@ fn type_name<'a>(scene: &Scene<'a>, label: Option<usize>) -> &'a str {
     })
 }
 
-/// What is shown, and how frequent the types are.
+/// What is shown, and how many trials of each type there are.
 fn note(scene: &Scene<'_>, types: &[Option<usize>]) -> String {
-    let mut note = "mean over an area's recorded neurons".to_owned();
+    let mut note = format!(
+        "mean over an area's recorded neurons; {}, {} model trials",
+        scene.recorded_trials(),
+        scene.inputs.evaluation.model.conditions.len()
+    );
     let percent = |n: usize, of: usize| 100.0 * n as f64 / of.max(1) as f64;
     let mut shares = Vec::new();
     for label in types.iter().copied().flatten() {
@@ -110,10 +114,13 @@ fn note(scene: &Scene<'_>, types: &[Option<usize>]) -> String {
         let simulated = scene.model_types.as_deref().unwrap_or_default();
         let n_model = simulated.iter().filter(|y| **y == Some(label)).count();
         let (data, model) = (percent(n_data, of_data), percent(n_model, simulated.len()));
-        shares.push(format!("{} {data:.0} / {model:.0} %", type_name(scene, Some(label))));
+        shares.push(format!(
+            "{} {n_data} ({data:.0} %) / {n_model} ({model:.0} %)",
+            type_name(scene, Some(label))
+        ));
     }
     if !shares.is_empty() {
-        note.push_str("; trials, data / model by template: ");
+        note.push_str("; by type, data / model (typed by template): ");
         note.push_str(&shares.join(", "));
     }
     note

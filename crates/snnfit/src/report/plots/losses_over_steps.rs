@@ -1,4 +1,4 @@
-//! Losses over steps: training, validation, and the floor that no model is expected to beat.
+//! Losses over steps: training, validation, and what the losses are with training trials in the model's place.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,15 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     if names.len() > 1 {
         panels.extend(names.iter().map(|&name| Some(name)));
     }
-    let note = "dashed: floor, the loss of training trials in the model's place against validation trials";
-    let below = style::titled(canvas, "Losses", note)?;
-    let entries = [
-        ("training", Mark::Line(SECOND)),
-        ("validation", Mark::Line(MODEL)),
-        ("floor", Mark::Dashed(GUIDE)),
-    ];
+    let mut note = "of the model against training and validation trials".to_owned();
+    let mut entries = vec![("training", Mark::Line(SECOND)), ("validation", Mark::Line(MODEL))];
+    if panels.iter().any(|name| value(&history.floors, *name).is_some()) {
+        note.push_str(
+            "; dashed: of as many training trials in the model's place against validation trials (a fit can lie below)",
+        );
+        entries.push(("training trials in the model's place", Mark::Dashed(GUIDE)));
+    }
+    let below = style::titled(canvas, "Losses", &note)?;
     style::legend(canvas, &entries)?;
     let n_columns = panels.len().min(2);
     let areas = below.split_evenly((panels.len().div_ceil(n_columns), n_columns));
@@ -59,10 +61,10 @@ fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result
         points.iter().filter_map(point).collect()
     };
     let (train, validation) = (series(&history.train), series(&history.validation));
-    let floor = value(&history.floors, name);
+    let recorded = value(&history.floors, name);
     let all = train.iter().chain(&validation);
     let last = all.clone().map(|(step, _)| *step).fold(0.0, f64::max);
-    let values: Vec<f64> = all.map(|(_, value)| *value).chain(floor).collect();
+    let values: Vec<f64> = all.map(|(_, value)| *value).chain(recorded).collect();
     if train.is_empty() && validation.is_empty() {
         return Ok(false);
     }
@@ -95,8 +97,8 @@ fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result
     chart.draw_series(LineSeries::new(train, SECOND.stroke_width(1)))?;
     chart.draw_series(LineSeries::new(validation.iter().copied(), MODEL.stroke_width(2)))?;
     chart.draw_series(validation.iter().map(|&point| Circle::new(point, 2, MODEL.filled())))?;
-    if let Some(floor) = floor {
-        let ends = [(0.0, floor), (last.max(1.0), floor)];
+    if let Some(loss) = recorded {
+        let ends = [(0.0, loss), (last.max(1.0), loss)];
         chart.draw_series(DashedLineSeries::new(ends, 6, 4, GUIDE.stroke_width(2)))?;
     }
     Ok(true)

@@ -12,7 +12,13 @@ use super::{PlotError, Scene};
 const N_BOXES: usize = 20;
 const MAX_AREAS: usize = 6;
 
-/// One panel per area: shares of trials, model and data over the same neurons, sessions pooled.
+/// Values of each session.
+pub(super) type BySession = Vec<Vec<f64>>;
+
+/// One panel per area: shares of trials, model and data over the same neurons, mean over sessions.
+///
+/// Every session has all of the model's trials, but its own number of recorded ones: pooled, they would weigh sessions
+/// differently.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
     let inputs = scene.inputs.evaluation;
     if inputs.populations.is_empty() {
@@ -36,27 +42,35 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
             .recording
             .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
     let model = peaks(&simulated, &simulated.all_trials())?;
-    let mut areas = BTreeMap::<Option<usize>, (Vec<f64>, Vec<f64>)>::new();
-    for (g, group) in inputs.populations.groups.iter().enumerate() {
+    let mut areas = BTreeMap::<Option<usize>, (BySession, BySession)>::new();
+    let groups = inputs.populations.groups.iter().zip(data).zip(model);
+    for ((group, data), model) in groups.filter(|((_, data), model)| !data.is_empty() && !model.is_empty()) {
         let (of_data, of_model) = areas.entry(group.area).or_default();
-        of_data.extend(&data[g]);
-        of_model.extend(&model[g]);
+        of_data.push(data);
+        of_model.push(model);
     }
-    areas.retain(|_, (data, model)| !data.is_empty() && !model.is_empty());
     if areas.is_empty() {
-        return Err(PlotError::empty("no population has complete test trials"));
+        return Err(PlotError::empty(format!(
+            "no population has complete {} trials",
+            inputs.split
+        )));
     }
 
-    let note = "highest rate over a trial of the mean over an area's neurons in one session; sessions pooled";
+    let note = format!(
+        "highest rate over a trial of the mean over an area's neurons in one session; shares are means over sessions; \
+         {} model trials seen through each session's neurons; n: recorded {} trials",
+        inputs.model.conditions.len(),
+        inputs.split
+    );
     let title = style::shown(
         "Peak population rates of single trials",
         MAX_AREAS,
         areas.len(),
         "areas",
     );
-    let below = style::titled(canvas, &title, note)?;
+    let below = style::titled(canvas, &title, &note)?;
     let threshold = inputs.settings.peak_threshold_hz;
-    let name = format!("{} Hz", style::tick(threshold));
+    let name = format!("threshold {} Hz", style::tick(threshold));
     let entries = [
         ("data", Mark::Box(DATA)),
         ("model", Mark::Line(MODEL)),
@@ -69,7 +83,13 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     for (i, (panel, (area, (data, model)))) in panels.iter().zip(&areas).enumerate() {
         let names = inputs.recording.area_names();
         let title = area.and_then(|a| names.get(a)).map_or("all areas", String::as_str);
-        histogram(panel, title, i % n_columns == 0, data, model, threshold)?;
+        let n_trials: usize = data.iter().map(Vec::len).sum();
+        let sessions = match data.len() {
+            1 => String::new(),
+            n => format!(" in {n} sessions"),
+        };
+        let title = format!("{title} (n = {n_trials}{sessions})");
+        histogram(panel, &title, i % n_columns == 0, data, model, threshold)?;
     }
     Ok(())
 }
@@ -78,20 +98,13 @@ fn histogram(
     area: &Canvas<'_>,
     title: &str,
     is_first: bool,
-    data: &[f64],
-    model: &[f64],
+    data: &BySession,
+    model: &BySession,
     threshold: f64,
 ) -> Result<(), PlotError> {
-    let top = style::highest(data.iter().chain(model).copied(), 1.0) * 1.02;
+    let top = style::highest(data.iter().chain(model).flatten().copied(), 1.0) * 1.02;
     let width = top / N_BOXES as f64;
-    let shares = |values: &[f64]| {
-        let mut shares = [0.0; N_BOXES];
-        for value in values {
-            shares[((value / width) as usize).min(N_BOXES - 1)] += 1.0 / values.len() as f64;
-        }
-        shares
-    };
-    let (of_data, of_model) = (shares(data), shares(model));
+    let (of_data, of_model) = (shares(data, width), shares(model, width));
     let highest = style::highest(of_data.iter().chain(&of_model).copied(), 0.0) * 1.1;
     let labels = Labels {
         title,
@@ -118,4 +131,16 @@ fn histogram(
         style::dashed(&mut chart, (threshold, 0.0), (threshold, highest))?;
     }
     Ok(())
+}
+
+/// Share of trials in each box, mean over sessions.
+pub(super) fn shares(sessions: &BySession, width: f64) -> [f64; N_BOXES] {
+    let mut shares = [0.0; N_BOXES];
+    for values in sessions {
+        let share = 1.0 / (values.len() * sessions.len()) as f64;
+        for value in values {
+            shares[((value / width) as usize).min(N_BOXES - 1)] += share;
+        }
+    }
+    shares
 }

@@ -25,10 +25,11 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
 
     let n_conditions = inputs.recording.n_conditions();
     let note = format!(
-        "{} test trials; {} model trials; {} neurons ranked by Pearson's r over time",
-        inputs.test.iter().map(Vec::len).sum::<usize>(),
+        "{}, {} model trials; {} neurons ranked by Pearson's r over time{} of all these trials; n: trials, data / model",
+        scene.recorded_trials(),
         inputs.model.conditions.len(),
-        ranked.len()
+        ranked.len(),
+        if n_conditions > 1 { " and conditions" } else { "" },
     );
     let title = style::shown(
         "Trial averages of single neurons",
@@ -41,7 +42,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let n_columns = if n_conditions > 1 {
         n_conditions.min(MAX_COLUMNS)
     } else {
-        MAX_COLUMNS
+        ranked.len().div_ceil(3).min(MAX_COLUMNS)
     };
     let areas = below.split_evenly((3, n_columns));
     let hz = 1000.0 / inputs.bin_ms;
@@ -69,19 +70,19 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         let highest_of =
             |curves: &[[Vec<f64>; 2]]| style::highest(curves.iter().flatten().flatten().copied(), 1.0) * 1.08;
         for (column, ((neuron, condition), curves_of)) in panels.into_iter().zip(&curves).enumerate() {
-            let title = if n_conditions > 1 {
-                let name = scene.inputs.conditions.get(condition).map_or("?", String::as_str);
-                format!("{rank}: {}, r = {}; {name}", neuron.neuron, style::tick(neuron.pearson))
-            } else {
-                let area = area_of(inputs, neuron.neuron);
-                format!(
-                    "{rank}: {} ({area}), r = {}",
-                    neuron.neuron,
-                    style::tick(neuron.pearson)
-                )
-            };
+            let name = format!("{}, {}", scene.unit(neuron.neuron), scene.group(neuron.neuron));
+            let mut detail = format!(
+                "{rank} · r = {} · n = {} / {}",
+                style::decimals(neuron.pearson, 2),
+                data.n_trials[[condition, neuron.neuron]],
+                model.n_trials[[condition, neuron.neuron]],
+            );
+            if n_conditions > 1 {
+                let condition = scene.inputs.conditions.get(condition).map_or("?", String::as_str);
+                detail = format!("{condition} · {detail}");
+            }
             let labels = Labels {
-                title: &title,
+                title: "",
                 x: if r == 2 { "time (ms)" } else { "" },
                 y: if column == 0 { "rate (Hz)" } else { "" },
             };
@@ -92,7 +93,8 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
                 highest_of(std::slice::from_ref(curves_of))
             };
             let x = times.first().copied().unwrap_or(0.0)..times.last().copied().unwrap_or(1.0);
-            let mut chart = style::chart(&areas[r * n_columns + column], &labels, x.clone(), 0.0..top)?;
+            let below = style::headed(&areas[r * n_columns + column], &name, &detail)?;
+            let mut chart = style::chart(&below, &labels, x.clone(), 0.0..top)?;
             if x.contains(&0.0) {
                 style::dashed(&mut chart, (0.0, 0.0), (0.0, top))?;
             }
@@ -101,15 +103,6 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         }
     }
     Ok(())
-}
-
-/// Name of a recorded neuron's area.
-fn area_of<'a>(inputs: &EvaluationInputs<'a>, neuron: usize) -> &'a str {
-    let sessions = inputs.recording.sessions().iter();
-    let area = sessions
-        .flat_map(|s| s.neurons.iter().zip(&s.areas))
-        .find(|(n, _)| **n == neuron);
-    area.map_or("?", |(_, &area)| inputs.recording.area_names()[area].as_str())
 }
 
 /// The model's PSTHs over all its trials.

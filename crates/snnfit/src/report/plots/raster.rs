@@ -11,6 +11,12 @@ use super::{PlotError, Scene};
 const N_TRIALS: usize = 4;
 /// More neurons than this are thinned out evenly.
 const MAX_NEURONS: usize = 100;
+/// Up to so many rows are named by their units, more by their groups.
+const MAX_UNIT_NAMES: usize = 10;
+/// Room for the names of the rows, pixels.
+const NAMES: i32 = 96;
+/// The same of a panel without names.
+const NO_NAMES: i32 = 16;
 
 /// Rows: trials, of the trial types in turn. Left: data, right: model.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
@@ -20,54 +26,117 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         .filter(|(s, _)| !inputs.test[*s].is_empty())
         .max_by_key(|(s, session)| (session.neurons.len(), std::cmp::Reverse(*s)));
     let Some((s, session)) = largest.filter(|(_, session)| !session.neurons.is_empty()) else {
-        return Err(PlotError::empty("no session has test trials and neurons"));
+        return Err(PlotError::empty(format!(
+            "no session has {} trials and neurons",
+            inputs.split
+        )));
     };
     let columns = ordered_columns(&session.areas);
+    let neurons: Vec<usize> = columns.iter().map(|&c| session.neurons[c]).collect();
     let trials = pick_trials(scene, s);
+    let rows = Rows::new(scene, &neurons, &session.name);
 
-    let note = format!(
-        "session {}: {} of {} neurons, the same in the same order in every panel",
+    let mut note = format!(
+        "session {}, {} trials: {} of {} neurons, the same in the same order in every panel; rows from the top: {}",
         session.name,
+        inputs.split,
         columns.len(),
-        session.neurons.len()
+        session.neurons.len(),
+        rows.group_names().join(", "),
     );
+    if inputs.trial_types.len() > 1 {
+        note.push_str("; the model's trials are typed by template");
+    }
     let below = style::titled(canvas, "Single trials", &note)?;
-    let areas = below.split_evenly((trials.len().max(1), 2));
-    let starts = area_starts(&columns, &session.areas, inputs.recording.area_names());
+    // Only the left panels name the rows; both sides of the data and the model are equally wide.
+    let middle = (below.dim_in_pixel().0 as i32 + NAMES - NO_NAMES) / 2;
+    let (left, right) = below.split_horizontally(middle);
+    let n_rows = trials.len().max(1);
+    let title = |whose: &str, name: &str, k: usize| match inputs.trial_types.len() {
+        0 | 1 => format!("{whose} · trial {k}"),
+        _ => format!("{whose} · {name} · trial {k}"),
+    };
+    let (left, right) = (left.split_evenly((n_rows, 1)), right.split_evenly((n_rows, 1)));
     for (row, (data, model)) in trials.iter().enumerate() {
         let is_last = row + 1 == trials.len();
         if let Some((k, name)) = data {
             let counts = session.counts.index_axis(ndarray::Axis(0), *k);
             let counts = counts.slice(ndarray::s![..session.valid_bins[*k], ..]);
-            let title = format!("data · {name}");
-            panel(
-                scene,
-                &areas[2 * row],
-                &title,
-                DATA,
-                &counts,
-                &columns,
-                &starts,
+            let style = Style {
+                title: &title("data", name, *k),
+                color: DATA,
+                rows: &rows,
+                has_names: true,
                 is_last,
-            )?;
+            };
+            panel(scene, &left[row], &style, &counts, &columns)?;
         }
         if let Some((k, name)) = model {
             let counts = inputs.model.counts.index_axis(ndarray::Axis(0), *k);
-            let neurons: Vec<usize> = columns.iter().map(|&c| session.neurons[c]).collect();
-            let title = format!("model · {name}");
-            panel(
-                scene,
-                &areas[2 * row + 1],
-                &title,
-                MODEL,
-                &counts,
-                &neurons,
-                &starts,
+            let style = Style {
+                title: &title("model", name, *k),
+                color: MODEL,
+                rows: &rows,
+                has_names: data.is_none(),
                 is_last,
-            )?;
+            };
+            panel(scene, &right[row], &style, &counts, &neurons)?;
         }
     }
     Ok(())
+}
+
+/// How the rows of a panel are called.
+struct Rows {
+    /// Each group of neurons (area and type): its name and first row.
+    groups: Vec<(String, usize)>,
+    /// Units, where there are few.
+    units: Option<Vec<String>>,
+    n_neurons: usize,
+}
+
+impl Rows {
+    fn new(scene: &Scene<'_>, neurons: &[usize], session: &str) -> Self {
+        let mut groups: Vec<(String, usize)> = Vec::new();
+        for (row, &neuron) in neurons.iter().enumerate() {
+            let group = scene.group(neuron);
+            if groups.last().is_none_or(|(last, _)| *last != group) {
+                groups.push((group, row));
+            }
+        }
+        let of_session = |neuron: &usize| {
+            let unit = scene.unit(*neuron);
+            let own = unit.strip_prefix(session).and_then(|unit| unit.strip_prefix('/'));
+            own.map_or(unit.clone(), str::to_owned)
+        };
+        Self {
+            groups,
+            units: (neurons.len() <= MAX_UNIT_NAMES).then(|| neurons.iter().map(of_session).collect()),
+            n_neurons: neurons.len(),
+        }
+    }
+
+    fn group_names(&self) -> Vec<&str> {
+        self.groups.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Names with the row that they stand beside.
+    fn labels(&self) -> Vec<(&str, f64)> {
+        if let Some(units) = &self.units {
+            let rows = units.iter().enumerate();
+            return rows.map(|(row, unit)| (unit.as_str(), row as f64 + 0.5)).collect();
+        }
+        let ends = self
+            .groups
+            .iter()
+            .skip(1)
+            .map(|(_, first)| *first)
+            .chain([self.n_neurons]);
+        let groups = self.groups.iter().zip(ends);
+        groups
+            .map(|((name, first), end)| (name.as_str(), (*first + end) as f64 / 2.0))
+            .collect()
+    }
 }
 
 /// Columns by area, thinned out evenly if there are too many.
@@ -79,19 +148,6 @@ fn ordered_columns(areas: &[usize]) -> Vec<usize> {
         return columns;
     }
     (0..MAX_NEURONS).map(|i| columns[i * n / MAX_NEURONS]).collect()
-}
-
-/// For each area in the order of the columns: its name and the first row.
-fn area_starts(columns: &[usize], areas: &[usize], names: &[String]) -> Vec<(String, usize)> {
-    let mut starts: Vec<(String, usize)> = Vec::new();
-    let mut last = None;
-    for (row, &c) in columns.iter().enumerate() {
-        if last != Some(areas[c]) {
-            starts.push((names[areas[c]].clone(), row));
-            last = Some(areas[c]);
-        }
-    }
-    starts
 }
 
 type Trial = Option<(usize, String)>;
@@ -135,41 +191,54 @@ fn pick_trials(scene: &Scene<'_>, s: usize) -> Vec<(Trial, Trial)> {
     trials
 }
 
+/// What a panel looks like.
+struct Style<'s> {
+    title: &'s str,
+    color: RGBColor,
+    rows: &'s Rows,
+    has_names: bool,
+    is_last: bool,
+}
+
 fn panel(
     scene: &Scene<'_>,
     area: &Canvas<'_>,
-    title: &str,
-    color: RGBColor,
+    style: &Style<'_>,
     counts: &ArrayView2<'_, u8>,
     columns: &[usize],
-    areas: &[(String, usize)],
-    is_last: bool,
 ) -> Result<(), PlotError> {
     let inputs = scene.inputs.evaluation;
     let (start, bin) = (scene.inputs.start_ms, inputs.bin_ms);
     let end = start + bin * inputs.recording.n_bins() as f64;
-    let n = columns.len() as f64;
     let labels = Labels {
-        title,
-        x: if is_last { "time (ms)" } else { "" },
-        y: "neuron",
+        title: style.title,
+        x: if style.is_last { "time (ms)" } else { "" },
+        y: if style.has_names && style.rows.units.is_some() {
+            "unit"
+        } else {
+            ""
+        },
     };
     // Row 0 on top.
-    let mut chart = style::builder(area, &labels).build_cartesian_2d(start..end, n..0.0)?;
+    let mut chart = style::builder(area, &labels)
+        .y_label_area_size(if style.has_names { NAMES } else { NO_NAMES })
+        .build_cartesian_2d(start..end, columns.len() as f64..0.0)?;
     chart
         .configure_mesh()
         .disable_mesh()
         .axis_style(GUIDE)
         .x_labels(5)
-        .y_labels(3)
+        .y_labels(0)
         .x_label_formatter(&|value| style::tick(*value))
-        .y_label_formatter(&|value| style::tick(*value))
         .label_style(style::font(style::SMALL))
         .axis_desc_style(style::font(style::MEDIUM))
         .x_desc(labels.x)
         .y_desc(labels.y)
         .draw()?;
-    for (_, row) in areas.iter().skip(1) {
+    if start < 0.0 && end > 0.0 {
+        style::dashed(&mut chart, (0.0, columns.len() as f64), (0.0, 0.0))?;
+    }
+    for (_, row) in style.rows.groups.iter().skip(1) {
         let line = [(start, *row as f64), (end, *row as f64)];
         chart.draw_series(LineSeries::new(line, GUIDE.mix(0.6)))?;
     }
@@ -177,28 +246,28 @@ fn panel(
     for (row, &column) in columns.iter().enumerate() {
         for (t, at_bin) in counts.outer_iter().enumerate() {
             if at_bin[column] > 0 {
-                spikes.push((start + bin * (t as f64 + 0.5), row as f64));
+                spikes.push((start + bin * (t as f64 + 0.5), row as f64 + 0.5));
             }
         }
     }
-    // A mark has a size in pixels, so that rounding of rows and bins doesn't make some spikes fainter.
-    let mark = || Rectangle::new([(0, 0), (2, 2)], color.filled());
+    // A mark has a size in pixels, so that rounding of rows and bins doesn't make some spikes fainter; it is higher
+    // where there is room.
+    let row_height = f64::from(area.dim_in_pixel().1) / columns.len().max(1) as f64;
+    let half = ((row_height * 0.25) as i32).clamp(1, 4);
+    let mark = || Rectangle::new([(-1, -half), (1, half)], style.color.filled());
     chart.draw_series(spikes.into_iter().map(|spike| EmptyElement::at(spike) + mark()))?;
-    // On top of the spikes, on white.
-    let (base_x, base_y) = area.get_base_pixel();
-    for (name, row) in areas {
-        let (x, y) = chart.backend_coord(&(start, *row as f64));
-        let (x, y) = (x - base_x + 3, y - base_y + 2);
-        let width = (name.chars().count() as f64 * f64::from(style::SMALL) * 0.62).round() as i32;
-        area.draw(&Rectangle::new(
-            [(x - 2, y), (x + width + 2, y + 14)],
-            WHITE.mix(0.85).filled(),
-        ))?;
-        area.draw(&Text::new(
-            name.clone(),
-            (x, y + 1),
-            style::font(style::SMALL).color(&style::SECOND),
-        ))?;
+    if style.has_names {
+        let (base_x, base_y) = area.get_base_pixel();
+        let mut next = i32::MIN; // names don't overlap
+        for (name, row) in style.rows.labels() {
+            let (x, y) = chart.backend_coord(&(start, row));
+            let (x, y) = (x - base_x - 6, y - base_y);
+            if y >= next {
+                let name = style::fitted(name, NAMES - 12, style::SMALL);
+                area.draw(&Text::new(name, (x, y), style::right_of(style::SMALL)))?;
+                next = y + style::SMALL as i32;
+            }
+        }
     }
     Ok(())
 }

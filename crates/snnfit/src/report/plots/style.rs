@@ -24,33 +24,82 @@ pub(super) const MODEL: RGBColor = RGBColor(213, 94, 0);
 pub(super) const SECOND: RGBColor = RGBColor(0, 114, 178);
 /// Lines that are no data: thresholds, boundaries.
 pub(super) const GUIDE: RGBColor = RGBColor(120, 120, 120);
+/// Explanations.
+const NOTE: RGBColor = RGBColor(90, 90, 90);
 const GRID: RGBColor = RGBColor(235, 235, 235);
 
 /// Size of tick labels, pixels.
-pub(super) const SMALL: u32 = 12;
+pub(super) const SMALL: u32 = 13;
 /// Size of axis labels and panel titles, pixels.
-pub(super) const MEDIUM: u32 = 14;
+pub(super) const MEDIUM: u32 = 15;
 /// Size of the title of a picture, pixels.
-const LARGE: u32 = 17;
+const LARGE: u32 = 18;
 
 /// A font of the size.
 pub(super) fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
 }
 
-/// Writes the title of a picture, with a line of explanation, and returns what is left below.
+/// Width of a text in pixels, about: a reader's font is not known.
+pub(super) fn text_width(text: &str, size: u32) -> i32 {
+    (text.chars().count() as f64 * f64::from(size) * 0.46).ceil() as i32
+}
+
+/// A text with its middle left out if it is wider than so many pixels: names differ at their ends.
+pub(super) fn fitted(text: &str, width: i32, size: u32) -> String {
+    if text_width(text, size) <= width {
+        return text.to_owned();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let n = (f64::from(width.max(0)) / (f64::from(size) * 0.46)).floor() as usize;
+    let n = n.saturating_sub(1).min(characters.len()); // without the dots
+    let start = characters.iter().take(n / 2);
+    let end = characters.iter().skip(characters.len() - (n - n / 2));
+    start.chain(&['…']).chain(end).collect()
+}
+
+/// Lines of whole words that are no wider than so many pixels, unless a word is.
+pub(super) fn wrapped(text: &str, width: i32, size: u32) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if text_width(line, size) + text_width(word, size) < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Writes the title of a picture, with an explanation in as many lines as it takes, and returns what is left below.
 pub(super) fn titled<'a>(canvas: &Canvas<'a>, title: &str, note: &str) -> Result<Canvas<'a>, PlotError> {
     canvas.draw(&Text::new(title.to_owned(), (12, 8), font(LARGE)))?;
-    canvas.draw(&Text::new(note.to_owned(), (12, 31), font(SMALL).color(&GUIDE)))?;
-    Ok(canvas.margin(50, 4, 4, 10))
+    let width = canvas.dim_in_pixel().0 as i32 - 24;
+    let mut y = 32;
+    for line in wrapped(note, width, SMALL) {
+        canvas.draw(&Text::new(line, (12, y), font(SMALL).color(&NOTE)))?;
+        y += SMALL as i32 + 3;
+    }
+    Ok(canvas.margin(y + 5, 4, 4, 10))
+}
+
+/// Writes two lines above a chart and returns what is left below; the second line is the smaller one.
+pub(super) fn headed<'a>(area: &Canvas<'a>, first: &str, second: &str) -> Result<Canvas<'a>, PlotError> {
+    let left = 46;
+    let width = area.dim_in_pixel().0 as i32 - left;
+    area.draw(&Text::new(fitted(first, width, MEDIUM), (left, 4), font(MEDIUM)))?;
+    let second = Text::new(fitted(second, width, SMALL), (left, 22), font(SMALL).color(&NOTE));
+    area.draw(&second)?;
+    Ok(area.margin(34, 0, 0, 0))
 }
 
 /// Draws the legend entries in a row at the top right: a name with a line, a box, or a dashed line.
 pub(super) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<(), PlotError> {
     let mut right = canvas.dim_in_pixel().0 as i32 - 14;
     for (name, mark) in entries.iter().rev() {
-        let width = (name.chars().count() as f64 * f64::from(SMALL) * 0.56).round() as i32;
-        let left = right - width;
+        let left = right - text_width(name, SMALL);
         canvas.draw(&Text::new((*name).to_owned(), (left, 12), font(SMALL)))?;
         let (from, to) = ((left - 28, 18), (left - 6, 18));
         match mark {
@@ -156,6 +205,17 @@ pub(super) fn tick(value: f64) -> String {
     };
     if text == "-0" {
         "0".to_owned()
+    } else {
+        text.replace('-', "−")
+    }
+}
+
+/// A correlation or another number of order 1.
+pub(super) fn decimals(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    let is_zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
+    if is_zero {
+        text.replace('-', "")
     } else {
         text.replace('-', "−")
     }

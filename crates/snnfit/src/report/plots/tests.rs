@@ -1,12 +1,13 @@
 //! What pictures contain, read from their SVG.
 
+use losses::metrics::MetricValue;
 use losses::statistics::{Filters, MovingMean, Populations, RecordedSession, Recording, TrialSelection};
 use ndarray::{Array2, Array3};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::evaluate::{EvaluationSettings, SimulatedTrials};
+use crate::evaluate::{EvaluationSettings, SimulatedTrials, evaluate};
 
 const N_BINS: usize = 60;
 const N_NEURONS: usize = 12;
@@ -19,12 +20,23 @@ struct Fixture {
     populations: Populations,
     filters: Filters,
     counts: Array3<u8>,
+    conditions: Vec<usize>,
     types: Vec<String>,
+    neurons: Vec<NeuronName>,
+    /// Takes the place of the metric of noise correlations.
+    metric: Option<MetricValue>,
+    split: &'static str,
 }
 
 impl Fixture {
-    /// One session of two areas in which neuron n fires every n + 2 bins, later in odd trials (misses).
     fn new() -> Self {
+        Self::with_conditions(1)
+    }
+
+    /// One session of two areas in which neuron n fires every n + 2 bins, later in odd trials (misses);
+    /// conditions follow each other in pairs of trials.
+    fn with_conditions(n_conditions: usize) -> Self {
+        let conditions: Vec<usize> = (0..N_TRIALS).map(|k| k / 2 % n_conditions).collect();
         let counts = Array3::from_shape_fn((N_TRIALS, N_BINS, N_NEURONS), |(k, t, n)| {
             u8::from((t + k) % (n + 2) == 0 || (t > 30 && k % 2 == 0 && n >= N_NEURONS / 2))
         });
@@ -32,14 +44,14 @@ impl Fixture {
             name: "a <session>".to_owned(),
             counts: counts.clone(),
             valid_bins: vec![N_BINS; N_TRIALS],
-            conditions: vec![0; N_TRIALS],
+            conditions: conditions.clone(),
             trial_types: (0..N_TRIALS).map(|k| k % 2).collect(),
             neurons: (0..N_NEURONS).collect(),
             areas: (0..N_NEURONS).map(|n| 2 * n / N_NEURONS).collect(),
             behaviour: None,
         };
         let areas = vec!["V1".to_owned(), "LM & AL".to_owned()];
-        let recording = Recording::new(vec![session], areas, N_NEURONS, 1).unwrap();
+        let recording = Recording::new(vec![session], areas, N_NEURONS, n_conditions).unwrap();
         Self {
             populations: Populations::by_area(&recording, 2).unwrap(),
             recording,
@@ -52,15 +64,23 @@ impl Fixture {
             )
             .unwrap(),
             counts,
+            conditions,
             types: vec!["Hit".to_owned(), "Miss".to_owned()],
+            neurons: (0..N_NEURONS)
+                .map(|n| NeuronName {
+                    unit: Some(format!("a <session>/cell{n}")),
+                    population: ["V1 exc", "LM & AL inh"][2 * n / N_NEURONS].to_owned(),
+                })
+                .collect(),
+            metric: None,
+            split: "test",
         }
     }
 
     fn draw(&self, dir: &Path, losses: Option<&LossHistory>, weights: Option<&WeightMatrix>) -> Pictures {
-        let conditions = vec![0; N_TRIALS];
         let evaluation = EvaluationInputs {
             run: "run".to_owned(),
-            split: "test".to_owned(),
+            split: self.split.to_owned(),
             checkpoint_step: 1,
             recording: &self.recording,
             train: &self.train,
@@ -72,19 +92,31 @@ impl Fixture {
             trial_types: &self.types,
             model: SimulatedTrials {
                 counts: &self.counts,
-                conditions: &conditions,
+                conditions: &self.conditions,
                 behaviour: None,
             },
-            settings: EvaluationSettings::default(),
+            settings: EvaluationSettings {
+                n_resamples: 10,
+                ..EvaluationSettings::default()
+            },
         };
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut report = evaluate(&evaluation, &mut rng).unwrap();
+        report.metrics.retain(|metric| metric.name != "noise_correlation_r");
+        report.metrics.extend(self.metric.clone());
+        let names: Vec<String> = (0..self.recording.n_conditions())
+            .map(|c| format!("grating {c}"))
+            .collect();
         let inputs = PlotInputs {
             evaluation: &evaluation,
             start_ms: -20.0,
-            conditions: &["grating".to_owned()],
+            conditions: &names,
+            neurons: &self.neurons,
+            report: &report,
             losses,
             weights,
         };
-        write_all(dir, &inputs, &mut Xoshiro256PlusPlus::seed_from_u64(1)).unwrap()
+        write_all(dir, &inputs, &mut rng).unwrap()
     }
 }
 
@@ -122,7 +154,8 @@ fn a_raster_has_one_mark_per_spike_of_model_and_data() {
         "data · Miss",
         "model · Miss",
         "time (ms)",
-        "neuron",
+        "V1 exc",
+        "LM &amp; AL inh",
     ] {
         assert!(svg.contains(text), "{text}");
     }
@@ -190,7 +223,7 @@ fn pictures_without_content_are_left_out_and_the_others_are_written() {
 }
 
 #[test]
-fn losses_have_a_floor_and_survive_values_a_log_axis_cannot_show() {
+fn losses_stand_beside_those_of_training_trials_and_survive_values_a_log_axis_cannot_show() {
     let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
     let losses =
         |psth: f64, trial: f64| BTreeMap::from([("psth".to_owned(), psth), ("trial_matching".to_owned(), trial)]);
@@ -211,14 +244,23 @@ fn losses_have_a_floor_and_survive_values_a_log_axis_cannot_show() {
         "sum of the losses",
         "psth",
         "trial matching",
-        "floor",
+        "training trials in the model&apos;s place",
         "100",
         "20",
         "5000",
     ] {
         assert!(svg.contains(text), "{text}");
     }
-    assert!(!svg.contains("NaN"));
+    assert!(!svg.contains("NaN") && !svg.contains("floor"));
+    let history = LossHistory {
+        floors: BTreeMap::new(),
+        ..history
+    };
+    fixture.draw(dir.path(), Some(&history), None);
+    assert!(
+        !read(dir.path(), "losses.svg").contains("training trials in"),
+        "nothing is dashed"
+    );
     let nothing = LossHistory::default();
     let pictures = fixture.draw(dir.path(), Some(&nothing), None);
     assert!(pictures.left_out.iter().any(|(name, _)| *name == "losses"));
@@ -263,6 +305,173 @@ fn a_weight_matrix_has_a_cell_for_each_weight_that_is_not_zero() {
             .iter()
             .any(|(name, reason)| *name == "weights" && reason.contains("[3, 2]") || reason.contains("(3, 2)"))
     );
+}
+
+/// Text elements in order, without markup.
+fn texts(svg: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    for piece in svg.split("<text").skip(1) {
+        let text = piece.split_once('>').unwrap().1.split("</text>").next().unwrap();
+        texts.push(text.trim().to_owned());
+    }
+    texts
+}
+
+#[test]
+fn r2_noise_correlations_state_the_metric_and_its_trials() {
+    let (mut fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.draw(dir.path(), None, None);
+    let all = |dir: &Path| texts(&read(dir, "noise_correlations.svg")).join(" ");
+    assert!(all(dir.path()).contains("The metric is undefined"));
+    fixture.metric = Some(MetricValue {
+        ci95: Some([-0.5, 0.125]),
+        ..MetricValue::new("noise_correlation_r", -0.19, 66, "1")
+    });
+    fixture.draw(dir.path(), None, None);
+    let found = all(dir.path());
+    for text in [
+        "Metric: r = −0.19 [−0.50, 0.12] over n = 66 pairs, of 4 model trials a session",
+        "4 test trials, all 8 model trials",
+    ] {
+        assert!(found.contains(text), "{text} in {found}");
+    }
+}
+
+#[test]
+fn r2_neurons_are_called_by_their_units() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.draw(dir.path(), None, None);
+    let found = texts(&read(dir.path(), "psth.svg"));
+    let titles = found.iter().filter(|text| text.starts_with("a &lt;session&gt;/cell"));
+    assert_eq!(titles.clone().count(), 9, "{found:?}");
+    assert!(
+        titles
+            .clone()
+            .all(|title| title.ends_with("V1 exc") || title.ends_with("LM &amp; AL inh"))
+    );
+    assert_eq!(
+        found.iter().filter(|text| text.contains("n = 4 / 8")).count(),
+        9,
+        "{found:?}"
+    );
+    // Conditions beside each other: one neuron in a row.
+    Fixture::with_conditions(2).draw(dir.path(), None, None);
+    let found = texts(&read(dir.path(), "psth.svg"));
+    for condition in ["grating 0 · best", "grating 1 · best", "grating 1 · worst"] {
+        let is_panel = |text: &&String| text.starts_with(condition) && text.ends_with("n = 2 / 4");
+        assert_eq!(found.iter().filter(is_panel).count(), 1, "{condition}: {found:?}");
+    }
+    let hidden = NeuronName {
+        unit: None,
+        population: "V1 exc".to_owned(),
+    };
+    assert_eq!(hidden.group(), "V1 exc hidden");
+    assert_eq!(fixture.neurons[0].group(), "V1 exc");
+}
+
+#[test]
+fn r2_hidden_neurons_are_a_population_of_their_own() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let name = |unit: Option<&str>| NeuronName {
+        unit: unit.map(str::to_owned),
+        population: "retina".to_owned(),
+    };
+    let neurons = [name(Some("s/1")), name(None), name(Some("s/2")), name(None)];
+    let matrix = WeightMatrix {
+        weights: Array2::ones((4, 4)),
+        populations: neurons.iter().map(NeuronName::group).collect(),
+    };
+    fixture.draw(dir.path(), None, Some(&matrix));
+    let found = texts(&read(dir.path(), "weights.svg"));
+    for name in ["retina", "retina hidden"] {
+        assert_eq!(
+            found.iter().filter(|text| *text == name).count(),
+            2,
+            "rows and columns: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn r2_pictures_name_the_split_they_show() {
+    let (mut fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.split = "validation";
+    fixture.draw(dir.path(), None, None);
+    for name in [
+        "psth.svg",
+        "raster.svg",
+        "population_activity.svg",
+        "peak_rates.svg",
+        "noise_correlations.svg",
+    ] {
+        let found = texts(&read(dir.path(), name)).join(" ");
+        assert!(found.contains("validation trials"), "{name}: {found}");
+        assert!(!found.contains("test trials"), "{name}: {found}");
+    }
+}
+
+#[test]
+fn r2_no_spike_of_a_raster_lies_on_the_frame() {
+    let (fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.draw(dir.path(), None, None);
+    let svg = read(dir.path(), "raster.svg");
+    let number = |line: &str, name: &str| -> f64 {
+        let value = line.split(&format!(" {name}=\"")).nth(1).unwrap();
+        value.split('"').next().unwrap().parse().unwrap()
+    };
+    let is_mark = |line: &&str| line.starts_with("<rect") && line.contains("#D55E00");
+    let marks: Vec<&str> = svg.lines().filter(is_mark).collect();
+    // Vertical axes: the polylines of two points one above the other.
+    let axes: Vec<(f64, f64)> = svg
+        .lines()
+        .filter(|line| line.starts_with("<polyline") && line.contains("#787878"))
+        .filter_map(|line| {
+            let points = line.split("points=\"").nth(1)?.split('"').next()?;
+            let points: Vec<(f64, f64)> = points
+                .split_whitespace()
+                .filter_map(|point| {
+                    let (x, y) = point.split_once(',')?;
+                    Some((x.parse().ok()?, y.parse().ok()?))
+                })
+                .collect();
+            match points.as_slice() {
+                [(x0, y0), (x1, y1)] if x0 == x1 && (y1 - y0).abs() > 50.0 => Some((y0.min(*y1), y0.max(*y1))),
+                _ => None,
+            }
+        })
+        .collect();
+    assert!(!marks.is_empty() && !axes.is_empty());
+    for mark in marks {
+        let (top, bottom) = (number(mark, "y"), number(mark, "y") + number(mark, "height"));
+        let is_inside = axes.iter().any(|(from, to)| *from < top && bottom < *to);
+        assert!(is_inside, "{mark}: {axes:?}");
+    }
+}
+
+#[test]
+fn sessions_weigh_the_same_in_histograms_of_peaks() {
+    let shares = peaks::shares(&vec![vec![0.5; 3], vec![1.5]], 1.0);
+    assert_eq!(&shares[..3], &[0.5, 0.5, 0.0]);
+}
+
+#[test]
+fn long_names_are_shortened_in_the_middle_and_notes_wrapped_at_words() {
+    let name = "a_very_long_session_name/unit_17";
+    assert_eq!(style::fitted(name, 1000, style::SMALL), name);
+    let short = style::fitted(name, 100, style::SMALL);
+    assert!(
+        short.starts_with("a_very") && short.ends_with("t_17") && short.contains('…'),
+        "{short}"
+    );
+    assert!(style::text_width(&short, style::SMALL) <= 100);
+    assert_eq!(style::fitted(name, 0, style::SMALL), "…");
+    let lines = style::wrapped(
+        "one two three four",
+        style::text_width("one two t", style::SMALL),
+        style::SMALL,
+    );
+    assert_eq!(lines, ["one two", "three", "four"]);
+    assert_eq!(style::wrapped("", 10, style::SMALL).len(), 0);
 }
 
 #[test]

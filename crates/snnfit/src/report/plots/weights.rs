@@ -3,11 +3,15 @@
 use losses::statistics::{mean, quantile_sorted};
 use plotters::prelude::*;
 
-use super::style::{self, Canvas, GUIDE};
+use super::style::{self, Canvas, DATA, GUIDE};
 use super::{PlotError, Scene};
 
 /// Cells per side at most: an SVG with one rectangle per weight of a large network can't be opened.
 const MAX_CELLS: usize = 90;
+/// Height of the names of the columns where they are level, pixels.
+const LEVEL: i32 = 24;
+/// Longer names of populations are shortened, pixels.
+const MAX_NAME: i32 = 160;
 
 /// A cell is the mean weight over neighbouring neurons of one population.
 struct Cells {
@@ -15,6 +19,21 @@ struct Cells {
     members: Vec<Vec<usize>>,
     /// Name and first cell of each population.
     populations: Vec<(String, usize)>,
+}
+
+impl Cells {
+    /// First cell of each population, and the one after its last.
+    fn sides(&self) -> Vec<(usize, usize)> {
+        let firsts = self.populations.iter().map(|(_, first)| *first);
+        let ends = firsts.clone().skip(1).chain([self.members.len()]);
+        firsts.zip(ends).collect()
+    }
+
+    /// Whether the names fit below their columns.
+    fn has_room(&self, side: i32) -> bool {
+        let mut names = self.populations.iter().zip(self.sides());
+        names.all(|((name, _), (from, to))| style::text_width(name, style::SMALL) + 4 <= side * (to - from) as i32)
+    }
 }
 
 /// Rows: postsynaptic, columns: presynaptic populations. Red excites, blue inhibits.
@@ -45,17 +64,30 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let limit = quantile_sorted(&sizes, 0.99).unwrap_or(1.0);
 
     let per_cell = n.div_ceil(MAX_CELLS);
-    let note = if per_cell > 1 {
-        format!("{n} neurons; a cell is the mean over up to {per_cell} × {per_cell} weights; delays summed")
+    let cell = if per_cell > 1 {
+        format!("; a cell is the mean over up to {per_cell} × {per_cell} weights")
     } else {
-        format!("{n} neurons; delays summed")
+        String::new()
     };
+    let note = format!(
+        "{n} neurons{cell}; delays summed; red: positive (excites), blue: negative (inhibits), full colours from the \
+         99th percentile on, white: 0"
+    );
     let below = style::titled(canvas, "Recurrent weights", &note)?;
     let (width, height) = below.dim_in_pixel();
+    let widths = cells
+        .populations
+        .iter()
+        .map(|(name, _)| style::text_width(name, style::SMALL));
+    let longest = widths.max().unwrap_or(0).min(MAX_NAME);
     // Whole pixels, so that no gaps show between cells.
-    let (left, top) = (110, 6);
-    let side = (i64::from(width) - 110 - 110).min(i64::from(height) - 6 - 70).max(1) as usize / n_cells;
-    let side = side.max(1) as i32;
+    let (left, top) = (longest + 50, 6);
+    let side_below = |names: i32| {
+        let room = (width as i32 - left - 110).min(height as i32 - top - 30 - names);
+        (room / n_cells as i32).max(1)
+    };
+    let is_upright = !cells.has_room(side_below(LEVEL));
+    let side = side_below(if is_upright { longest + 12 } else { LEVEL });
     let total = side * n_cells as i32;
     for (i, row) in values.iter().enumerate() {
         for (j, weight) in row.iter().enumerate().filter(|(_, w)| **w != 0.0) {
@@ -64,7 +96,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
             below.draw(&Rectangle::new([(x, y), (x + side, y + side)], color.filled()))?;
         }
     }
-    frame(&below, &cells, (left, top), side, total)?;
+    frame(&below, &cells, (left, top), side, is_upright)?;
     color_bar(&below, (left + total + 24, top), total.min(220), limit)
 }
 
@@ -90,46 +122,66 @@ fn cells(populations: &[String]) -> Cells {
 }
 
 /// Boundaries and names of the populations, names of the axes.
-fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, total: i32) -> Result<(), PlotError> {
+fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, is_upright: bool) -> Result<(), PlotError> {
     let (left, top) = origin;
+    let total = side * cells.members.len() as i32;
     area.draw(&Rectangle::new(
         [(left, top), (left + total, top + total)],
         GUIDE.stroke_width(1),
     ))?;
-    let ends = cells
+    let sides = cells
+        .sides()
+        .into_iter()
+        .map(|(from, to)| (side * from as i32, side * to as i32));
+    let sides: Vec<(i32, i32)> = sides.collect();
+    for &(from, _) in sides.iter().skip(1) {
+        let lines = [
+            [(left + from, top), (left + from, top + total)],
+            [(left, top + from), (left + total, top + from)],
+        ];
+        for line in lines {
+            area.draw(&PathElement::new(line.to_vec(), DATA.stroke_width(1)))?;
+        }
+    }
+    let size = style::SMALL;
+    let names: Vec<String> = cells
         .populations
         .iter()
-        .skip(1)
-        .map(|(_, first)| *first)
-        .chain([cells.members.len()]);
-    for ((name, first), end) in cells.populations.iter().zip(ends) {
-        let (from, to) = (side * *first as i32, side * end as i32);
-        if *first > 0 {
-            let lines = [
-                [(left + from, top), (left + from, top + total)],
-                [(left, top + from), (left + total, top + from)],
-            ];
-            for line in lines {
-                area.draw(&PathElement::new(line.to_vec(), GUIDE.stroke_width(1)))?;
-            }
-        }
-        let middle = i32::midpoint(from, to);
-        let size = style::SMALL;
+        .map(|(name, _)| style::fitted(name, MAX_NAME, size))
+        .collect();
+    let longest = names
+        .iter()
+        .map(|name| style::text_width(name, size))
+        .max()
+        .unwrap_or(0);
+    let mut next = i32::MIN; // names of small populations are moved on
+    for (name, (from, to)) in names.iter().zip(&sides) {
+        let middle = i32::midpoint(*from, *to).max(next);
+        next = middle + size as i32;
         area.draw(&Text::new(
             name.clone(),
             (left - 8, top + middle),
             style::right_of(size),
         ))?;
-        area.draw(&Text::new(
-            name.clone(),
-            (left + middle, top + total + 14),
-            style::centred(size),
-        ))?;
+        if is_upright {
+            // Turned to the left, the end of the text is on top.
+            let place = (left + middle, top + total + 6);
+            let upright = style::right_of(size).transform(FontTransform::Rotate270);
+            area.draw(&Text::new(name.clone(), place, upright))?;
+        } else {
+            let middle = left + i32::midpoint(*from, *to);
+            area.draw(&Text::new(
+                name.clone(),
+                (middle, top + total + 14),
+                style::centred(size),
+            ))?;
+        }
     }
+    let below = if is_upright { longest + 12 } else { LEVEL };
     let size = style::MEDIUM;
     area.draw(&Text::new(
         "presynaptic",
-        (left + total / 2, top + total + 38),
+        (left + total / 2, top + total + below + 12),
         style::centred(size),
     ))?;
     let upright = style::centred(size).transform(FontTransform::Rotate270);

@@ -21,7 +21,11 @@ fn open(name: &str) -> Option<hdf5::File> {
     if path.exists() {
         return Some(hdf5::File::open(&path).unwrap());
     }
-    assert!(std::env::var("CI").is_err(), "{} is missing", path.display());
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{} is missing",
+        path.display()
+    );
     eprintln!("skipped: {} is missing (set SNNFIT_SHARED)", path.display());
     None
 }

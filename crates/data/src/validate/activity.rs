@@ -1,0 +1,288 @@
+//! Do spike times and counts make sense?
+
+use ndarray::Array3;
+
+use super::TIME_SLACK_S;
+use super::parts::Parts;
+use crate::error::Findings;
+use crate::recording::spikes_per_unit;
+
+/// A mean rate above this (Hz) is no neuron; times are probably in ms instead of s.
+const IMPLAUSIBLE_RATE_HZ: f64 = 500.0;
+
+pub(super) fn check_spike_times(
+    parts: &Parts<'_>,
+    times_s: &[Vec<f64>],
+    observed_s: Option<(f64, f64)>,
+    at: &str,
+    findings: &mut Findings,
+) {
+    let path = format!("{at}/units/spike_times");
+    if let Some(units) = &parts.units
+        && times_s.len() != units.n
+    {
+        findings.problem(
+            format!("{at}/units/spike_times_index"),
+            format!("spikes of {} units, but {} units are listed", times_s.len(), units.n),
+        );
+    }
+    let observed_s = observed_s.filter(|&(start, stop)| {
+        let is_interval = start.is_finite() && stop.is_finite() && start < stop;
+        if !is_interval {
+            findings.problem(
+                format!("{at} (attributes observed_start_s, observed_stop_s)"),
+                format!("spikes were recorded from {start} s to {stop} s: not an interval"),
+            );
+        }
+        is_interval
+    });
+    for (n, times) in times_s.iter().enumerate() {
+        let here = format!("{path}, {}", parts.unit_name(n));
+        check_one_train(times, observed_s, &here, findings);
+    }
+    warn_of_trains(parts, times_s, observed_s, &path, findings);
+    let Some((_, stop)) = observed_s else { return };
+    let starts = || {
+        parts
+            .trials
+            .iter()
+            .flat_map(|trials| trials.start_s.iter().flatten().copied())
+    };
+    let late = |k_start: f64| k_start >= stop - TIME_SLACK_S;
+    if let Some(first) = starts().position(late) {
+        let n_late = starts().filter(|&start| late(start)).count();
+        findings.problem(
+            format!("{at}/trials/start_time, trial {first}"),
+            format!(
+                "the trial table is longer than the data: {n_late} trials start after the recording ended at {stop} s"
+            ),
+        );
+    }
+    let last_spike = times_s.iter().filter_map(|t| t.last().copied());
+    let last_spike = last_spike.fold(f64::NEG_INFINITY, f64::max);
+    let n_silent = starts().filter(|&start| start > last_spike).count();
+    if n_silent > 0 {
+        findings.warning(
+            format!("{at}/trials/start_time"),
+            format!("{n_silent} trials start after the last spike of the session: does the table match the data?"),
+        );
+    }
+    let spans = parts.trial_spans().into_iter().flatten();
+    let n_cut = spans
+        .filter(|&(start_s, stop_s)| !late(start_s) && stop_s > stop + TIME_SLACK_S)
+        .count();
+    if n_cut > 0 {
+        findings.warning(
+            format!("{at}/trials/stop_time"),
+            format!("{n_cut} trials end after the recording did; their last bins will be masked"),
+        );
+    }
+}
+
+/// Oddities of trains, each in one line for all units.
+fn warn_of_trains(
+    parts: &Parts<'_>,
+    times_s: &[Vec<f64>],
+    observed_s: Option<(f64, f64)>,
+    path: &str,
+    findings: &mut Findings,
+) {
+    let n_double = |times: &Vec<f64>| times.windows(2).filter(|pair| pair[1] == pair[0]).count();
+    let n_double: Vec<usize> = times_s.iter().map(n_double).collect();
+    let with_double = positions(&n_double, |&n| n > 0);
+    let total: usize = n_double.iter().sum();
+    match with_double.as_slice() {
+        [] => {}
+        [n] => findings.warning(
+            format!("{path}, {}", parts.unit_name(*n)),
+            format!("{total} spikes share their time with the one before"),
+        ),
+        units => findings.warning(
+            path,
+            format!(
+                "{total} spikes of {} of {} units share their time with the one before: units {}",
+                units.len(),
+                times_s.len(),
+                parts.unit_list(units)
+            ),
+        ),
+    }
+    let silent = positions(times_s, Vec::is_empty);
+    warn_of_silence(parts, &silent, times_s.len(), "", path, findings);
+    if let Some((start, stop)) = observed_s {
+        let rates_hz: Vec<f64> = times_s
+            .iter()
+            .map(|times| times.len() as f64 / (stop - start))
+            .collect();
+        warn_of_rates(parts, &rates_hz, "are the times in ms rather than s?", path, findings);
+    }
+}
+
+/// Where a condition holds.
+fn positions<T>(values: &[T], is_so: impl Fn(&T) -> bool) -> Vec<usize> {
+    let found = values.iter().enumerate().filter(|(_, value)| is_so(value));
+    found.map(|(i, _)| i).collect()
+}
+
+fn warn_of_silence(
+    parts: &Parts<'_>,
+    silent: &[usize],
+    n_units: usize,
+    question: &str,
+    path: &str,
+    findings: &mut Findings,
+) {
+    match silent {
+        [] => {}
+        [n] => findings.warning(format!("{path}, {}", parts.unit_name(*n)), "the unit has no spike"),
+        silent => findings.warning(
+            path,
+            format!(
+                "{} of {n_units} units have no spike: {}{question}",
+                silent.len(),
+                parts.unit_list(silent)
+            ),
+        ),
+    }
+}
+
+fn warn_of_rates(parts: &Parts<'_>, rates_hz: &[f64], question: &str, path: &str, findings: &mut Findings) {
+    let fast = positions(rates_hz, |&rate| rate > IMPLAUSIBLE_RATE_HZ);
+    let highest = rates_hz.iter().copied().fold(0.0, f64::max);
+    match fast.as_slice() {
+        [] => {}
+        [n] => findings.warning(
+            format!("{path}, {}", parts.unit_name(*n)),
+            format!("mean rate {highest:.0} Hz: {question}"),
+        ),
+        fast => findings.warning(
+            path,
+            format!(
+                "{} of {} units have mean rates above {IMPLAUSIBLE_RATE_HZ:.0} Hz, up to {highest:.0} Hz: {}; {question}",
+                fast.len(),
+                rates_hz.len(),
+                parts.unit_list(fast)
+            ),
+        ),
+    }
+}
+
+fn check_one_train(times: &[f64], observed_s: Option<(f64, f64)>, at: &str, findings: &mut Findings) {
+    let first_where = |is_bad: &dyn Fn(f64) -> bool| times.iter().position(|&t| is_bad(t));
+    let count = |is_bad: &dyn Fn(f64) -> bool| times.iter().filter(|&&t| is_bad(t)).count();
+    if let Some(i) = first_where(&|t| !t.is_finite()) {
+        let n = count(&|t| !t.is_finite());
+        let value = times.get(i).copied().unwrap_or(f64::NAN);
+        findings.problem(
+            at,
+            format!("{n} spike times are not finite; the first, spike {i}, is {value}"),
+        );
+        return;
+    }
+    if let Some(i) = first_where(&|t| t < 0.0) {
+        let n = count(&|t| t < 0.0);
+        let value = times.get(i).copied().unwrap_or(f64::NAN);
+        findings.problem(
+            at,
+            format!("{n} spike times are negative; the first, spike {i}, is {value} s"),
+        );
+    }
+    let descends = times.windows(2).position(|pair| pair[1] < pair[0]);
+    if let Some(i) = descends {
+        let [before, after] = [i, i + 1].map(|i| times.get(i).copied().unwrap_or(f64::NAN));
+        findings.problem(
+            at,
+            format!(
+                "spike times are not sorted: spike {} ({after} s) is before spike {i} ({before} s)",
+                i + 1
+            ),
+        );
+    }
+    let Some((start, stop)) = observed_s else { return };
+    let is_outside = |t: f64| t >= 0.0 && (t < start - TIME_SLACK_S || t > stop + TIME_SLACK_S);
+    if let Some(i) = first_where(&is_outside) {
+        let n = count(&is_outside);
+        let value = times.get(i).copied().unwrap_or(f64::NAN);
+        findings.problem(
+            at,
+            format!("{n} spikes lie outside the session ({start} s to {stop} s); the first, spike {i}, at {value} s"),
+        );
+    }
+}
+
+pub(super) fn check_binned(
+    parts: &Parts<'_>,
+    counts: &Array3<u8>,
+    bin_ms: Option<f64>,
+    start_ms: Option<f64>,
+    at: &str,
+    findings: &mut Findings,
+) {
+    let path = format!("{at}/binned/spikes");
+    let [n_trials, n_bins, n_units] = [0, 1, 2].map(|axis| counts.shape()[axis]);
+    let shape = [n_trials, n_bins, n_units];
+    if let Some(trials) = &parts.trials
+        && n_trials != trials.n
+    {
+        findings.problem(
+            &path,
+            format!(
+                "shape {shape:?} [trials, bins, units], but the trial table has {} rows",
+                trials.n
+            ),
+        );
+    }
+    if let Some(units) = &parts.units
+        && n_units != units.n
+    {
+        findings.problem(
+            &path,
+            format!(
+                "shape {shape:?} [trials, bins, units], but {} units are listed",
+                units.n
+            ),
+        );
+    }
+    if n_bins == 0 {
+        findings.problem(&path, "trials have no bin");
+    }
+    let bin_ms = bin_ms.filter(|bin_ms| {
+        let is_width = bin_ms.is_finite() && *bin_ms > 0.0;
+        if !is_width {
+            findings.problem(
+                format!("{at}/binned (attribute bin_ms)"),
+                format!("the bin width is {bin_ms} ms; expected a number > 0"),
+            );
+        }
+        is_width
+    });
+    if let Some(start_ms) = start_ms
+        && !start_ms.is_finite()
+    {
+        findings.problem(
+            format!("{at}/binned (attribute start_ms)"),
+            format!("the first bin starts at {start_ms} ms"),
+        );
+    }
+    let valid_bins = parts.trials.as_ref().and_then(|trials| trials.valid_bins.as_ref());
+    let mut total_bins = 0_usize;
+    for (k, valid) in valid_bins.into_iter().flatten().enumerate() {
+        let valid = valid.unwrap_or(n_bins);
+        total_bins = total_bins.saturating_add(valid);
+        if valid > n_bins || valid == 0 {
+            findings.problem(
+                format!("{at}/trials/valid_bins, trial {k}"),
+                format!("{valid} valid bins; expected 1 to {n_bins}"),
+            );
+        }
+    }
+    let spikes = spikes_per_unit(counts);
+    let silent = positions(&spikes, |&n| n == 0);
+    let question = "; are the axes swapped?";
+    warn_of_silence(parts, &silent, n_units, question, &path, findings);
+    if let (Some(bin_ms), Some(_)) = (bin_ms, valid_bins) {
+        let duration_s = total_bins as f64 * bin_ms / 1000.0;
+        let rates_hz: Vec<f64> = spikes.iter().map(|&n| n as f64 / duration_s).collect();
+        warn_of_rates(parts, &rates_hz, "is the bin width in ms?", &path, findings);
+    }
+}

@@ -1,0 +1,76 @@
+//! Trial types of one session's trials from the session's own neurons.
+//!
+//! The same rule types model trials, recorded ones and null models, so that what is compared within types is cut at
+//! the same boundaries on all sides. Not the typing behind `hit_fraction` ([`super::trial_types`]): that looks at the
+//! neurons of all sessions, which only the model has in one trial.
+
+use losses::LossError;
+use losses::metrics::{TemplateOptions, TrialTypeTemplates};
+use losses::statistics::{RecordedSession, Recording};
+use ndarray::{Array3, Axis, s};
+
+use super::inputs::EvaluationInputs;
+
+/// Templates of one session's training trials over its populations (the areas whose features are compared).
+pub(super) struct SessionTyper {
+    /// Columns of each population.
+    columns: Vec<Vec<usize>>,
+    templates: TrialTypeTemplates,
+}
+
+impl SessionTyper {
+    /// Errors as [`TrialTypeTemplates::new`].
+    pub(super) fn new(inputs: &EvaluationInputs<'_>, session: usize) -> Result<Self, LossError> {
+        let groups = inputs.populations.groups.iter().filter(|g| g.session == session);
+        let columns: Vec<Vec<usize>> = groups.map(|group| group.columns.clone()).collect();
+        let recorded = &inputs.recording.sessions()[session];
+        let of_population = |(g, columns): (usize, &Vec<usize>)| columns.iter().map(move |&c| (g, c)).collect();
+        let members: Vec<Vec<(usize, usize)>> = columns.iter().enumerate().map(of_population).collect();
+        let (areas, kept): (Vec<usize>, Vec<usize>) = members.concat().into_iter().unzip();
+        // A recording of this session alone, with its populations for areas.
+        let alone = Recording::new(
+            vec![RecordedSession {
+                counts: recorded.counts.select(Axis(2), &kept),
+                neurons: kept.iter().map(|&c| recorded.neurons[c]).collect(),
+                areas,
+                ..recorded.clone()
+            }],
+            (0..columns.len()).map(|g| g.to_string()).collect(),
+            inputs.recording.n_neurons(),
+            inputs.recording.n_conditions(),
+        )?;
+        let options = TemplateOptions {
+            has_behaviour: inputs.has_behaviour,
+            ..TemplateOptions::default()
+        };
+        let train = vec![inputs.train[session].clone()];
+        let templates = TrialTypeTemplates::new(&alone, &train, *inputs.filters, options)?;
+        Ok(Self { columns, templates })
+    }
+
+    /// Whether there are types to tell apart.
+    pub(super) fn is_typing(&self) -> bool {
+        self.templates.types().len() > 1
+    }
+
+    /// Types of some complete trials, of the model or of anything else that has the session's neurons.
+    pub(super) fn classify(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
+        let n_bins = session.counts.len_of(Axis(1));
+        let areas = self.templates.areas();
+        let mut traces = Array3::zeros((trials.len(), n_bins, areas.len()));
+        for (mut trace, &k) in traces.outer_iter_mut().zip(trials) {
+            for (a, &area) in areas.iter().enumerate() {
+                let columns = &self.columns[area];
+                for (t, at_bin) in session.counts.index_axis(Axis(0), k).outer_iter().enumerate() {
+                    let sum: u32 = columns.iter().map(|&c| u32::from(at_bin[c])).sum();
+                    trace[[t, a]] = f64::from(sum) / columns.len() as f64;
+                }
+            }
+        }
+        let n_channels = self.templates.n_channels();
+        let behaviour = session.behaviour.as_ref().filter(|_| n_channels > 0);
+        let behaviour = behaviour.map(|b| b.select(Axis(0), trials).slice_move(s![.., .., ..n_channels]));
+        self.templates
+            .classify(&traces.view(), behaviour.as_ref().map(|b| b.view()).as_ref())
+    }
+}
