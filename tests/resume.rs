@@ -62,7 +62,7 @@ fn a_run_killed_again_and_again_at_random_times_ends_with_the_same_bytes() {
     let sets = [ENDLESS, "train.checkpoint_every = 1"];
     let mut rng = StreamRng::new(1, "kill times", 0);
     let mut before = None;
-    for attempt in 0..16 {
+    for attempt in 0..50 {
         let mut training = Training::start_or_resume(&folder, "a", &sets);
         // Some die while they load, the others while they train.
         if attempt % 2 == 1 {

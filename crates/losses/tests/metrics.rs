@@ -8,9 +8,9 @@ use common::rng;
 use losses::LossError;
 use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two, pooled_mean};
 use losses::metrics::{
-    MetricValue, TemplateOptions, TrialTypeTemplates, compare_noise_correlations, fano_factors, fano_ratio,
-    feature_variance_ratio, fraction_of_type, noise_correlations, peak_rates_hz, pearson, psth_correlation,
-    psth_reliability, spearman_brown, spike_counts, type_fractions, wasserstein1,
+    MetricValue, PsthCorrelation, PsthReliability, TemplateOptions, TrialTypeTemplates, compare_noise_correlations,
+    fano_factors, fano_ratio, feature_variance_ratio, fraction_of_type, noise_correlations, peak_rates_hz, pearson,
+    psth_correlation, psth_reliability, spearman_brown, spike_counts, type_fractions, wasserstein1,
 };
 use losses::nulls::{NullModel, psth_poisson, psth_shared_gain, shared_gain_variance, trial_shuffled};
 use losses::statistics::{Filters, MovingMean, Populations, Psth, RecordedSession, Recording, mean, unbiased_variance};
@@ -81,11 +81,14 @@ fn wasserstein_equals_the_integral_of_the_distance_of_distribution_functions() {
     }
 }
 
-#[test]
-fn psth_reliability_of_simulated_neurons_predicts_the_correlation_with_the_true_rates() {
-    let mut rng = rng(3);
-    let (n_trials, n_bins, n_neurons) = (40, 120, 60);
-    let rate = |t: usize, n: usize| 0.12 * (1.0 + (t as f64 * 0.15 + n as f64).sin());
+/// Reliability of the PSTHs of Poisson neurons with these rates (spikes per bin of 2 ms), and how their PSTHs correlate
+/// with the true ones.
+fn reliability_and_truth(
+    (n_trials, n_bins, n_neurons): (usize, usize, usize),
+    seed: u64,
+    rate: impl Fn(usize, usize) -> f64,
+) -> (PsthReliability, PsthCorrelation) {
+    let mut rng = rng(seed);
     let counts = poisson((n_trials, n_bins, n_neurons), &mut rng, |_, t, n| rate(t, n));
     let recording = one_session(counts, vec![0; n_trials], vec![0; n_trials]);
     let filter = MovingMean::half_overlapping(6).unwrap();
@@ -96,7 +99,14 @@ fn psth_reliability_of_simulated_neurons_predicts_the_correlation_with_the_true_
     let truth = Psth::of_model(&truth.view(), &[1], filter).unwrap();
     let found = Psth::of_recording(&recording, &all, filter).unwrap();
     let rates = recording.rates_hz(&all, 2.0).unwrap();
-    let to_truth = psth_correlation(&found, &truth, &rates, 1.0, 2.0).unwrap();
+    (reliability, psth_correlation(&found, &truth, &rates, 1.0, 2.0).unwrap())
+}
+
+#[test]
+fn psth_reliability_of_simulated_neurons_predicts_the_correlation_with_the_true_rates() {
+    let n_neurons = 60;
+    let rate = |t: usize, n: usize| 0.12 * (1.0 + (t as f64 * 0.15 + n as f64).sin());
+    let (reliability, to_truth) = reliability_and_truth((40, 120, n_neurons), 3, rate);
     assert_eq!((to_truth.neurons.len(), to_truth.n_undefined), (n_neurons, 0));
     // Standard error over neurons below 0.005 on both sides.
     let difference = reliability.ceiling_noiseless - to_truth.mean_pearson();
@@ -109,24 +119,11 @@ fn psth_reliability_of_simulated_neurons_predicts_the_correlation_with_the_true_
 
 #[test]
 fn the_noiseless_ceiling_is_what_the_true_rates_reach_where_neurons_differ_in_reliability() {
-    let mut rng = rng(23);
-    let (n_trials, n_bins, n_neurons) = (50, 120, 200);
     // A fifth of the neurons does not respond, a fifth weakly, the others strongly.
     let modulation = |n: usize| [0.0, 0.35, 1.0, 1.0, 0.8][n % 5];
     let rate = |t: usize, n: usize| 0.06 * (1.0 + modulation(n) * (t as f64 * 0.15 + n as f64).sin());
-    let counts = poisson((n_trials, n_bins, n_neurons), &mut rng, |_, t, n| rate(t, n));
-    let recording = one_session(counts, vec![0; n_trials], vec![0; n_trials]);
-    let filter = MovingMean::half_overlapping(6).unwrap();
-    let neurons: Vec<usize> = (0..n_neurons).collect();
-    let all = recording.all_trials();
-    let reliability = psth_reliability(&recording, &all, filter, &neurons, 20, &mut rng).unwrap();
-    let truth = Array3::from_shape_fn((1, n_bins, n_neurons), |(_, t, n)| rate(t, n));
-    let truth = Psth::of_model(&truth.view(), &[1], filter).unwrap();
-    let found = Psth::of_recording(&recording, &all, filter).unwrap();
-    let rates = recording.rates_hz(&all, 2.0).unwrap();
-    let to_truth = psth_correlation(&found, &truth, &rates, 1.0, 2.0)
-        .unwrap()
-        .mean_pearson();
+    let (reliability, to_truth) = reliability_and_truth((50, 120, 200), 23, rate);
+    let to_truth = to_truth.mean_pearson();
     let bias = reliability.ceiling_noiseless - to_truth;
     // The cut at 0 leaves about 0.03. One root for the mean correlation would be 0.13 too high.
     assert!((-0.02..0.045).contains(&bias), "{reliability:?} {to_truth}");
