@@ -248,14 +248,12 @@ fn more_trials_than_memory_holds_are_refused() {
     let folder = folder();
     train(&folder, "a", &["train.max_steps = 20"]);
     for n in ["1000000000000", "18446744073709551615"] {
-        for command in [
-            &["evaluate", "a", "--split", "train"][..],
-            &["simulate", "a", "--out", "x.h5"],
-        ] {
+        for command in [&["evaluate", "a"][..], &["simulate", "a", "--out", "x.h5"]] {
             let run = refuse(&folder, &[command, &["--trials", n]].concat(), 3);
             assert!(run.stderr.contains("take fewer trials"), "{}", run.stderr);
         }
     }
+    assert_eq!(manifest(&folder, "a").test_openings, 0);
     for size in [["--n", "1000000000"], ["--k", "1000000000000"]] {
         refuse(&folder, &[&["bench"], &size[..]].concat(), 3);
     }

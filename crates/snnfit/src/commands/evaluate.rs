@@ -65,9 +65,6 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
         SplitChoice::Validation => (Part::Validation, "validation"),
         SplitChoice::Train => (Part::Train, "train"),
     };
-    if part == Part::Test {
-        run.update_manifest(|manifest| manifest.test_openings += 1)?;
-    }
     let comparison = comparison_by_stimulus(&fitted.assembly)?;
     let selection = fitted.assembly.trials_of(part);
     let pool = fitted.assembly.stimuli_of(&selection);
@@ -78,6 +75,10 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
     let seed = fitted.assembly.experiment.seed;
     let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
     let stimuli = fitted.stimuli_like(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0))?;
+    // Before the trials are compared with anything, but after what may be refused.
+    if part == Part::Test {
+        run.update_manifest(|manifest| manifest.test_openings += 1)?;
+    }
     let simulation = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
     let counts: Array3<u8> = simulation.rollout.spikes.to_array();
     let inputs = EvaluationInputs {
