@@ -16,6 +16,8 @@ const PLAIN_EVERY: Duration = Duration::from_mins(1);
 const SPEED_UPDATES: usize = 512;
 /// … of at most this age.
 const SPEED_WINDOW: Duration = Duration::from_mins(1);
+/// A shorter gap between two updates is no sign that the process was suspended.
+const SUSPENDED: Duration = Duration::from_mins(1);
 
 /// What `--progress` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -131,6 +133,9 @@ struct Speed {
 
 impl Speed {
     fn update(&mut self, now: Instant, step: u64) -> Option<f64> {
+        if self.was_suspended(now) {
+            self.updates.clear();
+        }
         self.updates.push_back((now, step));
         while self.updates.len() > SPEED_UPDATES
             || self
@@ -144,6 +149,16 @@ impl Speed {
         let (then, first) = self.updates.front()?;
         let seconds = now.duration_since(*then).as_secs_f64();
         (seconds > 0.0).then(|| step.saturating_sub(*first) as f64 / seconds)
+    }
+
+    /// Whether the time since the last update tells nothing about speed: a laptop asleep, a process stopped.
+    fn was_suspended(&self, now: Instant) -> bool {
+        let (Some((first, _)), Some((last, _))) = (self.updates.front(), self.updates.back()) else {
+            return false;
+        };
+        let n = self.updates.len().saturating_sub(1) as u32;
+        let gap = now.duration_since(*last);
+        n > 0 && gap > SUSPENDED && gap > 20 * (last.duration_since(*first) / n)
     }
 }
 
@@ -285,6 +300,29 @@ mod tests {
         // After a long time only the updates of the last minute count.
         speed.update(start + Duration::from_secs(1000), 30);
         assert_eq!(speed.update(start + Duration::from_secs(1010), 80), Some(5.0));
+    }
+
+    #[test]
+    fn a_suspended_process_does_not_tell_days() {
+        let start = Instant::now();
+        let mut speed = Speed::default();
+        for step in 0..10 {
+            speed.update(start + Duration::from_secs(step), step);
+        }
+        let awake = start + Duration::from_hours(8);
+        assert_eq!(speed.update(awake, 10), None);
+        assert_eq!(speed.update(awake + Duration::from_secs(2), 12), Some(1.0));
+    }
+
+    #[test]
+    fn slow_steps_are_no_suspension() {
+        let start = Instant::now();
+        let mut speed = Speed::default();
+        for step in 0..3 {
+            speed.update(start + Duration::from_secs(120 * step), step);
+        }
+        let speed = speed.update(start + Duration::from_mins(6), 3).unwrap();
+        assert!((speed - 1.0 / 120.0).abs() < 1e-12, "{speed}");
     }
 
     #[test]
