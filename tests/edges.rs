@@ -255,7 +255,7 @@ fn more_trials_than_memory_holds_are_refused() {
     }
     assert_eq!(manifest(&folder, "a").test_openings, 0);
     for size in [["--n", "1000000000"], ["--k", "1000000000000"]] {
-        refuse(&folder, &[&["bench"], &size[..]].concat(), 3);
+        refuse(&folder, &[&["bench"], &size[..]].concat(), 2);
     }
 }
 

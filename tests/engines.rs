@@ -1,6 +1,8 @@
 //! Both engines are one function: spikes, states and gradients agree, whatever the chunking, order or threads.
 
-use crate::networks::{ALL, Case, Engine, NATIVE, Plan, REFERENCE, assert_relative, named, random_case, wide};
+use crate::networks::{
+    ALL, Case, Engine, KERNELS, NATIVE, Plan, REFERENCE, assert_relative, engines, named, random_case, wide,
+};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::bits::SpikeBits;
 use snn_core::rollout::reference::{Precision, Reference, Values};
@@ -51,8 +53,19 @@ fn is_tie(case: &Case, a: &Rollout, b: &Rollout) -> bool {
 }
 
 #[test]
-#[allow(clippy::print_stdout)] // how dense and how close, for whoever changes an engine
 fn native_is_the_reference_on_random_networks() {
+    is_the_reference_on_random_networks(&NATIVE);
+}
+
+#[test]
+fn kernels_are_the_reference_on_random_networks() {
+    if engines().iter().any(|engine| engine.name == "kernels") {
+        is_the_reference_on_random_networks(&KERNELS);
+    }
+}
+
+#[allow(clippy::print_stdout)] // how dense and how close, for whoever changes an engine
+fn is_the_reference_on_random_networks(engine: &Engine) {
     let (mut ties, mut worst) = (0, 0.0f64);
     let mut densities = Vec::new();
     for i in 0..N_CASES {
@@ -60,7 +73,7 @@ fn native_is_the_reference_on_random_networks() {
         let mut seed = 1000 + i as u64;
         let (case, a, b) = loop {
             let case = random_case(&plan, seed);
-            let (a, b) = (simulate(&NATIVE, &case), simulate(&REFERENCE, &case));
+            let (a, b) = (simulate(engine, &case), simulate(&REFERENCE, &case));
             if a.spikes == b.spikes && a.start.history == b.start.history {
                 break (case, a, b);
             }
@@ -78,7 +91,7 @@ fn native_is_the_reference_on_random_networks() {
         );
         densities.push(density);
         assert_same_state(&a, &b);
-        let (a, b) = (gradients(&NATIVE, &case, a), gradients(&REFERENCE, &case, b));
+        let (a, b) = (gradients(engine, &case, a), gradients(&REFERENCE, &case, b));
         for ((name, a), (_, b)) in named(&a).iter().zip(&named(&b)) {
             assert!(
                 b.iter().filter(|g| **g != 0.0).count() * 10 >= b.len(),
@@ -94,7 +107,10 @@ fn native_is_the_reference_on_random_networks() {
     let (low, high) = densities
         .iter()
         .fold((1.0f64, 0.0f64), |(l, h), d| (l.min(*d), h.max(*d)));
-    println!("{N_CASES} networks, density {low:.3} to {high:.3}, {ties} ties, worst relative error {worst:e}");
+    println!(
+        "{}: {N_CASES} networks, density {low:.3} to {high:.3}, {ties} ties, worst relative error {worst:e}",
+        engine.name
+    );
 }
 
 fn assert_same_state(a: &Rollout, b: &Rollout) {
@@ -191,7 +207,7 @@ fn chunks_of_trials_give_the_bits_of_the_whole() {
         ..Plan::numbered(5)
     };
     let case = random_case(&plan, 9);
-    for engine in [&NATIVE, &REFERENCE] {
+    for engine in engines() {
         let whole = simulate(engine, &case);
         let parts: Vec<Rollout> = [(0, 1), (1, 12), (12, 19)]
             .map(|(from, to)| (engine.simulate)(&case.network, &chunk(&case, from, to), true).unwrap())
@@ -209,19 +225,19 @@ fn chunks_of_trials_give_the_bits_of_the_whole() {
             .map(|part| part.potentials.as_ref().unwrap().view())
             .collect();
         let potentials = concatenate(Axis(0), &views).unwrap();
-        if engine.name == "native" {
-            assert_eq!(
-                &potentials,
-                whole.potentials.as_ref().unwrap(),
-                "bits of the potentials"
-            );
-        } else {
+        if engine.name == "reference" {
             // burn's matrix product may sum in another order for another number of rows.
             assert_relative(
                 "v⁻",
                 &wide(&potentials),
                 &wide(whole.potentials.as_ref().unwrap()),
                 1e-6,
+            );
+        } else {
+            assert_eq!(
+                &potentials,
+                whole.potentials.as_ref().unwrap(),
+                "bits of the potentials"
             );
         }
     }
@@ -314,7 +330,7 @@ fn permuting_the_neurons_permutes_the_results() {
     let case = random_case(&plan, 21);
     let order: Vec<usize> = (0..plan.n).map(|i| (i * 17 + 5) % plan.n).collect();
     let other = permuted(&case, &order);
-    for engine in [&NATIVE, &REFERENCE] {
+    for engine in engines() {
         let (a, b) = (simulate(engine, &case), simulate(engine, &other));
         assert_eq!(
             a.spikes.to_array().select(Axis(2), &order),
@@ -356,7 +372,7 @@ fn the_order_in_memory_of_the_arrays_does_not_matter() {
     other.network.w = other.network.w.permuted_axes([0, 2, 1]);
     other.network.w_in = case.network.w_in.t().as_standard_layout().into_owned().reversed_axes();
     assert!(!other.network.w.is_standard_layout() && other.network.w == case.network.w);
-    for engine in [&NATIVE, &REFERENCE] {
+    for engine in engines() {
         let (a, b) = (simulate(engine, &case), simulate(engine, &other));
         assert_eq!(a.spikes, b.spikes, "{}", engine.name);
         assert_eq!(
@@ -403,7 +419,7 @@ fn neurons_held_to_recorded_spikes_show_them_and_the_others_hear_them() {
     let plan = Plan::numbered(6);
     let mut case = random_case(&plan, 41);
     let clamp = case.run.clamp.clone().unwrap();
-    for engine in [&NATIVE, &REFERENCE] {
+    for engine in engines() {
         let rollout = simulate(engine, &case);
         let mut n_held = 0;
         for ((k, n), until) in clamp.until.indexed_iter() {
@@ -449,7 +465,7 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
     run.trial_offset = Some(ndarray::Array2::zeros((1, 1)));
     let mut adjoint = case.adjoint.clone();
     adjoint.dense = Some(Array3::zeros((1, 2, 3)));
-    for engine in [&NATIVE, &REFERENCE] {
+    for engine in engines() {
         let error = (engine.simulate)(&short, &case.run, false).unwrap_err().to_string();
         assert!(
             error.contains("bias") && error.contains("[3]"),

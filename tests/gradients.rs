@@ -336,7 +336,7 @@ fn native_agrees_with_central_differences_of_the_linearised_network() {
 #[test]
 fn gradients_not_asked_for_are_not_returned_and_the_others_do_not_change() {
     let case = small(SURROGATES[0], 31);
-    for engine in [&NATIVE, &crate::networks::REFERENCE] {
+    for engine in crate::networks::engines() {
         let rollout = (engine.simulate)(&case.network, &case.run, true).unwrap();
         let of = |wanted| {
             (engine.backpropagate)(&case.network, &case.run, rollout.clone(), &case.adjoint, None, wanted).unwrap()

@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod bad_runs;
+mod chunks;
 mod cli;
 mod config;
+mod devices;
 mod edges;
 mod engines;
 mod equations;

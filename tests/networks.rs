@@ -4,7 +4,9 @@ use ndarray::{Array, Array1, Array2, Array3, Dimension};
 use rand::RngExt;
 use snn_core::CoreError;
 use snn_core::bits::SpikeBits;
+use snn_core::device::{self, DeviceChoice};
 use snn_core::rng::{Key, StreamRng};
+use snn_core::rollout::kernels::Kernels;
 use snn_core::rollout::{
     Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
     reference,
@@ -39,6 +41,40 @@ pub(crate) const REFERENCE: Engine = Engine {
     simulate: reference::simulate,
     backpropagate: reference::backpropagate,
 };
+
+/// The engine `kernels` on the adapter that `wgpu` takes: a GPU, or lavapipe.
+fn open_kernels() -> Result<Kernels, CoreError> {
+    let open = device::open(DeviceChoice::Wgpu(None))?;
+    Ok(device::kernels(&open).expect("an adapter was opened"))
+}
+
+pub(crate) const KERNELS: Engine = Engine {
+    name: "kernels",
+    simulate: |network, run, keep| open_kernels()?.simulate(network, run, keep),
+    backpropagate: |network, run, rollout, adjoint, d_probabilities, wanted| {
+        open_kernels()?
+            .adopt(network, run, &rollout)?
+            .backpropagate(network, run, adjoint, d_probabilities, wanted)
+    },
+};
+
+/// Every engine that this machine can run: without a wgpu adapter `kernels` is left out (said on stderr; an error in
+/// CI).
+#[allow(clippy::print_stderr)]
+pub(crate) fn engines() -> Vec<&'static Engine> {
+    let mut engines = vec![&NATIVE, &REFERENCE];
+    match open_kernels() {
+        Ok(_) => engines.push(&KERNELS),
+        Err(error) => {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "{error}; install mesa-vulkan-drivers"
+            );
+            eprintln!("engine kernels skipped: {error}");
+        }
+    }
+    engines
+}
 
 /// A file of the material shared by the team, or none (said on stderr) where it isn't there; an error in CI.
 #[allow(clippy::print_stderr)]

@@ -57,6 +57,20 @@ fn forty_steps_are_twenty_steps_a_kill_and_twenty_more() {
 }
 
 #[test]
+fn a_run_that_ended_between_validations_goes_on_as_if_it_had_not() {
+    let folder = folder();
+    train(&folder, "straight", &["train.max_steps = 20"]);
+    // Before the first validation, which then comes at the end, and after it.
+    for stop in [7, 13] {
+        let run = format!("stopped-{stop}");
+        train(&folder, &run, &[&format!("train.max_steps = {stop}")]);
+        succeed(&folder, &["evaluate", &run, "--split", "validation"]);
+        resume(&folder, &run, &["train.max_steps = 20"]);
+        assert_same_checkpoints(&folder, &run, "straight", 20);
+    }
+}
+
+#[test]
 fn a_run_killed_again_and_again_at_random_times_ends_with_the_same_bytes() {
     let folder = folder();
     let sets = [ENDLESS, "train.checkpoint_every = 1"];

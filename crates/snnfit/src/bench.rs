@@ -12,7 +12,6 @@ use rand::RngExt;
 use rayon::prelude::*;
 use serde::Serialize;
 use snn_core::CoreError;
-use snn_core::models::rsnn::Engine;
 use snn_core::rng::{Key, Place, StreamRng, fill_uniforms_and_normals};
 use snn_core::rollout::{
     Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
@@ -82,11 +81,18 @@ pub struct Timing {
 
 /// Where the two functions of an engine run.
 pub trait Runner {
+    /// What is between them.
+    type Rolled;
     /// Forward.
     ///
     /// # Errors
     /// As the engine.
-    fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError>;
+    fn simulate(&self, network: &Network, run: &Run) -> Result<Self::Rolled, CoreError>;
+    /// Spikes summed over trials, `[1, T, N]`; the forward pass is done when they are there.
+    ///
+    /// # Errors
+    /// As the engine.
+    fn sums(&self, rolled: &Self::Rolled, n_trials: usize) -> Result<Array3<f64>, CoreError>;
     /// Backward.
     ///
     /// # Errors
@@ -95,46 +101,79 @@ pub trait Runner {
         &self,
         network: &Network,
         run: &Run,
-        rollout: Rollout,
+        rolled: Self::Rolled,
         adjoint: &SpikeAdjoint,
     ) -> Result<Gradients, CoreError>;
 }
 
-impl Runner for Engine {
+/// The engine `native`.
+#[derive(Debug, Clone, Copy)]
+pub struct Native;
+
+impl Runner for Native {
+    type Rolled = Rollout;
+
     fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError> {
-        match self {
-            Self::Native => native::simulate(network, run, true),
-            Self::Reference => reference::simulate(network, run, true),
-        }
+        native::simulate(network, run, true)
+    }
+
+    fn sums(&self, rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
+        rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
     }
 
     fn backpropagate(
         &self,
         network: &Network,
         run: &Run,
-        rollout: Rollout,
+        rolled: Rollout,
         adjoint: &SpikeAdjoint,
     ) -> Result<Gradients, CoreError> {
-        match self {
-            Self::Native => native::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
-            Self::Reference => reference::backpropagate(network, run, rollout, adjoint, None, Wanted::default()),
-        }
+        native::backpropagate(network, run, rolled, adjoint, None, Wanted::default())
     }
 }
 
 impl Runner for reference::Reference {
+    type Rolled = Rollout;
+
     fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError> {
         Self::simulate(self, network, run, true)
+    }
+
+    fn sums(&self, rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
+        rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
     }
 
     fn backpropagate(
         &self,
         network: &Network,
         run: &Run,
-        rollout: Rollout,
+        rolled: Rollout,
         adjoint: &SpikeAdjoint,
     ) -> Result<Gradients, CoreError> {
-        Self::backpropagate(self, network, run, &rollout, adjoint, None, Wanted::default())
+        Self::backpropagate(self, network, run, &rolled, adjoint, None, Wanted::default())
+    }
+}
+
+#[cfg(feature = "wgpu")]
+impl Runner for snn_core::rollout::kernels::Kernels {
+    type Rolled = snn_core::rollout::kernels::DeviceRollout;
+
+    fn simulate(&self, network: &Network, run: &Run) -> Result<Self::Rolled, CoreError> {
+        self.roll(network, run, true)
+    }
+
+    fn sums(&self, rolled: &Self::Rolled, n_trials: usize) -> Result<Array3<f64>, CoreError> {
+        rolled.sums_by_condition(&vec![0; n_trials], 1)
+    }
+
+    fn backpropagate(
+        &self,
+        network: &Network,
+        run: &Run,
+        rolled: Self::Rolled,
+        adjoint: &SpikeAdjoint,
+    ) -> Result<Gradients, CoreError> {
+        rolled.backpropagate(network, run, adjoint, None, Wanted::default())
     }
 }
 
@@ -232,13 +271,9 @@ fn given_noise(key: Key, k: usize, t: usize, n: usize) -> Noise {
 }
 
 /// Loss of the smoothed trial average and its gradient with respect to every spike (the same for all trials).
-fn loss(rollout: &Rollout, target: &Array2<f64>) -> Result<(f64, SpikeAdjoint), CoreError> {
-    let [k, t, n] = rollout.spikes.shape();
-    let psth = rollout
-        .spikes
-        .sums_by_condition(&vec![0; k], 1)?
-        .index_axis_move(ndarray::Axis(0), 0)
-        / k as f64;
+fn loss(sums: Array3<f64>, k: usize, target: &Array2<f64>) -> (f64, SpikeAdjoint) {
+    let (_, t, n) = sums.dim();
+    let psth = sums.index_axis_move(ndarray::Axis(0), 0) / k as f64;
     let half = SMOOTHING / 2;
     let window = |i: usize| i.saturating_sub(half)..(i + half + 1).min(t);
     let mut error = Array2::<f64>::zeros((t, n));
@@ -255,13 +290,13 @@ fn loss(rollout: &Rollout, target: &Array2<f64>) -> Result<(f64, SpikeAdjoint), 
         let row = error.slice(s![window(i), ..]).sum_axis(ndarray::Axis(0)) * scale;
         gradient.slice_mut(s![0, i, ..]).assign(&row.mapv(|x| x as f32));
     }
-    Ok((
+    (
         value,
         SpikeAdjoint {
             shared: Some((gradient, vec![0; k])),
             ..SpikeAdjoint::default()
         },
-    ))
+    )
 }
 
 /// Runs the workload.
@@ -281,8 +316,9 @@ pub fn measure(
     for rep in 0..=load.reps {
         let (begin, cpu_begin) = (Instant::now(), provenance::cpu_seconds());
         let rollout = runner.simulate(&network, &run)?;
-        fraction = rollout.spikes.count() as f64 / (load.k * load.t * load.n) as f64;
-        let (loss, adjoint) = loss(&rollout, &target)?;
+        let sums = runner.sums(&rollout, load.k)?;
+        fraction = sums.sum() / (load.k * load.t * load.n) as f64;
+        let (loss, adjoint) = loss(sums, load.k, &target);
         value = loss;
         let middle = Instant::now();
         let gradients = runner.backpropagate(&network, &run, rollout, &adjoint)?;

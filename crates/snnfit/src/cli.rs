@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use snn_core::device::DeviceChoice;
 
 use crate::config::raw::{Engine as EngineName, parse_duration};
 use crate::progress;
@@ -49,6 +50,14 @@ pub struct Global {
     /// Form of the answer on stdout, and of errors on stderr
     #[arg(long, global = true, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct DeviceArgs {
+    /// Device: cpu, wgpu, wgpu:N (see `snnfit devices`), or auto: the first GPU, else the processor
+    #[arg(long = "device", value_name = "DEVICE", default_value_t)]
+    pub choice: DeviceChoice,
 }
 
 /// When to use colours.
@@ -106,6 +115,8 @@ pub enum Command {
     Synth(SynthArgs),
     /// Measure the speed of one training step
     Bench(BenchArgs),
+    /// List the devices that networks can be simulated on
+    Devices,
     /// Check, show, explain or start a configuration
     Config(ConfigArgs),
     /// Explain a command or a topic
@@ -129,7 +140,8 @@ pub struct TrainArgs {
     /// Run directory; must not exist
     #[arg(long, value_name = "DIR", required_unless_present_any = ["resume", "dry_run"], conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Continue this run from its last checkpoint; of --set, only keys that say when to stop are allowed
+    /// Continue this run from its last checkpoint; --set takes train.max_steps, train.patience, train.checkpoint_every and
+    /// train.max_skipped only
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
@@ -148,6 +160,9 @@ pub struct TrainArgs {
     /// Load everything, take three steps, report memory and time per step, write nothing
     #[arg(long, conflicts_with_all = ["resume", "out"])]
     pub dry_run: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Threads; default: all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -233,6 +248,9 @@ pub struct EvaluateArgs {
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
     #[arg(long, value_name = "CONDITION")]
     pub require: Vec<crate::evaluate::Requirement>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// `snnfit simulate`
@@ -257,6 +275,9 @@ pub struct SimulateArgs {
     /// best, last, or the number of a step
     #[arg(long, value_name = "WHICH", default_value_t = CheckpointChoice::Best)]
     pub checkpoint: CheckpointChoice,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// `snnfit import`
@@ -477,9 +498,9 @@ pub struct BenchArgs {
     /// Engine
     #[arg(long, value_enum, default_value_t = EngineChoice::Native)]
     pub engine: EngineChoice,
-    /// Device
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
-    pub device: DeviceChoice,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Noise: given as arrays, or drawn in the step from the counter-based generator
     #[arg(long, value_enum, default_value_t = NoiseChoice::Philox)]
     pub noise: NoiseChoice,
@@ -496,7 +517,7 @@ pub struct BenchArgs {
 pub enum EngineChoice {
     /// Plain tensor operations with automatic differentiation.
     Reference,
-    /// Event-driven, hand-written gradient.
+    /// Hand-written gradient: event-driven on the processor, kernels on a GPU.
     Native,
 }
 
@@ -507,15 +528,6 @@ impl From<EngineChoice> for EngineName {
             EngineChoice::Native => Self::Native,
         }
     }
-}
-
-/// Devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceChoice {
-    /// The processor.
-    Cpu,
-    /// A GPU through Vulkan.
-    Wgpu,
 }
 
 /// Where the noise of a benchmark comes from.

@@ -158,7 +158,7 @@ impl Error {
                 | CheckpointError::Missing { directory: path, .. } => Some(path),
                 CheckpointError::Write(error) => fs_path(error),
             },
-            Self::Events(EventError::Line { path, .. }) => Some(path),
+            Self::Events(EventError::Line { path, .. } | EventError::Newer { path, .. }) => Some(path),
             Self::Events(EventError::Fs(error)) | Self::Output(error) => fs_path(error),
             _ => None,
         }

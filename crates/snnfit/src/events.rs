@@ -45,7 +45,7 @@ pub enum Event {
     Checkpoint {
         /// Steps taken.
         step: u64,
-        /// File, relative to the run directory.
+        /// File, in `checkpoints/`.
         file: String,
     },
     /// Values were not finite; the step was not applied.
@@ -171,7 +171,18 @@ pub enum EventError {
         /// Why.
         source: serde_json::Error,
     },
+    /// Written by a newer program.
+    #[error("{}: events of schema {found}; this program reads up to schema {SCHEMA}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
 }
+
+/// Version of the events that this program writes; it reads this and older ones.
+pub const SCHEMA: u32 = 1;
 
 /// Reads all events. After a `start` at step s, earlier events of steps beyond s are left out: they were redone.
 /// An incomplete last line is ignored, so a running process may be watched.
@@ -188,7 +199,13 @@ pub fn read(path: &Path) -> Result<Vec<Event>, EventError> {
             line: i + 1,
             source,
         })?;
-        if let Event::Start { step, .. } = event {
+        if let Event::Start { step, schema, .. } = event {
+            if schema > SCHEMA {
+                return Err(EventError::Newer {
+                    path: path.to_owned(),
+                    found: schema,
+                });
+            }
             events.retain(|earlier| step_of(earlier).is_none_or(|earlier| earlier <= step));
         }
         events.push(event);

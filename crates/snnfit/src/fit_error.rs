@@ -111,6 +111,16 @@ pub enum FitError {
         /// What there is.
         available_gib: f64,
     },
+    /// `train.memory_limit` is too small for one trial.
+    #[error(
+        "train.memory_limit of {limit_gib:.2} GiB is too little: recording, parameters and one trial take {needed_gib:.2} GiB; raise it, or fit fewer neurons or a shorter window"
+    )]
+    MemoryLimit {
+        /// The limit.
+        limit_gib: f64,
+        /// Needed for chunks of one trial.
+        needed_gib: f64,
+    },
     /// No trial is left to fit, validate or test.
     #[error("no trial is left for {part}; record more trials or change the fractions in [split]")]
     NoTrials {

@@ -10,7 +10,8 @@ use crate::memory::{self, BatchSize};
 use crate::run_dir::RunDir;
 use crate::trainer::{State, engine, parameters};
 use data::Splits;
-use snn_core::models::rsnn::{Draws, Rsnn, Simulation};
+use snn_core::device::OpenDevice;
+use snn_core::models::rsnn::{Draws, Engine, Rsnn, Simulation};
 use std::path::{Path, PathBuf};
 
 const MAX_SPLITS_BYTES: u64 = 256 << 20;
@@ -80,6 +81,7 @@ pub struct Fitted {
     pub rsnn: Rsnn,
     /// State at the checkpoint.
     pub state: State,
+    engine: Engine,
 }
 
 impl Fitted {
@@ -87,7 +89,12 @@ impl Fitted {
     ///
     /// # Errors
     /// Anything missing, damaged or not fitting together.
-    pub fn open(path: &Path, choice: CheckpointChoice, data: &[PathBuf]) -> Result<(RunDir, Self), Error> {
+    pub fn open(
+        path: &Path,
+        choice: CheckpointChoice,
+        data: &[PathBuf],
+        device: &OpenDevice,
+    ) -> Result<(RunDir, Self), Error> {
         let run = RunDir::open(path)?;
         let (checkpoint, warnings) = checkpoint(&run, choice)?;
         for warning in warnings {
@@ -107,7 +114,14 @@ impl Fitted {
                 what: error.to_string(),
             },
         )?;
-        Ok((run, Self { assembly, rsnn, state }))
+        let engine = engine(assembly.experiment.train.engine, device);
+        let fitted = Self {
+            assembly,
+            rsnn,
+            state,
+            engine,
+        };
+        Ok((run, fitted))
     }
 
     /// Simulates trials that show these stimuli (indices into the assembly's); trials of different `number` differ.
@@ -122,10 +136,9 @@ impl Fitted {
             stream,
             first_trial: 0,
         };
-        let engine = engine(self.assembly.experiment.train.engine);
         Ok(self
             .rsnn
-            .simulate(engine, &trials, self.assembly.n_steps(), draws, false)?)
+            .simulate(&self.engine, &trials, self.assembly.n_steps(), draws, false)?)
     }
 }
 

@@ -1,7 +1,10 @@
-//! Whether a simulation can fit into this machine at all, asked before anything is allocated.
+//! Whether a simulation can fit into this machine at all, asked before anything is allocated; and how many trials may be
+//! simulated at once.
 
+use crate::assembly::Assembly;
 use crate::config::checked::spike_values;
 use crate::fit_error::FitError;
+use crate::objective::Comparison;
 
 /// Size of one batch of simulated trials.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,81 @@ pub fn check(size: BatchSize) -> Result<(), FitError> {
     }
 }
 
+/// What a training step needs, in bytes, when it simulates its trials in chunks.
+///
+/// A function of sizes alone, so that a run that is resumed, on this machine or another, has the same chunks and the same
+/// rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepMemory {
+    /// Recordings, parameters with their moments and gradients, statistics of the whole batch.
+    pub fixed: u64,
+    /// Of each trial that is simulated at once.
+    pub per_trial: u64,
+}
+
+/// The program itself, its threads and what the allocator keeps.
+const PROGRAM: u64 = 24 << 20;
+
+impl StepMemory {
+    /// Of the step of a fit.
+    pub fn of(assembly: &Assembly, comparison: &Comparison) -> Self {
+        let spec = &assembly.spec;
+        let train = assembly.experiment.train;
+        let bytes = |values: usize, size: u64| values as u64 * size;
+        let (n, t) = (spec.n_neurons(), assembly.n_steps());
+        let steps = t + spec.n_warmup;
+        let k = train.n_trials.max(train.validation_trials);
+        let history = spec.delays.iter().copied().max().unwrap_or(1);
+        let block = spec.delays.iter().copied().min().unwrap_or(1);
+
+        // Counts as read, of the model's neurons, and as the losses have them.
+        let read: usize = assembly.sessions.iter().map(|s| s.spikes.len()).sum();
+        let used: usize = assembly.recording.sessions().iter().map(|s| s.counts.len()).sum();
+        let data = bytes(read + 2 * used, 1);
+        // Parameters, two moments, the copies that a non-finite step falls back on, the network's own weights, the
+        // packed weights of the dense product, the gradient of a chunk and the sum of chunks.
+        let weights = spec.delays.len() * n * n;
+        let parameters = bytes(weights, 4) * 10 + bytes(spec.input.n_inputs() * n, 4) * 9;
+        // Sums of spikes [C, T, N] in double precision, their filtered averages, the gradient of each loss, in single
+        // precision for the network.
+        let sums = bytes(comparison.recording.n_conditions() * t * n, 8) * 5;
+        // Traces [K, T, G] of populations, their gradient in both precisions.
+        let traces = bytes(k * t * comparison.channels.len(), 8) * 3;
+        let per_trial = bytes(t * n, POTENTIAL)
+            + bytes(t * n.div_ceil(64), 8) * 2
+            // Two input spikes of 2 bytes and a place in the list for each step, drawn per trial and then joined.
+            + bytes(steps, 8) * 2
+            + bytes(steps * spec.input.n_inputs() / 50, 2) * 2
+            // States at start and end, sums over time, the last steps of δ.
+            + bytes(n, 4) * (7 + 2 * block as u64 + history as u64);
+        Self {
+            fixed: PROGRAM + data + parameters + sums + traces,
+            per_trial,
+        }
+    }
+
+    /// Bytes with chunks of so many trials.
+    pub fn bytes(&self, chunk: usize) -> u64 {
+        self.fixed.saturating_add(self.per_trial.saturating_mul(chunk as u64))
+    }
+
+    /// Trials of a chunk that fit into `limit` bytes, at most `n_trials`, in chunks of about equal size.
+    ///
+    /// # Errors
+    /// [`FitError::MemoryLimit`] when not even one trial fits.
+    pub fn chunk(&self, limit: u64, n_trials: usize) -> Result<usize, FitError> {
+        let fitting = limit.saturating_sub(self.fixed) / self.per_trial.max(1);
+        if fitting == 0 {
+            return Err(FitError::MemoryLimit {
+                limit_gib: gib(limit),
+                needed_gib: gib(self.bytes(1)),
+            });
+        }
+        let n_chunks = (n_trials as u64).div_ceil(fitting).max(1);
+        Ok((n_trials as u64).div_ceil(n_chunks) as usize)
+    }
+}
+
 fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
@@ -68,6 +146,20 @@ fn total_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_fit_the_limit_and_are_equal() {
+        let memory = StepMemory {
+            fixed: 1000,
+            per_trial: 100,
+        };
+        assert_eq!(memory.chunk(100_000, 150).unwrap(), 150);
+        assert_eq!(memory.chunk(1000 + 100 * 60, 150).unwrap(), 50);
+        assert_eq!(memory.chunk(1000 + 100 * 149, 150).unwrap(), 75);
+        assert_eq!(memory.chunk(1100, 150).unwrap(), 1);
+        assert!(matches!(memory.chunk(1099, 150), Err(FitError::MemoryLimit { .. })));
+        assert_eq!(memory.bytes(3), 1300);
+    }
 
     #[test]
     fn what_no_machine_holds_is_refused() {

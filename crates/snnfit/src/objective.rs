@@ -11,7 +11,7 @@ use losses::statistics::{
     Recording, TrialSelection,
 };
 use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching, match_features};
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Axis};
 use snn_core::models::rsnn::Simulation;
 use snn_core::rng::StreamRng;
 use snn_core::rollout::{Channel, SpikeAdjoint};
@@ -65,6 +65,25 @@ pub struct BatchStatistics {
     pub behaviour: Option<Array3<f64>>,
 }
 
+impl BatchStatistics {
+    /// Adds further trials of the same batch.
+    ///
+    /// # Errors
+    /// Statistics of another network.
+    pub fn append(&mut self, more: &Self) -> Result<(), ndarray::ShapeError> {
+        self.sums += &more.sums;
+        for (count, more) in self.counts.iter_mut().zip(&more.counts) {
+            *count += more;
+        }
+        self.conditions.extend_from_slice(&more.conditions);
+        self.traces.append(Axis(0), more.traces.view())?;
+        if let (Some(behaviour), Some(more)) = (&mut self.behaviour, &more.behaviour) {
+            behaviour.append(Axis(0), more.view())?;
+        }
+        Ok(())
+    }
+}
+
 /// Losses of a batch, and their gradients with respect to its raw statistics.
 #[derive(Debug)]
 pub struct Evaluation {
@@ -95,6 +114,13 @@ impl Comparison {
         has_behaviour: bool,
     ) -> Result<Self, FitError> {
         let window = statistics.smooth.steps;
+        if window > recording.n_bins() {
+            return Err(FitError::Loss(losses::LossError::Parameter {
+                name: "statistics.smooth_ms",
+                found: format!("{window} bins for trials of {}", recording.n_bins()),
+                expected: "a moving mean no wider than a trial",
+            }));
+        }
         let spike = MovingMean::new(window, statistics.stride.steps, window.saturating_sub(1) / 2)?;
         let filters = Filters::new(
             recording.n_bins(),
@@ -193,12 +219,12 @@ impl Comparison {
     /// A condition beyond the recording's.
     pub fn statistics(&self, simulation: &Simulation, conditions: Vec<usize>) -> Result<BatchStatistics, FitError> {
         let n_conditions = self.recording.n_conditions();
-        let sums = simulation.rollout.spikes.sums_by_condition(&conditions, n_conditions)?;
+        let sums = simulation.rollout.sums_by_condition(&conditions, n_conditions)?;
         let mut counts = vec![0; n_conditions];
         for &c in &conditions {
             counts[c] += 1;
         }
-        let traces = simulation.rollout.spikes.project(&self.channels);
+        let traces = simulation.rollout.project(&self.channels)?;
         Ok(BatchStatistics {
             sums,
             counts,

@@ -3,21 +3,24 @@
 
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
-use crate::config::checked::{self, MatchWithin, Optimizer};
+use crate::config::checked::{self, Chunking, MatchWithin, Optimizer};
 use crate::fit_error::FitError;
-use crate::memory::{self, BatchSize};
+use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::statistics::TrialSelection;
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{Array3, ArrayD, IxDyn, s};
 use rand::RngExt;
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 use snn_core::adamw::{AdamW, AdamWConfig};
+use snn_core::device::OpenDevice;
 use snn_core::models::Parameters;
 use snn_core::models::rsnn::{Draws, Engine, Rsnn, Simulation};
 use snn_core::rng::StreamRng;
+use snn_core::rollout::SpikeAdjoint;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A gradient entry beyond this is treated as infinite: its square overflows single precision.
 const GRADIENT_LIMIT: f32 = 1e18;
@@ -112,6 +115,9 @@ pub struct Trainer {
     pub rsnn: Rsnn,
     /// What changes.
     pub state: State,
+    /// Trials that are simulated at once.
+    pub trial_chunk: usize,
+    engine: Engine,
     adam: AdamW,
     phases: Vec<Phase>,
     validation: Objective,
@@ -123,23 +129,30 @@ impl Trainer {
     ///
     /// # Errors
     /// A network that can't be initialised, filters or populations that don't fit the recording, no trials.
-    pub fn new(assembly: Assembly) -> Result<Self, FitError> {
+    pub fn new(assembly: Assembly, device: &OpenDevice) -> Result<Self, FitError> {
         let train = assembly.experiment.train;
+        let comparison = comparison(&assembly)?;
+        let trial_chunk = match train.chunking {
+            Chunking::Whole => train.n_trials.max(train.validation_trials),
+            Chunking::Trials(trials) => trials,
+            Chunking::Memory(limit) => {
+                StepMemory::of(&assembly, &comparison).chunk(limit, train.n_trials.max(train.validation_trials))?
+            }
+        };
         let size = BatchSize {
-            n_trials: train.n_trials,
+            n_trials: train.n_trials.min(trial_chunk),
             n_steps: assembly.n_steps(),
             n_neurons: assembly.spec.n_neurons(),
             bytes_per_value: memory::POTENTIAL,
         };
         memory::check(size)?;
         memory::check(BatchSize {
-            n_trials: train.validation_trials,
+            n_trials: train.validation_trials.min(trial_chunk),
             bytes_per_value: 0,
             ..size
         })?;
         let seed = assembly.experiment.seed;
         let rsnn = Rsnn::new(assembly.spec.clone(), seed)?;
-        let comparison = comparison(&assembly)?;
         let Optimizer::AdamW(a) = assembly.experiment.optimizer;
         let adam = AdamW::new(AdamWConfig {
             lr: a.lr,
@@ -177,6 +190,8 @@ impl Trainer {
             comparison,
             rsnn,
             state,
+            trial_chunk,
+            engine: engine(train.engine, device),
             adam,
             phases,
             validation,
@@ -222,7 +237,15 @@ impl Trainer {
         self.adam.second = parameters(checkpoint, "optimizer", "second.")?;
         self.adam.n_updates = state.n_updates;
         self.state = state;
+        self.forget_last_validation();
         Ok(())
+    }
+
+    /// Forgets a validation that was made only because the run ended there: a run that had gone on would not have it.
+    fn forget_last_validation(&mut self) {
+        let every = self.assembly.experiment.train.validate_every;
+        self.state.validations.retain(|(step, _)| step.is_multiple_of(every));
+        self.state.best = self.state.best.filter(|best| best.step.is_multiple_of(every));
     }
 
     /// The present state as a checkpoint; equal states give equal bytes.
@@ -303,7 +326,7 @@ impl Trainer {
             .as_ref()
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
         let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
-        let (simulation, batch) = self.batch(&stimuli, "train", number, true)?;
+        let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
         let evaluation = match self.comparison.evaluate(&phase.objective, &batch, &mut rng) {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
@@ -318,12 +341,11 @@ impl Trainer {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
         };
-        let gradients = self.rsnn.backward(
-            engine(train.engine),
-            simulation,
-            adjoint,
-            Comparison::behaviour_adjoint(&evaluation),
-        )?;
+        let d_behaviour = Comparison::behaviour_adjoint(&evaluation);
+        let gradients = match kept {
+            Some(simulation) => self.rsnn.backward(&self.engine, simulation, adjoint, d_behaviour)?,
+            None => self.chunked_backward(&stimuli, number, &adjoint, d_behaviour)?,
+        };
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
         }
@@ -342,32 +364,83 @@ impl Trainer {
         Ok(())
     }
 
-    /// Simulates a batch and reduces it to its statistics.
+    /// Simulates a batch, chunk by chunk, and reduces it to its statistics. A batch of one chunk is kept for the gradient
+    /// where that is asked for; of several, only the statistics remain.
     fn batch(
         &self,
         stimuli: &[usize],
         stream: &str,
         number: u64,
+        for_gradient: bool,
+    ) -> Result<(Option<Simulation>, BatchStatistics), FitError> {
+        let mut all: Option<BatchStatistics> = None;
+        let is_whole = stimuli.len() <= self.trial_chunk;
+        for trials in chunks(stimuli.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(stimuli, trials.clone(), stream, number, for_gradient && is_whole)?;
+            let conditions = stimuli[trials].iter().map(|&s| self.assembly.condition_of(s)).collect();
+            let part = self.comparison.statistics(&simulation, conditions)?;
+            if is_whole {
+                return Ok((for_gradient.then_some(simulation), part));
+            }
+            match &mut all {
+                None => all = Some(part),
+                Some(all) => all.append(&part).map_err(|error| FitError::Internal {
+                    what: error.to_string(),
+                })?,
+            }
+        }
+        let batch = all.ok_or(FitError::NoTrials { part: "a step" })?;
+        Ok((None, batch))
+    }
+
+    /// Simulates some trials of a batch: the same spikes as within the whole batch.
+    fn simulate_chunk(
+        &self,
+        stimuli: &[usize],
+        trials: Range<usize>,
+        stream: &str,
+        number: u64,
         keep_potentials: bool,
-    ) -> Result<(Simulation, BatchStatistics), FitError> {
-        let train = self.assembly.experiment.train;
-        let trials = self.assembly.model_trials(stimuli);
-        let conditions = stimuli.iter().map(|&s| self.assembly.condition_of(s)).collect();
+    ) -> Result<Simulation, FitError> {
         let draws = Draws {
             seed: self.assembly.experiment.seed,
             step: number as u32,
             stream,
-            first_trial: 0,
+            first_trial: trials.start as u32,
         };
-        let simulation = self.rsnn.simulate(
-            engine(train.engine),
-            &trials,
+        Ok(self.rsnn.simulate(
+            &self.engine,
+            &self.assembly.model_trials(&stimuli[trials]),
             self.assembly.n_steps(),
             draws,
             keep_potentials,
-        )?;
-        let batch = self.comparison.statistics(&simulation, conditions)?;
-        Ok((simulation, batch))
+        )?)
+    }
+
+    /// Gradients of a batch of several chunks: each is simulated once more, bit by bit the same, and back-propagated.
+    fn chunked_backward(
+        &self,
+        stimuli: &[usize],
+        number: u64,
+        adjoint: &SpikeAdjoint,
+        d_behaviour: Option<&Array3<f64>>,
+    ) -> Result<Parameters, FitError> {
+        let mut sum: Option<Parameters> = None;
+        for trials in chunks(stimuli.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(stimuli, trials.clone(), "train", number, true)?;
+            let d_behaviour = d_behaviour.map(|d| d.slice(s![trials.clone(), .., ..]).to_owned());
+            let part = self.rsnn.backward(
+                &self.engine,
+                simulation,
+                adjoint.of_trials(trials),
+                d_behaviour.as_ref(),
+            )?;
+            match &mut sum {
+                None => sum = Some(part),
+                Some(sum) => sum.add(&part)?,
+            }
+        }
+        sum.ok_or(FitError::NoTrials { part: "a step" })
     }
 
     /// Validation losses (weighted, by name) of the present parameters, or what in them isn't finite; the total is
@@ -542,17 +615,35 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
     Ok(phases)
 }
 
+/// Ranges of at most `size` trials.
+fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n_trials)
+        .step_by(size.max(1))
+        .map(move |from| from..(from + size).min(n_trials))
+}
+
 /// `n` draws with replacement.
 fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
     (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 
-/// The engine that the configuration names.
-pub fn engine(engine: checked::Engine) -> Engine {
+/// The engine that the configuration names, on a device: `native` is the device's fast one, `reference` always computes
+/// on the processor.
+pub fn engine(engine: checked::Engine, device: &OpenDevice) -> Engine {
     match engine {
-        checked::Engine::Native => Engine::Native,
+        checked::Engine::Native => native(device),
         checked::Engine::Reference => Engine::Reference,
     }
+}
+
+#[cfg(feature = "wgpu")]
+fn native(device: &OpenDevice) -> Engine {
+    snn_core::device::kernels(device).map_or(Engine::Native, Engine::Kernels)
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn native(_: &OpenDevice) -> Engine {
+    Engine::Native
 }
 
 fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {

@@ -20,6 +20,9 @@
 //! # Source
 //! Specification of Sourmpis et al. 2023 §1.3; Bellec, Wang et al. 2021 §1.2 with α = 0, R = 0.
 
+mod gradients;
+#[cfg(feature = "wgpu")]
+pub mod kernels;
 pub mod native;
 pub mod reference;
 
@@ -304,6 +307,23 @@ impl SpikeAdjoint {
         match &self.dense {
             Some(dense) => shape("dense spike adjoint", dense.shape(), &[k, t, n]),
             None => Ok(()),
+        }
+    }
+
+    /// The part of some trials, as the adjoint of a rollout of these alone.
+    #[must_use]
+    pub fn of_trials(&self, trials: std::ops::Range<usize>) -> Self {
+        let rows = |a: &Array3<f32>| a.slice(ndarray::s![trials.clone(), .., ..]).to_owned();
+        Self {
+            shared: self
+                .shared
+                .as_ref()
+                .map(|(values, condition)| (values.clone(), condition[trials.clone()].to_vec())),
+            channels: self
+                .channels
+                .as_ref()
+                .map(|(channels, series)| (channels.clone(), rows(series))),
+            dense: self.dense.as_ref().map(rows),
         }
     }
 

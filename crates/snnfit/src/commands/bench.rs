@@ -1,11 +1,11 @@
 //! `snnfit bench`: times one training iteration of a fixed workload.
 
-use snn_core::device::{DeviceKind, open};
-use snn_core::models::rsnn::Engine;
+use snn_core::CoreError;
+use snn_core::device::OpenDevice;
 use snn_core::rollout::reference::{Precision, Reference, SpikeMode};
 
-use crate::bench::{Timing, Workload, measure};
-use crate::cli::{BenchArgs, DeviceChoice, EngineChoice, Format, Global, NoiseChoice};
+use crate::bench::{Native, Timing, Workload, measure};
+use crate::cli::{BenchArgs, EngineChoice, Format, Global, NoiseChoice};
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
@@ -32,35 +32,41 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     }
     // Potentials, and where they are given, uniforms and normals.
     let bytes_per_value = memory::POTENTIAL * if load.is_noise_given { 3 } else { 1 };
-    memory::check(BatchSize {
-        n_trials: load.k,
-        n_steps: load.t,
-        n_neurons: load.n,
-        bytes_per_value,
-    })?;
-    // Weights and their gradient.
-    memory::check(BatchSize {
-        n_trials: load.d,
-        n_steps: load.n,
-        n_neurons: load.n,
-        bytes_per_value: 8,
-    })?;
-    let fail = |error| Error::from(FitError::Core(error));
-    let timing = match (args.engine, args.device) {
-        (EngineChoice::Native, DeviceChoice::Cpu) => {
-            measure(&load, &Engine::Native, "native", "cpu", threads).map_err(fail)?
-        }
-        (EngineChoice::Reference, DeviceChoice::Cpu) => {
-            measure(&load, &Engine::Reference, "reference", "cpu", threads).map_err(fail)?
-        }
-        (EngineChoice::Native, DeviceChoice::Wgpu) => {
-            return Err(Error::Usage {
-                message: "the native engine runs on the CPU only".to_owned(),
-                help: "use --engine reference --device wgpu".to_owned(),
-            });
-        }
-        (EngineChoice::Reference, DeviceChoice::Wgpu) => on_gpu(&load, threads)?,
+    let too_large = |what: &str, [a, b, c]: [usize; 3], bytes_per_value, help: &str| {
+        let size = BatchSize {
+            n_trials: a,
+            n_steps: b,
+            n_neurons: c,
+            bytes_per_value,
+        };
+        memory::check(size).map_err(|_| Error::Usage {
+            message: format!("{what} of {a} × {b} × {c} values are more than this machine holds"),
+            help: help.to_owned(),
+        })
     };
+    too_large(
+        "potentials",
+        [load.k, load.t, load.n],
+        bytes_per_value,
+        "lower --k, --t or --n",
+    )?;
+    // And their gradient.
+    too_large("weights", [load.d, load.n, load.n], 8, "lower --n or --d")?;
+    let device = super::open_device(args.device.choice)?;
+    super::tell_device(args.device.choice, &device);
+    let timing = match args.engine {
+        EngineChoice::Native => on_adapter(&load, &device, threads)
+            .unwrap_or_else(|| measure(&load, &Native, "native", &device.name(), threads)),
+        EngineChoice::Reference => {
+            let engine = Reference {
+                device: device.device.clone(),
+                precision: Precision::F32,
+                spike: SpikeMode::Sampled,
+            };
+            measure(&load, &engine, "reference", &device.name(), threads)
+        }
+    };
+    let timing = timing.map_err(|error| Error::from(FitError::Core(error)))?;
     match global.format {
         Format::Json => {
             let line = serde_json::to_string(&timing).map_err(|error| Error::Internal {
@@ -89,20 +95,14 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     Ok(exit_code::DONE)
 }
 
-/// The reference engine on a GPU. Says so when the adapter computes on the processor.
-fn on_gpu(load: &Workload, threads: usize) -> Result<Timing, Error> {
-    let fail = |error| Error::from(FitError::Core(error));
-    let opened = open(DeviceKind::Wgpu).map_err(fail)?;
-    if opened.info.is_software {
-        tracing::warn!(
-            "'{}' is a software adapter: it computes on the processor",
-            opened.info.name
-        );
-    }
-    let engine = Reference {
-        device: opened.device,
-        precision: Precision::F32,
-        spike: SpikeMode::Sampled,
-    };
-    measure(load, &engine, "reference", &opened.info.name, threads).map_err(fail)
+/// The engine `kernels`, where the device is an adapter.
+#[cfg(feature = "wgpu")]
+fn on_adapter(load: &Workload, device: &OpenDevice, threads: usize) -> Option<Result<Timing, CoreError>> {
+    let kernels = snn_core::device::kernels(device)?;
+    Some(measure(load, &kernels, "kernels", &device.name(), threads))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn on_adapter(_: &Workload, _: &OpenDevice, _: usize) -> Option<Result<Timing, CoreError>> {
+    None
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use ndarray::{Array3, Axis};
 use rand::Rng;
 use snn_core::connectivity::CellType;
+use snn_core::device::OpenDevice;
 use snn_core::rng::StreamRng;
 
 use crate::assembly::{Assembly, Part};
@@ -34,9 +35,10 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
             });
         }
     }
+    let device = super::open_device(args.device.choice)?;
     let mut reports = Vec::new();
     for path in &args.runs {
-        reports.push(evaluate_run(path, args)?);
+        reports.push(evaluate_run(path, args, &device)?);
     }
     let is_json = global.format == Format::Json;
     match reports.as_slice() {
@@ -55,11 +57,11 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// Evaluates one run; writes its `metrics.json` and pictures.
-fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
+fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result<Report, Error> {
     for requirement in &args.require {
         requirement.check_name().map_err(|error| unknown_metric(&error))?;
     }
-    let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data)?;
+    let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
     let (part, name) = match args.split {
         SplitChoice::Test => (Part::Test, "test"),
         SplitChoice::Validation => (Part::Validation, "validation"),
@@ -80,7 +82,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs) -> Result<Report, Error> {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
     let simulation = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
-    let counts: Array3<u8> = simulation.rollout.spikes.to_array();
+    let counts: Array3<u8> = simulation.rollout.spikes().map_err(FitError::from)?.to_array();
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),

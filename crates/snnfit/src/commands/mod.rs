@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod devices;
 mod evaluate;
 mod help;
 mod import;
@@ -15,9 +16,11 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
+use snn_core::device::{self, AdapterKind, DeviceChoice, OpenDevice};
 
 use crate::cli::{Cli, Command, Format, Global, asks_for_json};
 use crate::error::{Error, render_json, render_text};
+use crate::fit_error::FitError;
 use crate::{exit_code, logging};
 
 /// Runs the program with these arguments (the first is its name) and returns its exit code.
@@ -61,6 +64,21 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
         Command::Evaluate(args) => evaluate::run(&args, &global),
         Command::Simulate(args) => simulate::run(&args, &global),
         Command::Bench(args) => bench::run(&args, &global),
+        Command::Devices => devices::run(&global),
+    }
+}
+
+/// Opens a device.
+fn open_device(choice: DeviceChoice) -> Result<OpenDevice, Error> {
+    device::open(choice).map_err(|error| Error::from(FitError::Core(error)))
+}
+
+/// Says on stderr which device `auto` took and why, and that an adapter that was asked for computes in software.
+fn tell_device(choice: DeviceChoice, device: &OpenDevice) {
+    if choice == DeviceChoice::Auto {
+        tracing::info!("device {}: {}", device.name(), device.reason);
+    } else if let Some(adapter) = device.adapter.as_ref().filter(|a| a.kind == AdapterKind::Software) {
+        tracing::warn!("'{}' is a software adapter: it computes on the processor", adapter.name);
     }
 }
 

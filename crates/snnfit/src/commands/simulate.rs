@@ -15,7 +15,8 @@ use crate::loaded::Fitted;
 
 pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::refuse_existing(&args.out)?;
-    let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data)?;
+    let device = super::open_device(args.device.choice)?;
+    let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
     let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
@@ -39,7 +40,7 @@ fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording,
         assembly.experiment.data.bin_ms,
         assembly.sessions.first().map_or(0.0, |s| s.start_ms),
     );
-    let counts = simulation.rollout.spikes.to_array();
+    let counts = simulation.rollout.spikes().map_err(FitError::from)?.to_array();
     let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
     let units = assembly.stitching.neurons.iter().enumerate().map(|(n, neuron)| {
         let spikes: f64 = counts.slice(s![.., .., n]).iter().map(|&z| f64::from(z)).sum();

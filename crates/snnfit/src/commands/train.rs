@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::events::{Event, EventLog, Number, StepEvent};
 use crate::fit_error::FitError;
 use crate::loaded;
+use crate::memory::StepMemory;
 use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
 use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
@@ -29,13 +30,13 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
         (None, Some(config)) => {
             let loaded = config::load(config, &args.overrides())?;
             if args.dry_run {
-                return dry_run(loaded, global);
+                return dry_run(loaded, args, global);
             }
             let out = args.out.as_deref().ok_or_else(|| Error::Usage {
                 message: "--out is missing".to_owned(),
                 help: "name a new run directory: --out DIR".to_owned(),
             })?;
-            start(loaded, out, threads)?
+            start(loaded, out, args, threads)?
         }
         (None, None) => {
             return Err(Error::Usage {
@@ -61,11 +62,12 @@ struct Begun {
 }
 
 /// A new run: everything is read and checked before the directory is made.
-fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<Begun, Error> {
+fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result<Begun, Error> {
     RunDir::check_free(out)?;
+    let device = super::open_device(args.device.choice)?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let run_toml = config::to_toml(&loaded.experiment)?;
-    let mut manifest = Manifest::new(loaded.experiment.seed, "cpu", threads);
+    let mut manifest = Manifest::new(loaded.experiment.seed, &device.name(), threads);
     for path in &loaded.experiment.data.files {
         let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
         manifest.data.push(DataFile {
@@ -76,7 +78,7 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<Begun, Error> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
+    let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
     for warning in &trainer.assembly.warnings {
         tracing::warn!("{warning}");
     }
@@ -95,6 +97,7 @@ fn start(loaded: Loaded, out: &Path, threads: usize) -> Result<Begun, Error> {
     }
     let floors = trainer.floor()?;
     let (run, lock) = RunDir::create(out, &run_toml, &manifest, &trainer.assembly.splits)?;
+    super::tell_device(args.device.choice, &device);
     Ok(Begun {
         run,
         lock,
@@ -184,8 +187,17 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     }
     loaded::check_data(&run, &loaded.experiment.data.files)?;
     let run_toml = config::to_toml(&loaded.experiment)?;
-    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?)?;
+    let device = super::open_device(args.device.choice)?;
+    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?, &device)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
+    let begun_on = run.manifest()?.device;
+    if begun_on != device.name() {
+        warnings.push(format!(
+            "the run was begun on device {begun_on} and goes on on {}: it won't be equal, bit by bit, to one that was not \
+             interrupted",
+            device.name()
+        ));
+    }
     let first_step = match checkpoint::latest_intact(&run.checkpoints()) {
         Ok(found) => {
             warnings.extend(found.passed_over.iter().map(ToString::to_string));
@@ -207,6 +219,7 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     // What --set and --data change holds for later resumptions too.
     run.write_run_toml(&run_toml)?;
     run.update_manifest(|manifest| manifest.attempts.push(Attempt::starting_at(first_step)))?;
+    super::tell_device(args.device.choice, &device);
     Ok(Begun {
         run,
         lock,
@@ -217,21 +230,35 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
 }
 
 /// Some steps without a run directory: does it fit, how long does it take.
-fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
+fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Error> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?)?;
+    let device = super::open_device(args.device.choice)?;
+    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
+    super::tell_device(args.device.choice, &device);
     let mut times = Vec::new();
-    let mut report = None;
+    let mut losses = BTreeMap::new();
+    let mut skipped = None;
     for _ in 0..3 {
         let begin = Instant::now();
-        report = Some(trainer.step()?);
+        let report = trainer.step()?;
         times.push(begin.elapsed().as_secs_f64());
+        if let Some(what) = report.skipped {
+            tracing::warn!("step {} skipped: {what}", report.step);
+            skipped = Some((report.step, what));
+        } else {
+            losses = report.losses;
+        }
+    }
+    if let (true, Some((step, what))) = (losses.is_empty(), skipped) {
+        let skipped = trainer.state.skipped;
+        return Err(FitError::NonFinite { step, what, skipped }.into());
     }
     times.sort_by(f64::total_cmp);
     let seconds = times[1];
-    let losses = report.map(|r: StepReport| r.losses).unwrap_or_default();
+    let chunk = trainer.trial_chunk.min(trainer.assembly.experiment.train.n_trials);
+    let predicted_mib = StepMemory::of(&trainer.assembly, &trainer.comparison).bytes(chunk) as f64 / f64::from(1 << 20);
     let peak_rss_mib = provenance::peak_rss_mib();
     let (n, t, k) = (
         trainer.assembly.spec.n_neurons(),
@@ -240,15 +267,23 @@ fn dry_run(loaded: Loaded, global: &Global) -> Result<u8, Error> {
     );
     match global.format {
         Format::Json => super::print_json(&serde_json::json!({
-            "schema": 1, "neurons": n, "steps": t, "trials": k, "seconds_per_step": seconds, "peak_rss_mib": peak_rss_mib, "losses": losses,
+            "schema": 1, "neurons": n, "steps": t, "trials": k, "trial_chunk": chunk, "seconds_per_step": seconds,
+            "predicted_peak_mib": predicted_mib, "peak_rss_mib": peak_rss_mib, "losses": losses,
         }))?,
         Format::Text => {
             let max = trainer.assembly.experiment.train.max_steps;
             let hours = seconds * max as f64 / 3600.0;
-            let size = format!("{n} neurons, {t} steps, {k} trials");
+            let chunks = if chunk < k {
+                format!(" in chunks of {chunk}")
+            } else {
+                String::new()
+            };
+            let size = format!("{n} neurons, {t} steps, {k} trials{chunks}");
             let mut lines = vec![format!("{size}: {seconds:.3} s per step ({max} steps in {hours:.2} h)")];
             if let Some(peak) = peak_rss_mib {
-                lines.push(format!("peak memory so far {peak:.0} MiB"));
+                lines.push(format!(
+                    "peak memory so far {peak:.0} MiB, predicted {predicted_mib:.0} MiB"
+                ));
             }
             for (name, value) in losses {
                 lines.push(format!("loss {name}: {value:.4}"));
@@ -291,7 +326,7 @@ impl Session {
         } = begun;
         let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
         let start = Event::Start {
-            schema: 1,
+            schema: crate::events::SCHEMA,
             step: trainer.state.step,
             time: provenance::now_utc(),
             floors: numbers(&floors),
@@ -351,7 +386,10 @@ impl Session {
                 other => other?,
             };
             self.note(&report)?;
-            if report.step.is_multiple_of(train.validate_every) || report.step == train.max_steps {
+            // A run that is shorter than `validate_every` still has a best step. One that has one ends without a further
+            // validation: a longer run would not have made it.
+            let is_last = report.step == train.max_steps && self.trainer.state.best.is_none();
+            if report.step.is_multiple_of(train.validate_every) || is_last {
                 self.validate()?;
             }
             let is_due = match train.checkpoint_every {

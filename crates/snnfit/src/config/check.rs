@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
 use super::checked::{
-    AdamW, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, Split, Statistics, Train,
+    AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, Split,
+    Statistics, Train,
 };
 use super::defaults as d;
 use super::parse::Written;
@@ -287,6 +288,33 @@ fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimiz
     })
 }
 
+fn check_chunking(r: &mut Resolver<'_>, memory_limit: Option<raw::Bytes>, trial_chunk: Option<u64>) -> Chunking {
+    let limit = r.optional("train.memory_limit", memory_limit, None);
+    let chunk = r.optional("train.trial_chunk", trial_chunk, None);
+    match (limit, chunk) {
+        (None, None) => Chunking::Whole,
+        (None, Some(trials)) => {
+            r.check_count("train.trial_chunk", trials, &(1..=MAX_COUNT));
+            Chunking::Trials(trials as usize)
+        }
+        (Some(raw::Bytes(bytes)), None) => {
+            if bytes == 0 {
+                r.problem(
+                    "train.memory_limit",
+                    "`train.memory_limit` is nothing",
+                    "write e.g. \"4GiB\"",
+                );
+            }
+            Chunking::Memory(bytes)
+        }
+        (Some(_), Some(_)) => {
+            let message = "`train.trial_chunk` and `train.memory_limit` both say how many trials are simulated at once";
+            r.problem("train.trial_chunk", message, "keep one of them");
+            Chunking::Whole
+        }
+    }
+}
+
 fn check_train(r: &mut Resolver<'_>, raw: raw::Train) -> Train {
     let key = |name: &str| format!("train.{name}");
     let train = Train {
@@ -316,6 +344,7 @@ fn check_train(r: &mut Resolver<'_>, raw: raw::Train) -> Train {
         log_every: r.count_u64(&key("log_every"), raw.log_every, d::LOG_EVERY, 1..=MAX_STEP),
         max_skipped: r.count_u64(&key("max_skipped"), raw.max_skipped, d::MAX_SKIPPED, 0..=MAX_STEP),
         engine: r.value(&key("engine"), raw.engine, None, raw::Engine::Native),
+        chunking: check_chunking(r, raw.memory_limit, raw.trial_chunk),
     };
     if let Interval::Steps(steps) = train.checkpoint_every {
         r.check_count(&key("checkpoint_every"), steps, &(1..=MAX_STEP));

@@ -322,6 +322,19 @@ pub struct Train {
     pub max_skipped: u64,
     /// Engine of the rollout.
     pub engine: Engine,
+    /// How many trials are simulated at once.
+    pub chunking: Chunking,
+}
+
+/// How many trials are simulated at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunking {
+    /// All of a step.
+    Whole,
+    /// So many, ≥ 1.
+    Trials(usize),
+    /// As many as the process has memory for, in bytes.
+    Memory(u64),
 }
 
 /// Whether K·T·N fits [`MAX_SPIKE_VALUES`]; call it again once the recording has told N and T.

@@ -356,6 +356,16 @@ const SECTIONS: &[Section] = &[
                 Default("\"native\""),
                 "native, or reference (slow, for checks)",
             ),
+            key(
+                "memory_limit",
+                Optional("\"4GiB\"", "no limit"),
+                "trials are simulated in chunks that fit",
+            ),
+            key(
+                "trial_chunk",
+                Optional("50", "all of a step"),
+                "trials simulated at once, instead of memory_limit",
+            ),
         ],
     },
 ];

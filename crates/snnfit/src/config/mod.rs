@@ -38,12 +38,11 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Keys that may be changed when a run is resumed: they say when to stop and what to report, not what is fitted.
-pub const RESUMABLE_KEYS: [&str; 5] = [
+/// Keys that may be changed when a run is resumed: they say when to stop and to save, not what is fitted.
+pub const RESUMABLE_KEYS: [&str; 4] = [
     "train.max_steps",
     "train.patience",
     "train.checkpoint_every",
-    "train.log_every",
     "train.max_skipped",
 ];
 

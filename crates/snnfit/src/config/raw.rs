@@ -382,6 +382,10 @@ pub struct Train {
     pub max_skipped: Option<u64>,
     /// Engine of the rollout.
     pub engine: Option<Engine>,
+    /// Most memory of the process; trials are simulated in chunks that fit.
+    pub memory_limit: Option<Bytes>,
+    /// Trials that are simulated at once.
+    pub trial_chunk: Option<u64>,
 }
 
 /// Engine of the rollout.
@@ -438,6 +442,78 @@ impl<'de> Deserialize<'de> for Interval {
     }
 }
 
+/// An amount of memory (`"4GiB"`, `"500MB"`), or a number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+const UNITS: [(&str, u64); 8] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+];
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match UNITS
+            .iter()
+            .find(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size))
+        {
+            Some((unit, size)) => serializer.serialize_str(&format!("{}{unit}", self.0 / size)),
+            None => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BytesVisitor;
+        impl Visitor<'_> for BytesVisitor {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an amount of memory such as \"4GiB\" or \"500MB\", or a number of bytes")
+            }
+            fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<Bytes, E> {
+                Ok(Bytes(bytes))
+            }
+            fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<Bytes, E> {
+                u64::try_from(bytes)
+                    .map(Bytes)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Bytes, E> {
+                parse_bytes(text).map(Bytes).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(BytesVisitor)
+    }
+}
+
+/// Reads an amount of memory: a positive number followed by a unit, e.g. `4GiB` or `1.5 GB`.
+///
+/// # Errors
+/// A sentence for the user when the text is not such an amount, or more than 2⁶³ bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let unit_start = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_start);
+    let Some((_, size)) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) else {
+        return Err(format!(
+            "'{text}' is not an amount of memory: write a number and a unit, e.g. 4GiB or 500MB"
+        ));
+    };
+    match number.trim().parse::<f64>() {
+        Ok(value) if value > 0.0 && value * (*size as f64) < 9.2e18 => Ok((value * *size as f64) as u64),
+        _ => Err(format!(
+            "'{text}' is not an amount of memory: the number before '{unit}' must be finite and > 0"
+        )),
+    }
+}
+
 /// Reads a time: a positive number followed by `ms`, `s`, `m` or `h`, e.g. `90s` or `1.5h`.
 ///
 /// # Errors
@@ -471,6 +547,25 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_of_memory_are_read_with_their_units() {
+        let read = |text: &str| parse_bytes(text).ok();
+        assert_eq!(read("4GiB"), Some(4 << 30));
+        assert_eq!(read(" 1.5 gb "), Some(1_500_000_000));
+        assert_eq!(read("512MiB"), Some(512 << 20));
+        for bad in ["", "4", "GiB", "-1GiB", "nanGiB", "4 apples", "1e30TiB"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_memory_are_written_as_they_are_read() {
+        for bytes in [1, 4 << 30, 1_500_000_000, 512 << 20, 1023] {
+            let text = toml::Value::try_from(Bytes(bytes)).unwrap();
+            assert_eq!(text.try_into::<Bytes>().unwrap(), Bytes(bytes));
+        }
+    }
 
     #[test]
     fn durations_are_read_in_every_unit() {

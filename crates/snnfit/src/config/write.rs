@@ -1,6 +1,6 @@
 //! The resolved configuration as TOML: `run.toml`.
 
-use super::checked::{self, Experiment, LatentKind};
+use super::checked::{self, Chunking, Experiment, LatentKind};
 use super::error::ConfigError;
 use super::{parse, raw};
 
@@ -71,6 +71,14 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
             log_every: Some(train.log_every),
             max_skipped: Some(train.max_skipped),
             engine: Some(train.engine),
+            memory_limit: match train.chunking {
+                Chunking::Memory(bytes) => Some(raw::Bytes(bytes)),
+                Chunking::Whole | Chunking::Trials(_) => None,
+            },
+            trial_chunk: match train.chunking {
+                Chunking::Trials(trials) => Some(trials as u64),
+                Chunking::Whole | Chunking::Memory(_) => None,
+            },
         }),
     })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use losses::statistics::{mean, unbiased_variance};
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, SCHEMA, number, write_notes, write_rows};
+use super::report::{Report, SCHEMA, number, short_name, write_notes, write_rows};
 use super::{EvaluateError, LeftOutMetric};
 
 /// Metrics of several runs.
@@ -153,9 +153,9 @@ impl Aggregate {
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let optional = |value: Option<f64>| value.map_or("–".to_owned(), number);
         for metric in &self.metrics {
-            let nearest = metric.nulls.values().copied().min_by(|a, b| {
+            let nearest = metric.nulls.iter().min_by(|(_, a), (_, b)| {
                 // The null that is hardest to tell from the model.
-                (a - metric.mean).abs().total_cmp(&(b - metric.mean).abs())
+                (*a - metric.mean).abs().total_cmp(&(*b - metric.mean).abs())
             });
             rows.push(vec![
                 metric.name.clone(),
@@ -164,7 +164,9 @@ impl Aggregate {
                 format!("{} … {}", number(metric.range[0]), number(metric.range[1])),
                 optional(metric.reference_train_test),
                 optional(metric.ceiling_noiseless),
-                optional(nearest),
+                nearest.map_or("–".to_owned(), |(null, value)| {
+                    format!("{} ({})", number(*value), short_name(null))
+                }),
                 metric.values.iter().flatten().count().to_string(),
                 metric.unit.clone(),
             ]);

@@ -169,13 +169,24 @@ fn reason(name: &str) -> &'static str {
     }
 }
 
-fn header() -> Vec<String> {
-    let nulls = NullModel::ALL.map(|null| match null {
+/// A null model in a table.
+fn short(null: NullModel) -> &'static str {
+    match null {
         NullModel::TrialShuffled => "shuffled",
         NullModel::PsthPoissonPerStimulus => "Poisson/stim",
         NullModel::PsthPoissonPerTrialType => "Poisson/type",
         NullModel::PsthSharedGain => "gain",
-    });
+    }
+}
+
+/// The same by the null model's name in `metrics.json`.
+pub(super) fn short_name(name: &str) -> &str {
+    let null = NullModel::ALL.into_iter().find(|null| null.name() == name);
+    null.map_or(name, |null| short(null))
+}
+
+fn header() -> Vec<String> {
+    let nulls = NullModel::ALL.map(short);
     let mut header = vec!["metric", "value", "95 % interval", "train–test", "ceiling"];
     header.extend(nulls);
     header.extend(["n", "unit"]);

@@ -12,7 +12,7 @@ mod spec;
 mod tests;
 
 pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
-pub use simulate::{Draws, Engine, Simulation};
+pub use simulate::{Draws, Engine, Rolled, Simulation};
 pub use spec::{BehaviourSpec, LatentKind, LatentSpec, Link, RsnnSpec};
 
 use crate::models::Parameters;

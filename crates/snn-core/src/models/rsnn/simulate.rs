@@ -3,21 +3,94 @@
 use super::readout::Readout;
 use super::{InputSpec, Rsnn, Trials, inputs};
 use crate::CoreError;
+use crate::bits::SpikeBits;
 use crate::models::Parameters;
 use crate::rng::Key;
+#[cfg(feature = "wgpu")]
+use crate::rollout::kernels::{DeviceRollout, Kernels};
 use crate::rollout::{
-    Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
+    Channel, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
+    reference,
 };
 use crate::units::Ms;
 use ndarray::{Array2, Array3, Axis, s};
+use std::borrow::Cow;
 
 /// Which implementation of the rollout runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Engine {
     /// Event-driven, on the CPU.
     Native,
     /// Unrolled tensor operations with autodiff.
     Reference,
+    /// Kernels on a wgpu device.
+    #[cfg(feature = "wgpu")]
+    Kernels(Kernels),
+}
+
+/// A rollout where its engine left it.
+#[derive(Debug)]
+pub enum Rolled {
+    /// In memory.
+    Host(Box<Rollout>),
+    /// On a wgpu device.
+    #[cfg(feature = "wgpu")]
+    Device(Box<DeviceRollout>),
+}
+
+impl Rolled {
+    /// Spikes of the recorded steps `[K, T, N]`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn spikes(&self) -> Result<Cow<'_, SpikeBits>, CoreError> {
+        match self {
+            Self::Host(rollout) => Ok(Cow::Borrowed(&rollout.spikes)),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => Ok(Cow::Owned(rollout.spikes()?)),
+        }
+    }
+
+    /// Spikes summed over the trials of each condition, `[C, T, N]`, where the spikes are.
+    ///
+    /// # Errors
+    /// Conditions that don't fit, a device that fails.
+    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+        match self {
+            Self::Host(rollout) => rollout.spikes.sums_by_condition(condition, n_conditions),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => rollout.sums_by_condition(condition, n_conditions),
+        }
+    }
+
+    /// Weighted sums of spikes per channel, `[K, T, R]`, where the spikes are.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn project(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
+        match self {
+            Self::Host(rollout) => Ok(rollout.spikes.project(channels)),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => rollout.project(channels),
+        }
+    }
+
+    /// The rollout, if it is in memory.
+    pub fn host(&self) -> Option<&Rollout> {
+        match self {
+            Self::Host(rollout) => Some(rollout),
+            #[cfg(feature = "wgpu")]
+            Self::Device(_) => None,
+        }
+    }
+
+    fn has_potentials(&self) -> bool {
+        match self {
+            Self::Host(rollout) => rollout.potentials.is_some(),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => rollout.has_potentials(),
+        }
+    }
 }
 
 /// Which random numbers a simulation draws; streams `<stream>.input`, `<stream>.latent` and `<stream>.noise`.
@@ -34,10 +107,10 @@ pub struct Draws<'a> {
 }
 
 /// Trials that were simulated, with what the gradient needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Simulation {
     /// Spikes and states.
-    pub rollout: Rollout,
+    pub rollout: Rolled,
     /// Behaviour traces `[K, T, B]`, if the network has a readout.
     pub behaviour: Option<Array3<f64>>,
     /// Latent ψ `[K, L]`, if the network has one.
@@ -62,24 +135,51 @@ pub(super) struct Prepared {
 }
 
 impl Engine {
-    fn simulate(self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rollout, CoreError> {
+    fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
         match self {
-            Self::Native => native::simulate(network, run, keep_potentials),
-            Self::Reference => reference::simulate(network, run, keep_potentials),
+            Self::Native => {
+                native::simulate(network, run, keep_potentials).map(|rollout| Rolled::Host(Box::new(rollout)))
+            }
+            Self::Reference => {
+                reference::simulate(network, run, keep_potentials).map(|rollout| Rolled::Host(Box::new(rollout)))
+            }
+            #[cfg(feature = "wgpu")]
+            Self::Kernels(kernels) => {
+                let rollout = kernels.roll(network, run, keep_potentials)?;
+                Ok(Rolled::Device(Box::new(rollout)))
+            }
         }
     }
 
     fn backpropagate(
-        self,
+        &self,
         network: &Network,
         run: &Run,
-        rollout: Rollout,
+        rollout: Rolled,
         adjoint: &SpikeAdjoint,
         wanted: Wanted,
     ) -> Result<Gradients, CoreError> {
-        match self {
-            Self::Native => native::backpropagate(network, run, rollout, adjoint, None, wanted),
-            Self::Reference => reference::backpropagate(network, run, rollout, adjoint, None, wanted),
+        match (self, rollout) {
+            (Self::Reference, Rolled::Host(rollout)) => {
+                reference::backpropagate(network, run, *rollout, adjoint, None, wanted)
+            }
+            #[cfg(feature = "wgpu")]
+            (Self::Kernels(kernels), Rolled::Host(rollout)) => kernels
+                .adopt(network, run, &rollout)?
+                .backpropagate(network, run, adjoint, None, wanted),
+            (Self::Native, Rolled::Host(rollout)) => {
+                native::backpropagate(network, run, *rollout, adjoint, None, wanted)
+            }
+            #[cfg(feature = "wgpu")]
+            (Self::Kernels(_), Rolled::Device(rollout)) => rollout.backpropagate(network, run, adjoint, None, wanted),
+            #[cfg(feature = "wgpu")]
+            (Self::Native | Self::Reference, Rolled::Device(rollout)) => self.backpropagate(
+                network,
+                run,
+                Rolled::Host(Box::new(rollout.to_host()?)),
+                adjoint,
+                wanted,
+            ),
         }
     }
 }
@@ -95,7 +195,7 @@ impl Rsnn {
     /// Trials that don't fit the network's input, no trial, no step, parameters that don't fit the specification.
     pub fn simulate(
         &self,
-        engine: Engine,
+        engine: &Engine,
         trials: &Trials,
         n_steps: usize,
         draws: Draws<'_>,
@@ -177,7 +277,7 @@ impl Rsnn {
 
     /// Runs the rollout; `readout` comes with its filter's value at the first recorded step.
     pub(super) fn roll(
-        engine: Engine,
+        engine: &Engine,
         prepared: Prepared,
         readout: Option<(Readout, Array2<f64>)>,
         keep_potentials: bool,
@@ -189,10 +289,13 @@ impl Rsnn {
             stimuli,
         } = prepared;
         let rollout = engine.simulate(&network, &run, keep_potentials)?;
-        let readout = readout.map(|(readout, start)| {
-            let filtered = readout.filter(&rollout.spikes, &start);
-            (readout, start, filtered)
-        });
+        let readout = match readout {
+            Some((readout, start)) => {
+                let filtered = readout.filter(&*rollout.spikes()?, &start);
+                Some((readout, start, filtered))
+            }
+            None => None,
+        };
         let behaviour = readout.as_ref().map(|(readout, _, filtered)| readout.traces(filtered));
         Ok(Simulation {
             rollout,
@@ -214,7 +317,7 @@ impl Rsnn {
     /// Adjoints of another shape than the simulation; a behaviour gradient for a network without readout.
     pub fn backward(
         &self,
-        engine: Engine,
+        engine: &Engine,
         simulation: Simulation,
         mut adjoint: SpikeAdjoint,
         d_behaviour: Option<&Array3<f64>>,
@@ -231,7 +334,7 @@ impl Rsnn {
         adjoint.check(run.n_trials, run.n_steps, network.n_neurons())?;
         let readout_gradients = match (&readout, d_behaviour) {
             (Some((readout, start, filtered)), Some(d)) => {
-                readout.backward(&rollout.spikes, start, filtered, d, &mut adjoint)?
+                readout.backward(&*rollout.spikes()?, start, filtered, d, &mut adjoint)?
             }
             (None, Some(_)) => {
                 return Err(CoreError::Population {
@@ -246,7 +349,7 @@ impl Rsnn {
             drive: run.drive.is_some(),
             history: false,
         };
-        if rollout.potentials.is_none() {
+        if !rollout.has_potentials() {
             rollout = engine.simulate(&network, &run, true)?;
         }
         let mut gradients = engine.backpropagate(&network, &run, rollout, &adjoint, wanted)?;
@@ -268,7 +371,7 @@ impl Rsnn {
 ///
 /// The rollout keeps no spikes of its warm-up, so the warm-up runs as a simulation of its own, from the same start
 /// with the same draws: its spikes are those of the warm-up, bit by bit.
-fn after_warmup(readout: &Readout, engine: Engine, prepared: &Prepared) -> Result<Array2<f64>, CoreError> {
+fn after_warmup(readout: &Readout, engine: &Engine, prepared: &Prepared) -> Result<Array2<f64>, CoreError> {
     let Prepared { network, run, .. } = prepared;
     let n_warmup = run.n_warmup;
     let rest = readout.at_rest(run.n_trials);
@@ -304,6 +407,6 @@ fn after_warmup(readout: &Readout, engine: Engine, prepared: &Prepared) -> Resul
         initial: run.initial.clone(),
     };
     let rollout = engine.simulate(network, &warmup, false)?;
-    let filtered = readout.filter(&rollout.spikes, &rest);
+    let filtered = readout.filter(&*rollout.spikes()?, &rest);
     Ok(filtered.index_axis(Axis(1), n_warmup - 1).to_owned())
 }

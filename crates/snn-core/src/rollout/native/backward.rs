@@ -6,8 +6,9 @@ use super::kernels::{self, BackRow, Constants};
 use crate::CoreError;
 use crate::bits::{SpikeBits, for_each_set};
 use crate::rng::{self, Place};
+use crate::rollout::gradients::Totals;
 use crate::rollout::{Gradients, Network, Noise, Rollout, Run, SpikeAdjoint, Wanted};
-use ndarray::{Array1, Array2, Array3, s};
+use ndarray::{Array1, Array3, s};
 use rayon::prelude::*;
 
 /// Back-propagates `dL/dz` (and `dL/dp`) through `rollout`, which must hold its potentials; they are used up.
@@ -368,10 +369,6 @@ impl Context<'_> {
             }
             out
         };
-        let delta_sum = total(&|s| &s.delta);
-        gradients.bias = delta_sum.mapv(|x| x as f32);
-        gradients.reset = total(&|s| &s.reset).mapv(|x| -x as f32);
-        // dL/dθ = −Σ dx/h = −Σ_t (δ(t) − α δ(t + 1)), so only δ(0) is needed besides the sum.
         let mut at_start = Array1::<f64>::zeros(n);
         if self.run.n_steps > 0 {
             for row in delta.slice(s![.., 0, ..]).rows() {
@@ -380,25 +377,13 @@ impl Context<'_> {
                 }
             }
         }
-        for j in 0..n {
-            let alpha = f64::from(network.alpha[j]);
-            gradients.threshold[j] = -((1.0 - alpha) * delta_sum[j] + alpha * at_start[j]) as f32;
-        }
-        // δ-weighted currents without storing them: dL/dg = Σ_pre W · (z δ), then dW = g · (z δ).
-        let mut gain = Array1::<f64>::zeros(n);
-        scale_columns(&mut gradients.w, &network.w, &network.gain, &mut gain);
-        let mut w_in = std::mem::take(&mut gradients.w_in).insert_axis(ndarray::Axis(0));
-        scale_columns(
-            &mut w_in,
-            &network.w_in.view().insert_axis(ndarray::Axis(0)).to_owned(),
-            &network.gain,
-            &mut gain,
-        );
-        gradients.w_in = w_in.remove_axis(ndarray::Axis(0));
-        gradients.gain = gain.mapv(|x| x as f32);
-        if self.wanted.noise {
-            gradients.noise = Some(total(&|s| &s.noise).mapv(|x| x as f32));
-        }
+        let totals = Totals {
+            delta: total(&|s| &s.delta),
+            at_start,
+            reset: total(&|s| &s.reset),
+            noise: self.wanted.noise.then(|| total(&|s| &s.noise)),
+        };
+        gradients.finish(network, &totals);
         if let Some(offset) = &mut gradients.trial_offset {
             for (mut row, trial) in offset.rows_mut().into_iter().zip(sums) {
                 row.assign(&ndarray::ArrayView1::from(&trial.delta));
@@ -443,40 +428,6 @@ impl RowScratch {
             dp: vec![0.0; n],
             normals: vec![0.0; n],
             packed: Vec::new(),
-        }
-    }
-}
-
-/// Adds `Σ_rows w · raw` per column to `gain`, and multiplies the columns of `raw` by `g`.
-fn scale_columns(raw: &mut Array3<f32>, w: &Array3<f32>, g: &Array1<f32>, gain: &mut Array1<f64>) {
-    for (mut raw, w) in raw.outer_iter_mut().zip(w.outer_iter()) {
-        for (mut raw, w) in raw.rows_mut().into_iter().zip(w.rows()) {
-            for (((raw, w), g), gain) in raw.iter_mut().zip(w).zip(g).zip(gain.iter_mut()) {
-                *gain += f64::from(*w) * f64::from(*raw);
-                *raw *= g;
-            }
-        }
-    }
-}
-
-impl Gradients {
-    fn zeros(network: &Network, run: &Run, wanted: Wanted) -> Self {
-        let (k, t, n, h) = (run.n_trials, run.n_steps, network.n_neurons(), network.max_delay());
-        Self {
-            w: Array3::zeros(network.w.dim()),
-            w_in: Array2::zeros(network.w_in.dim()),
-            bias: Array1::zeros(n),
-            threshold: Array1::zeros(n),
-            reset: Array1::zeros(n),
-            gain: Array1::zeros(n),
-            noise: wanted.noise.then(|| Array1::zeros(n)),
-            trial_offset: wanted.trial_offset.then(|| Array2::zeros((k, n))),
-            drive: run
-                .drive
-                .as_ref()
-                .filter(|_| wanted.drive)
-                .map(|d| Array3::zeros((d.values.dim().0, t, n))),
-            history: wanted.history.then(|| Array3::zeros((k, h, n))),
         }
     }
 }

@@ -29,7 +29,7 @@ struct Linearised<'a> {
 impl Linearised<'_> {
     /// The loss at parameters `p`; the visited x and ψ go to `visited`.
     fn loss(&self, p: &Named, mut visited: Option<&mut (Array3<f64>, Array3<f64>)>) -> f64 {
-        let (spec, rollout) = (&self.model.spec, &self.simulation.rollout);
+        let (spec, rollout) = (&self.model.spec, self.simulation.rollout.host().unwrap());
         let [n_trials, n_steps, n] = rollout.spikes.shape();
         let history = rollout.start.history.shape()[1];
         let mut loss = 0.0;
@@ -203,7 +203,7 @@ fn carried(model: &Rsnn, n_trials: usize) -> Array2<f64> {
         input.first_steps = vec![1000, 1000];
     }
     let traces = alone
-        .simulate(Engine::Native, &trials, warmup, draws(0), false)
+        .simulate(&Engine::Native, &trials, warmup, draws(0), false)
         .unwrap()
         .behaviour
         .unwrap();
@@ -248,9 +248,9 @@ fn check_every_gradient(spec: RsnnSpec) {
     const K: usize = 4;
     let model = shaken(spec);
     let simulation = model
-        .simulate(Engine::Native, &trials(0, K), N_STEPS, draws(0), true)
+        .simulate(&Engine::Native, &trials(0, K), N_STEPS, draws(0), true)
         .unwrap();
-    let density = simulation.rollout.spikes.count() as f64 / (K * N_STEPS * 10) as f64;
+    let density = simulation.rollout.host().unwrap().spikes.count() as f64 / (K * N_STEPS * 10) as f64;
     assert!((0.02..0.35).contains(&density), "density {density}");
     let n_traces = simulation.behaviour.as_ref().map_or(0, |b| b.dim().2);
     let wave = |scale: f64| move |(k, t, n): (usize, usize, usize)| ((k * 31 + t * 7 + n * 13) as f64 * scale).sin();
@@ -295,7 +295,7 @@ fn check_every_gradient(spec: RsnnSpec) {
     let mut visited = (Array3::zeros(a.raw_dim()), Array3::zeros(a.raw_dim()));
     loops.loss(&parameters, Some(&mut visited));
     // The loops saw the run that the engine saw.
-    let potentials = simulation.rollout.potentials.as_ref().unwrap();
+    let potentials = simulation.rollout.host().unwrap().potentials.as_ref().unwrap();
     assert!(
         visited
             .0
@@ -321,9 +321,10 @@ fn check_every_gradient(spec: RsnnSpec) {
         dense: Some(rest),
     };
     let d_behaviour = simulation.behaviour.is_some().then_some(&c);
-    let gradients = model
-        .backward(Engine::Native, simulation.clone(), adjoint, d_behaviour)
+    let again = model
+        .simulate(&Engine::Native, &trials(0, K), N_STEPS, draws(0), true)
         .unwrap();
+    let gradients = model.backward(&Engine::Native, again, adjoint, d_behaviour).unwrap();
 
     for (name, gradient) in gradients.iter() {
         let mut worst = 0.0f64;

@@ -92,7 +92,7 @@ fn a_stimulus_that_has_no_amplitude_is_an_error() {
             ..Trials::default()
         };
         let error = model
-            .simulate(Engine::Native, &trials, N_STEPS, draws(0), false)
+            .simulate(&Engine::Native, &trials, N_STEPS, draws(0), false)
             .unwrap_err();
         assert!(error.to_string().contains("stimulus value"), "{error}");
     }
@@ -144,7 +144,7 @@ fn recorded_current_is_the_weighted_sum_over_channels_and_lags() {
 fn recorded_stimuli_are_scaled_and_only_those_in_use_are_computed() {
     let model = Rsnn::new(recorded_spec(), 1).unwrap();
     let simulation = model
-        .simulate(Engine::Native, &trials(0, 4), N_STEPS, draws(0), false)
+        .simulate(&Engine::Native, &trials(0, 4), N_STEPS, draws(0), false)
         .unwrap();
     let drive = simulation.run.drive.unwrap();
     // Stimuli 3, 1, 1, 0 of four: three distinct ones, in ascending order.
@@ -168,7 +168,7 @@ fn stimuli_that_do_not_fit_are_errors() {
         let mut trials = trials(0, 4);
         change(&mut trials);
         model
-            .simulate(Engine::Native, &trials, N_STEPS, draws(0), false)
+            .simulate(&Engine::Native, &trials, N_STEPS, draws(0), false)
             .unwrap_err()
             .to_string()
     };

@@ -32,10 +32,10 @@ fn chunks_of_trials_give_the_spikes_behaviour_and_summed_gradients_of_all_trials
         };
         let run = |from: usize, to: usize| {
             let simulation = model
-                .simulate(Engine::Native, &trials(from, to), N_STEPS, draws(from as u32), true)
+                .simulate(&Engine::Native, &trials(from, to), N_STEPS, draws(from as u32), true)
                 .unwrap();
             let seen = (
-                simulation.rollout.spikes.to_array(),
+                simulation.rollout.host().unwrap().spikes.to_array(),
                 simulation.behaviour.clone(),
                 simulation.latent.clone().unwrap(),
             );
@@ -47,7 +47,7 @@ fn chunks_of_trials_give_the_spikes_behaviour_and_summed_gradients_of_all_trials
             (
                 seen,
                 model
-                    .backward(Engine::Native, simulation, adjoint, d_behaviour.as_ref())
+                    .backward(&Engine::Native, simulation, adjoint, d_behaviour.as_ref())
                     .unwrap(),
             )
         };
@@ -87,13 +87,13 @@ fn gradients_do_not_depend_on_whether_potentials_were_kept() {
     let model = Rsnn::new(full_spec(), 2).unwrap();
     let gradients = |keep| {
         let simulation = model
-            .simulate(Engine::Native, &trials(0, 3), N_STEPS, draws(0), keep)
+            .simulate(&Engine::Native, &trials(0, 3), N_STEPS, draws(0), keep)
             .unwrap();
         let adjoint = SpikeAdjoint {
             dense: Some(Array3::ones((3, N_STEPS, 10))),
             ..SpikeAdjoint::default()
         };
-        model.backward(Engine::Native, simulation, adjoint, None).unwrap()
+        model.backward(&Engine::Native, simulation, adjoint, None).unwrap()
     };
     assert_eq!(gradients(true), gradients(false));
 }
@@ -101,10 +101,10 @@ fn gradients_do_not_depend_on_whether_potentials_were_kept() {
 #[test]
 fn the_engines_agree_on_the_whole_model() {
     let model = Rsnn::new(full_spec(), 2).unwrap();
-    let run = |engine| {
+    let run = |engine: &Engine| {
         let simulation = model.simulate(engine, &trials(0, 3), N_STEPS, draws(0), true).unwrap();
         let (spikes, behaviour) = (
-            simulation.rollout.spikes.to_array(),
+            simulation.rollout.host().unwrap().spikes.to_array(),
             simulation.behaviour.clone().unwrap(),
         );
         let adjoint = SpikeAdjoint {
@@ -116,7 +116,7 @@ fn the_engines_agree_on_the_whole_model() {
             model.backward(engine, simulation, adjoint, Some(&behaviour)).unwrap(),
         )
     };
-    let ((native, native_gradients), (reference, gradients)) = (run(Engine::Native), run(Engine::Reference));
+    let ((native, native_gradients), (reference, gradients)) = (run(&Engine::Native), run(&Engine::Reference));
     assert_eq!(native, reference);
     for (name, g) in gradients.iter() {
         let difference = (g - native_gradients.get(name).unwrap())
@@ -145,7 +145,7 @@ fn draws_differ_between_steps_streams_and_seeds() {
     let model = Rsnn::new(full_spec(), 5).unwrap();
     let run = |draws| {
         model
-            .simulate(Engine::Native, &trials(0, 3), N_STEPS, draws, false)
+            .simulate(&Engine::Native, &trials(0, 3), N_STEPS, draws, false)
             .unwrap()
     };
     let base = run(draws(0));
@@ -158,7 +158,10 @@ fn draws_differ_between_steps_streams_and_seeds() {
         Draws { seed: 12, ..draws(0) },
     ];
     for other in others.map(run) {
-        assert_ne!(base.rollout.spikes, other.rollout.spikes);
+        assert_ne!(
+            base.rollout.host().unwrap().spikes,
+            other.rollout.host().unwrap().spikes
+        );
         assert_ne!(base.run.events, other.run.events);
         assert_ne!(base.latent, other.latent);
     }
@@ -232,10 +235,11 @@ fn training_updates_keep_dales_law_and_the_bounds() {
         .mapv_inplace(|w| 1e-3 * w);
     let count = |model: &Rsnn| {
         model
-            .simulate(Engine::Native, &trials(0, 40), N_STEPS, draws(0), false)
+            .simulate(&Engine::Native, &trials(0, 40), N_STEPS, draws(0), false)
             .unwrap()
             .rollout
-            .spikes
+            .spikes()
+            .unwrap()
             .count()
     };
     let before = count(&model);
@@ -247,7 +251,13 @@ fn training_updates_keep_dales_law_and_the_bounds() {
     .unwrap();
     for step in 0..30 {
         let simulation = model
-            .simulate(Engine::Native, &trials(0, 4), N_STEPS, Draws { step, ..draws(0) }, true)
+            .simulate(
+                &Engine::Native,
+                &trials(0, 4),
+                N_STEPS,
+                Draws { step, ..draws(0) },
+                true,
+            )
             .unwrap();
         let d_behaviour = simulation.behaviour.clone().unwrap();
         let adjoint = SpikeAdjoint {
@@ -255,7 +265,7 @@ fn training_updates_keep_dales_law_and_the_bounds() {
             ..SpikeAdjoint::default()
         };
         let gradients = model
-            .backward(Engine::Native, simulation, adjoint, Some(&d_behaviour))
+            .backward(&Engine::Native, simulation, adjoint, Some(&d_behaviour))
             .unwrap();
         adam.update(&mut model.parameters, &gradients).unwrap();
         model.project(0.02, 0.01);
@@ -335,18 +345,18 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
     };
     input.first_steps = vec![1000, 1000];
     let warmup = alone
-        .simulate(Engine::Native, &trials(0, 6), 9, draws(0), false)
+        .simulate(&Engine::Native, &trials(0, 6), 9, draws(0), false)
         .unwrap();
     let whole = model
-        .simulate(Engine::Native, &trials(0, 6), N_STEPS, draws(0), false)
+        .simulate(&Engine::Native, &trials(0, 6), N_STEPS, draws(0), false)
         .unwrap();
-    let State { v, refractory, history } = &warmup.rollout.end;
+    let State { v, refractory, history } = &warmup.rollout.host().unwrap().end;
     assert_eq!(
         (v, refractory, history),
         (
-            &whole.rollout.start.v,
-            &whole.rollout.start.refractory,
-            &whole.rollout.start.history
+            &whole.rollout.host().unwrap().start.v,
+            &whole.rollout.host().unwrap().start.refractory,
+            &whole.rollout.host().unwrap().start.history
         )
     );
     // One step on from the warm-up's last trace.
@@ -359,7 +369,7 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
     let mut moved = 0;
     for ((k, trace), y) in after.index_axis(Axis(1), 0).indexed_iter() {
         let u: f64 = (4..8)
-            .filter(|n| whole.rollout.spikes.get(k, 0, *n))
+            .filter(|n| whole.rollout.host().unwrap().spikes.get(k, 0, *n))
             .map(|n| 0.5 * f64::from(w[[n - 4, trace]]))
             .sum();
         let (last, b) = (before[[k, 8, trace]], f64::from(b[trace]));
@@ -421,17 +431,17 @@ fn adjoints_of_another_shape_are_errors() {
     let model = Rsnn::new(small_spec(), 0).unwrap();
     let simulate = || {
         model
-            .simulate(Engine::Native, &trials(0, 3), N_STEPS, draws(0), true)
+            .simulate(&Engine::Native, &trials(0, 3), N_STEPS, draws(0), true)
             .unwrap()
     };
     let adjoint = SpikeAdjoint {
         dense: Some(Array3::zeros((3, N_STEPS, 9))),
         ..SpikeAdjoint::default()
     };
-    assert!(model.backward(Engine::Native, simulate(), adjoint, None).is_err());
+    assert!(model.backward(&Engine::Native, simulate(), adjoint, None).is_err());
     let error = model
         .backward(
-            Engine::Native,
+            &Engine::Native,
             simulate(),
             SpikeAdjoint::default(),
             Some(&Array3::zeros((3, N_STEPS, 1))),

@@ -1,0 +1,79 @@
+//! Parts of a training step: rollout forward and backward, assignment, statistics of spikes.
+//!
+//! `cargo bench --workspace --bench step`; a filter such as `-- assignment` runs one part.
+#![allow(missing_docs)] // what criterion's macros make
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use losses::assignment::assign;
+use ndarray::Array2;
+use rand::RngExt;
+use snn_core::rng::StreamRng;
+use snn_core::rollout::{Channel, SpikeAdjoint, Wanted, native};
+use snnfit::bench::{Workload, prepare};
+
+/// The size of a small fit: a step takes about 0.1 CPU seconds.
+const LOAD: Workload = Workload {
+    n: 300,
+    k: 60,
+    t: 150,
+    d: 2,
+    n_in: 100,
+    gain: 0.3,
+    reps: 1,
+    seed: 0,
+    is_noise_given: false,
+};
+
+fn rollout(c: &mut Criterion) {
+    let prepared = prepare(&LOAD);
+    let (network, run) = (&prepared.network, &prepared.run);
+    let adjoint = SpikeAdjoint {
+        shared: Some((ndarray::Array3::from_elem((1, LOAD.t, LOAD.n), 1e-3), vec![0; LOAD.k])),
+        ..SpikeAdjoint::default()
+    };
+    let mut group = c.benchmark_group("rollout");
+    group.sample_size(10);
+    group.bench_function("simulate", |b| b.iter(|| native::simulate(network, run, true).unwrap()));
+    group.bench_function("backpropagate", |b| {
+        b.iter_batched(
+            || native::simulate(network, run, true).unwrap(),
+            |rollout| native::backpropagate(network, run, rollout, &adjoint, None, Wanted::default()).unwrap(),
+            BatchSize::LargeInput,
+        );
+    });
+    let spikes = native::simulate(network, run, false).unwrap().spikes;
+    group.bench_function("sums_by_condition", |b| {
+        b.iter(|| spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap());
+    });
+    let channels: Vec<Channel> = (0..10)
+        .map(|r| Channel {
+            members: (0..LOAD.n as u32)
+                .filter(|n| n % 10 == r)
+                .map(|n| (n, 1.0 / 30.0))
+                .collect(),
+        })
+        .collect();
+    group.bench_function("project", |b| b.iter(|| spikes.project(&channels)));
+    group.finish();
+}
+
+fn assignment(c: &mut Criterion) {
+    let mut group = c.benchmark_group("assignment");
+    group.sample_size(10);
+    for n in [50, 100, 200, 400, 800] {
+        // Squared distances of 20 features, as trial matching has them.
+        let mut rng = StreamRng::new(0, "bench.assignment", n as u64);
+        let (a, b) = (
+            Array2::from_shape_simple_fn((n, 20), || rng.random::<f64>()),
+            Array2::from_shape_simple_fn((n, 20), || rng.random::<f64>()),
+        );
+        let cost = Array2::from_shape_fn((n, n), |(i, j)| (&a.row(i) - &b.row(j)).mapv(|d| d * d).sum());
+        group.bench_with_input(BenchmarkId::from_parameter(n), &cost, |b, cost| {
+            b.iter(|| assign(&cost.view()).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rollout, assignment);
+criterion_main!(benches);

@@ -1,0 +1,189 @@
+//! A wgpu device, its buffers and what it can hold.
+
+use super::cell;
+use crate::CoreError;
+use crate::bits::SpikeBits;
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+/// Largest number of cubes along one axis of a launch.
+const MAX_CUBES: u32 = 65_535;
+
+/// An open wgpu device with its queue.
+#[derive(Clone)]
+pub struct Kernels {
+    pub(super) client: Client,
+    name: String,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernels")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A buffer of 4-byte elements on the device.
+#[derive(Clone)]
+pub(super) struct Buffer {
+    handle: Handle,
+    len: usize,
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({})", self.len)
+    }
+}
+
+impl Buffer {
+    /// As an argument of a kernel.
+    pub(super) fn arg(&self) -> BufferArg {
+        // SAFETY: the buffer was created with `len` elements of 4 bytes.
+        #[allow(unsafe_code)]
+        unsafe {
+            BufferArg::from_raw_parts(self.handle.clone(), self.len)
+        }
+    }
+
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Kernels {
+    /// The engine on a device that was opened under this name.
+    pub(crate) fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// Name of the adapter.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Most bytes that one buffer can have.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        self.client.properties().memory.max_page_size
+    }
+
+    /// An uninitialised buffer; at least one element, because nothing can't be bound.
+    pub(super) fn empty(&self, len: usize) -> Buffer {
+        let len = len.max(1);
+        Buffer {
+            handle: self.client.empty(len * 4),
+            len,
+        }
+    }
+
+    /// A buffer of zeros.
+    pub(super) fn zeros(&self, len: usize) -> Buffer {
+        let buffer = self.empty(len);
+        self.clear(&buffer);
+        buffer
+    }
+
+    /// Sets a buffer to zero.
+    pub(super) fn clear(&self, buffer: &Buffer) {
+        let (count, dim) = units(buffer.len);
+        // SAFETY: the kernel checks its position against the length.
+        #[allow(unsafe_code)]
+        unsafe {
+            super::backward::clear::launch_unchecked(&self.client, count, dim, buffer.arg(), buffer.len as u32);
+        }
+    }
+
+    /// A copy of `values` on the device.
+    pub(super) fn upload<T: CubeElement>(&self, values: &[T]) -> Buffer {
+        if values.is_empty() {
+            return self.empty(1);
+        }
+        Buffer {
+            handle: self.client.create_from_slice(T::as_bytes(values)),
+            len: values.len(),
+        }
+    }
+
+    /// Waits for the device and copies a buffer back.
+    pub(super) fn download<T: CubeElement>(&self, buffer: &Buffer) -> Result<Vec<T>, CoreError> {
+        let bytes = self
+            .client
+            .read_one(buffer.handle.clone())
+            .map_err(|error| self.failed(&error))?;
+        Ok(T::from_bytes(&bytes)[..buffer.len].to_vec())
+    }
+
+    /// An error of this device.
+    pub(super) fn failed(&self, error: &dyn std::fmt::Debug) -> CoreError {
+        CoreError::Device {
+            asked: self.name.clone(),
+            reason: format!("{error:?}"),
+        }
+    }
+}
+
+/// One unit per element, in cubes of 256, wrapped into a second axis where one is too short.
+pub(super) fn units(len: usize) -> (CubeCount, CubeDim) {
+    let dim = super::forward::UNITS;
+    let cubes = len.div_ceil(dim as usize) as u32;
+    let x = cubes.clamp(1, MAX_CUBES);
+    (CubeCount::Static(x, cubes.div_ceil(x).max(1), 1), CubeDim::new_1d(dim))
+}
+
+/// Rows of packed bits `[K, T, N/64]` as time-major words of 32: `[T, K, N/32]`.
+pub(super) fn to_device_bits(bits: &SpikeBits) -> Vec<u32> {
+    let [k, t, n] = bits.shape();
+    let words = n.div_ceil(32);
+    let mut out = vec![0u32; t * k * words];
+    for step in 0..t {
+        for trial in 0..k {
+            let row = &mut out[(step * k + trial) * words..(step * k + trial + 1) * words];
+            for (i, word) in row.iter_mut().enumerate() {
+                *word = (bits.row(trial, step)[i / 2] >> (32 * (i % 2))) as u32;
+            }
+        }
+    }
+    out
+}
+
+/// The reverse of [`to_device_bits`], from step `first` of the buffer on.
+pub(super) fn from_device_bits(words: &[u32], first: usize, shape: [usize; 3]) -> SpikeBits {
+    let [k, t, n] = shape;
+    let per_row = n.div_ceil(32);
+    let mut bits = SpikeBits::zeros(k, t, n);
+    for step in 0..t {
+        for trial in 0..k {
+            let at = ((first + step) * k + trial) * per_row;
+            let row = bits.row_mut(trial, step);
+            for (i, word) in words[at..at + per_row].iter().enumerate() {
+                row[i / 2] |= u64::from(*word) << (32 * (i % 2));
+            }
+        }
+    }
+    bits
+}
+
+/// Constants of the cell as rows `[N_CONSTANTS, N]`.
+pub(super) fn constants(network: &crate::rollout::Network) -> Vec<f32> {
+    let n = network.n_neurons();
+    let mut out = vec![0.0f32; cell::N_CONSTANTS * n];
+    let rows = [
+        (cell::ALPHA, &network.alpha),
+        (cell::GAIN, &network.gain),
+        (cell::BIAS, &network.bias),
+        (cell::NOISE, &network.noise),
+        (cell::THRESHOLD, &network.threshold),
+        (cell::RESET, &network.reset),
+    ];
+    for (row, values) in rows {
+        for (to, from) in out[row * n..(row + 1) * n].iter_mut().zip(values) {
+            *to = *from;
+        }
+    }
+    for (to, scale) in out[cell::INVERSE_SCALE * n..].iter_mut().zip(&network.scale) {
+        *to = 1.0 / scale;
+    }
+    out
+}

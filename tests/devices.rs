@@ -1,0 +1,122 @@
+//! Which device is taken, and what is said when there is none.
+
+use crate::cli::Folder;
+use crate::networks::assert_relative;
+use crate::runs::{folder, train};
+
+/// Hides every driver of a GPU, real or in software.
+const NO_DRIVERS: [(&str, &str); 4] = [
+    ("VK_ICD_FILENAMES", "/nonexistent"),
+    ("VK_DRIVER_FILES", "/nonexistent"),
+    ("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent"),
+    ("LIBGL_DRIVERS_PATH", "/nonexistent"),
+];
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run_with(folder: &Folder, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
+    let output = folder
+        .command(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    Answer {
+        code: output.status.code().expect("no signal, no panic"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn without_a_driver_auto_computes_on_the_processor_and_wgpu_says_what_is_missing() {
+    let folder = folder();
+    let list = run_with(&folder, &NO_DRIVERS, &["devices"]);
+    assert_eq!(list.code, 0, "{}", list.stderr);
+    assert!(
+        list.stdout.contains("auto takes cpu: no adapter was found"),
+        "{}",
+        list.stdout
+    );
+    let dry = ["train", "--config", "fit.toml", "--dry-run"];
+    let auto = run_with(&folder, &NO_DRIVERS, &dry);
+    assert_eq!(auto.code, 0, "{}", auto.stderr);
+    assert_eq!(
+        auto.stderr.matches("no adapter was found").count(),
+        1,
+        "{}",
+        auto.stderr
+    );
+    let asked = run_with(&folder, &NO_DRIVERS, &[&dry[..], &["--device", "wgpu"]].concat());
+    assert_eq!(asked.code, 6, "{}", asked.stderr);
+    assert!(asked.stderr.contains("install a Vulkan driver"), "{}", asked.stderr);
+}
+
+#[test]
+fn a_driver_file_that_is_nonsense_is_no_driver() {
+    let folder = folder();
+    folder.write("bogus.json", b"{ this is no driver");
+    let file = folder.path("bogus.json");
+    let bogus = [
+        ("VK_DRIVER_FILES", file.to_str().unwrap()),
+        ("VK_ICD_FILENAMES", file.to_str().unwrap()),
+    ];
+    let list = run_with(&folder, &bogus, &["devices"]);
+    assert_eq!(list.code, 0, "{}", list.stderr);
+    assert!(list.stdout.contains("auto takes cpu"), "{}", list.stdout);
+}
+
+#[test]
+fn software_is_taken_only_when_asked_for_and_says_so() {
+    if crate::networks::engines().len() < 3 {
+        return; // said there
+    }
+    let folder = folder();
+    let devices: serde_json::Value =
+        serde_json::from_str(&run_with(&folder, &[], &["devices", "--format", "json"]).stdout).unwrap();
+    let adapters = devices["adapters"].as_array().unwrap();
+    assert!(!adapters.is_empty());
+    let is_gpu = adapters.iter().any(|a| a["kind"] != "software");
+    assert_eq!(devices["auto"]["device"] == "cpu", !is_gpu);
+    let missing = format!("wgpu:{}", adapters.len());
+    let bench = ["bench", "--n", "20", "--k", "3", "--t", "5", "--reps", "1", "--device"];
+    let missing = run_with(&folder, &[], &[&bench[..], &[&missing]].concat());
+    assert_eq!(missing.code, 6);
+    assert!(missing.stderr.contains("snnfit devices"), "{}", missing.stderr);
+    if !is_gpu {
+        let software = run_with(&folder, &[], &[&bench[..], &["wgpu"]].concat());
+        assert_eq!(software.code, 0, "{}", software.stderr);
+        assert!(software.stderr.contains("software adapter"), "{}", software.stderr);
+    }
+    let unknown = run_with(&folder, &[], &[&bench[..], &["tpu"]].concat());
+    assert_eq!(unknown.code, 2);
+}
+
+#[test]
+fn a_step_on_the_device_is_the_step_on_the_processor() {
+    if crate::networks::engines().len() < 3 {
+        return; // said there
+    }
+    let folder = folder();
+    let sets = ["train.max_steps = 2", "train.log_every = 1"];
+    train(&folder, "cpu", &sets);
+    let arguments = [
+        "train", "--config", "fit.toml", "--out", "gpu", "--device", "wgpu", "--set", sets[0], "--set", sets[1],
+    ];
+    let gpu = run_with(&folder, &[], &arguments);
+    assert_eq!(gpu.code, 0, "{}", gpu.stderr);
+    let (cpu, gpu) = (
+        crate::chunks::gradients(&folder, "cpu", 2),
+        crate::chunks::gradients(&folder, "gpu", 2),
+    );
+    for ((name, a), (_, b)) in gpu.iter().zip(&cpu) {
+        // A tie would show as a gradient that differs by far more.
+        assert_relative(&format!("dL/d{name} on the device"), a, b, 1e-3);
+    }
+    assert!(crate::runs::manifest(&folder, "gpu").device.contains("Vulkan"));
+    let evaluated = run_with(&folder, &[], &["evaluate", "gpu", "--device", "wgpu", "--trials", "20"]);
+    assert_eq!(evaluated.code, 0, "{}", evaluated.stderr);
+}
