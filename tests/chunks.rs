@@ -3,7 +3,7 @@
 use ndarray::Array1;
 
 use crate::networks::assert_relative;
-use crate::runs::{folder, resume, step_path, succeed, train};
+use crate::runs::{folder, resume, step_path, train};
 use snnfit::checkpoint::{self, Values};
 use snnfit::events::{self, Event};
 
@@ -37,14 +37,14 @@ fn losses_of_the_first_step(folder: &crate::cli::Folder, run: &str) -> Vec<(Stri
 #[test]
 fn one_three_and_eight_chunks_are_one_step() {
     let folder = folder();
-    let one = ["train.max_steps = 1", "train.log_every = 1"];
+    let one = ["train.max_steps = 1", "train.log_every = 1", "train.n_trials = 16"];
     train(&folder, "whole", &one);
     let whole = gradients(&folder, "whole", 1);
     assert!(whole.len() >= 5 && whole.iter().all(|(_, g)| g.iter().any(|x| *x != 0.0)));
-    // 12 trials: 3, 8 and 12 chunks.
-    for chunk in [4, 2, 1] {
+    // 3, 8 and 16 chunks.
+    for chunk in [6, 2, 1] {
         let (run, set) = (format!("chunk-{chunk}"), format!("train.trial_chunk = {chunk}"));
-        train(&folder, &run, &[one[0], one[1], &set]);
+        train(&folder, &run, &[one[0], one[1], one[2], &set]);
         assert_eq!(
             losses_of_the_first_step(&folder, "whole"),
             losses_of_the_first_step(&folder, &run),
@@ -114,5 +114,4 @@ fn a_memory_limit_makes_chunks_that_fit_or_says_what_is_needed() {
     ]);
     assert_eq!(both.code, 3);
     assert!(both.stderr.contains("keep one of them"), "{}", both.stderr);
-    succeed(&folder, &["config", "check", "fit.toml"]);
 }

@@ -106,6 +106,10 @@ pub trait Runner {
     ) -> Result<Gradients, CoreError>;
 }
 
+fn on_host(rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
+    rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
+}
+
 /// The engine `native`.
 #[derive(Debug, Clone, Copy)]
 pub struct Native;
@@ -118,7 +122,7 @@ impl Runner for Native {
     }
 
     fn sums(&self, rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
-        rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
+        on_host(rolled, n_trials)
     }
 
     fn backpropagate(
@@ -140,7 +144,7 @@ impl Runner for reference::Reference {
     }
 
     fn sums(&self, rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
-        rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
+        on_host(rolled, n_trials)
     }
 
     fn backpropagate(

@@ -36,6 +36,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
         }
     }
     let device = super::open_device(args.device.choice)?;
+    if device.adapter.is_some() {
+        super::tell_device(args.device.choice, &device);
+    }
     let mut reports = Vec::new();
     for path in &args.runs {
         reports.push(evaluate_run(path, args, &device)?);

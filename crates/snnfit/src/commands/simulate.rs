@@ -16,6 +16,9 @@ use crate::loaded::Fitted;
 pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::refuse_existing(&args.out)?;
     let device = super::open_device(args.device.choice)?;
+    if device.adapter.is_some() {
+        super::tell_device(args.device.choice, &device);
+    }
     let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 /// Largest number of cubes along one axis of a launch.
-const MAX_CUBES: u32 = 65_535;
+pub(super) const MAX_CUBES: u32 = 65_535;
 
 /// An open wgpu device with its queue.
 #[derive(Clone)]

@@ -164,6 +164,20 @@ impl DeviceRollout {
             return Ok(gradients);
         }
         let kernels = self.kernels.clone();
+        let block = network.delays.iter().copied().min().unwrap_or(1).clamp(1, t_end);
+        kernels.fit(&[
+            ("spikes", (h + warmup + t_end) * n.max(inputs) * k.div_ceil(32)),
+            (
+                "channels of the adjoint",
+                adjoint.channels.as_ref().map_or(0, |(_, s)| s.len()),
+            ),
+            ("shared adjoint", adjoint.shared.as_ref().map_or(0, |(s, _)| s.len())),
+            (
+                "parts of the dense product",
+                Tiling::new(block * k, n).parts * block * k * n,
+            ),
+            ("sums over time", 3 * k * n),
+        ])?;
         let adjoint = Adjoint::upload(&kernels, adjoint, d_probabilities, n);
         let sums = kernels.zeros(3 * k * n);
         self.steps(network, &delta, &sums, &adjoint, wanted);

@@ -6,8 +6,8 @@
 //! gradients are accumulated per block of steps whose δ stay in the cache.
 //!
 //! What is promised (architecture §2.4): words and uniforms equal those of the CPU bit by bit, normals up to 1e-6; the
-//! potentials of one step up to rounding, so that a run equals the CPU's up to the first draw that ties. The result of
-//! a trial doesn't depend on the other trials of its chunk.
+//! potentials of one step up to rounding, so that a run equals the CPU's up to the first draw that ties. Forward,
+//! a trial doesn't depend on the other trials of its chunk; gradients of chunks agree up to rounding.
 
 // Kernels are written in CubeCL's part of Rust: no `is_multiple_of`, constants as literals.
 #![allow(clippy::manual_is_multiple_of, clippy::approx_constant)]

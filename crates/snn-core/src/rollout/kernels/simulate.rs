@@ -1,7 +1,7 @@
 //! Simulation: what is uploaded, the launches of all steps, and what can be asked of the result.
 
 use super::cell;
-use super::device::{Buffer, Kernels, constants, from_device_bits, to_device_bits, units};
+use super::device::{Buffer, Kernels, MAX_CUBES, constants, from_device_bits, to_device_bits, units};
 use super::forward::{self, UNITS};
 use crate::CoreError;
 use crate::bits::SpikeBits;
@@ -81,7 +81,7 @@ impl Kernels {
         rollout.blocked = self.upload(&to_device_bits(&host.refractory));
         if let Some(potentials) = &host.potentials {
             crate::rollout::shape("kept potentials", potentials.shape(), &[k, t, n])?;
-            self.fits("potentials", potentials.len())?;
+            self.fit(&[("potentials", potentials.len())])?;
             let time_major = potentials.view().permuted_axes([1, 0, 2]);
             rollout.potentials = Some(self.upload(&time_major.iter().copied().collect::<Vec<f32>>()));
         }
@@ -101,14 +101,27 @@ impl Kernels {
             Noise::Philox { .. } => 0,
         };
         let kept = if keep_potentials { k * run.n_steps * n } else { 0 };
-        for (what, len) in [
+        self.fit(&[
             ("potentials", kept),
             ("spikes", (h + all) * k * words),
+            ("input spikes", all * k * inputs.div_ceil(32)),
             ("given noise", given),
             ("recurrent weights", network.w.len()),
             ("drive", run.drive.as_ref().map_or(0, |d| d.values.len())),
-        ] {
-            self.fits(what, len)?;
+        ])?;
+        let counts = [
+            ("trials", k),
+            ("steps", run.n_steps),
+            ("neurons", n),
+            ("inputs", inputs),
+        ];
+        for (what, count) in counts {
+            if count > MAX_CUBES as usize {
+                return Err(CoreError::Device {
+                    asked: self.name().to_owned(),
+                    reason: format!("{count} {what}; at most {MAX_CUBES} of them at once"),
+                });
+            }
         }
         let mut options = 0;
         let mut has = |bit: u32, given: bool| options |= if given { bit } else { 0 };
@@ -182,17 +195,20 @@ impl Kernels {
         self.roll(network, run, keep_potentials)?.to_host()
     }
 
-    fn fits(&self, what: &str, len: usize) -> Result<(), CoreError> {
-        let (bytes, limit) = (len as u64 * 4, self.max_buffer_bytes());
-        if bytes <= limit && u32::try_from(len).is_ok() {
-            return Ok(());
+    /// Refuses buffers that the device can't bind; elements have 4 bytes.
+    pub(super) fn fit(&self, buffers: &[(&str, usize)]) -> Result<(), CoreError> {
+        let limit = self.max_buffer_bytes();
+        let too_large = |len: usize| len as u64 * 4 > limit || u32::try_from(len).is_err();
+        match buffers.iter().find(|(_, len)| too_large(*len)) {
+            None => Ok(()),
+            Some((what, len)) => Err(CoreError::Device {
+                asked: self.name().to_owned(),
+                reason: format!(
+                    "{what} take {} bytes in one buffer, and it binds at most {limit}; use fewer trials at a time, or the processor",
+                    *len as u64 * 4
+                ),
+            }),
         }
-        Err(CoreError::Device {
-            asked: self.name().to_owned(),
-            reason: format!(
-                "{what} take {bytes} bytes in one buffer, and it binds at most {limit}; use fewer trials at a time"
-            ),
-        })
     }
 
     pub(super) fn upload_array(&self, array: &Array3<f32>) -> Buffer {
@@ -370,6 +386,7 @@ impl DeviceRollout {
         if n_conditions * t * n == 0 {
             return Ok(Array3::zeros(shape));
         }
+        self.kernels.fit(&[("sums of spikes", n_conditions * t * n)])?;
         let out = self.kernels.empty(n_conditions * t * n);
         let condition = self
             .kernels
@@ -413,6 +430,7 @@ impl DeviceRollout {
         if len == 0 || n == 0 {
             return Ok(Array3::zeros(shape));
         }
+        self.kernels.fit(&[("population traces", len)])?;
         let mut members = vec![0u32];
         let mut end = 0;
         for channel in channels {
