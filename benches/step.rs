@@ -21,6 +21,7 @@ const LOAD: Workload = Workload {
     gain: 0.3,
     reps: 1,
     seed: 0,
+    surrogate_floor: 0.0,
     is_noise_given: false,
 };
 

@@ -158,6 +158,7 @@ fn narrow(values: &Values, delays: Vec<usize>, n_refractory: u8, events: &Array3
         surrogate: Surrogate::Sigmoid {
             gamma: values.gamma as f32,
         },
+        surrogate_floor: 0.0,
     };
     let (k, _, n_in) = events.dim();
     let run = Run {

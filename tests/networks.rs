@@ -171,6 +171,7 @@ pub(crate) struct Plan {
     pub(crate) delays: Vec<usize>,
     pub(crate) n_refractory: u8,
     pub(crate) surrogate: Surrogate,
+    pub(crate) surrogate_floor: f32,
     pub(crate) is_philox: bool,
     pub(crate) has_d_probabilities: bool,
     /// Added to the constant drive: how far the network is from silence.
@@ -193,6 +194,7 @@ impl Plan {
             } else {
                 Surrogate::Triangle { gamma }
             },
+            surrogate_floor: if i % 4 == 2 { 0.1 } else { 0.0 },
             is_philox: (i / 3).is_multiple_of(2),
             has_d_probabilities: i % 5 != 4,
             excitability: [0.005, -0.07, -0.02, -0.05, 0.0][i % 5],
@@ -223,6 +225,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
         p_scale: draw(0.5, 1.0),
         n_refractory: plan.n_refractory,
         surrogate: plan.surrogate,
+        surrogate_floor: plan.surrogate_floor,
     };
     let noise = if plan.is_philox {
         Noise::Philox {
@@ -314,6 +317,7 @@ pub(crate) fn unconnected(n: usize) -> Network {
         p_scale: 1.0,
         n_refractory: 0,
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
+        surrogate_floor: 0.0,
     }
 }
 

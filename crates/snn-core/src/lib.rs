@@ -11,6 +11,7 @@ pub mod connectivity;
 pub mod device;
 mod elementwise;
 pub mod error;
+mod large;
 pub mod models;
 pub mod rng;
 pub mod rollout;

@@ -30,4 +30,14 @@ impl Surrogate {
             Self::Triangle { gamma } => gamma * (1.0 - x.abs()).max(0.0),
         }
     }
+
+    /// Largest `|dz/dx|`, given the largest slope `p_scale · temperature` of the spike probability (its derivative is at
+    /// most a quarter of it).
+    #[inline]
+    pub fn maximum(self, slope: f32) -> f32 {
+        match self {
+            Self::Sigmoid { gamma } => gamma.abs() * slope / 4.0,
+            Self::Triangle { gamma } => gamma.abs(),
+        }
+    }
 }

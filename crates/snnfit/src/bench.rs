@@ -42,6 +42,8 @@ pub struct Workload {
     pub reps: usize,
     /// Seed.
     pub seed: u64,
+    /// Share of its largest value below which the surrogate is taken as 0.
+    pub surrogate_floor: f32,
     /// Whether random numbers are given as arrays, as in the baselines, or drawn inside.
     pub is_noise_given: bool,
 }
@@ -219,6 +221,7 @@ pub fn prepare(load: &Workload) -> Prepared {
         n_refractory: 0,
         // The baselines' surrogate is 0.3 p(1 − p) per logit, that is γ·dp/dx.
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
+        surrogate_floor: load.surrogate_floor,
     };
     let events = InputEvents::build(load.n_in, k, t, |_, _, out| {
         for i in 0..load.n_in {

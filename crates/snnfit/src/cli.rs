@@ -504,6 +504,9 @@ pub struct BenchArgs {
     /// Noise: given as arrays, or drawn in the step from the counter-based generator
     #[arg(long, value_enum, default_value_t = NoiseChoice::Philox)]
     pub noise: NoiseChoice,
+    /// Share of its largest value below which the surrogate derivative is taken as 0; 0 is exact
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share)]
+    pub surrogate_floor: f32,
     /// Threads; default: all cores
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -600,6 +603,13 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a finite number > 0".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to below 1".to_owned()),
     }
 }
 

@@ -20,7 +20,7 @@ impl Gradients {
     pub(super) fn zeros(network: &Network, run: &Run, wanted: Wanted) -> Self {
         let (k, t, n, h) = (run.n_trials, run.n_steps, network.n_neurons(), network.max_delay());
         Self {
-            w: Array3::zeros(network.w.dim()),
+            w: large(network.w.dim()),
             w_in: Array2::zeros(network.w_in.dim()),
             bias: Array1::zeros(n),
             threshold: Array1::zeros(n),
@@ -57,6 +57,11 @@ impl Gradients {
         self.gain = single(&gain);
         self.noise = totals.noise.as_ref().map(single);
     }
+}
+
+fn large(shape: (usize, usize, usize)) -> Array3<f32> {
+    let values = crate::large::zeros(shape.0 * shape.1 * shape.2);
+    Array3::from_shape_vec(shape, values).expect("as many values as the shape has")
 }
 
 /// Adds `Σ_rows w · raw` per column to `gain`, and multiplies the columns of `raw` by `g`.

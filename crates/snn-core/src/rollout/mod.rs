@@ -64,6 +64,8 @@ pub struct Network {
     pub n_refractory: u8,
     /// Stands for the derivative of the spike.
     pub surrogate: Surrogate,
+    /// Share of its largest value below which the surrogate is taken as 0; 0 takes it as it is.
+    pub surrogate_floor: f32,
 }
 
 /// Input spikes of every trial and step, as ascending lists of input indices; `[K, warm-up + T]` lists.

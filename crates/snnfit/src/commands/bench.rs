@@ -22,6 +22,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
         gain: args.gain,
         reps: args.reps.get(),
         seed: args.seed,
+        surrogate_floor: args.surrogate_floor,
         is_noise_given: args.noise == NoiseChoice::Given,
     };
     if load.n_in > usize::from(u16::MAX) {

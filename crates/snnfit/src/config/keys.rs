@@ -156,6 +156,11 @@ const SECTIONS: &[Section] = &[
                 "factor of the surrogate derivative of a spike",
             ),
             key(
+                "surrogate_floor",
+                Default("0.0"),
+                "share of its maximum below which that derivative is 0; 0 is exact",
+            ),
+            key(
                 "warmup_ms",
                 Default("300.0"),
                 "simulated before each trial, without gradient, ms",

@@ -122,6 +122,8 @@ pub struct Rsnn {
     pub current_scale: Option<f64>,
     /// Damping of the surrogate derivative.
     pub surrogate_damping: Option<f64>,
+    /// Share of its largest value below which the surrogate derivative is 0.
+    pub surrogate_floor: Option<f64>,
     /// Warm-up, ms.
     pub warmup_ms: Option<f64>,
     /// Which synapses may cross areas.

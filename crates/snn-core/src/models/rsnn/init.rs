@@ -160,6 +160,7 @@ impl Rsnn {
             p_scale: spec.p_scale as f32,
             n_refractory: spec.n_refractory,
             surrogate: spec.surrogate,
+            surrogate_floor: spec.surrogate_floor,
         };
         network.check()?;
         Ok(network)

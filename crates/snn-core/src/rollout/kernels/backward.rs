@@ -154,6 +154,7 @@ pub(super) fn backward_step(
     temperature: f32,
     p_scale: f32,
     gamma: f32,
+    least: f32,
     key0: u32,
     key1: u32,
     first_trial: u32,
@@ -204,6 +205,9 @@ pub(super) fn backward_step(
         let mut surrogate = gamma * slope;
         if options & IS_TRIANGLE != 0u32 {
             surrogate = gamma * max(1.0f32 - x.abs(), 0.0f32);
+        }
+        if surrogate.abs() < least {
+            surrogate = 0.0f32;
         }
         let mut dx = 0.0f32;
         if is_free {

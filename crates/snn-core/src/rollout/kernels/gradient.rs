@@ -244,6 +244,7 @@ impl DeviceRollout {
         let partial = kernels.zeros(tiling.parts * block * k * n);
         let mut options = adjoint.options | (self.options & (cell::IS_GIVEN | cell::IS_CLAMPED));
         options |= if wanted.noise { cell::WANTS_NOISE } else { 0 };
+        let least = network.surrogate_floor * network.surrogate.maximum(network.p_scale * network.temperature);
         let gamma = match network.surrogate {
             Surrogate::Sigmoid { gamma } => gamma,
             Surrogate::Triangle { gamma } => {
@@ -295,6 +296,7 @@ impl DeviceRollout {
                         network.temperature,
                         network.p_scale,
                         gamma,
+                        least,
                         self.sizes.key[0],
                         self.sizes.key[1],
                         self.sizes.first_trial,

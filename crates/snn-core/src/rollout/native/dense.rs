@@ -1,137 +1,78 @@
-//! The dense product of the backward pass: rows of g δ times Wᵀ.
+//! The dense product of the backward pass: rows of g δ times Wᵀ, summed over the delays.
 //!
-//! W is packed once per backward pass into panels of [`PANEL`] presynaptic columns, and the same panels serve every
-//! step, which a general matrix product would pack again each time. Each entry is one chain of multiply-adds over
-//! the postsynaptic neurons in ascending order, so it depends on nothing but its row: not on tiles, chunks or threads.
-#![allow(unsafe_code)] // dispatch to functions compiled for a vector unit
+//! W is packed once per backward pass into panels of [`PANEL`] presynaptic columns, and the rows once when they are
+//! made ([`pack_rows`]), which a general matrix product would do again at each call. Each entry of the result is one
+//! chain of multiply-adds over delays and postsynaptic neurons in ascending order, so it depends on nothing but its
+//! row: not on tiles, chunks or threads.
+#![allow(unsafe_code)] // vector units
 
+use super::aligned::Buffer;
+use super::lanes::{LANES, Lanes, Unit, for_unit};
+use crate::rollout::Network;
 use rayon::prelude::*;
 
 /// Presynaptic columns of one panel.
-const PANEL: usize = 32;
+pub(super) const PANEL: usize = 2 * LANES;
 
-/// A matrix `w [N_pre, N_post]` packed as `[N_pre / PANEL][N_post][PANEL]`, padded with zeros.
+/// Postsynaptic neurons whose part of a panel stays in the cache while the blocks of rows pass.
+const DEPTH: usize = 512;
+
+/// How far ahead of its use a panel is fetched: weights larger than the caches come from memory at the speed of the
+/// product only if they are asked for early.
+const AHEAD: usize = 16 * PANEL;
+
+/// The weights of all delays, `[N_pre / PANEL][D][N_post][PANEL]`, padded with zeros.
 pub(super) struct Packed {
-    n_pre: usize,
-    n_post: usize,
-    panels: Vec<f32>,
+    n: usize,
+    n_delays: usize,
+    unit: Unit,
+    values: Buffer,
 }
 
 impl Packed {
-    /// Packs a row-major `w [n_pre, n_post]`.
-    pub(super) fn new(w: &[f32], n_pre: usize, n_post: usize) -> Self {
-        let mut panels = vec![0.0; n_pre.div_ceil(PANEL) * n_post * PANEL];
-        if n_post > 0 {
-            panels
-                .par_chunks_mut(n_post * PANEL)
-                .enumerate()
-                .for_each(|(p, panel)| {
-                    for (c, row) in w.chunks_exact(n_post).skip(p * PANEL).take(PANEL).enumerate() {
+    /// Packs row-major `w [N_pre, N_post]`, one per delay.
+    pub(super) fn new(network: &Network, w: &[&[f32]]) -> Self {
+        let (n, n_delays) = (network.n_neurons(), w.len());
+        let size = n_delays * n * PANEL;
+        let mut values = Buffer::zeros(n.div_ceil(PANEL) * size);
+        if size > 0 {
+            values.par_chunks_mut(size).enumerate().for_each(|(p, panel)| {
+                for (panel, w) in panel.chunks_exact_mut(n * PANEL).zip(w) {
+                    for (c, row) in w.chunks_exact(n).skip(p * PANEL).take(PANEL).enumerate() {
                         for (line, value) in panel.chunks_exact_mut(PANEL).zip(row) {
                             line[c] = *value;
                         }
                     }
-                });
-        }
-        Self { n_pre, n_post, panels }
-    }
-
-    /// `out[r, i] += Σ_j rows[r, j] · w[i, j]` for row-major `out [R, N_pre]` and `rows [R, N_post]`.
-    ///
-    /// `scratch` is reused between calls.
-    pub(super) fn add_product(&self, rows: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
-        if self.n_pre == 0 || self.n_post == 0 || out.is_empty() {
-            return;
-        }
-        let n_rows = out.len() / self.n_pre;
-        assert_eq!(out.len(), n_rows * self.n_pre, "output rows");
-        assert_eq!(rows.len(), n_rows * self.n_post, "input rows");
-        let product = Product {
-            panels: &self.panels,
-            rows,
-            n_pre: self.n_pre,
-            n_post: self.n_post,
-        };
-        product.run(out, scratch);
-    }
-}
-
-/// One product: the operands without the output.
-#[derive(Clone, Copy)]
-struct Product<'a> {
-    panels: &'a [f32],
-    rows: &'a [f32],
-    n_pre: usize,
-    n_post: usize,
-}
-
-impl Product<'_> {
-    /// Picks the widest vector unit of this CPU.
-    fn run(self, out: &mut [f32], scratch: &mut Vec<f32>) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the CPU has AVX-512F, just asked.
-                return unsafe { self.avx512(out, scratch) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the CPU has AVX2 and FMA, just asked.
-                return unsafe { self.avx2(out, scratch) };
-            }
-        }
-        self.sweep::<4>(out, scratch, multiply_add_portable);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    fn avx512(self, out: &mut [f32], scratch: &mut Vec<f32>) {
-        // The number of rows at a time that leaves the least padding, at most 12 (24 accumulators of 32).
-        let rows = out.len() / self.n_pre;
-        match rows.div_ceil(rows.div_ceil(12)) {
-            12 => self.sweep::<12>(out, scratch, f32::mul_add),
-            11 => self.sweep::<11>(out, scratch, f32::mul_add),
-            10 => self.sweep::<10>(out, scratch, f32::mul_add),
-            9 => self.sweep::<9>(out, scratch, f32::mul_add),
-            7 | 8 => self.sweep::<8>(out, scratch, f32::mul_add),
-            5 | 6 => self.sweep::<6>(out, scratch, f32::mul_add),
-            3 | 4 => self.sweep::<4>(out, scratch, f32::mul_add),
-            _ => self.sweep::<2>(out, scratch, f32::mul_add),
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(self, out: &mut [f32], scratch: &mut Vec<f32>) {
-        self.sweep::<3>(out, scratch, f32::mul_add);
-    }
-
-    /// All rows times all panels, `R` rows at a time; rows are first packed as `[block][N_post][R]`, padded with zeros.
-    #[inline(always)]
-    fn sweep<const R: usize>(
-        self,
-        out: &mut [f32],
-        scratch: &mut Vec<f32>,
-        multiply_add: impl Fn(f32, f32, f32) -> f32 + Copy,
-    ) {
-        let (n_pre, n_post) = (self.n_pre, self.n_post);
-        let n_blocks = (out.len() / n_pre).div_ceil(R);
-        scratch.clear();
-        scratch.resize(n_blocks * n_post * R, 0.0);
-        for (block, rows) in scratch.chunks_exact_mut(n_post * R).zip(self.rows.chunks(n_post * R)) {
-            let (lines, _) = block.as_chunks_mut::<R>();
-            for (r, row) in rows.chunks_exact(n_post).enumerate() {
-                for (line, x) in lines.iter_mut().zip(row) {
-                    line[r] = *x;
                 }
-            }
+            });
         }
-        for (p, panel) in self.panels.chunks_exact(n_post * PANEL).enumerate() {
-            let columns = p * PANEL..((p + 1) * PANEL).min(n_pre);
-            for (block, out) in scratch.chunks_exact(n_post * R).zip(out.chunks_mut(R * n_pre)) {
-                let acc = block_product::<R>(panel, block, multiply_add);
-                for (acc, row) in acc.iter().zip(out.chunks_exact_mut(n_pre)) {
-                    for (o, a) in row[columns.clone()].iter_mut().zip(acc) {
-                        *o += a;
+        Self {
+            n,
+            n_delays,
+            unit: Unit::of_this_cpu(),
+            values,
+        }
+    }
+
+    /// `out [B][R][PANEL] = Σ_d rows(b, d) · W_dᵀ` for the columns of panel `p`, with `R = rows_per_block` rows in each
+    /// of the B blocks; `rows(b, d)` is a block as [`pack_rows`] makes it, or nothing where there is no such step.
+    pub(super) fn product<'r>(
+        &self,
+        p: usize,
+        rows_per_block: usize,
+        rows: &dyn Fn(usize, usize) -> Option<&'r [f32]>,
+        out: &mut [f32],
+    ) {
+        out.fill(0.0);
+        let (n, unit) = (self.n, self.unit);
+        let panel = &self.values[p * self.n_delays * n * PANEL..][..self.n_delays * n * PANEL];
+        for (d, panel) in panel.chunks_exact(n * PANEL).enumerate() {
+            for (chunk, panel) in panel.chunks(DEPTH * PANEL).enumerate() {
+                for (b, out) in out.chunks_exact_mut(rows_per_block * PANEL).enumerate() {
+                    if let Some(rows) = rows(b, d) {
+                        assert_eq!(rows.len(), n * rows_per_block, "packed rows");
+                        let rows = &rows[chunk * DEPTH * rows_per_block..][..panel.len() / PANEL * rows_per_block];
+                        add_block(unit, rows_per_block, panel, rows, out);
                     }
                 }
             }
@@ -139,52 +80,127 @@ impl Product<'_> {
     }
 }
 
-/// `R` packed rows times one panel, accumulated in registers.
-#[inline(always)]
-fn block_product<const R: usize>(
-    panel: &[f32],
-    rows: &[f32],
-    multiply_add: impl Fn(f32, f32, f32) -> f32,
-) -> [[f32; PANEL]; R] {
-    let mut acc = [[0.0f32; PANEL]; R];
-    let ((lines, _), (rows, _)) = (panel.as_chunks::<PANEL>(), rows.as_chunks::<R>());
-    for (line, xs) in lines.iter().zip(rows) {
-        for r in 0..R {
-            for c in 0..PANEL {
-                acc[r][c] = multiply_add(xs[r], line[c], acc[r][c]);
-            }
-        }
-    }
-    acc
+/// Rows of one block that are processed together, for `count` rows in all: the number that leaves the least padding.
+pub(super) fn rows_per_block(count: usize) -> usize {
+    let most = match Unit::of_this_cpu() {
+        // 28 accumulators of 32 registers; 12 of 16.
+        #[cfg(target_arch = "x86_64")]
+        Unit::Avx512 => 14,
+        #[cfg(target_arch = "x86_64")]
+        Unit::Avx2 => 3,
+        Unit::Portable => 4,
+    };
+    count.max(1).div_ceil(count.max(1).div_ceil(most))
 }
 
-/// `a b + c`; fused where that is what the compiler's target does in hardware.
+/// Packs row-major `rows [≤ R, N]` as `[N][R]`; missing rows stay as they are in `to`.
+pub(super) fn pack_rows(rows: &[f32], n: usize, rows_per_block: usize, to: &mut [f32]) {
+    for (r, row) in rows.chunks_exact(n).enumerate() {
+        for (line, x) in to.chunks_exact_mut(rows_per_block).zip(row) {
+            line[r] = *x;
+        }
+    }
+}
+
+fn add_block(unit: Unit, rows_per_block: usize, panel: &[f32], rows: &[f32], out: &mut [f32]) {
+    macro_rules! by_rows {
+        ($($r:literal)*) => {
+            match rows_per_block {
+                $($r => {
+                    assert!(rows.len() == panel.len() / PANEL * $r && out.len() == $r * PANEL, "shapes of a block");
+                    // SAFETY: the unit is that of this CPU; the lengths were just checked.
+                    unsafe { block::<$r>(unit, panel, rows, out) }
+                })*
+                _ => unreachable!("rows of a block"),
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+for_unit! {
+    /// `out [R][PANEL] += rows [J][R] · panel [J][PANEL]`.
+    unsafe fn block<const R: usize>(panel: &[f32], rows: &[f32], out: &mut [f32]) = block_with
+}
+
+/// # Safety
+/// The CPU has the unit; `rows` and `out` have the lengths that R and `panel` ask for.
 #[inline(always)]
-fn multiply_add_portable(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(target_arch = "aarch64") {
-        a.mul_add(b, c)
-    } else {
-        a * b + c
+unsafe fn block_with<L: Lanes, const R: usize>(panel: &[f32], rows: &[f32], out: &mut [f32]) {
+    // SAFETY: offsets stay below the lengths that the caller promises.
+    unsafe {
+        let mut acc = [[L::zero(); 2]; R];
+        let (mut w, mut x, o) = (panel.as_ptr(), rows.as_ptr(), out.as_mut_ptr());
+        for (r, acc) in acc.iter_mut().enumerate() {
+            *acc = [L::load(o.add(r * PANEL)), L::load(o.add(r * PANEL + LANES))];
+        }
+        for _ in 0..panel.len() / PANEL {
+            let (w0, w1) = (L::load(w), L::load(w.add(LANES)));
+            L::fetch(w.wrapping_add(AHEAD));
+            L::fetch(w.wrapping_add(AHEAD + LANES));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let x = L::splat(*x.add(r));
+                acc[0] = acc[0].add_product(x, w0);
+                acc[1] = acc[1].add_product(x, w1);
+            }
+            w = w.add(PANEL);
+            x = x.add(R);
+        }
+        for (r, acc) in acc.iter().enumerate() {
+            acc[0].store(o.add(r * PANEL));
+            acc[1].store(o.add(r * PANEL + LANES));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{naive, value, weights};
     use super::*;
 
     #[test]
-    fn the_product_is_the_sum_of_products() {
-        for (r, o, n) in [(7, 13, 21), (8, 32, 5), (19, 70, 64), (1, 1, 1)] {
-            let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) * 0.25;
-            let rows: Vec<f32> = (0..r * n).map(value).collect();
-            let w: Vec<f32> = (0..o * n).map(|i| value(i + 5)).collect();
-            let mut out: Vec<f32> = (0..r * o).map(|i| value(i + 11)).collect();
-            let want: Vec<f32> = (0..r * o)
-                .map(|i| out[i] + (0..n).map(|j| rows[i / o * n + j] * w[i % o * n + j]).sum::<f32>())
+    fn the_product_is_the_sum_of_products_on_every_unit() {
+        for (n, delays, count, r) in [
+            (21, 1, 7, 3),
+            (33, 2, 14, 14),
+            (600, 2, 5, 5),
+            (64, 3, 11, 4),
+            (1, 1, 1, 1),
+        ] {
+            let (network, w) = weights(n, delays);
+            let slices: Vec<&[f32]> = w.iter().map(Vec::as_slice).collect();
+            let rows: Vec<Vec<f32>> = (0..delays)
+                .map(|d| (0..count * n).map(|i| value(i + 7 * d)).collect())
                 .collect();
-            Packed::new(&w, o, n).add_product(&rows, &mut out, &mut Vec::new());
-            for (a, b) in out.iter().zip(&want) {
-                assert!((a - b).abs() < 1e-4);
+            let blocks: Vec<Vec<Vec<f32>>> = rows
+                .iter()
+                .map(|rows| {
+                    rows.chunks(r * n)
+                        .map(|rows| {
+                            let mut block = vec![0.0; r * n];
+                            pack_rows(rows, n, r, &mut block);
+                            block
+                        })
+                        .collect()
+                })
+                .collect();
+            let mut packed = Packed::new(&network, &slices);
+            for unit in Unit::all_of_this_cpu() {
+                packed.unit = unit;
+                for p in 0..n.div_ceil(PANEL) {
+                    let mut out = vec![1.0; blocks[0].len() * r * PANEL];
+                    packed.product(p, r, &|b, d| Some(&blocks[d][b][..]), &mut out);
+                    for k in 0..count {
+                        for c in 0..PANEL.min(n - p * PANEL) {
+                            let want = naive(&w, &rows, n, k, p * PANEL + c);
+                            let found = f64::from(out[k * PANEL + c]);
+                            assert!(
+                                (found - want).abs() < 1e-4 * want.abs().max(1.0),
+                                "{unit:?} n {n}: {found} {want}"
+                            );
+                        }
+                    }
+                }
             }
         }
     }

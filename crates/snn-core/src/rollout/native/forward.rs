@@ -85,7 +85,7 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
     let (k, t, n, h) = (run.n_trials, run.n_steps, network.n_neurons(), network.max_delay());
     let mut spikes = SpikeBits::zeros(k, t, n);
     let mut refractory = SpikeBits::zeros(k, t, n);
-    let mut potentials = keep_potentials.then(|| vec![0.0f32; k * t * n]);
+    let mut potentials = keep_potentials.then(|| crate::large::zeros(k * t * n));
     let empty = || State {
         v: Array2::zeros((k, n)),
         refractory: Array2::zeros((k, n)),
@@ -164,6 +164,8 @@ struct Scratch {
     z: Vec<u8>,
     blocked: Vec<u8>,
     v: Vec<f32>,
+    /// v⁻ of a step that isn't kept.
+    potential: Vec<f32>,
     r: Vec<u8>,
     /// Spike lists of the last H steps; step s is at `s % H`.
     lists: Vec<Vec<u32>>,
@@ -180,6 +182,7 @@ impl Scratch {
             z: vec![0; n],
             blocked: vec![0; n],
             v: vec![0.0; n],
+            potential: vec![0.0; n],
             r: vec![0; n],
             lists: vec![Vec::new(); h],
             rows: vec![0; h * n.div_ceil(64)],
@@ -204,20 +207,21 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
         }
         currents(network, run, &weights, w_in, k, s, scratch);
         let (uniforms, normals) = draws(run, k, s, has_noise, &mut scratch.uniforms, &mut scratch.normals);
-        kernels::integrate(constants, &scratch.current, normals, &mut scratch.v);
+        let row = match (recorded, &mut out.potentials) {
+            (Some(t), Some(potentials)) => &mut potentials[t * n..(t + 1) * n],
+            _ => &mut scratch.potential[..],
+        };
+        kernels::integrate(constants, &scratch.current, normals, &scratch.v, row);
         if let Some(drive) = &run.drive {
             let held = recorded.unwrap_or(0).min(run.n_steps.saturating_sub(1));
-            add_view(
-                &mut scratch.v,
-                &drive.values.slice(ndarray::s![drive.index[k], held, ..]),
-            );
+            add_view(row, &drive.values.slice(ndarray::s![drive.index[k], held, ..]));
         }
         if let Some(offset) = &run.trial_offset {
-            add_view(&mut scratch.v, &offset.row(k));
+            add_view(row, &offset.row(k));
         }
         kernels::draw(
             constants,
-            &scratch.v,
+            row,
             uniforms,
             &scratch.r,
             &mut scratch.z,
@@ -231,9 +235,6 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
             }
         }
         if let Some(t) = recorded {
-            if let Some(potentials) = &mut out.potentials {
-                potentials[t * n..(t + 1) * n].copy_from_slice(&scratch.v);
-            }
             kernels::pack(&scratch.blocked, &mut out.refractory[t * words..(t + 1) * words]);
         }
         let slot = s % h;
@@ -245,7 +246,7 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
         if let Some(t) = recorded {
             out.spikes[t * words..(t + 1) * words].copy_from_slice(packed);
         }
-        kernels::reset(constants, &scratch.z, &mut scratch.v, &mut scratch.r);
+        kernels::reset(constants, &scratch.z, row, &mut scratch.v, &mut scratch.r);
     }
     let last = run.n_warmup + run.n_steps;
     if run.n_steps == 0 {

@@ -48,18 +48,25 @@ vectorized! {
 }
 
 vectorized! {
-    /// Potential before reset: `v ← α v + g I + b (+ s ε)`, in place.
-    pub(super) fn integrate(c: &Constants<'_>, current: &[f32], normals: Option<&[f32]>, v: &mut [f32]) {
+    /// Potential before reset: `v⁻ = α v + g I + b (+ s ε)`.
+    pub(super) fn integrate(
+        c: &Constants<'_>,
+        current: &[f32],
+        normals: Option<&[f32]>,
+        v: &[f32],
+        potential: &mut [f32],
+    ) {
         let n = v.len();
+        let potential = &mut potential[..n];
         let (alpha, gain, bias, current) = (&c.alpha[..n], &c.gain[..n], &c.bias[..n], &current[..n]);
         if let Some(normals) = normals {
             let (noise, normals) = (&c.noise[..n], &normals[..n]);
             for i in 0..n {
-                v[i] = alpha[i] * v[i] + gain[i] * current[i] + bias[i] + noise[i] * normals[i];
+                potential[i] = alpha[i] * v[i] + gain[i] * current[i] + bias[i] + noise[i] * normals[i];
             }
         } else {
             for i in 0..n {
-                v[i] = alpha[i] * v[i] + gain[i] * current[i] + bias[i];
+                potential[i] = alpha[i] * v[i] + gain[i] * current[i] + bias[i];
             }
         }
     }
@@ -82,13 +89,13 @@ vectorized! {
 }
 
 vectorized! {
-    /// Reset and refractory counter after the spikes are known.
-    pub(super) fn reset(c: &Constants<'_>, z: &[u8], v: &mut [f32], r: &mut [u8]) {
+    /// Reset and refractory counter after the spikes are known: `v = v⁻ − R z`.
+    pub(super) fn reset(c: &Constants<'_>, z: &[u8], potential: &[f32], v: &mut [f32], r: &mut [u8]) {
         let n = v.len();
-        let (amount, z, r) = (&c.reset[..n], &z[..n], &mut r[..n]);
+        let (amount, z, potential, r) = (&c.reset[..n], &z[..n], &potential[..n], &mut r[..n]);
         let silent = c.n_refractory;
         for i in 0..n {
-            v[i] -= amount[i] * f32::from(z[i]);
+            v[i] = potential[i] - amount[i] * f32::from(z[i]);
             r[i] = if z[i] > 0 { silent } else { r[i].saturating_sub(1) };
         }
     }
@@ -115,8 +122,10 @@ pub(super) struct BackRow<'a> {
     pub(super) dz: &'a [f32],
     /// dL/dp, if any.
     pub(super) dp: Option<&'a [f32]>,
-    /// 1 where a spike may move (neither clamped nor refractory), else 0.
+    /// 1 where a spike may move (neither clamped nor refractory), else 0; unused when ψ is given.
     pub(super) free: &'a [f32],
+    /// ψ, if it was computed before.
+    pub(super) psi: Option<&'a [f32]>,
     /// In: v⁻(t); out: δ(t).
     pub(super) potential: &'a mut [f32],
     /// In: α δ(t + 1); out: α δ(t).
@@ -130,20 +139,28 @@ pub(super) struct BackRow<'a> {
 vectorized! {
     /// One backward step of one trial: `δ = carry + (ψ (dz − R carry) + dp/dx·dL/dp) / h`.
     pub(super) fn back(c: &Constants<'_>, surrogate: Surrogate, row: &mut BackRow<'_>) {
-        match (surrogate, row.dp) {
-            (Surrogate::Sigmoid { gamma }, None) => sweep(c, row, |_, dp_dx| gamma * dp_dx, |_| 0.0),
-            (Surrogate::Sigmoid { gamma }, Some(dp)) => sweep(c, row, |_, dp_dx| gamma * dp_dx, |i| dp[i]),
-            (Surrogate::Triangle { gamma }, None) => sweep(c, row, |x, _| gamma * (1.0 - x.abs()).max(0.0), |_| 0.0),
-            (Surrogate::Triangle { gamma }, Some(dp)) => sweep(c, row, |x, _| gamma * (1.0 - x.abs()).max(0.0), |i| dp[i]),
+        let free = row.free;
+        match (row.psi, surrogate, row.dp) {
+            (Some(psi), _, None) => sweep(c, row, |i, _, _| psi[i], |_| 0.0),
+            (Some(psi), _, Some(dp)) => sweep(c, row, |i, _, _| psi[i], |i| dp[i]),
+            (None, Surrogate::Sigmoid { gamma }, None) => sweep(c, row, |i, _, dp_dx| free[i] * (gamma * dp_dx), |_| 0.0),
+            (None, Surrogate::Sigmoid { gamma }, Some(dp)) => sweep(c, row, |i, _, dp_dx| free[i] * (gamma * dp_dx), |i| dp[i]),
+            (None, Surrogate::Triangle { gamma }, None) => sweep(c, row, |i, x, _| free[i] * triangle(gamma, x), |_| 0.0),
+            (None, Surrogate::Triangle { gamma }, Some(dp)) => sweep(c, row, |i, x, _| free[i] * triangle(gamma, x), |i| dp[i]),
         }
     }
 }
 
 #[inline(always)]
-fn sweep(c: &Constants<'_>, row: &mut BackRow<'_>, psi: impl Fn(f32, f32) -> f32, dp: impl Fn(usize) -> f32) {
+fn triangle(gamma: f32, x: f32) -> f32 {
+    gamma * (1.0 - x.abs()).max(0.0)
+}
+
+#[inline(always)]
+fn sweep(c: &Constants<'_>, row: &mut BackRow<'_>, psi: impl Fn(usize, f32, f32) -> f32, dp: impl Fn(usize) -> f32) {
     let n = row.dz.len();
     let (threshold, inverse, reset) = (&c.threshold[..n], &c.inverse_scale[..n], &c.reset[..n]);
-    let (alpha, gain, free, dz) = (&c.alpha[..n], &c.gain[..n], &row.free[..n], &row.dz[..n]);
+    let (alpha, gain, dz) = (&c.alpha[..n], &c.gain[..n], &row.dz[..n]);
     let (potential, carry) = (&mut row.potential[..n], &mut row.carry[..n]);
     let (scaled, sum) = (&mut row.scaled[..n], &mut row.sum[..n]);
     let slope = c.p_scale * c.temperature;
@@ -151,12 +168,63 @@ fn sweep(c: &Constants<'_>, row: &mut BackRow<'_>, psi: impl Fn(f32, f32) -> f32
         let x = (potential[i] - threshold[i]) * inverse[i];
         let s = sigmoid(c.temperature * x);
         let dp_dx = slope * s * (1.0 - s);
-        let dx = free[i] * psi(x, dp_dx) * (dz[i] - reset[i] * carry[i]) + dp_dx * dp(i);
+        let dx = psi(i, x, dp_dx) * (dz[i] - reset[i] * carry[i]) + dp_dx * dp(i);
         let delta = carry[i] + dx * inverse[i];
         potential[i] = delta;
         carry[i] = alpha[i] * delta;
         scaled[i] = gain[i] * delta;
         sum[i] += delta;
+    }
+}
+
+vectorized! {
+    /// ψ of one row, 0 where it is below `floor` of the largest possible; sets `bit` of `active` where it isn't 0.
+    pub(super) fn surrogate(
+        c: &Constants<'_>,
+        surrogate: Surrogate,
+        floor: f32,
+        potential: &[f32],
+        free: &[f32],
+        psi: &mut [f32],
+        bit: u32,
+        active: &mut [u32],
+    ) {
+        let slope = c.p_scale * c.temperature;
+        match surrogate {
+            Surrogate::Sigmoid { gamma } => {
+                let least = floor * surrogate.maximum(slope);
+                derivative(c, potential, free, psi, bit, active, least, |x| {
+                    let s = sigmoid(c.temperature * x);
+                    gamma * (slope * s * (1.0 - s))
+                });
+            }
+            Surrogate::Triangle { gamma } => {
+                let least = floor * surrogate.maximum(slope);
+                derivative(c, potential, free, psi, bit, active, least, |x| triangle(gamma, x));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn derivative(
+    c: &Constants<'_>,
+    potential: &[f32],
+    free: &[f32],
+    psi: &mut [f32],
+    bit: u32,
+    active: &mut [u32],
+    least: f32,
+    f: impl Fn(f32) -> f32,
+) {
+    let n = potential.len();
+    let (threshold, inverse, free) = (&c.threshold[..n], &c.inverse_scale[..n], &free[..n]);
+    let (psi, active) = (&mut psi[..n], &mut active[..n]);
+    for i in 0..n {
+        let value = free[i] * f((potential[i] - threshold[i]) * inverse[i]);
+        let is_active = value.abs() >= least && value != 0.0;
+        psi[i] = if is_active { value } else { 0.0 };
+        active[i] |= if is_active { bit } else { 0 };
     }
 }
 

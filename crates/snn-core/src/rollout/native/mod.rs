@@ -10,10 +10,62 @@
 //!
 //! Cost: forward `O(K·T·N)` for noise and cell plus `O(spikes·D·N)`; backward `2·K·T·D·N²` flops for the dense product.
 
+mod aligned;
 mod backward;
 mod dense;
 mod forward;
 mod kernels;
+mod lanes;
+mod sampled;
+mod tile;
+mod weights;
 
 pub use backward::backpropagate;
 pub use forward::simulate;
+
+#[cfg(test)]
+mod tests {
+    use crate::rollout::Network;
+    use crate::surrogate::Surrogate;
+    use ndarray::{Array1, Array2, Array3};
+
+    /// A value that is neither small nor regular.
+    pub(super) fn value(i: usize) -> f32 {
+        ((i * 37 % 101) as f32 - 50.0) * 0.03
+    }
+
+    /// A network of `n` neurons and its weights, one row-major matrix per delay.
+    pub(super) fn weights(n: usize, delays: usize) -> (Network, Vec<Vec<f32>>) {
+        let w: Vec<Vec<f32>> = (0..delays)
+            .map(|d| (0..n * n).map(|i| value(i * 3 + d)).collect())
+            .collect();
+        let ones = || Array1::ones(n);
+        let network = Network {
+            w: Array3::from_shape_vec((delays, n, n), w.concat()).unwrap(),
+            delays: (1..=delays).collect(),
+            w_in: Array2::zeros((0, n)),
+            alpha: ones(),
+            gain: ones(),
+            bias: ones(),
+            noise: ones(),
+            threshold: ones(),
+            scale: ones(),
+            reset: ones(),
+            temperature: 1.0,
+            p_scale: 1.0,
+            n_refractory: 0,
+            surrogate: Surrogate::Sigmoid { gamma: 1.0 },
+            surrogate_floor: 0.0,
+        };
+        (network, w)
+    }
+
+    /// `Σ_d Σ_j rows_d[k, j] w_d[i, j]` in double precision.
+    pub(super) fn naive(w: &[Vec<f32>], rows: &[Vec<f32>], n: usize, k: usize, i: usize) -> f64 {
+        let pairs = w.iter().zip(rows);
+        pairs
+            .flat_map(|(w, rows)| w[i * n..(i + 1) * n].iter().zip(&rows[k * n..(k + 1) * n]))
+            .map(|(w, x)| f64::from(*w) * f64::from(*x))
+            .sum()
+    }
+}

@@ -28,6 +28,8 @@ pub(super) struct Cell {
     pub(super) p_scale: f64,
     pub(super) gamma: f64,
     pub(super) surrogate: Surrogate,
+    /// Share of its largest value below which it is taken as 0.
+    pub(super) surrogate_floor: f64,
     pub(super) n_refractory: f64,
 }
 
@@ -127,13 +129,20 @@ impl Reference {
 impl Cell {
     /// ψ = dz/dx of the surrogate, see [`Surrogate`].
     fn surrogate_derivative(&self, x: Tensor<2>) -> Tensor<2> {
-        match self.surrogate {
+        let psi = match self.surrogate {
             Surrogate::Sigmoid { .. } => {
                 let s = sigmoid(x * self.temperature);
                 s.clone() * (s.ones_like() - s) * (self.gamma * self.p_scale * self.temperature)
             }
             Surrogate::Triangle { .. } => (x.ones_like() - x.abs()).clamp_min(0.0) * self.gamma,
+        };
+        if self.surrogate_floor == 0.0 {
+            return psi;
         }
+        let slope = (self.p_scale * self.temperature) as f32;
+        let least = self.surrogate_floor * f64::from(self.surrogate.maximum(slope));
+        let below = psi.clone().abs().lower_elem(least);
+        psi.mask_fill(below, 0.0)
     }
 
     pub(super) fn require_gradients(&mut self) {

@@ -84,6 +84,7 @@ impl Reference {
             p_scale: values.p_scale,
             gamma: values.gamma,
             surrogate: network.surrogate,
+            surrogate_floor: f64::from(network.surrogate_floor),
             n_refractory: f64::from(network.n_refractory),
         };
         Stage {
