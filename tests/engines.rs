@@ -5,6 +5,7 @@ use crate::networks::{
 };
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::bits::SpikeBits;
+use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, Values};
 use snn_core::rollout::{
     Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State,
@@ -477,5 +478,43 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
         let rollout = simulate(engine, &case);
         let error = (engine.backpropagate)(&case.network, &case.run, rollout, &adjoint, None, ALL).unwrap_err();
         assert!(error.to_string().contains("spike adjoint"), "{}: {error}", engine.name);
+    }
+}
+
+/// Relative error of the gradient of the weights of one bench workload, against single precision without a floor.
+fn gradient_error(precision: native::Precision, surrogate_floor: f32) -> f64 {
+    let load = snnfit::bench::Workload {
+        n: 150,
+        k: 30,
+        t: 120,
+        d: 2,
+        n_in: 60,
+        gain: 0.3,
+        reps: 1,
+        seed: 3,
+        surrogate_floor,
+        is_noise_given: false,
+    };
+    let timing = snnfit::bench::measure(&load, &snnfit::bench::Native(precision), "native", "cpu", 1).unwrap();
+    assert!((0.005..0.1).contains(&timing.spike_fraction));
+    timing.gradient_error.unwrap()
+}
+
+#[test]
+fn options_that_are_not_exact_err_as_little_as_they_say() {
+    let int16 = gradient_error(native::Precision::Int16, 0.0);
+    assert!((1e-7..1e-3).contains(&int16), "int16 {int16}");
+    // Below the share from which on entries are chosen, and above it.
+    for floor in [1e-3, 0.03] {
+        let error = gradient_error(native::Precision::Single, floor);
+        assert!(
+            (1e-5..2.0 * f64::from(floor)).contains(&error),
+            "floor {floor}: {error}"
+        );
+        let both = gradient_error(native::Precision::Int16, floor);
+        assert!(
+            (both / error - 1.0).abs() < 0.1,
+            "floor {floor} with int16: {both}, without {error}"
+        );
     }
 }

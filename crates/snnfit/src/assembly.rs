@@ -526,7 +526,6 @@ fn spec(
         surrogate: Surrogate::Sigmoid {
             gamma: model.surrogate_damping as f32,
         },
-        surrogate_floor: model.surrogate_floor as f32,
         n_warmup: model.warmup.steps,
         inter_area: match model.inter_area {
             checked::InterArea::Excitatory => connectivity::InterArea::Excitatory,

@@ -79,12 +79,18 @@ pub struct Timing {
     pub loss: f64,
     /// Largest resident memory, MiB.
     pub peak_rss_mib: f64,
+    /// `‖g − g₀‖/‖g₀‖` of the weights' gradient g, where g₀ is the exact one of engine `native`; none where g is exact.
+    pub gradient_error: Option<f64>,
 }
 
 /// Where the two functions of an engine run.
 pub trait Runner {
     /// What is between them.
     type Rolled;
+    /// Whether the gradient is exact up to rounding in single precision.
+    fn is_exact(&self) -> bool {
+        true
+    }
     /// Forward.
     ///
     /// # Errors
@@ -112,12 +118,16 @@ fn on_host(rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> 
     rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
 }
 
-/// The engine `native`.
+/// The engine `native`, or `native-int16`.
 #[derive(Debug, Clone, Copy)]
-pub struct Native;
+pub struct Native(pub native::Precision);
 
 impl Runner for Native {
     type Rolled = Rollout;
+
+    fn is_exact(&self) -> bool {
+        self.0 == native::Precision::Single
+    }
 
     fn simulate(&self, network: &Network, run: &Run) -> Result<Rollout, CoreError> {
         native::simulate(network, run, true)
@@ -134,7 +144,7 @@ impl Runner for Native {
         rolled: Rollout,
         adjoint: &SpikeAdjoint,
     ) -> Result<Gradients, CoreError> {
-        native::backpropagate(network, run, rolled, adjoint, None, Wanted::default())
+        native::backpropagate_with(self.0, network, run, rolled, adjoint, None, Wanted::default())
     }
 }
 
@@ -320,8 +330,10 @@ pub fn measure(
     let Prepared { network, run, target } = prepare(load);
     let (mut forward, mut backward, mut total, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut fraction, mut value) = (0.0, 0.0);
+    let mut last = None;
     for rep in 0..=load.reps {
         let (begin, cpu_begin) = (Instant::now(), provenance::cpu_seconds());
+        drop(last.take());
         let rollout = runner.simulate(&network, &run)?;
         let sums = runner.sums(&rollout, load.k)?;
         fraction = sums.sum() / (load.k * load.t * load.n) as f64;
@@ -331,6 +343,7 @@ pub fn measure(
         let gradients = runner.backpropagate(&network, &run, rollout, &adjoint)?;
         std::hint::black_box(&gradients);
         let end = Instant::now();
+        last = Some(gradients);
         if rep > 0 {
             forward.push((middle - begin).as_secs_f64());
             backward.push((end - middle).as_secs_f64());
@@ -342,6 +355,19 @@ pub fn measure(
             );
         }
     }
+    let peak_rss_mib = provenance::peak_rss_mib().unwrap_or(f64::NAN);
+    let gradient_error = match last {
+        Some(gradients) if !runner.is_exact() || load.surrogate_floor > 0.0 => {
+            let mut exact = network;
+            exact.surrogate_floor = 0.0;
+            let rollout = native::simulate(&exact, &run, true)?;
+            let (_, adjoint) = loss(on_host(&rollout, load.k)?, load.k, &target);
+            let wanted = Wanted::default();
+            let exact = native::backpropagate(&exact, &run, rollout, &adjoint, None, wanted)?;
+            Some(distance(&gradients, &exact))
+        }
+        _ => None,
+    };
     Ok(Timing {
         engine: engine.to_owned(),
         device: device.to_owned(),
@@ -356,6 +382,14 @@ pub fn measure(
         cpu_s: losses::statistics::median(&cpu).unwrap_or(f64::NAN),
         spike_fraction: fraction,
         loss: value,
-        peak_rss_mib: provenance::peak_rss_mib().unwrap_or(f64::NAN),
+        peak_rss_mib,
+        gradient_error,
     })
+}
+
+/// `‖a − b‖/‖b‖` over recurrent and input weights.
+fn distance(a: &Gradients, b: &Gradients) -> f64 {
+    let pairs = || (a.w.iter().zip(&b.w)).chain(a.w_in.iter().zip(&b.w_in));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| pairs().map(|(a, b)| f(f64::from(*a), f64::from(*b))).sum::<f64>();
+    (sum(&|a, b| (a - b).powi(2)) / sum(&|_, b| b * b)).sqrt()
 }

@@ -522,6 +522,8 @@ pub enum EngineChoice {
     Reference,
     /// Hand-written gradient: event-driven on the processor, kernels on a GPU.
     Native,
+    /// As native, on the processor, with the dense product of the gradient in 16-bit fixed point: not exact.
+    NativeInt16,
 }
 
 impl From<EngineChoice> for EngineName {
@@ -529,6 +531,7 @@ impl From<EngineChoice> for EngineName {
         match choice {
             EngineChoice::Reference => Self::Reference,
             EngineChoice::Native => Self::Native,
+            EngineChoice::NativeInt16 => Self::NativeInt16,
         }
     }
 }

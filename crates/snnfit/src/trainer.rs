@@ -627,11 +627,12 @@ fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
     (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 
-/// The engine that the configuration names, on a device: `native` is the device's fast one, `reference` always computes
+/// The engine that the configuration names, on a device: `native` is the device's fast one, the others always compute
 /// on the processor.
 pub fn engine(engine: checked::Engine, device: &OpenDevice) -> Engine {
     match engine {
         checked::Engine::Native => native(device),
+        checked::Engine::NativeInt16 => Engine::NativeInt16,
         checked::Engine::Reference => Engine::Reference,
     }
 }

@@ -2,6 +2,7 @@
 
 use snn_core::CoreError;
 use snn_core::device::OpenDevice;
+use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, SpikeMode};
 
 use crate::bench::{Native, Timing, Workload, measure};
@@ -56,8 +57,16 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     let device = super::open_device(args.device.choice)?;
     super::tell_device(args.device.choice, &device);
     let timing = match args.engine {
-        EngineChoice::Native => on_adapter(&load, &device, threads)
-            .unwrap_or_else(|| measure(&load, &Native, "native", &device.name(), threads)),
+        EngineChoice::Native => on_adapter(&load, &device, threads).unwrap_or_else(|| {
+            measure(
+                &load,
+                &Native(native::Precision::Single),
+                "native",
+                &device.name(),
+                threads,
+            )
+        }),
+        EngineChoice::NativeInt16 => measure(&load, &Native(native::Precision::Int16), "native-int16", "cpu", threads),
         EngineChoice::Reference => {
             let engine = Reference {
                 device: device.device.clone(),
@@ -76,7 +85,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             super::print(&format!("{line}\n"))?;
         }
         Format::Text => super::print(&format!(
-            "{} on {} ({} threads): N={} K={} T={} D={}\nforward {:.3} s, backward {:.3} s, total {:.3} s, CPU {:.3} s, peak {:.0} MiB, spikes {:.2} %, loss {:.6e}\n",
+            "{} on {} ({} threads): N={} K={} T={} D={}\nforward {:.3} s, backward {:.3} s, total {:.3} s, CPU {:.3} s, peak {:.0} MiB, spikes {:.2} %, loss {:.6e}{}\n",
             timing.engine,
             timing.device,
             timing.threads,
@@ -90,7 +99,10 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             timing.cpu_s,
             timing.peak_rss_mib,
             100.0 * timing.spike_fraction,
-            timing.loss
+            timing.loss,
+            timing
+                .gradient_error
+                .map_or_else(String::new, |error| format!(", gradient error {error:.1e}")),
         ))?,
     }
     Ok(exit_code::DONE)

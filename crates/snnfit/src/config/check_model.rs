@@ -97,12 +97,6 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
             d::SURROGATE_DAMPING,
             Rule::Positive,
         ),
-        surrogate_floor: r.number(
-            &key("surrogate_floor"),
-            raw.surrogate_floor,
-            d::SURROGATE_FLOOR,
-            Rule::BelowOne,
-        ),
         warmup: r.steps(&key("warmup_ms"), raw.warmup_ms, d::WARMUP_MS, bin, Rule::NonNegative),
         inter_area: r.value(&key("inter_area"), raw.inter_area, None, raw::InterArea::Excitatory),
         train_resting_potential: r.value(&key("train_resting_potential"), raw.train_resting_potential, None, true),

@@ -124,8 +124,6 @@ pub struct Rsnn {
     pub current_scale: f64,
     /// Damping of the surrogate derivative, > 0.
     pub surrogate_damping: f64,
-    /// Share of its largest value below which the surrogate derivative is taken as 0, in [0, 1); 0 is exact.
-    pub surrogate_floor: f64,
     /// Warm-up before each trial, without gradient; 0 steps: none.
     pub warmup: Steps,
     /// Which synapses may cross areas.

@@ -33,8 +33,6 @@ pub const NOISE: f64 = 0.1;
 pub const CURRENT_SCALE: f64 = 0.5;
 /// Damping of the surrogate derivative (§1.2).
 pub const SURROGATE_DAMPING: f64 = 0.3;
-/// Share of the largest surrogate derivative that is taken as 0: none, the gradient is exact.
-pub const SURROGATE_FLOOR: f64 = 0.0;
 /// Warm-up without gradient before each trial (§1.4), ms.
 pub const WARMUP_MS: f64 = 300.0;
 /// Number of Poisson inputs (§1.5, artificial data).

@@ -156,11 +156,6 @@ const SECTIONS: &[Section] = &[
                 "factor of the surrogate derivative of a spike",
             ),
             key(
-                "surrogate_floor",
-                Default("0.0"),
-                "share of its maximum below which that derivative is 0; 0 is exact",
-            ),
-            key(
                 "warmup_ms",
                 Default("300.0"),
                 "simulated before each trial, without gradient, ms",
@@ -359,7 +354,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "engine",
                 Default("\"native\""),
-                "native, or reference (slow, for checks)",
+                "native; native_int16 (processor, gradient not exact); reference (slow, for checks)",
             ),
             key(
                 "memory_limit",

@@ -122,8 +122,6 @@ pub struct Rsnn {
     pub current_scale: Option<f64>,
     /// Damping of the surrogate derivative.
     pub surrogate_damping: Option<f64>,
-    /// Share of its largest value below which the surrogate derivative is 0.
-    pub surrogate_floor: Option<f64>,
     /// Warm-up, ms.
     pub warmup_ms: Option<f64>,
     /// Which synapses may cross areas.
@@ -396,6 +394,8 @@ pub struct Train {
 pub enum Engine {
     /// Event-driven, hand-written gradient.
     Native,
+    /// The same on the processor, with the dense product of the gradient in 16-bit fixed point.
+    NativeInt16,
     /// Plain tensor operations with automatic differentiation; slow.
     Reference,
 }

@@ -120,7 +120,6 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn) -> raw::Rsnn {
         noise: Some(rsnn.noise),
         current_scale: Some(rsnn.current_scale),
         surrogate_damping: Some(rsnn.surrogate_damping),
-        surrogate_floor: Some(rsnn.surrogate_floor),
         warmup_ms: Some(rsnn.warmup.ms),
         inter_area: Some(rsnn.inter_area),
         train_resting_potential: Some(rsnn.train_resting_potential),

@@ -160,7 +160,7 @@ impl Rsnn {
             p_scale: spec.p_scale as f32,
             n_refractory: spec.n_refractory,
             surrogate: spec.surrogate,
-            surrogate_floor: spec.surrogate_floor,
+            surrogate_floor: 0.0,
         };
         network.check()?;
         Ok(network)

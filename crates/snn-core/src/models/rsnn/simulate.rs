@@ -21,6 +21,8 @@ use std::borrow::Cow;
 pub enum Engine {
     /// Event-driven, on the CPU.
     Native,
+    /// The same, with the dense product of the gradient in 16-bit fixed point.
+    NativeInt16,
     /// Unrolled tensor operations with autodiff.
     Reference,
     /// Kernels on a wgpu device.
@@ -137,7 +139,7 @@ pub(super) struct Prepared {
 impl Engine {
     fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
         match self {
-            Self::Native => {
+            Self::Native | Self::NativeInt16 => {
                 native::simulate(network, run, keep_potentials).map(|rollout| Rolled::Host(Box::new(rollout)))
             }
             Self::Reference => {
@@ -170,10 +172,14 @@ impl Engine {
             (Self::Native, Rolled::Host(rollout)) => {
                 native::backpropagate(network, run, *rollout, adjoint, None, wanted)
             }
+            (Self::NativeInt16, Rolled::Host(rollout)) => {
+                let precision = native::Precision::Int16;
+                native::backpropagate_with(precision, network, run, *rollout, adjoint, None, wanted)
+            }
             #[cfg(feature = "wgpu")]
             (Self::Kernels(_), Rolled::Device(rollout)) => rollout.backpropagate(network, run, adjoint, None, wanted),
             #[cfg(feature = "wgpu")]
-            (Self::Native | Self::Reference, Rolled::Device(rollout)) => self.backpropagate(
+            (Self::Native | Self::NativeInt16 | Self::Reference, Rolled::Device(rollout)) => self.backpropagate(
                 network,
                 run,
                 Rolled::Host(Box::new(rollout.to_host()?)),

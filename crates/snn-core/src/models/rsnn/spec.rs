@@ -43,8 +43,6 @@ pub struct RsnnSpec {
     pub current_scale: f64,
     /// Stands for the derivative of the spike.
     pub surrogate: Surrogate,
-    /// Share of its largest value below which the surrogate is taken as 0; 0 takes it as it is.
-    pub surrogate_floor: f32,
     /// Steps simulated without gradient before each trial (published: 300 ms).
     pub n_warmup: usize,
     /// Rule for synapses between areas.
@@ -250,17 +248,10 @@ impl RsnnSpec {
             }
         }
         let (Surrogate::Sigmoid { gamma } | Surrogate::Triangle { gamma }) = self.surrogate;
-        if !gamma.is_finite() {
-            return Err(range("dampening of the surrogate", f64::from(gamma), "finite"));
-        }
-        if (0.0..1.0).contains(&self.surrogate_floor) {
+        if gamma.is_finite() {
             Ok(())
         } else {
-            Err(range(
-                "surrogate_floor",
-                f64::from(self.surrogate_floor),
-                "at least 0 and below 1",
-            ))
+            Err(range("dampening of the surrogate", f64::from(gamma), "finite"))
         }
     }
 

@@ -2,11 +2,27 @@
 
 use super::forward::Prepared;
 use super::tile::{Product, Tiles, TrialSums};
-use super::weights;
+use super::{Precision, weights};
 use crate::CoreError;
 use crate::rollout::gradients::Totals;
 use crate::rollout::{Gradients, Network, Rollout, Run, SpikeAdjoint, Wanted};
 use ndarray::{Array1, Array3, s};
+
+/// [`backpropagate_with`] in single precision.
+///
+/// # Errors
+/// As there.
+pub fn backpropagate(
+    network: &Network,
+    run: &Run,
+    rollout: Rollout,
+    adjoint: &SpikeAdjoint,
+    d_probabilities: Option<&Array3<f32>>,
+    wanted: Wanted,
+) -> Result<Gradients, CoreError> {
+    let precision = Precision::Single;
+    backpropagate_with(precision, network, run, rollout, adjoint, d_probabilities, wanted)
+}
 
 /// Back-propagates `dL/dz` (and `dL/dp`) through `rollout`, which must hold its potentials; they are used up.
 ///
@@ -15,7 +31,8 @@ use ndarray::{Array1, Array3, s};
 ///
 /// # Errors
 /// When the potentials were not kept or an array doesn't fit.
-pub fn backpropagate(
+pub fn backpropagate_with(
+    precision: Precision,
     network: &Network,
     run: &Run,
     rollout: Rollout,
@@ -59,7 +76,7 @@ pub fn backpropagate(
             network,
             run,
             constants: prepared.constants(),
-            product: Product::new(network, &prepared.delay_slices()),
+            product: Product::new(network, &prepared.delay_slices(), precision),
             spikes: &spikes,
             refractory: &refractory,
             adjoint,

@@ -13,6 +13,7 @@
 mod aligned;
 mod backward;
 mod dense;
+mod fixed;
 mod forward;
 mod kernels;
 mod lanes;
@@ -20,7 +21,17 @@ mod sampled;
 mod tile;
 mod weights;
 
-pub use backward::backpropagate;
+/// Arithmetic of the product of g δ with the weights in the backward pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision; exact up to rounding.
+    #[default]
+    Single,
+    /// 16-bit fixed point with exact sums: each entry is wrong by at most `√N/32767` of the product of norms.
+    Int16,
+}
+
+pub use backward::{backpropagate, backpropagate_with};
 pub use forward::simulate;
 
 #[cfg(test)]

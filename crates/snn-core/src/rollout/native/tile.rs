@@ -9,7 +9,7 @@ use super::aligned::Buffer;
 use super::dense::{self, PANEL, Packed};
 use super::forward::copy_row;
 use super::kernels::{self, BackRow, Constants};
-use super::sampled;
+use super::{Precision, fixed, sampled};
 use crate::bits::{SpikeBits, for_each_set};
 use crate::rng::{self, Place};
 use crate::rollout::{Network, Noise, Run, SpikeAdjoint, Wanted};
@@ -33,15 +33,22 @@ pub(super) enum Product {
     Dense(Packed),
     /// Where the surrogate derivative isn't 0.
     Sampled(sampled::Rows),
+    /// Every entry, in 16-bit fixed point.
+    Fixed(fixed::Packed),
 }
 
+/// Share of the largest surrogate derivative from which on a floor leaves so few entries (a fifth, at the published
+/// temperature) that it pays to choose them.
+const SPARSE: f32 = 0.02;
+
 impl Product {
-    /// Sampled where the surrogate is exactly 0 at many entries: a triangle, or cut off by a floor.
-    pub(super) fn new(network: &Network, w: &[&[f32]]) -> Self {
-        if matches!(network.surrogate, Surrogate::Triangle { .. }) || network.surrogate_floor > 0.0 {
-            Self::Sampled(sampled::Rows::new(network, w))
-        } else {
-            Self::Dense(Packed::new(network, w))
+    /// Dense in the given precision, or sampled where the surrogate is 0 at most entries: a triangle, or a high floor.
+    pub(super) fn new(network: &Network, w: &[&[f32]], precision: Precision) -> Self {
+        let is_sparse = matches!(network.surrogate, Surrogate::Triangle { .. }) || network.surrogate_floor >= SPARSE;
+        match precision {
+            Precision::Int16 => Self::Fixed(fixed::Packed::new(network, w)),
+            Precision::Single if is_sparse => Self::Sampled(sampled::Rows::new(network, w)),
+            Precision::Single => Self::Dense(Packed::new(network, w)),
         }
     }
 
@@ -53,14 +60,63 @@ impl Product {
         match self {
             Self::Dense(_) => dense::rows_per_block(m),
             Self::Sampled(_) => sampled::rows_per_block(m),
+            Self::Fixed(_) => fixed::rows_per_block(m),
         }
     }
 
-    /// Values that a row of N becomes in the ring.
-    fn row_length(&self, n: usize) -> usize {
+    /// Room for the rows of `slots` steps.
+    fn ring(&self, slots: usize, n: usize, rows_per_block: usize) -> Ring {
+        let float = |row: usize| Ring::Single {
+            slots,
+            values: Buffer::zeros(slots * rows_per_block * row),
+        };
         match self {
-            Self::Dense(_) => n,
-            Self::Sampled(_) => sampled::Layout::new(n).row(),
+            Self::Dense(_) => float(n),
+            Self::Sampled(_) => float(sampled::Layout::new(n).row()),
+            Self::Fixed(_) => Ring::Int16(vec![fixed::Rows::zeros(n, rows_per_block); slots]),
+        }
+    }
+}
+
+/// g δ of the last steps, as the product reads it: a slot of R rows for each.
+enum Ring {
+    Single { slots: usize, values: Buffer },
+    Int16(Vec<fixed::Rows>),
+}
+
+impl Ring {
+    fn single(&self, t: usize) -> &[f32] {
+        match self {
+            Self::Single { slots, values } => {
+                let size = values.len() / slots;
+                &values[t % slots * size..][..size]
+            }
+            Self::Int16(_) => &[],
+        }
+    }
+
+    fn int16(&self, t: usize) -> Option<&fixed::Rows> {
+        match self {
+            Self::Single { .. } => None,
+            Self::Int16(rows) => rows.get(t % rows.len()),
+        }
+    }
+
+    /// Puts row-major `rows [≤ R, N]` into the slot of step t.
+    fn put(&mut self, product: &Product, t: usize, rows: &[f32], n: usize, rows_per_block: usize) {
+        match self {
+            Self::Single { slots, values } => {
+                let size = values.len() / *slots;
+                let slot = &mut values[t % *slots * size..][..size];
+                match product {
+                    Product::Sampled(_) => sampled::Layout::new(n).put(rows, rows_per_block, slot),
+                    Product::Dense(_) | Product::Fixed(_) => dense::pack_rows(rows, n, rows_per_block, slot),
+                }
+            }
+            Self::Int16(slots) => {
+                let count = slots.len();
+                slots[t % count].put(rows, n);
+            }
         }
     }
 }
@@ -112,14 +168,12 @@ struct Block<'a> {
     sums: &'a mut [TrialSums],
     /// α δ(t + 1), `[rows][N]`.
     carry: Vec<f32>,
-    /// g δ of the last steps as the product reads it, `[slots]` of R rows.
-    ring: Buffer,
-    slots: usize,
+    ring: Ring,
     /// g δ of this step, `[rows][N]`.
     scaled: Vec<f32>,
-    /// ψ of the steps of a time block, `[step][rows][N]`; empty for the dense product.
+    /// ψ of the steps of a time block, `[step][rows][N]`; empty where it isn't needed beforehand.
     psi: Vec<f32>,
-    /// Rows with ψ ≠ 0, a bit each, `[step][N]`; empty for the dense product.
+    /// Rows with ψ ≠ 0, a bit each, `[step][N]`; empty likewise.
     active: Vec<u32>,
     scratch: Scratch,
 }
@@ -130,14 +184,6 @@ struct Scratch {
     free: Vec<f32>,
     dp: Vec<f32>,
     normals: Vec<f32>,
-}
-
-impl Block<'_> {
-    /// What the product reads of step t.
-    fn ring_at(&self, t: usize) -> &[f32] {
-        let size = self.ring.len() / self.slots;
-        &self.ring[t % self.slots * size..][..size]
-    }
 }
 
 /// Shape of the products of a time block, `[panel][step][block][R][PANEL]`.
@@ -176,6 +222,11 @@ impl Tiles<'_> {
             .for_each(|(i, (delta, sums))| self.tile(i * tile, is_shared, delta, sums));
     }
 
+    /// Whether ψ is computed before the product: to choose entries, or to cut it off.
+    fn needs_psi(&self) -> bool {
+        self.product.is_sampled() || self.network.surrogate_floor > 0.0
+    }
+
     /// Trials of one tile of `k`, and whether its steps are shared out among threads.
     fn tile_size(&self, k: usize) -> (usize, bool) {
         let threads = rayon::current_num_threads();
@@ -194,7 +245,7 @@ impl Tiles<'_> {
         // Steps of a time block depend only on later ones, because every delay is at least as long.
         let steps = self.network.delays.iter().copied().min().unwrap_or(1).clamp(1, t_end);
         let r = self.product.rows_per_block(sums.len());
-        let sampled_steps = if self.product.is_sampled() { steps } else { 0 };
+        let psi_steps = if self.needs_psi() { steps } else { 0 };
         let mut blocks: Vec<Block<'_>> = delta
             .chunks_mut(r * t_end * n)
             .zip(sums.chunks_mut(r))
@@ -203,11 +254,10 @@ impl Tiles<'_> {
                 first: first + b * r,
                 delta,
                 carry: vec![0.0; sums.len() * n],
-                ring: Buffer::zeros((h + steps) * r * self.product.row_length(n)),
-                slots: h + steps,
+                ring: self.product.ring(h + steps, n, r),
                 scaled: vec![0.0; sums.len() * n],
-                psi: vec![0.0; sampled_steps * sums.len() * n],
-                active: vec![0; sampled_steps * n],
+                psi: vec![0.0; psi_steps * sums.len() * n],
+                active: vec![0; psi_steps * n],
                 scratch: Scratch {
                     dz: vec![0.0; n],
                     free: vec![1.0; n],
@@ -226,7 +276,7 @@ impl Tiles<'_> {
         let mut end = t_end;
         while end > 0 {
             let times = end.saturating_sub(steps)..end;
-            if self.product.is_sampled() {
+            if self.needs_psi() {
                 share(is_shared, &mut blocks, |_, block| self.surrogate(block, times.clone()));
             }
             self.products(&blocks, times.clone(), shape, is_shared, &mut products);
@@ -246,16 +296,19 @@ impl Tiles<'_> {
     fn products(&self, blocks: &[Block<'_>], times: Range<usize>, shape: Shape, is_shared: bool, out: &mut [f32]) {
         let (t_end, count) = (self.run.n_steps, blocks.len());
         // Blocks of the product: step by step, block by block.
-        let rows = |b: usize, d: usize| {
+        let at = |b: usize, d: usize| {
             let t = times.start + b / count + self.network.delays[d];
-            (t < t_end).then(|| blocks[b % count].ring_at(t))
+            (t < t_end).then_some((t, &blocks[b % count].ring))
         };
+        let rows = |b: usize, d: usize| at(b, d).map(|(t, ring)| ring.single(t));
+        let rounded = |b: usize, d: usize| at(b, d).and_then(|(t, ring)| ring.int16(t));
         let n = self.network.n_neurons();
         let active = |b: usize| &blocks[b % count].active[b / count * n..][..n];
         let used = times.len() * count * shape.rows_per_block * PANEL;
         let panel = |p: usize, out: &mut [f32]| match &self.product {
-            Product::Dense(packed) => packed.product(p, shape.rows_per_block, &rows, &mut out[..used]),
+            Product::Dense(w) => w.product(p, shape.rows_per_block, &rows, &mut out[..used]),
             Product::Sampled(w) => w.product(p, shape.rows_per_block, &active, &rows, &mut out[..used]),
+            Product::Fixed(w) => w.product(p, shape.rows_per_block, &rounded, &mut out[..used]),
         };
         if is_shared {
             out.par_chunks_mut(shape.panel)
@@ -316,7 +369,7 @@ impl Tiles<'_> {
             let carry = &mut block.carry[i * n..][..n];
             for_each_set(self.spikes.row(k, t), |i| sums.reset[i] += carry[i]);
             let dp = self.d_probabilities.map(|dp| copy_row(dp, k, t, &mut scratch.dp));
-            let psi = if self.product.is_sampled() {
+            let psi = if self.needs_psi() {
                 Some(&block.psi[(step * rows + i) * n..][..n])
             } else {
                 self.free(k, t, &mut scratch.free);
@@ -350,12 +403,7 @@ impl Tiles<'_> {
                 kernels::add_products(&mut sums.noise, normals, row.potential);
             }
         }
-        let size = block.ring.len() / block.slots;
-        let slot = &mut block.ring[t % block.slots * size..][..size];
-        match &self.product {
-            Product::Dense(_) => dense::pack_rows(&block.scaled, n, shape.rows_per_block, slot),
-            Product::Sampled(_) => sampled::Layout::new(n).put(&block.scaled, shape.rows_per_block, slot),
-        }
+        block.ring.put(&self.product, t, &block.scaled, n, shape.rows_per_block);
     }
 
     /// dL/dz of the steps before the first: `Σ_d W_dᵀ (g δ)(delay_d − age)`.
@@ -367,15 +415,15 @@ impl Tiles<'_> {
             .collect();
         for age in 1..=h {
             let read = &*blocks;
-            let rows = |b: usize, d: usize| {
-                let t = self.network.delays[d].checked_sub(age).filter(|t| *t < t_end);
-                t.map(|t| read[b].ring_at(t))
-            };
+            let at = |d: usize| self.network.delays[d].checked_sub(age).filter(|t| *t < t_end);
+            let rows = |b: usize, d: usize| at(d).map(|t| read[b].ring.single(t));
+            let rounded = |b: usize, d: usize| at(d).and_then(|t| read[b].ring.int16(t));
             let active = |b: usize| &everywhere[b][..];
             for (p, out) in products.chunks_mut(shape.panel).enumerate() {
                 let out = &mut out[..shape.n_blocks * shape.rows_per_block * PANEL];
                 match &self.product {
-                    Product::Dense(packed) => packed.product(p, shape.rows_per_block, &rows, out),
+                    Product::Dense(w) => w.product(p, shape.rows_per_block, &rows, out),
+                    Product::Fixed(w) => w.product(p, shape.rows_per_block, &rounded, out),
                     Product::Sampled(w) => w.product(p, shape.rows_per_block, &active, &rows, out),
                 }
             }

@@ -25,7 +25,6 @@ pub(super) fn small_spec() -> RsnnSpec {
         sigma: 0.3,
         current_scale: 0.5,
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
-        surrogate_floor: 0.0,
         n_warmup: 9,
         inter_area: InterArea::Excitatory,
         has_dale: true,
