@@ -1,11 +1,14 @@
-//! Parts of a training step: rollout forward and backward, assignment, statistics of spikes.
+//! Parts of a training step (rollout forward and backward, statistics of spikes, assignment) and of reading a recording.
 //!
 //! `cargo bench --workspace --bench step`; a filter such as `-- assignment` runs one part.
 #![allow(missing_docs)] // what criterion's macros make
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use data::binning::{BinOptions, bin_recording};
+use data::synth::{TwoAreaOptions, two_area};
 use losses::assignment::assign;
-use ndarray::Array2;
+use losses::statistics::MovingMean;
+use ndarray::{Array2, Axis};
 use rand::RngExt;
 use snn_core::rng::StreamRng;
 use snn_core::rollout::{Channel, SpikeAdjoint, Wanted, native};
@@ -35,14 +38,31 @@ fn rollout(c: &mut Criterion) {
     let mut group = c.benchmark_group("rollout");
     group.sample_size(10);
     group.bench_function("simulate", |b| b.iter(|| native::simulate(network, run, true).unwrap()));
-    group.bench_function("backpropagate", |b| {
-        b.iter_batched(
-            || native::simulate(network, run, true).unwrap(),
-            |rollout| native::backpropagate(network, run, rollout, &adjoint, None, Wanted::default()).unwrap(),
-            BatchSize::LargeInput,
-        );
-    });
-    let spikes = native::simulate(network, run, false).unwrap().spikes;
+    for (name, precision) in [
+        ("backpropagate", native::Precision::Single),
+        ("backpropagate_int16", native::Precision::Int16),
+    ] {
+        let back = |rollout| {
+            native::backpropagate_with(precision, network, run, rollout, &adjoint, None, Wanted::default()).unwrap()
+        };
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || native::simulate(network, run, true).unwrap(),
+                back,
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn statistics(c: &mut Criterion) {
+    let prepared = prepare(&LOAD);
+    let mut group = c.benchmark_group("statistics");
+    group.sample_size(10);
+    let spikes = native::simulate(&prepared.network, &prepared.run, false)
+        .unwrap()
+        .spikes;
     group.bench_function("sums_by_condition", |b| {
         b.iter(|| spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap());
     });
@@ -55,6 +75,29 @@ fn rollout(c: &mut Criterion) {
         })
         .collect();
     group.bench_function("project", |b| b.iter(|| spikes.project(&channels)));
+    // The smoothed trial average of a PSTH loss and its adjoint, 12 ms at 2 ms.
+    let filter = MovingMean::of_width(12.0, 2.0).unwrap();
+    let sums = spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap();
+    let smooth = filter.apply(&sums.view(), Axis(1));
+    group.bench_function("filter", |b| b.iter(|| filter.apply(&sums.view(), Axis(1))));
+    group.bench_function("filter_adjoint", |b| {
+        b.iter(|| filter.adjoint(&smooth.view(), Axis(1), LOAD.t));
+    });
+    group.finish();
+}
+
+/// A recording of 2 sessions × 40 neurons × 120 trials: from the file, and into bins of 2 ms.
+fn import(c: &mut Criterion) {
+    let mut rng = StreamRng::new(0, "bench.import", 0);
+    let recording = two_area(&TwoAreaOptions::small(), &mut rng).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recording.h5");
+    data::file::write(&file, &recording).unwrap();
+    let mut group = c.benchmark_group("import");
+    group.sample_size(10);
+    group.bench_function("read", |b| b.iter(|| data::file::read(&file).unwrap()));
+    let options = BinOptions::of_width(2.0);
+    group.bench_function("bin", |b| b.iter(|| bin_recording(&recording, &options).unwrap()));
     group.finish();
 }
 
@@ -76,5 +119,5 @@ fn assignment(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rollout, assignment);
+criterion_group!(benches, rollout, statistics, assignment, import);
 criterion_main!(benches);

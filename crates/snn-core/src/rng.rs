@@ -87,29 +87,44 @@ pub struct Place {
 const LANES: usize = 16;
 
 /// Random words of `LANES` neuron pairs starting at pair `first`.
+///
+/// A word lives in the low half of a 64-bit lane and the high half holds leftovers: that is what the vector units'
+/// 32-bit multiplication reads and writes, so no lane has to move between rounds.
 #[inline(always)]
 fn philox_lanes(first: u32, place: Place, key: Key) -> [[u32; LANES]; 4] {
-    let mut x0 = [0u32; LANES];
+    const LOW: u64 = 0xffff_ffff;
+    let mut x0 = [0u64; LANES];
     for (lane, x) in x0.iter_mut().enumerate() {
-        *x = first.wrapping_add(lane as u32);
+        *x = u64::from(first.wrapping_add(lane as u32));
     }
-    let (mut x1, mut x2, mut x3) = ([place.time; LANES], [place.trial; LANES], [place.step; LANES]);
+    let mut x1 = [u64::from(place.time); LANES];
+    let mut x2 = [u64::from(place.trial); LANES];
+    let mut x3 = [u64::from(place.step); LANES];
     let mut k = key.0;
     for round in 0..10 {
         if round > 0 {
             k[0] = k[0].wrapping_add(WEYL[0]);
             k[1] = k[1].wrapping_add(WEYL[1]);
         }
+        let keys = [u64::from(k[0]), u64::from(k[1])];
         for i in 0..LANES {
-            let a = u64::from(MULTIPLIERS[0]) * u64::from(x0[i]);
-            let b = u64::from(MULTIPLIERS[1]) * u64::from(x2[i]);
-            x0[i] = (b >> 32) as u32 ^ x1[i] ^ k[0];
-            x1[i] = b as u32;
-            x2[i] = (a >> 32) as u32 ^ x3[i] ^ k[1];
-            x3[i] = a as u32;
+            let a = u64::from(MULTIPLIERS[0]) * (x0[i] & LOW);
+            let b = u64::from(MULTIPLIERS[1]) * (x2[i] & LOW);
+            x0[i] = (b >> 32) ^ x1[i] ^ keys[0];
+            x1[i] = b;
+            x2[i] = (a >> 32) ^ x3[i] ^ keys[1];
+            x3[i] = a;
         }
     }
-    [x0, x1, x2, x3]
+    // (Methods of arrays are not inlined into functions for a vector unit.)
+    let mut words = [[0u32; LANES]; 4];
+    for i in 0..LANES {
+        words[0][i] = x0[i] as u32;
+        words[1][i] = x1[i] as u32;
+        words[2][i] = x2[i] as u32;
+        words[3][i] = x3[i] as u32;
+    }
+    words
 }
 
 vectorized! {

@@ -95,9 +95,14 @@ pub(super) fn rows_per_block(count: usize) -> usize {
 
 /// Packs row-major `rows [≤ R, N]` as `[N][R]`; missing rows stay as they are in `to`.
 pub(super) fn pack_rows(rows: &[f32], n: usize, rows_per_block: usize, to: &mut [f32]) {
-    for (r, row) in rows.chunks_exact(n).enumerate() {
-        for (line, x) in to.chunks_exact_mut(rows_per_block).zip(row) {
-            line[r] = *x;
+    // Eight rows at a time, so that few lines are written to at once.
+    for (group, rows) in rows.chunks(8 * n).enumerate() {
+        let from = group * 8;
+        let count = rows.len() / n;
+        for (j, line) in to.chunks_exact_mut(rows_per_block).enumerate() {
+            for (r, to) in line[from..from + count].iter_mut().enumerate() {
+                *to = rows[r * n + j];
+            }
         }
     }
 }
