@@ -24,13 +24,14 @@ const LOAD: Workload = Workload {
     gain: 0.3,
     reps: 1,
     seed: 0,
+    trial_chunk: 60,
     surrogate_floor: 0.0,
     is_noise_given: false,
 };
 
 fn rollout(c: &mut Criterion) {
     let prepared = prepare(&LOAD);
-    let (network, run) = (&prepared.network, &prepared.run);
+    let (network, run) = (&prepared.network, &prepared.runs[0]);
     let adjoint = SpikeAdjoint {
         shared: Some((ndarray::Array3::from_elem((1, LOAD.t, LOAD.n), 1e-3), vec![0; LOAD.k])),
         ..SpikeAdjoint::default()
@@ -60,7 +61,7 @@ fn statistics(c: &mut Criterion) {
     let prepared = prepare(&LOAD);
     let mut group = c.benchmark_group("statistics");
     group.sample_size(10);
-    let spikes = native::simulate(&prepared.network, &prepared.run, false)
+    let spikes = native::simulate(&prepared.network, &prepared.runs[0], false)
         .unwrap()
         .spikes;
     group.bench_function("sums_by_condition", |b| {

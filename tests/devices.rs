@@ -120,3 +120,26 @@ fn a_step_on_the_device_is_the_step_on_the_processor() {
     let evaluated = run_with(&folder, &[], &["evaluate", "gpu", "--device", "wgpu", "--trials", "20"]);
     assert_eq!(evaluated.code, 0, "{}", evaluated.stderr);
 }
+
+#[test]
+fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
+    if crate::networks::engines().len() < 3 {
+        return; // said there
+    }
+    let folder = folder();
+    train(&folder, "run", &["train.max_steps = 2", "train.trial_chunk = 5"]);
+    let simulate = |out: &str| {
+        let arguments = ["simulate", "run", "--trials", "12", "--device", "wgpu", "--out", out];
+        let run = run_with(&folder, &[], &arguments);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        data::read(&folder.path(out)).unwrap().sessions.remove(0)
+    };
+    let chunked = simulate("chunked.h5");
+    let run_toml = folder.path("run").join("run.toml");
+    let text = std::fs::read_to_string(&run_toml).unwrap();
+    assert!(text.contains("trial_chunk = 5"), "{text}");
+    std::fs::write(&run_toml, text.replace("trial_chunk = 5", "trial_chunk = 12")).unwrap();
+    let whole = simulate("whole.h5");
+    assert_eq!(chunked.trials.len(), 12);
+    assert_eq!(format!("{:?}", chunked.activity), format!("{:?}", whole.activity));
+}

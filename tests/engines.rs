@@ -492,6 +492,7 @@ fn gradient_error(precision: native::Precision, surrogate_floor: f32) -> f64 {
         gain: 0.3,
         reps: 1,
         seed: 3,
+        trial_chunk: 30,
         surrogate_floor,
         is_noise_given: false,
     };

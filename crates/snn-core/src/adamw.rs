@@ -4,6 +4,7 @@ use crate::CoreError;
 use crate::models::Parameters;
 use crate::models::parameters::misfit;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Constants of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,22 +113,7 @@ impl AdamW {
     /// # Errors
     /// A gradient without its parameter, or moments or a gradient of another shape; nothing is updated then.
     pub fn update(&mut self, parameters: &mut Parameters, gradients: &Parameters) -> Result<(), CoreError> {
-        for (name, gradient) in gradients.iter() {
-            let expected = parameters
-                .get(name)
-                .ok_or_else(|| misfit(name, None, "a parameter for its gradient"))?
-                .shape();
-            let moments = [self.first.get(name), self.second.get(name)];
-            for array in moments.into_iter().flatten().chain([gradient]) {
-                if array.shape() != expected {
-                    return Err(misfit(
-                        name,
-                        Some(array.shape()),
-                        &format!("shape {expected:?} for its gradient and moments"),
-                    ));
-                }
-            }
-        }
+        self.check(parameters, gradients)?;
         self.n_updates += 1;
         let constants = Constants::new(&self.config, self.n_updates);
         for (name, gradient) in gradients.iter() {
@@ -152,6 +138,76 @@ impl AdamW {
                 .zip(v.par_chunks_mut(BLOCK))
                 .zip(g.par_chunks(BLOCK));
             blocks.for_each(|(((theta, m), v), g)| constants.update(theta, m, v, g));
+        }
+        Ok(())
+    }
+}
+
+impl AdamW {
+    /// Whether every parameter would be at most `limit` in absolute value (and a number) after [`AdamW::update`];
+    /// nothing is changed. Those without a gradient are looked at as they are.
+    ///
+    /// # Errors
+    /// As [`AdamW::update`].
+    pub fn stays_within(&self, parameters: &Parameters, gradients: &Parameters, limit: f32) -> Result<bool, CoreError> {
+        self.check(parameters, gradients)?;
+        let constants = Constants::new(&self.config, self.n_updates + 1);
+        let is_within = |x: f32| x.abs() <= limit;
+        for (name, theta) in parameters.iter() {
+            let Some(gradient) = gradients.get(name) else {
+                if !theta.iter().all(|x| is_within(*x)) {
+                    return Ok(false);
+                }
+                continue;
+            };
+            // Before the first gradient of a parameter its moments are 0.
+            let zeros = || ndarray::ArrayD::zeros(gradient.raw_dim());
+            let (m, v) = (self.first.get(name), self.second.get(name));
+            let (m, v) = (
+                m.map_or_else(|| Cow::Owned(zeros()), Cow::Borrowed),
+                v.map_or_else(|| Cow::Owned(zeros()), Cow::Borrowed),
+            );
+            let (Some(theta), Some(m), Some(v), Some(g)) =
+                (theta.as_slice(), m.as_slice(), v.as_slice(), gradient.as_slice())
+            else {
+                return Err(misfit(name, Some(gradient.shape()), "an array in standard layout"));
+            };
+            let blocks = theta
+                .par_chunks(BLOCK)
+                .zip(m.par_chunks(BLOCK))
+                .zip(v.par_chunks(BLOCK))
+                .zip(g.par_chunks(BLOCK))
+                .map(|(((theta, m), v), g)| {
+                    let entries = theta.iter().zip(m).zip(v).zip(g);
+                    // Without a branch, so that the loop takes several entries at once.
+                    entries.fold(true, |all, (((theta, m), v), g)| {
+                        all & is_within(constants.entry(*theta, *m, *v, *g).0)
+                    })
+                });
+            if !blocks.all(|is_within| is_within) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Refuses gradients that don't fit.
+    fn check(&self, parameters: &Parameters, gradients: &Parameters) -> Result<(), CoreError> {
+        for (name, gradient) in gradients.iter() {
+            let expected = parameters
+                .get(name)
+                .ok_or_else(|| misfit(name, None, "a parameter for its gradient"))?
+                .shape();
+            let moments = [self.first.get(name), self.second.get(name)];
+            for array in moments.into_iter().flatten().chain([gradient]) {
+                if array.shape() != expected {
+                    return Err(misfit(
+                        name,
+                        Some(array.shape()),
+                        &format!("shape {expected:?} for its gradient and moments"),
+                    ));
+                }
+            }
         }
         Ok(())
     }
@@ -193,11 +249,17 @@ impl Constants {
 
     fn update(&self, theta: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
         for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(g) {
-            *m = self.beta1 * *m + self.one_minus_beta1 * g;
-            *v = self.beta2 * *v + self.one_minus_beta2 * (g * g);
-            let root = v.sqrt() / self.root_correction + self.epsilon;
-            *theta = *theta * self.keep - self.step_size * (*m / root);
+            (*theta, *m, *v) = self.entry(*theta, *m, *v, g);
         }
+    }
+
+    /// One entry of θ, m and v after the update.
+    #[inline]
+    fn entry(&self, theta: f32, m: f32, v: f32, g: f32) -> (f32, f32, f32) {
+        let m = self.beta1 * m + self.one_minus_beta1 * g;
+        let v = self.beta2 * v + self.one_minus_beta2 * (g * g);
+        let root = v.sqrt() / self.root_correction + self.epsilon;
+        (theta * self.keep - self.step_size * (m / root), m, v)
     }
 }
 
@@ -300,6 +362,35 @@ mod tests {
             resumed.update(&mut q, &gradient(step)).unwrap();
         }
         assert_eq!((p, adam), (q, resumed));
+    }
+
+    #[test]
+    fn an_update_beyond_the_limit_is_foreseen_and_nothing_changes() {
+        let config = AdamWConfig {
+            lr: 0.5,
+            epsilon: 0.0,
+            ..AdamWConfig::default()
+        };
+        let mut adam = AdamW::new(config).unwrap();
+        let mut p = one("w", Array1::from_elem(BLOCK + 3, 1.0));
+        let g = |last: f32| {
+            let mut g = Array1::from_elem(BLOCK + 3, 1.0);
+            g[BLOCK + 2] = last;
+            one("w", g)
+        };
+        for round in 0..3 {
+            let before = (p.clone(), adam.clone());
+            assert!(adam.stays_within(&p, &g(1.0), 2.0).unwrap());
+            assert!(!adam.stays_within(&p, &g(f32::NAN), 2.0).unwrap());
+            // 0 / 0 where there was no gradient before.
+            assert_eq!(adam.stays_within(&p, &g(0.0), 2.0).unwrap(), round > 0);
+            assert!(!adam.stays_within(&p, &g(1.0), 0.1).unwrap() || round > 0);
+            assert_eq!(before, (p.clone(), adam.clone()));
+            adam.update(&mut p, &g(1.0)).unwrap();
+        }
+        p.insert("still", array![f32::INFINITY]);
+        assert!(!adam.stays_within(&p, &g(1.0), 2.0).unwrap());
+        assert!(adam.stays_within(&p, &one("v", array![1.0]), 2.0).is_err());
     }
 
     #[test]

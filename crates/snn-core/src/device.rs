@@ -197,10 +197,10 @@ mod wgpu {
     use super::{Adapter, AdapterKind, OpenDevice};
     use crate::CoreError;
     use burn::tensor::{Device, DeviceKind};
-    use cubecl::wgpu::wgpu::{Adapter as Found, Backend, DeviceType, Instance, InstanceDescriptor};
+    use cubecl::wgpu::wgpu::{self, Adapter as Found, Backend, DeviceType, Instance, InstanceDescriptor};
     use cubecl::wgpu::{AutoGraphicsApi, RuntimeOptions, WgpuDevice, WgpuDeviceKind, try_init_setup};
     use std::collections::BTreeMap;
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     /// In the order in which cubecl asks them. OpenGL is left out: where it is all there is, its drivers complain on
     /// stderr, and its GPUs are slower than the processor.
@@ -226,6 +226,25 @@ mod wgpu {
             }
         }
         software
+    }
+
+    /// What wgpu said when a device had no memory left.
+    static OUT_OF_MEMORY: Mutex<Option<String>> = Mutex::new(None);
+
+    /// Ends the task of cubecl's device thread in which wgpu fails; cubecl passes the failure on to whoever reads what the
+    /// task was to write. As cubecl's own handler, but memory that ran out is noted and not announced as a bug.
+    pub(super) fn fail(error: &wgpu::Error) {
+        let text = format!("wgpu error: {error}");
+        if matches!(error, wgpu::Error::OutOfMemory { .. }) || super::says_out_of_memory(&text) {
+            *OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
+            std::panic::resume_unwind(Box::new(text));
+        }
+        // What follows from a device that is lost is told by the next read.
+        assert!(text.contains("is lost"), "{text}");
+    }
+
+    pub(super) fn take_out_of_memory() -> Option<String> {
+        OUT_OF_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn describe(found: &[Found]) -> Vec<Adapter> {
@@ -305,6 +324,7 @@ mod wgpu {
             let options = RuntimeOptions::try_default().map_err(|e| e.to_string());
             options
                 .and_then(|options| try_init_setup::<AutoGraphicsApi>(&device, options).map_err(|e| e.to_string()))
+                .map(|setup| setup.device.on_uncaptured_error(Arc::new(|error| fail(&error))))
                 .err()
         });
         match error {
@@ -315,6 +335,29 @@ mod wgpu {
                 reason,
             }),
         }
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod failures {
+    use super::wgpu::{fail, take_out_of_memory};
+    use cubecl::wgpu::wgpu::Error;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn memory_that_ran_out_is_noted_once_and_ends_the_task_and_a_lost_device_does_not() {
+        let nothing = || Box::new(std::io::Error::other("driver"));
+        let ended = catch_unwind(|| fail(&Error::OutOfMemory { source: nothing() }));
+        assert!(ended.is_err());
+        assert!(take_out_of_memory().is_some_and(|reason| reason.contains("Out of Memory")));
+        assert_eq!(take_out_of_memory(), None);
+        let validation = |description: &str| Error::Validation {
+            source: nothing(),
+            description: description.to_owned(),
+        };
+        let lost = validation("Parent device is lost");
+        fail(&lost);
+        assert_eq!(take_out_of_memory(), None);
     }
 }
 
@@ -337,6 +380,27 @@ mod wgpu {
             reason: none_found(0),
         })
     }
+}
+
+/// What wgpu said when a device had no memory left, since this was last asked.
+#[cfg(feature = "wgpu")]
+pub(crate) fn take_out_of_memory() -> Option<String> {
+    wgpu::take_out_of_memory()
+}
+
+/// Whether the text of an error of wgpu, cubecl or a driver is about memory that ran out.
+#[cfg(feature = "wgpu")]
+pub(crate) fn says_out_of_memory(text: &str) -> bool {
+    let text = text.to_lowercase();
+    [
+        "out of memory",
+        "out of device memory",
+        "outofmemory",
+        "not enough memory",
+        "out_of_device_memory",
+    ]
+    .iter()
+    .any(|known| text.contains(known))
 }
 
 /// The engine `kernels` on an open device; none on the processor.
@@ -387,6 +451,20 @@ mod tests {
         assert_eq!(best(&all[..1], false), None);
         assert_eq!(best(&all[..1], true).map(|a| a.index), Some(0));
         assert_eq!(best(&[], true), None);
+    }
+
+    #[test]
+    #[cfg(feature = "wgpu")]
+    fn errors_about_memory_are_known_by_their_text() {
+        for text in [
+            "wgpu error: Out of Memory",
+            "out of device memory allocating 4096 bytes",
+            "Unknown: Not enough memory left.",
+            "ERROR_OUT_OF_DEVICE_MEMORY",
+        ] {
+            assert!(says_out_of_memory(text), "{text}");
+        }
+        assert!(!says_out_of_memory("wgpu error: Validation Error: buffer is invalid"));
     }
 
     #[test]

@@ -48,4 +48,31 @@ pub enum CoreError {
         /// Why it can't be had.
         reason: String,
     },
+    /// A simulation needs a larger buffer or launch than the device takes.
+    #[error(
+        "{what} of {} take {found} {unit}; device '{device}' takes at most {limit}",
+        if *trials == 1 { "one trial".to_owned() } else { format!("{trials} trials at once") }
+    )]
+    DeviceLimit {
+        /// Name of the adapter.
+        device: String,
+        /// The buffer, or what is counted.
+        what: &'static str,
+        /// Trials at once.
+        trials: usize,
+        /// What they need, in `unit`.
+        found: u64,
+        /// What the device takes, in `unit`.
+        limit: u64,
+        /// Bytes in one buffer, or items in one launch.
+        unit: &'static str,
+    },
+    /// The device has no memory left.
+    #[error("device '{device}' is out of memory: {reason}")]
+    DeviceMemory {
+        /// Name of the adapter.
+        device: String,
+        /// What the driver or the allocator said.
+        reason: String,
+    },
 }

@@ -140,8 +140,8 @@ pub struct TrainArgs {
     /// Run directory; must not exist
     #[arg(long, value_name = "DIR", required_unless_present_any = ["resume", "dry_run"], conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Continue this run from its last checkpoint; --set takes train.max_steps, train.patience, train.checkpoint_every and
-    /// train.max_skipped only
+    /// Continue this run from its last checkpoint; --set takes train.max_steps, train.patience, train.checkpoint_every,
+    /// train.max_skipped and train.trial_chunk (which changes rounding) only
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
@@ -504,6 +504,10 @@ pub struct BenchArgs {
     /// Noise: given as arrays, or drawn in the step from the counter-based generator
     #[arg(long, value_enum, default_value_t = NoiseChoice::Philox)]
     pub noise: NoiseChoice,
+    /// Trials simulated at once, as train.trial_chunk: where fewer than --k, each chunk is simulated once for the loss and
+    /// once for its gradient. Default: all
+    #[arg(long, value_name = "N")]
+    pub trial_chunk: Option<NonZeroUsize>,
     /// Share of its largest value below which the surrogate derivative is taken as 0; 0 is exact
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share)]
     pub surrogate_floor: f32,

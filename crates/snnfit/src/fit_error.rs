@@ -121,6 +121,29 @@ pub enum FitError {
         /// Needed for chunks of one trial.
         needed_gib: f64,
     },
+    /// The adapter has no memory left.
+    #[error(
+        "device '{device}' is out of memory ({reason}): {trials} trials at once take at least {needed_gib:.2} GiB there (hint: {})",
+        match fits {
+            Some((fits, gib)) => format!("use {key} {fits}, which takes {gib:.2} GiB, or compute on the processor: --device cpu"),
+            None => "fit fewer neurons or a shorter window, or compute on the processor: --device cpu".to_owned(),
+        }
+    )]
+    DeviceMemory {
+        /// Name of the adapter.
+        device: String,
+        /// What the driver said.
+        reason: String,
+        /// Trials at once.
+        trials: usize,
+        /// A lower bound of what they take on the device.
+        needed_gib: f64,
+        /// The setting that bounds them, as it is written before its value.
+        key: &'static str,
+        /// Its value with which the step takes at most half, or 1 where the network alone takes more, and what it takes
+        /// then, GiB; none where it was 1.
+        fits: Option<(usize, f64)>,
+    },
     /// No trial is left to fit, validate or test.
     #[error("no trial is left for {part}; record more trials or change the fractions in [split]")]
     NoTrials {
@@ -170,7 +193,8 @@ impl FitError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Data(_) | Self::DataChanged { .. } | Self::DataCount { .. } => exit_code::DATA,
-            Self::Core(CoreError::Device { .. }) => exit_code::DEVICE,
+            Self::Core(CoreError::Device { .. } | CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. })
+            | Self::DeviceMemory { .. } => exit_code::DEVICE,
             Self::CheckpointMismatch { .. } => exit_code::RUN,
             Self::NonFinite { .. } => exit_code::NUMERIC,
             Self::Internal { .. } => exit_code::INTERNAL,
@@ -184,6 +208,12 @@ impl FitError {
         match self {
             Self::NonFinite { .. } => Some(
                 "lower optimizer.adamw.lr or model.rsnn.noise; the checkpoint before is intact and can be evaluated",
+            ),
+            Self::Core(CoreError::DeviceLimit { trials: 1, .. }) => {
+                Some("fit fewer neurons or a shorter window, or compute on the processor: --device cpu")
+            }
+            Self::Core(CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. }) => Some(
+                "take fewer trials at once (train.trial_chunk, bench --trial-chunk), or compute on the processor: --device cpu",
             ),
             Self::EmptyArea { .. } => {
                 Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")

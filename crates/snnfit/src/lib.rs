@@ -20,5 +20,6 @@ pub mod objective;
 pub mod progress;
 pub mod provenance;
 pub mod report;
+pub mod room;
 pub mod run_dir;
 pub mod trainer;

@@ -3,15 +3,19 @@
 use crate::assembly::Assembly;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::CheckpointChoice;
+use crate::config::checked::Chunking;
 use crate::config::{self, Loaded as Configuration};
 use crate::error::Error;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize};
+use crate::room::Room;
 use crate::run_dir::RunDir;
-use crate::trainer::{State, engine, parameters};
+use crate::trainer::{State, chunks, engine, parameters};
 use data::Splits;
+use ndarray::{Array3, s};
+use snn_core::CoreError;
 use snn_core::device::OpenDevice;
-use snn_core::models::rsnn::{Draws, Engine, Rsnn, Simulation};
+use snn_core::models::rsnn::{Draws, Engine, Rsnn, Trials};
 use std::path::{Path, PathBuf};
 
 const MAX_SPLITS_BYTES: u64 = 256 << 20;
@@ -82,6 +86,16 @@ pub struct Fitted {
     /// State at the checkpoint.
     pub state: State,
     engine: Engine,
+    room: Room,
+}
+
+/// Simulated trials, in memory.
+#[derive(Debug)]
+pub struct SimulatedActivity {
+    /// Spike counts `[K, T, N]`.
+    pub counts: Array3<u8>,
+    /// Behaviour traces `[K, T, B]`, if the network has a readout.
+    pub behaviour: Option<Array3<f64>>,
 }
 
 impl Fitted {
@@ -116,6 +130,7 @@ impl Fitted {
         )?;
         let engine = engine(assembly.experiment.train.engine, device);
         let fitted = Self {
+            room: Room::of_simulation(&engine, &assembly),
             assembly,
             rsnn,
             state,
@@ -125,20 +140,73 @@ impl Fitted {
     }
 
     /// Simulates trials that show these stimuli (indices into the assembly's); trials of different `number` differ.
+    /// Allocates K·T·N counts. A GPU takes as many trials at once as its buffers hold, and no more than
+    /// `train.trial_chunk`; spikes don't depend on it.
     ///
     /// # Errors
-    /// As [`Rsnn::simulate`].
-    pub fn simulate(&self, stimuli: &[usize], seed: u64, stream: &str, number: u32) -> Result<Simulation, FitError> {
-        let trials = self.assembly.model_trials(stimuli);
-        let draws = Draws {
-            seed,
-            step: number,
-            stream,
-            first_trial: 0,
-        };
-        Ok(self
+    /// As [`Rsnn::simulate`]; a device that can't take one trial, or has no memory left.
+    pub fn simulate(
+        &self,
+        stimuli: &[usize],
+        seed: u64,
+        stream: &str,
+        number: u32,
+    ) -> Result<SimulatedActivity, FitError> {
+        let chunk = self.room.chunk(self.most_at_once(stimuli.len()))?;
+        let mut all: Option<SimulatedActivity> = None;
+        for trials in chunks(stimuli.len(), chunk) {
+            let draws = Draws {
+                seed,
+                step: number,
+                stream,
+                first_trial: trials.start as u32,
+            };
+            let shown = self.assembly.model_trials(&stimuli[trials.clone()]);
+            let part = self
+                .simulate_chunk(&shown, draws)
+                .map_err(|error| self.room.explain(error.into(), trials.len(), "--trials"))?;
+            if trials.len() == stimuli.len() {
+                return Ok(part);
+            }
+            let all = all.get_or_insert_with(|| part.zeros_for(stimuli.len()));
+            all.counts.slice_mut(s![trials.clone(), .., ..]).assign(&part.counts);
+            if let (Some(all), Some(part)) = (&mut all.behaviour, &part.behaviour) {
+                all.slice_mut(s![trials, .., ..]).assign(part);
+            }
+        }
+        all.ok_or(FitError::NoTrials { part: "a simulation" })
+    }
+
+    /// The processor takes all trials at once: a simulation keeps bits, and its counts are kept whole anyway.
+    fn most_at_once(&self, n_trials: usize) -> usize {
+        match self.assembly.experiment.train.chunking {
+            Chunking::Trials(trials) if self.room.is_bounded() => trials.min(n_trials),
+            _ => n_trials,
+        }
+    }
+
+    fn simulate_chunk(&self, trials: &Trials, draws: Draws<'_>) -> Result<SimulatedActivity, CoreError> {
+        let simulation = self
             .rsnn
-            .simulate(&self.engine, &trials, self.assembly.n_steps(), draws, false)?)
+            .simulate(&self.engine, trials, self.assembly.n_steps(), draws, false)?;
+        Ok(SimulatedActivity {
+            counts: simulation.rollout.spikes()?.to_array(),
+            behaviour: simulation.behaviour,
+        })
+    }
+}
+
+impl SimulatedActivity {
+    /// As many traces and neurons, `n_trials` trials.
+    fn zeros_for(&self, n_trials: usize) -> Self {
+        let (_, t, n) = self.counts.dim();
+        Self {
+            counts: Array3::zeros((n_trials, t, n)),
+            behaviour: self
+                .behaviour
+                .as_ref()
+                .map(|traces| Array3::zeros((n_trials, t, traces.dim().2))),
+        }
     }
 }
 

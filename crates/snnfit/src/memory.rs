@@ -87,10 +87,10 @@ impl StepMemory {
         let read: usize = assembly.sessions.iter().map(|s| s.spikes.len()).sum();
         let used: usize = assembly.recording.sessions().iter().map(|s| s.counts.len()).sum();
         let data = bytes(read + 2 * used, 1);
-        // Parameters, two moments, the copies that a non-finite step falls back on, the network's own weights, the
-        // packed weights of the dense product, the gradient of a chunk and the sum of chunks.
+        // Parameters, two moments, the network's own weights, the packed weights of the dense product, the gradient of a
+        // chunk and the sum of chunks.
         let weights = spec.delays.len() * n * n;
-        let parameters = bytes(weights, 4) * 10 + bytes(spec.input.n_inputs() * n, 4) * 9;
+        let parameters = bytes(weights, 4) * 7 + bytes(spec.input.n_inputs() * n, 4) * 6;
         // Sums of spikes [C, T, N] in double precision, their filtered averages, the gradient of each loss, in single
         // precision for the network.
         let sums = bytes(comparison.recording.n_conditions() * t * n, 8) * 5;
@@ -131,7 +131,7 @@ impl StepMemory {
     }
 }
 
-fn gib(bytes: u64) -> f64 {
+pub(crate) fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 

@@ -7,6 +7,7 @@ use crate::config::checked::{self, Chunking, MatchWithin, Optimizer};
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
+use crate::room::Room;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::statistics::TrialSelection;
 use ndarray::{Array3, ArrayD, IxDyn, s};
@@ -115,9 +116,12 @@ pub struct Trainer {
     pub rsnn: Rsnn,
     /// What changes.
     pub state: State,
-    /// Trials that are simulated at once.
+    /// Trials that are simulated at once: a function of the configuration and the recording, and on a GPU also of the
+    /// largest buffers and launches of the adapter. So a run that goes on has the same rounding on any processor, and
+    /// on a GPU where the adapter is the same.
     pub trial_chunk: usize,
     engine: Engine,
+    room: Room,
     adam: AdamW,
     phases: Vec<Phase>,
     validation: Objective,
@@ -128,17 +132,20 @@ impl Trainer {
     /// A fit at its start.
     ///
     /// # Errors
-    /// A network that can't be initialised, filters or populations that don't fit the recording, no trials.
+    /// A network that can't be initialised, filters or populations that don't fit the recording, no trials, a device that
+    /// can't take one trial.
     pub fn new(assembly: Assembly, device: &OpenDevice) -> Result<Self, FitError> {
         let train = assembly.experiment.train;
         let comparison = comparison(&assembly)?;
+        let most = train.n_trials.max(train.validation_trials);
         let trial_chunk = match train.chunking {
-            Chunking::Whole => train.n_trials.max(train.validation_trials),
+            Chunking::Whole => most,
             Chunking::Trials(trials) => trials,
-            Chunking::Memory(limit) => {
-                StepMemory::of(&assembly, &comparison).chunk(limit, train.n_trials.max(train.validation_trials))?
-            }
+            Chunking::Memory(limit) => StepMemory::of(&assembly, &comparison).chunk(limit, most)?,
         };
+        let engine = engine(train.engine, device);
+        let room = Room::of_fit(&engine, &assembly, &comparison);
+        let trial_chunk = room.chunk(trial_chunk.min(most))?;
         let size = BatchSize {
             n_trials: train.n_trials.min(trial_chunk),
             n_steps: assembly.n_steps(),
@@ -191,7 +198,8 @@ impl Trainer {
             rsnn,
             state,
             trial_chunk,
-            engine: engine(train.engine, device),
+            engine,
+            room,
             adam,
             phases,
             validation,
@@ -271,14 +279,11 @@ impl Trainer {
     /// More such steps in a row than `train.max_skipped`; anything that doesn't fit.
     pub fn step(&mut self) -> Result<StepReport, FitError> {
         let number = self.state.step + 1;
-        let before = (
-            self.rsnn.parameters.clone(),
-            self.state.splitter.clone(),
-            self.adam.clone(),
-        );
+        let n_trials = self.assembly.experiment.train.n_trials;
+        let splitter = self.state.splitter.clone();
         let outcome = self.try_step(number);
         self.state.step = number;
-        match outcome? {
+        match outcome.map_err(|error| self.explain(error, n_trials))? {
             Ok((losses, gradient_norm)) => {
                 self.state.skipped_in_a_row = 0;
                 self.state.running.add(&losses);
@@ -290,8 +295,7 @@ impl Trainer {
                 })
             }
             Err(what) => {
-                (self.rsnn.parameters, self.state.splitter, self.adam) = before;
-                self.state.n_updates = self.adam.n_updates;
+                self.state.splitter = splitter;
                 self.state.skipped += 1;
                 self.state.skipped_in_a_row += 1;
                 let skipped = self.state.skipped_in_a_row;
@@ -312,7 +316,19 @@ impl Trainer {
         }
     }
 
-    /// The step itself: losses and gradient norm, or what wasn't finite.
+    /// Bytes that a step takes on the adapter, at least; none on the processor.
+    pub fn device_bytes(&self) -> Option<u64> {
+        let trials = self.assembly.experiment.train.n_trials.min(self.trial_chunk);
+        self.room.bytes(trials)
+    }
+
+    /// Names the chunk that would fit, where the device's memory ran out.
+    fn explain(&self, error: FitError, n_trials: usize) -> FitError {
+        let trials = n_trials.min(self.trial_chunk);
+        self.room.explain(error, trials, "train.trial_chunk =")
+    }
+
+    /// The step itself: losses and gradient norm, or what wasn't finite; then parameters and moments are as before.
     #[allow(clippy::type_complexity)]
     fn try_step(&mut self, number: u64) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
         let train = self.assembly.experiment.train;
@@ -349,19 +365,31 @@ impl Trainer {
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
         }
-        self.update(&gradients)?;
-        if let Some(what) = not_finite(&self.rsnn.parameters, "parameter") {
+        if let Some(what) = self.update(&gradients)? {
             return Ok(Err(what));
         }
         Ok(Ok((evaluation.weighted, norm(&gradients))))
     }
 
-    fn update(&mut self, gradients: &Parameters) -> Result<(), FitError> {
+    /// Updates the parameters, or says which would not be finite and leaves everything as it was.
+    fn update(&mut self, gradients: &Parameters) -> Result<Option<String>, FitError> {
         let Optimizer::AdamW(a) = self.assembly.experiment.optimizer;
+        // The projection moves values towards 0 or to small constants: an update within the limit stays there. One that
+        // isn't may still be mended by it, so it is tried on a copy.
+        let is_safe = self
+            .adam
+            .stays_within(&self.rsnn.parameters, gradients, GRADIENT_LIMIT)?;
+        let before = (!is_safe).then(|| (self.rsnn.parameters.clone(), self.adam.clone()));
         self.adam.update(&mut self.rsnn.parameters, gradients)?;
-        self.state.n_updates = self.adam.n_updates;
         self.rsnn.project(a.lr, a.l1);
-        Ok(())
+        if let Some(before) = before
+            && let Some(what) = not_finite(&self.rsnn.parameters, "parameter")
+        {
+            (self.rsnn.parameters, self.adam) = before;
+            return Ok(Some(what));
+        }
+        self.state.n_updates = self.adam.n_updates;
+        Ok(None)
     }
 
     /// Simulates a batch, chunk by chunk, and reduces it to its statistics. A batch of one chunk is kept for the gradient
@@ -450,7 +478,9 @@ impl Trainer {
     /// Anything that doesn't fit.
     pub fn validate(&mut self) -> Result<Result<BTreeMap<String, f64>, String>, FitError> {
         let number = self.state.step;
-        let losses = match self.validation_losses(number) {
+        let n_trials = self.assembly.experiment.train.validation_trials;
+        let outcome = self.validation_losses(number);
+        let losses = match outcome.map_err(|error| self.explain(error, n_trials)) {
             Ok(evaluation) => match evaluation.weighted.iter().find(|(_, v)| !v.is_finite()) {
                 Some((name, value)) => Err(format!("validation loss {name} is {value}")),
                 None => Ok(evaluation.weighted),
@@ -616,7 +646,7 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
 }
 
 /// Ranges of at most `size` trials.
-fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n_trials)
         .step_by(size.max(1))
         .map(move |from| from..(from + size).min(n_trials))

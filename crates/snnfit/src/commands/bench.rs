@@ -1,6 +1,5 @@
 //! `snnfit bench`: times one training iteration of a fixed workload.
 
-use snn_core::CoreError;
 use snn_core::device::OpenDevice;
 use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, SpikeMode};
@@ -11,6 +10,8 @@ use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize};
+#[cfg(feature = "wgpu")]
+use crate::room::Room;
 
 pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     let threads = super::use_threads(args.threads);
@@ -23,6 +24,9 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
         gain: args.gain,
         reps: args.reps.get(),
         seed: args.seed,
+        trial_chunk: args
+            .trial_chunk
+            .map_or(args.k.get(), |chunk| chunk.get().min(args.k.get())),
         surrogate_floor: args.surrogate_floor,
         is_noise_given: args.noise == NoiseChoice::Given,
     };
@@ -32,8 +36,6 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             help: "lower --n-in".to_owned(),
         });
     }
-    // Potentials, and where they are given, uniforms and normals.
-    let bytes_per_value = memory::POTENTIAL * if load.is_noise_given { 3 } else { 1 };
     let too_large = |what: &str, [a, b, c]: [usize; 3], bytes_per_value, help: &str| {
         let size = BatchSize {
             n_trials: a,
@@ -46,12 +48,17 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             help: help.to_owned(),
         })
     };
-    too_large(
-        "potentials",
-        [load.k, load.t, load.n],
-        bytes_per_value,
-        "lower --k, --t or --n",
-    )?;
+    let (t, n) = (load.t, load.n);
+    let help = "lower --trial-chunk, --k, --t or --n";
+    too_large("potentials", [load.trial_chunk, t, n], memory::POTENTIAL, help)?;
+    if load.is_noise_given {
+        too_large(
+            "uniforms and normals",
+            [load.k, t, n],
+            2 * memory::POTENTIAL,
+            "use --noise philox",
+        )?;
+    }
     // And their gradient.
     too_large("weights", [load.d, load.n, load.n], 8, "lower --n or --d")?;
     let device = super::open_device(args.device.choice)?;
@@ -65,18 +72,21 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
                 &device.name(),
                 threads,
             )
+            .map_err(FitError::from)
         }),
-        EngineChoice::NativeInt16 => measure(&load, &Native(native::Precision::Int16), "native-int16", "cpu", threads),
+        EngineChoice::NativeInt16 => {
+            measure(&load, &Native(native::Precision::Int16), "native-int16", "cpu", threads).map_err(FitError::from)
+        }
         EngineChoice::Reference => {
             let engine = Reference {
                 device: device.device.clone(),
                 precision: Precision::F32,
                 spike: SpikeMode::Sampled,
             };
-            measure(&load, &engine, "reference", &device.name(), threads)
+            measure(&load, &engine, "reference", &device.name(), threads).map_err(FitError::from)
         }
     };
-    let timing = timing.map_err(|error| Error::from(FitError::Core(error)))?;
+    let timing = timing?;
     match global.format {
         Format::Json => {
             let line = serde_json::to_string(&timing).map_err(|error| Error::Internal {
@@ -85,12 +95,17 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
             super::print(&format!("{line}\n"))?;
         }
         Format::Text => super::print(&format!(
-            "{} on {} ({} threads): N={} K={} T={} D={}\nforward {:.3} s, backward {:.3} s, total {:.3} s, CPU {:.3} s, peak {:.0} MiB, spikes {:.2} %, loss {:.6e}{}\n",
+            "{} on {} ({} threads): N={} K={}{} T={} D={}\nforward {:.3} s, backward {:.3} s, total {:.3} s, CPU {:.3} s, peak {:.0} MiB, spikes {:.2} %, loss {:.6e}{}\n",
             timing.engine,
             timing.device,
             timing.threads,
             timing.n,
             timing.k,
+            if timing.trial_chunk < timing.k {
+                format!(" in chunks of {}", timing.trial_chunk)
+            } else {
+                String::new()
+            },
             timing.t,
             timing.d,
             timing.forward_s,
@@ -110,12 +125,14 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
 
 /// The engine `kernels`, where the device is an adapter.
 #[cfg(feature = "wgpu")]
-fn on_adapter(load: &Workload, device: &OpenDevice, threads: usize) -> Option<Result<Timing, CoreError>> {
+fn on_adapter(load: &Workload, device: &OpenDevice, threads: usize) -> Option<Result<Timing, FitError>> {
     let kernels = snn_core::device::kernels(device)?;
-    Some(measure(load, &kernels, "kernels", &device.name(), threads))
+    let room = Room::of_bench(&kernels, load);
+    let timing = measure(load, &kernels, "kernels", &device.name(), threads);
+    Some(timing.map_err(|error| room.explain(error.into(), load.trial_chunk, "--trial-chunk")))
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn on_adapter(_: &Workload, _: &OpenDevice, _: usize) -> Option<Result<Timing, CoreError>> {
+fn on_adapter(_: &Workload, _: &OpenDevice, _: usize) -> Option<Result<Timing, FitError>> {
     None
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use ndarray::{Array3, Axis};
+use ndarray::Axis;
 use rand::Rng;
 use snn_core::connectivity::CellType;
 use snn_core::device::OpenDevice;
@@ -84,8 +84,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     if part == Part::Test {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let simulation = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
-    let counts: Array3<u8> = simulation.rollout.spikes().map_err(FitError::from)?.to_array();
+    let simulated = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),
@@ -95,13 +94,13 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         test: &selection,
         populations: &comparison.populations,
         filters: &comparison.filters,
-        has_behaviour: simulation.behaviour.is_some(),
+        has_behaviour: simulated.behaviour.is_some(),
         bin_ms: fitted.assembly.experiment.data.bin_ms,
         trial_types: &fitted.assembly.trial_types,
         model: SimulatedTrials {
-            counts: &counts,
+            counts: &simulated.counts,
             conditions: &stimuli,
-            behaviour: simulation.behaviour.as_ref(),
+            behaviour: simulated.behaviour.as_ref(),
         },
         settings: EvaluationSettings::default(),
     };

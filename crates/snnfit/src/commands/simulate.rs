@@ -11,7 +11,7 @@ use crate::cli::{Global, SimulateArgs};
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
-use crate::loaded::Fitted;
+use crate::loaded::{Fitted, SimulatedActivity};
 
 pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::refuse_existing(&args.out)?;
@@ -37,13 +37,15 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
 
 /// One session `model`: a unit for each model neuron, named by the unit it stands for.
 fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording, FitError> {
-    let simulation = fitted.simulate(stimuli, seed, "simulate", 0)?;
+    let SimulatedActivity {
+        counts,
+        behaviour: traces,
+    } = fitted.simulate(stimuli, seed, "simulate", 0)?;
     let assembly = &fitted.assembly;
     let (bin_ms, start_ms) = (
         assembly.experiment.data.bin_ms,
         assembly.sessions.first().map_or(0.0, |s| s.start_ms),
     );
-    let counts = simulation.rollout.spikes().map_err(FitError::from)?.to_array();
     let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
     let units = assembly.stitching.neurons.iter().enumerate().map(|(n, neuron)| {
         let spikes: f64 = counts.slice(s![.., .., n]).iter().map(|&z| f64::from(z)).sum();
@@ -76,7 +78,7 @@ fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording,
         }
     });
     let mut behaviour = BTreeMap::new();
-    if let Some(traces) = &simulation.behaviour {
+    if let Some(traces) = &traces {
         for (name, trace) in assembly.experiment.data.behaviour.iter().zip(traces.axis_iter(Axis(2))) {
             let samples = BehaviourSamples::PerBin(trace.mapv(|x| x as f32));
             behaviour.insert(

@@ -260,6 +260,7 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     let chunk = trainer.trial_chunk.min(trainer.assembly.experiment.train.n_trials);
     let predicted_mib = StepMemory::of(&trainer.assembly, &trainer.comparison).bytes(chunk) as f64 / f64::from(1 << 20);
     let peak_rss_mib = provenance::peak_rss_mib();
+    let device_mib = trainer.device_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
     let (n, t, k) = (
         trainer.assembly.spec.n_neurons(),
         trainer.assembly.n_steps(),
@@ -268,7 +269,8 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     match global.format {
         Format::Json => super::print_json(&serde_json::json!({
             "schema": 1, "neurons": n, "steps": t, "trials": k, "trial_chunk": chunk, "seconds_per_step": seconds,
-            "predicted_peak_mib": predicted_mib, "peak_rss_mib": peak_rss_mib, "losses": losses,
+            "predicted_peak_mib": predicted_mib, "peak_rss_mib": peak_rss_mib, "predicted_device_mib": device_mib,
+            "losses": losses,
         }))?,
         Format::Text => {
             let max = trainer.assembly.experiment.train.max_steps;
@@ -284,6 +286,9 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
                 lines.push(format!(
                     "peak memory so far {peak:.0} MiB, predicted {predicted_mib:.0} MiB"
                 ));
+            }
+            if let Some(mib) = device_mib {
+                lines.push(format!("memory of the device: predicted {mib:.0} MiB or more"));
             }
             for (name, value) in losses {
                 lines.push(format!("loss {name}: {value:.4}"));

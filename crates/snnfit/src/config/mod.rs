@@ -38,12 +38,15 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Keys that may be changed when a run is resumed: they say when to stop and to save, not what is fitted.
-pub const RESUMABLE_KEYS: [&str; 4] = [
+/// Keys that may be changed when a run is resumed: they say when to stop and to save, not what is fitted. The last one
+/// changes rounding, so that the run no longer ends with the bytes of one that was never stopped; it is there for a run
+/// whose device ran out of memory.
+pub const RESUMABLE_KEYS: [&str; 5] = [
     "train.max_steps",
     "train.patience",
     "train.checkpoint_every",
     "train.max_skipped",
+    "train.trial_chunk",
 ];
 
 /// Reads and checks a configuration file with overrides such as `train.max_steps = 10`.

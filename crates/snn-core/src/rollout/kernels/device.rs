@@ -1,10 +1,13 @@
 //! A wgpu device, its buffers and what it can hold.
 
 use super::cell;
+use super::plan::Limits;
 use crate::CoreError;
 use crate::bits::SpikeBits;
+use crate::device::{says_out_of_memory, take_out_of_memory};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Largest number of cubes along one axis of a launch.
 pub(super) const MAX_CUBES: u32 = 65_535;
@@ -64,9 +67,14 @@ impl Kernels {
         &self.name
     }
 
-    /// Most bytes that one buffer can have.
-    pub fn max_buffer_bytes(&self) -> u64 {
-        self.client.properties().memory.max_page_size
+    /// What the adapter can bind and launch.
+    pub fn limits(&self) -> Limits {
+        let properties = self.client.properties();
+        let (x, y, z) = properties.hardware.max_cube_count;
+        Limits {
+            buffer_bytes: properties.memory.max_page_size,
+            cubes: u64::from(x.min(y).min(z).min(MAX_CUBES)),
+        }
     }
 
     /// An uninitialised buffer; at least one element, because nothing can't be bound.
@@ -108,18 +116,34 @@ impl Kernels {
 
     /// Waits for the device and copies a buffer back.
     pub(super) fn download<T: CubeElement>(&self, buffer: &Buffer) -> Result<Vec<T>, CoreError> {
-        let bytes = self
-            .client
-            .read_one(buffer.handle.clone())
-            .map_err(|error| self.failed(&error))?;
-        Ok(T::from_bytes(&bytes)[..buffer.len].to_vec())
+        // Where wgpu fails within the call, cubecl carries the panic of its thread over to this one.
+        let read = AssertUnwindSafe(|| self.client.read_one(buffer.handle.clone()));
+        match catch_unwind(read) {
+            Ok(Ok(bytes)) => Ok(T::from_bytes(&bytes)[..buffer.len].to_vec()),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(panic) => match take_out_of_memory() {
+                Some(reason) => Err(self.out_of_memory(reason)),
+                None => resume_unwind(panic),
+            },
+        }
     }
 
-    /// An error of this device.
+    /// An error of this device. Memory that ran out is the cause of whatever follows.
     pub(super) fn failed(&self, error: &dyn std::fmt::Debug) -> CoreError {
-        CoreError::Device {
-            asked: self.name.clone(),
-            reason: format!("{error:?}"),
+        let text = format!("{error:?}");
+        match take_out_of_memory().or_else(|| says_out_of_memory(&text).then(|| text.clone())) {
+            Some(reason) => self.out_of_memory(reason),
+            None => CoreError::Device {
+                asked: self.name.clone(),
+                reason: text,
+            },
+        }
+    }
+
+    fn out_of_memory(&self, reason: String) -> CoreError {
+        CoreError::DeviceMemory {
+            device: self.name.clone(),
+            reason,
         }
     }
 }

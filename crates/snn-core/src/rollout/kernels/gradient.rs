@@ -4,6 +4,7 @@ use super::backward::{self, SIDE};
 use super::cell;
 use super::device::{Buffer, Kernels};
 use super::forward::{self, UNITS};
+use super::plan::Plan;
 use super::simulate::{DeviceRollout, Sizes};
 use crate::CoreError;
 use crate::rollout::gradients::Totals;
@@ -23,23 +24,28 @@ const WANTED_CUBES: usize = 256;
 
 /// How the dense product of a block of steps is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tiling {
+pub(super) struct Tiling {
     rows_per_unit: usize,
-    parts: usize,
+    pub(super) parts: usize,
     span: usize,
+}
+
+/// Steps of a block: they depend only on later blocks, because every delay is at least as long.
+pub(super) fn block(delays: &[usize], steps: usize) -> usize {
+    delays.iter().copied().min().unwrap_or(1).clamp(1, steps.max(1))
 }
 
 impl Tiling {
     /// Tiles for `rows` rows and `n` neurons: a function of the sizes alone, so that results are reproducible.
-    fn new(rows: usize, n: usize) -> Self {
+    pub(super) fn new(rows: usize, n: usize) -> Self {
         let waste = |per_unit: usize| rows.div_ceil(SIDE * per_unit) * per_unit;
         // Fewest padded rows; of equals, the largest tile.
         let rows_per_unit = [8, 5, 4, 2, 1]
             .into_iter()
             .min_by_key(|p| (waste(*p), 8 - *p))
             .unwrap_or(4);
-        let tiles = rows.div_ceil(SIDE * rows_per_unit) * n.div_ceil(SIDE * TILE_COLUMNS);
-        let depth = n.div_ceil(SIDE);
+        let tiles = rows.div_ceil(SIDE * rows_per_unit).max(1) * n.div_ceil(SIDE * TILE_COLUMNS).max(1);
+        let depth = n.div_ceil(SIDE).max(1);
         let parts = WANTED_CUBES.div_ceil(tiles).clamp(1, depth.div_ceil(4));
         let span = depth.div_ceil(parts) * SIDE;
         Self {
@@ -47,6 +53,11 @@ impl Tiling {
             parts: n.div_ceil(span),
             span,
         }
+    }
+
+    /// Tiles along `rows` rows.
+    pub(super) fn row_tiles(self, rows: usize) -> u64 {
+        rows.div_ceil(SIDE * self.rows_per_unit) as u64
     }
 }
 
@@ -164,20 +175,9 @@ impl DeviceRollout {
             return Ok(gradients);
         }
         let kernels = self.kernels.clone();
-        let block = network.delays.iter().copied().min().unwrap_or(1).clamp(1, t_end);
-        kernels.fit(&[
-            ("spikes", (h + warmup + t_end) * n.max(inputs) * k.div_ceil(32)),
-            (
-                "channels of the adjoint",
-                adjoint.channels.as_ref().map_or(0, |(_, s)| s.len()),
-            ),
-            ("shared adjoint", adjoint.shared.as_ref().map_or(0, |(s, _)| s.len())),
-            (
-                "parts of the dense product",
-                Tiling::new(block * k, n).parts * block * k * n,
-            ),
-            ("sums over time", 3 * k * n),
-        ])?;
+        Plan::of(network, run)
+            .with_gradient(adjoint, d_probabilities.is_some())
+            .check(kernels.limits(), kernels.name(), k)?;
         let adjoint = Adjoint::upload(&kernels, adjoint, d_probabilities, n);
         let sums = kernels.zeros(3 * k * n);
         self.steps(network, &delta, &sums, &adjoint, wanted);
@@ -238,8 +238,7 @@ impl DeviceRollout {
         } = self.sizes;
         let kernels = &self.kernels;
         let carry = kernels.zeros(k * n);
-        // Steps of a block depend only on later blocks, because every delay is at least `block` steps.
-        let block = network.delays.iter().copied().min().unwrap_or(1).clamp(1, t_end);
+        let block = block(&network.delays, t_end);
         let tiling = Tiling::new(block * k, n);
         let partial = kernels.zeros(tiling.parts * block * k * n);
         let mut options = adjoint.options | (self.options & (cell::IS_GIVEN | cell::IS_CLAMPED));

@@ -17,7 +17,9 @@ mod cell;
 mod device;
 mod forward;
 mod gradient;
+mod plan;
 mod simulate;
 
 pub use device::Kernels;
+pub use plan::{Limits, Plan};
 pub use simulate::DeviceRollout;

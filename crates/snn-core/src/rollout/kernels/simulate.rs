@@ -1,8 +1,9 @@
 //! Simulation: what is uploaded, the launches of all steps, and what can be asked of the result.
 
 use super::cell;
-use super::device::{Buffer, Kernels, MAX_CUBES, constants, from_device_bits, to_device_bits, units};
+use super::device::{Buffer, Kernels, constants, from_device_bits, to_device_bits, units};
 use super::forward::{self, UNITS};
+use super::plan::Plan;
 use crate::CoreError;
 use crate::bits::SpikeBits;
 use crate::rollout::{Channel, Network, Noise, Rollout, Run, State};
@@ -81,7 +82,7 @@ impl Kernels {
         rollout.blocked = self.upload(&to_device_bits(&host.refractory));
         if let Some(potentials) = &host.potentials {
             crate::rollout::shape("kept potentials", potentials.shape(), &[k, t, n])?;
-            self.fit(&[("potentials", potentials.len())])?;
+            self.fit("potentials", k, potentials.len())?;
             let time_major = potentials.view().permuted_axes([1, 0, 2]);
             rollout.potentials = Some(self.upload(&time_major.iter().copied().collect::<Vec<f32>>()));
         }
@@ -96,40 +97,19 @@ impl Kernels {
         let all = run.n_warmup + run.n_steps;
         let words = n.div_ceil(32);
         let inputs = run.events.as_ref().map_or(0, |_| network.w_in.nrows());
-        let given = match &run.noise {
-            Noise::Given { .. } => k * all * n,
-            Noise::Philox { .. } => 0,
+        let plan = Plan {
+            has_gradient: keep_potentials,
+            ..Plan::of(network, run)
         };
+        plan.check(self.limits(), self.name(), k)?;
         let kept = if keep_potentials { k * run.n_steps * n } else { 0 };
-        self.fit(&[
-            ("potentials", kept),
-            ("spikes", (h + all) * k * words),
-            ("input spikes", all * k * inputs.div_ceil(32)),
-            ("given noise", given),
-            ("recurrent weights", network.w.len()),
-            ("drive", run.drive.as_ref().map_or(0, |d| d.values.len())),
-        ])?;
-        let counts = [
-            ("trials", k),
-            ("steps", run.n_steps),
-            ("neurons", n),
-            ("inputs", inputs),
-        ];
-        for (what, count) in counts {
-            if count > MAX_CUBES as usize {
-                return Err(CoreError::Device {
-                    asked: self.name().to_owned(),
-                    reason: format!("{count} {what}; at most {MAX_CUBES} of them at once"),
-                });
-            }
-        }
         let mut options = 0;
         let mut has = |bit: u32, given: bool| options |= if given { bit } else { 0 };
         has(cell::HAS_EVENTS, run.events.is_some());
         has(cell::HAS_DRIVE, run.drive.is_some());
         has(cell::HAS_OFFSET, run.trial_offset.is_some());
         has(cell::HAS_NOISE, network.noise.iter().any(|s| *s != 0.0));
-        has(cell::IS_GIVEN, given > 0);
+        has(cell::IS_GIVEN, plan.is_noise_given);
         has(cell::IS_CLAMPED, run.clamp.is_some());
         has(cell::KEEPS, keep_potentials);
         let (key, first_trial, step) = match &run.noise {
@@ -195,20 +175,21 @@ impl Kernels {
         self.roll(network, run, keep_potentials)?.to_host()
     }
 
-    /// Refuses buffers that the device can't bind; elements have 4 bytes.
-    pub(super) fn fit(&self, buffers: &[(&str, usize)]) -> Result<(), CoreError> {
-        let limit = self.max_buffer_bytes();
-        let too_large = |len: usize| len as u64 * 4 > limit || u32::try_from(len).is_err();
-        match buffers.iter().find(|(_, len)| too_large(*len)) {
-            None => Ok(()),
-            Some((what, len)) => Err(CoreError::Device {
-                asked: self.name().to_owned(),
-                reason: format!(
-                    "{what} take {} bytes in one buffer, and it binds at most {limit}; use fewer trials at a time, or the processor",
-                    *len as u64 * 4
-                ),
-            }),
+    /// Refuses a buffer of `len` 4-byte elements that the device can't bind.
+    fn fit(&self, what: &'static str, trials: usize, len: usize) -> Result<(), CoreError> {
+        let limit = self.limits().buffer_bytes.min(4 * u64::from(u32::MAX));
+        let found = (len as u64).saturating_mul(4);
+        if found <= limit {
+            return Ok(());
         }
+        Err(CoreError::DeviceLimit {
+            device: self.name().to_owned(),
+            what,
+            trials,
+            found,
+            limit,
+            unit: "bytes in one buffer",
+        })
     }
 
     pub(super) fn upload_array(&self, array: &Array3<f32>) -> Buffer {
@@ -386,7 +367,7 @@ impl DeviceRollout {
         if n_conditions * t * n == 0 {
             return Ok(Array3::zeros(shape));
         }
-        self.kernels.fit(&[("sums of spikes", n_conditions * t * n)])?;
+        self.kernels.fit("sums of spikes", k, n_conditions * t * n)?;
         let out = self.kernels.empty(n_conditions * t * n);
         let condition = self
             .kernels
@@ -430,7 +411,7 @@ impl DeviceRollout {
         if len == 0 || n == 0 {
             return Ok(Array3::zeros(shape));
         }
-        self.kernels.fit(&[("population traces", len)])?;
+        self.kernels.fit("population traces", k, len)?;
         let mut members = vec![0u32];
         let mut end = 0;
         for channel in channels {
