@@ -519,3 +519,33 @@ fn options_that_are_not_exact_err_as_little_as_they_say() {
         );
     }
 }
+
+/// Sizes that take other ways through `native`: time blocks of several steps with a partial one, a delay beyond the
+/// trial, several batches of the weight gradient with a short last one, steps that threads share.
+#[test]
+fn native_is_the_reference_at_sizes_that_take_other_ways() {
+    let plan = |n, k, t, delays: &[usize]| Plan {
+        n,
+        k,
+        t,
+        delays: delays.to_vec(),
+        ..Plan::numbered(0)
+    };
+    let plans = [
+        plan(37, 7, 31, &[3, 5]),
+        plan(20, 5, 31, &[50]),
+        plan(20, 9, 300, &[1, 4]),
+        plan(420, 5, 12, &[1, 2]),
+        plan(420, 30, 11, &[2, 3]),
+    ];
+    for (i, plan) in plans.iter().enumerate() {
+        let case = random_case(plan, 70 + i as u64);
+        let (a, b) = (simulate(&NATIVE, &case), simulate(&REFERENCE, &case));
+        assert_eq!(a.spikes, b.spikes, "plan {i}; if this is a tie, take another seed");
+        let (a, b) = (gradients(&NATIVE, &case, a), gradients(&REFERENCE, &case, b));
+        for ((name, a), (_, b)) in named(&a).iter().zip(&named(&b)) {
+            assert!(b.iter().any(|g| *g != 0.0), "dL/d{name} of plan {i}");
+            assert_relative(&format!("dL/d{name}, plan {i}"), a, b, GRADIENT);
+        }
+    }
+}

@@ -36,7 +36,7 @@ impl Surrogate {
     #[inline]
     pub fn maximum(self, slope: f32) -> f32 {
         match self {
-            Self::Sigmoid { gamma } => gamma.abs() * slope / 4.0,
+            Self::Sigmoid { gamma } => (gamma * slope).abs() / 4.0,
             Self::Triangle { gamma } => gamma.abs(),
         }
     }

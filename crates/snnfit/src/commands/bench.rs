@@ -1,6 +1,6 @@
 //! `snnfit bench`: times one training iteration of a fixed workload.
 
-use snn_core::device::OpenDevice;
+use snn_core::device::{DeviceChoice, OpenDevice};
 use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, SpikeMode};
 
@@ -61,6 +61,12 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     }
     // And their gradient.
     too_large("weights", [load.d, load.n, load.n], 8, "lower --n or --d")?;
+    if args.engine == EngineChoice::NativeInt16 && matches!(args.device.choice, DeviceChoice::Wgpu(_)) {
+        return Err(Error::Usage {
+            message: "--engine native-int16 computes on the processor, --device names an adapter".to_owned(),
+            help: "use --device cpu, or --engine native".to_owned(),
+        });
+    }
     let device = super::open_device(args.device.choice)?;
     super::tell_device(args.device.choice, &device);
     let timing = match args.engine {

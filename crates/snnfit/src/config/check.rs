@@ -307,6 +307,14 @@ fn check_chunking(r: &mut Resolver<'_>, memory_limit: Option<raw::Bytes>, trial_
             }
             Chunking::Memory(bytes)
         }
+        // The command line replaces what the file says, as a run does whose device ran out of memory.
+        (Some(_), Some(trials))
+            if r.written("train.trial_chunk") == Some(Written::Set)
+                && r.written("train.memory_limit") != Some(Written::Set) =>
+        {
+            r.check_count("train.trial_chunk", trials, &(1..=MAX_COUNT));
+            Chunking::Trials(trials as usize)
+        }
         (Some(_), Some(_)) => {
             let message = "`train.trial_chunk` and `train.memory_limit` both say how many trials are simulated at once";
             r.problem("train.trial_chunk", message, "keep one of them");

@@ -5,7 +5,8 @@
 //! summed in 32-bit integers without any error, and scaled back in single precision. The units are such that
 //! `‖x/s‖ ≤ 46340 = √(2³¹ − 1)` after rounding on both sides, so by Cauchy–Schwarz no partial sum overflows, and that
 //! no multiple is beyond ±32767. Hence an entry of the product is wrong by at most about `√N/32767 · ‖x‖ ‖w‖`, and
-//! typically by `√(2/3)/46340 · ‖x‖ ‖w‖`. Integers add up alike in any order: the result is the same on every CPU.
+//! (rows whose largest entry is below 1e-30 count as 0), and
+//! typically by `√(1/6)/46340 · ‖x‖ ‖w‖`, for each delay. Integers add up alike in any order: the result is the same on every CPU.
 #![allow(unsafe_code)] // vector units
 
 use super::aligned::Buffer;
@@ -44,6 +45,8 @@ pub(super) struct Rows {
     pairs: Vec<Pair>,
     /// `[R]`.
     units: Vec<f32>,
+    /// One row while it is rounded.
+    rounded: Vec<i16>,
 }
 
 impl Rows {
@@ -52,16 +55,16 @@ impl Rows {
         Self {
             pairs: vec![0; n.div_ceil(2) * rows_per_block],
             units: vec![0.0; rows_per_block],
+            rounded: vec![0; n.next_multiple_of(2)],
         }
     }
 
     /// Rounds row-major `rows [≤ R, N]`; missing rows stay as they are.
     pub(super) fn put(&mut self, rows: &[f32], n: usize) {
-        let mut rounded = vec![0i16; n.next_multiple_of(2)];
         let count = self.units.len();
         for (r, row) in rows.chunks_exact(n).enumerate() {
-            round(row, &mut rounded[..n], &mut self.units[r]);
-            for (line, pair) in self.pairs.chunks_exact_mut(count).zip(rounded.chunks_exact(2)) {
+            round(row, &mut self.rounded[..n], &mut self.units[r]);
+            for (line, pair) in self.pairs.chunks_exact_mut(count).zip(self.rounded.chunks_exact(2)) {
                 line[r] = pair_of(pair[0], pair[1]);
             }
         }
@@ -223,7 +226,7 @@ trait Sums: Copy {
     unsafe fn zero() -> Self;
     /// Adds `low·low + high·high` of sixteen pairs and one.
     unsafe fn add_products(self, pairs: *const Pair, one: Pair) -> Self;
-    /// `out += row · columns · sums`.
+    /// `out += sums · row · columns`; in this order, so that no product of units underflows.
     unsafe fn add_scaled(self, row: f32, columns: *const f32, out: *mut f32);
 }
 
@@ -253,7 +256,7 @@ impl Sums for Plain {
     #[inline(always)]
     unsafe fn add_scaled(self, row: f32, columns: *const f32, out: *mut f32) {
         for (i, sum) in self.0.iter().enumerate() {
-            unsafe { *out.add(i) += *sum as f32 * (row * *columns.add(i)) };
+            unsafe { *out.add(i) += *sum as f32 * row * *columns.add(i) };
         }
     }
 }
@@ -281,8 +284,8 @@ mod x86 {
         #[inline(always)]
         unsafe fn add_scaled(self, row: f32, columns: *const f32, out: *mut f32) {
             unsafe {
-                let scale = _mm512_mul_ps(_mm512_set1_ps(row), _mm512_loadu_ps(columns));
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(self), scale);
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(self), _mm512_set1_ps(row));
+                let product = _mm512_mul_ps(product, _mm512_loadu_ps(columns));
                 _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), product));
             }
         }
@@ -308,8 +311,8 @@ mod x86 {
         unsafe fn add_scaled(self, row: f32, columns: *const f32, out: *mut f32) {
             unsafe {
                 for (i, sums) in self.into_iter().enumerate() {
-                    let scale = _mm256_mul_ps(_mm256_set1_ps(row), _mm256_loadu_ps(columns.add(8 * i)));
-                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale);
+                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(row));
+                    let product = _mm256_mul_ps(product, _mm256_loadu_ps(columns.add(8 * i)));
                     let out = out.add(8 * i);
                     _mm256_storeu_ps(out, _mm256_add_ps(_mm256_loadu_ps(out), product));
                 }

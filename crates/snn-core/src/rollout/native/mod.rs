@@ -5,8 +5,9 @@
 //! the presynaptic spikes.
 //!
 //! What is promised: the same result for any number of threads, and, forward, for any chunking of the trials. Trials
-//! are independent forward; backward they run in tiles whose size depends on K alone; each entry of the weight
-//! gradient is summed by one thread in (trial, time) order.
+//! are independent forward. Backward they go in tiles, blocks and panels that depend on the number of threads, but each
+//! entry of a product is one sum in fixed order, which none of these changes; each entry of the weight gradient is
+//! summed by one thread, batch of trials by batch, in (trial, time) order, and the size of a batch depends on T and the delays.
 //!
 //! Cost: forward `O(K·T·N)` for noise and cell plus `O(spikes·D·N)`; backward `2·K·T·D·N²` flops for the dense product.
 

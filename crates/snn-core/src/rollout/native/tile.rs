@@ -230,13 +230,14 @@ impl Tiles<'_> {
     /// Trials of one tile of `k`, and whether its steps are shared out among threads.
     fn tile_size(&self, k: usize) -> (usize, bool) {
         let threads = rayon::current_num_threads();
-        let is_small = size_of_val(self.network.w.as_slice().unwrap_or_default()) <= SMALL;
+        let is_small = size_of::<f32>() * self.network.w.len() <= SMALL;
         let worthwhile = if is_small { 1 } else { WORTHWHILE };
         let mut count = k.div_ceil(TILE);
         if k >= threads * worthwhile {
             count = count.next_multiple_of(threads);
         }
-        (k.div_ceil(count), count < threads)
+        let tile = k.div_ceil(count);
+        (tile, k.div_ceil(tile) < threads)
     }
 
     /// The time loop backwards for the trials from `first`; `delta` holds their potentials, then their δ.

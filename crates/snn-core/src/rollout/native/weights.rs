@@ -3,7 +3,7 @@
 //! Per batch of trials and presynaptic neuron, δ at the neuron's spikes is summed in registers and added to the
 //! gradient once. A task owns a range of postsynaptic columns and reads δ once, batch by batch; each entry is a sum over
 //! batches of sums over spikes in order of trial and time, whatever the number of threads. (A batch is a number of
-//! trials that depends on T alone.)
+//! trials that depends on T and the longest delay.)
 
 use super::aligned::Buffer;
 use crate::bits::{SpikeBits, for_each_set};
@@ -38,10 +38,6 @@ pub(super) fn accumulate(
         .step_by(batch)
         .map(|k| k..(k + batch).min(run.n_trials))
         .collect();
-    let trains: Vec<Trains> = batches
-        .par_iter()
-        .map(|trials| Trains::new(run, spikes, history, trials.clone(), n, n_in, h))
-        .collect();
     let groups = rayon::current_num_threads().clamp(1, n.div_ceil(COLUMNS));
     let width = n.div_ceil(groups).next_multiple_of(COLUMNS.min(16));
     let mut tasks: Vec<Task<'_>> = (0..n.div_ceil(width)).map(|_| Task::default()).collect();
@@ -55,10 +51,46 @@ pub(super) fn accumulate(
             task.w_in.push(part);
         }
     }
-    tasks.into_par_iter().enumerate().for_each(|(i, mut task)| {
-        let columns = i * width..((i + 1) * width).min(n);
-        let mut tile = Buffer::zeros((batch * (t_end + h) + h) * COLUMNS);
-        for (trains, trials) in trains.iter().zip(&batches) {
+    let mut tiles: Vec<Buffer> = tasks
+        .iter()
+        .map(|_| Buffer::zeros((batch * (t_end + h) + h) * COLUMNS))
+        .collect();
+    // A few batches at a time: the lists of a network that fires at every step are as long as δ.
+    for batches in batches.chunks(2 * groups) {
+        let trains: Vec<Trains> = batches
+            .par_iter()
+            .map(|trials| Trains::new(run, spikes, history, trials.clone(), n, n_in, h))
+            .collect();
+        let parts = tasks.par_iter_mut().zip(tiles.par_iter_mut()).enumerate();
+        parts.for_each(|(i, (task, tile))| {
+            let columns = i * width..((i + 1) * width).min(n);
+            task.add(network, &trains, batches, delta, columns, tile, t_end, h);
+        });
+    }
+}
+
+/// The parts of the gradients' rows that one task owns.
+#[derive(Default)]
+struct Task<'a> {
+    w: Vec<&'a mut [f32]>,
+    w_in: Vec<&'a mut [f32]>,
+}
+
+impl Task<'_> {
+    /// Adds a few batches to the columns that this task owns; `tile` is used again and again.
+    fn add(
+        &mut self,
+        network: &Network,
+        trains: &[Trains],
+        batches: &[Range<usize>],
+        delta: &[f32],
+        columns: Range<usize>,
+        tile: &mut [f32],
+        t_end: usize,
+        h: usize,
+    ) {
+        let n = network.n_neurons();
+        for (trains, trials) in trains.iter().zip(batches) {
             for from in columns.clone().step_by(COLUMNS) {
                 let part = from..(from + COLUMNS).min(columns.end);
                 let own = part.start - columns.start..part.end - columns.start;
@@ -70,31 +102,24 @@ pub(super) fn accumulate(
                         to[part.len()..].fill(0.0);
                     }
                 }
-                for (rows, delay) in task.w.chunks_exact_mut(n).zip(&network.delays) {
+                for (rows, delay) in self.w.chunks_exact_mut(n).zip(&network.delays) {
                     for (i, row) in rows.iter_mut().enumerate() {
                         let rows_at = trains.spikes.of(i);
                         if !rows_at.is_empty() {
-                            add_rows_at(&mut row[own.clone()], &tile, rows_at, *delay);
+                            add_rows_at(&mut row[own.clone()], tile, rows_at, *delay);
                         }
                     }
                 }
-                for (i, row) in task.w_in.iter_mut().enumerate() {
+                for (i, row) in self.w_in.iter_mut().enumerate() {
                     let rows_at = trains.inputs.of(i);
                     if !rows_at.is_empty() {
-                        add_rows_at(&mut row[own.clone()], &tile, rows_at, 0);
+                        add_rows_at(&mut row[own.clone()], tile, rows_at, 0);
                     }
                 }
             }
             // The last batch may be shorter: what stands after its trials is zero or not read.
         }
-    });
-}
-
-/// The parts of the gradients' rows that one task owns.
-#[derive(Default)]
-struct Task<'a> {
-    w: Vec<&'a mut [f32]>,
-    w_in: Vec<&'a mut [f32]>,
+    }
 }
 
 /// The events of a batch of trials as rows of the tile, per presynaptic neuron or input.
