@@ -559,3 +559,14 @@ fn a_pipe_is_refused_instead_of_waited_for() {
     assert_eq!(run.code, 3);
     assert!(run.stderr.contains("a pipe or device"), "{}", run.stderr);
 }
+
+#[test]
+fn a_chunk_on_the_command_line_replaces_the_memory_limit_of_the_file() {
+    use snnfit::config::checked::Chunking;
+    let text = format!("{MINIMAL}[train]\nmemory_limit = \"4GiB\"\n");
+    let chunking = |overrides: &[&str]| load_with(&text, overrides).map(|l| l.experiment.train.chunking);
+    assert_eq!(chunking(&[]).unwrap(), Chunking::Memory(4 << 30));
+    assert_eq!(chunking(&["train.trial_chunk = 4"]).unwrap(), Chunking::Trials(4));
+    assert!(chunking(&["train.trial_chunk = 0"]).is_err());
+    assert!(chunking(&["train.trial_chunk = 4", "train.memory_limit = \"1GiB\""]).is_err());
+}
