@@ -135,6 +135,21 @@ fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
         data::read(&folder.path(out)).unwrap().sessions.remove(0)
     };
     let chunked = simulate("chunked.h5");
+    let asked = folder.run(&[
+        "simulate",
+        "run",
+        "--trials",
+        "12",
+        "--trial-chunk",
+        "5",
+        "--out",
+        "asked.h5",
+    ]);
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    let processor = folder.run(&["simulate", "run", "--trials", "12", "--out", "processor.h5"]);
+    assert_eq!(processor.code, 0, "{}", processor.stderr);
+    let bytes = |name: &str| std::fs::read(folder.path(name)).unwrap();
+    assert_eq!(bytes("asked.h5"), bytes("processor.h5"), "chunks of 5 on the processor");
     let run_toml = folder.path("run").join("run.toml");
     let text = std::fs::read_to_string(&run_toml).unwrap();
     assert!(text.contains("trial_chunk = 5"), "{text}");
@@ -142,4 +157,38 @@ fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
     let whole = simulate("whole.h5");
     assert_eq!(chunked.trials.len(), 12);
     assert_eq!(format!("{:?}", chunked.activity), format!("{:?}", whole.activity));
+}
+
+#[test]
+fn the_engine_in_16_bits_trains_on_the_processor_and_refuses_an_adapter() {
+    let folder = folder();
+    let set = "train.engine = \"native_int16\"";
+    let train = |out: &str, device: &str| {
+        let arguments = [
+            "train",
+            "--config",
+            "fit.toml",
+            "--out",
+            out,
+            "--device",
+            device,
+            "--set",
+            set,
+            "--set",
+            "train.max_steps = 2",
+        ];
+        run_with(&folder, &[], &arguments)
+    };
+    let auto = train("auto", "auto");
+    assert_eq!(auto.code, 0, "{}", auto.stderr);
+    assert!(auto.stderr.contains("computes on the processor"), "{}", auto.stderr);
+    assert_eq!(crate::runs::manifest(&folder, "auto").device, "cpu");
+    let adapter = train("adapter", "wgpu");
+    assert_eq!(adapter.code, 2, "{}", adapter.stderr);
+    assert!(
+        adapter.stderr.contains("native_int16") && adapter.stderr.contains("--device cpu"),
+        "{}",
+        adapter.stderr
+    );
+    assert!(!folder.path("adapter").exists());
 }

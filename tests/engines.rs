@@ -1,7 +1,8 @@
 //! Both engines are one function: spikes, states and gradients agree, whatever the chunking, order or threads.
 
 use crate::networks::{
-    ALL, Case, Engine, KERNELS, NATIVE, Plan, REFERENCE, assert_relative, engines, named, random_case, wide,
+    ALL, Case, Engine, KERNELS, NATIVE, Plan, REFERENCE, assert_relative, engines, named, open_kernels, random_case,
+    wide,
 };
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::bits::SpikeBits;
@@ -116,6 +117,7 @@ fn is_the_reference_on_random_networks(engine: &Engine) {
 
 fn assert_same_state(a: &Rollout, b: &Rollout) {
     assert_eq!(a.refractory, b.refractory, "refractory marks");
+    assert_eq!(a.warmup, b.warmup, "spikes of the warm-up");
     let (v, w) = (
         wide(a.potentials.as_ref().unwrap()),
         wide(b.potentials.as_ref().unwrap()),
@@ -386,6 +388,76 @@ fn the_order_in_memory_of_the_arrays_does_not_matter() {
 }
 
 #[test]
+fn the_spikes_of_the_warm_up_precede_those_of_the_trial() {
+    let plan = Plan {
+        n_warmup: 9,
+        ..Plan::numbered(3)
+    };
+    let case = random_case(&plan, 77);
+    let h = case.network.max_delay();
+    assert!(h < 9, "{h}");
+    for engine in engines() {
+        let rollout = simulate(engine, &case);
+        let (warmup, history) = (rollout.warmup.to_array(), rollout.start.history.to_array());
+        assert_eq!(warmup.slice(s![.., 9 - h.., ..]), history, "{}", engine.name);
+        assert!(rollout.warmup.count() > 0);
+    }
+}
+
+#[test]
+fn statistics_on_the_device_are_those_of_the_spikes() {
+    if engines().len() < 3 {
+        return; // said there
+    }
+    let plan = Plan {
+        n: 75,
+        k: 37,
+        n_warmup: 7,
+        ..Plan::numbered(5)
+    };
+    let case = random_case(&plan, 78);
+    let rolled = open_kernels().unwrap().roll(&case.network, &case.run, false).unwrap();
+    let host = rolled.to_host().unwrap();
+    assert!(host.spikes.count() > 100 && host.warmup.count() > 10);
+    let conditions: Vec<usize> = (0..plan.k).map(|k| k * k % 5).collect();
+    assert_eq!(
+        rolled.sums_by_condition(&conditions, 5).unwrap(),
+        host.spikes.sums_by_condition(&conditions, 5).unwrap()
+    );
+    assert!(rolled.sums_by_condition(&conditions, 4).is_err());
+    // One channel is empty, and one neuron is a member of two.
+    let channels = [
+        vec![(0, 0.5), (31, -2.0), (74, 1.5)],
+        vec![],
+        vec![(32, 1.0), (74, -0.3)],
+    ]
+    .map(|members| Channel { members });
+    assert_relative(
+        "traces",
+        &rolled.project(&channels).unwrap(),
+        &host.spikes.project(&channels),
+        1e-6,
+    );
+    assert_relative(
+        "traces of the warm-up",
+        &rolled.project_warmup(&channels).unwrap(),
+        &host.warmup.project(&channels),
+        1e-6,
+    );
+    let series = Array3::from_shape_fn((plan.k, plan.t, 3), |(k, t, r)| ((k * 5 + t * 3 + r) as f64).sin());
+    let found = rolled.channel_weight_gradient(&channels, &series).unwrap();
+    let expected = host.spikes.channel_weight_gradient(&channels, &series).unwrap();
+    assert_eq!(expected.iter().map(Vec::len).collect::<Vec<_>>(), [3, 0, 2]);
+    for (found, expected) in found.into_iter().zip(expected) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} against {b}");
+        }
+    }
+    assert!(rolled.channel_weight_gradient(&channels[1..], &series).is_err());
+}
+
+#[test]
 fn the_number_of_threads_changes_no_bit_of_native() {
     let case = random_case(
         &Plan {
@@ -395,10 +467,34 @@ fn the_number_of_threads_changes_no_bit_of_native() {
         },
         31,
     );
+    assert_same_with_any_number_of_threads(&NATIVE, &case);
+    let int16 = Engine {
+        name: "native_int16",
+        simulate: native::simulate,
+        backpropagate: |network, run, rollout, adjoint, d_probabilities, wanted| {
+            let precision = native::Precision::Int16;
+            native::backpropagate_with(precision, network, run, rollout, adjoint, d_probabilities, wanted)
+        },
+    };
+    assert_same_with_any_number_of_threads(&int16, &case);
+    let mut chosen = random_case(
+        &Plan {
+            n: 203,
+            k: 21,
+            ..Plan::numbered(4)
+        },
+        31,
+    );
+    // From 0.02 on, entries of the product are chosen.
+    chosen.network.surrogate_floor = 0.05;
+    assert_same_with_any_number_of_threads(&NATIVE, &chosen);
+}
+
+fn assert_same_with_any_number_of_threads(engine: &Engine, case: &Case) {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let rollout = simulate(&NATIVE, &case);
+            let rollout = simulate(engine, case);
             let bits: Vec<u32> = rollout
                 .potentials
                 .as_ref()
@@ -406,12 +502,12 @@ fn the_number_of_threads_changes_no_bit_of_native() {
                 .iter()
                 .map(|v| v.to_bits())
                 .collect();
-            (rollout.spikes.clone(), bits, named(&gradients(&NATIVE, &case, rollout)))
+            (rollout.spikes.clone(), bits, named(&gradients(engine, case, rollout)))
         })
     };
     let one = with(1);
     for threads in [2, 5] {
-        assert_eq!(one, with(threads), "{threads} threads");
+        assert_eq!(one, with(threads), "{}, {threads} threads", engine.name);
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) const REFERENCE: Engine = Engine {
 };
 
 /// The engine `kernels` on the adapter that `wgpu` takes: a GPU, or lavapipe.
-fn open_kernels() -> Result<Kernels, CoreError> {
+pub(crate) fn open_kernels() -> Result<Kernels, CoreError> {
     let open = device::open(DeviceChoice::Wgpu(None))?;
     Ok(device::kernels(&open).expect("an adapter was opened"))
 }

@@ -51,7 +51,7 @@ done
 point() {
     local label=$1
     shift
-    "$snnfit" bench --device cpu --engine "$engine" --reps "$reps" --gain 0.3 --format json "$@" 2>/dev/null |
+    "$snnfit" bench --device cpu --engine "$engine" --reps "$reps" --gain 0.3 --format json "$@" |
         python3 -c '
 import json, sys
 r = json.load(sys.stdin)

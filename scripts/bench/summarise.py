@@ -16,6 +16,7 @@ from importlib import metadata
 DENSITY = (0.005, 0.10)  # spikes per trial, step and neuron: a silent network or one that always fires is cheap for us
 DENSITY_RATIO = 4 / 3  # largest quotient of two programs' densities: they differ in the numbers drawn alone
 QUOTABLE = 5  # rounds
+STRETCH = 5.0  # of JAX's CPU seconds, in every case, where ours are not exact
 
 NAMES = {"snnfit": "snnfit", "snnfit-philox": "snnfit, `--noise philox`", "jax": "JAX", "torch": "PyTorch"}
 
@@ -217,6 +218,7 @@ class Case:
             return False
         self.print_medians()
         self.print_ratios()
+        self.print_error()
         self.print_floor(first)
         return True
 
@@ -250,11 +252,23 @@ class Case:
                 continue
             median = statistics.median(ratios)
             cells.append((number(median), f"{number(min(ratios))}–{number(max(ratios))}"))
-            if ours == "snnfit" and target is not None:
+            if ours == "snnfit" and self.gradient_errors() and key == "cpu_s" and baseline == "jax":
+                verdict = (f"stretch {STRETCH:g}", "reached" if median >= STRETCH else "not reached")
+            elif ours == "snnfit" and target is not None and not self.gradient_errors():
                 is_met = median <= target if is_inverse else median >= target
                 bound = f"≤ 1/{round(1 / target)}" if is_inverse else f"≥ {target:g}"
                 verdict = (bound, "met" if is_met else "missed")
         row(label, *cells[0], *verdict, *cells[1])
+
+    def gradient_errors(self):
+        """Errors of the gradient that snnfit reports where its engine is not exact."""
+        return [r["gradient_error"] for r in self.results if r.get("gradient_error") is not None]
+
+    def print_error(self):
+        errors = self.gradient_errors()
+        if errors:
+            print(f"Not exact, so not judged by the targets: error of snnfit's gradient {min(errors):.1e}–"
+                  f"{max(errors):.1e} of its norm.\n")
 
     def print_floor(self, size):
         flop = 2 * size["k"] * size["t"] * size["d"] * size["n"] ** 2

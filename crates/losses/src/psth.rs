@@ -3,7 +3,7 @@
 //! Why here: it pins down trial averages; it says nothing of single trials (see
 //! [`crate::trial_matching`]). Cost O(C·T·N), independent of the number of trials.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, aview1, s};
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
@@ -141,39 +141,58 @@ impl PsthLoss {
     /// Loss of each neuron and gradient of the mean with respect to the model's PSTH `[C, T1, N]`.
     fn compare(&self, model: &Psth) -> Result<(Vec<f64>, Array3<f64>), LossError> {
         let (n_conditions, n_out, n_neurons) = self.data.values.dim();
-        let mut per_neuron = vec![f64::NAN; n_neurons];
-        let mut d_psth = Array3::zeros((n_conditions, n_out, n_neurons));
-        for (n, loss) in per_neuron.iter_mut().enumerate() {
-            let difference =
-                |c: usize, o: usize| (model.values[[c, o, n]] - self.data.values[[c, o, n]]) / self.scale.std[n];
-            let observed: Vec<(usize, Vec<usize>)> = (0..n_conditions)
-                .filter(|&c| self.weights[[c, n]] > 0.0)
-                .map(|c| (c, (0..n_out).filter(|&o| !difference(c, o).is_nan()).collect()))
-                .filter(|(_, bins): &(usize, Vec<usize>)| !bins.is_empty())
-                .collect();
-            let total: f64 = observed.iter().map(|(c, _)| self.weights[[*c, n]]).sum();
-            if observed.is_empty() {
-                continue;
-            }
-            let mut sum = 0.0;
-            for (c, bins) in &observed {
-                let weight = self.weights[[*c, n]] / total / bins.len() as f64;
-                for &o in bins {
-                    let d = difference(*c, o);
-                    sum += weight * d * d;
-                    d_psth[[*c, o, n]] = 2.0 * weight * d / self.scale.std[n];
-                }
-            }
-            *loss = sum;
+        // Row by row, as the arrays lie in memory.
+        let rows = || {
+            (0..n_conditions)
+                .flat_map(|c| (0..n_out).map(move |o| (c, o)))
+                .map(|(c, o)| {
+                    let at = s![c, o, ..];
+                    (c, o, model.values.slice(at), self.data.values.slice(at))
+                })
+        };
+        let mut n_bins = Array2::<u32>::zeros((n_conditions, n_neurons));
+        for (c, _, model, data) in rows() {
+            Zip::from(n_bins.row_mut(c))
+                .and(&model)
+                .and(&data)
+                .and(&aview1(&self.scale.std))
+                .for_each(|n, model, data, std| *n += u32::from(!((model - data) / std).is_nan()));
         }
-        let n_observed = per_neuron.iter().filter(|loss| !loss.is_nan()).count();
+        // Of each bin, within its condition and neuron; 0 where it isn't compared.
+        let mut weight = self.weights.clone();
+        weight.zip_mut_with(&n_bins, |weight, n| *weight = if *n > 0 { *weight } else { 0.0 });
+        let total = weight.sum_axis(Axis(0));
+        let n_observed = total.iter().filter(|total| **total > 0.0).count();
         if n_observed == 0 {
             return Err(LossError::NoData {
                 what: "neuron loss",
                 reason: "the model has no trial in any recorded stimulus condition".to_owned(),
             });
         }
-        d_psth.mapv_inplace(|d| d / n_observed as f64);
+        Zip::from(&mut weight)
+            .and(&n_bins)
+            .and_broadcast(&total)
+            .for_each(|weight, n, total| {
+                if *weight > 0.0 {
+                    *weight = *weight / total / f64::from(*n);
+                }
+            });
+        let mut per_neuron: Vec<f64> = total
+            .iter()
+            .map(|total| if *total > 0.0 { 0.0 } else { f64::NAN })
+            .collect();
+        let mut d_psth = Array3::zeros((n_conditions, n_out, n_neurons));
+        for (c, o, model, data) in rows() {
+            let weight = weight.row(c);
+            for (n, d_psth) in d_psth.slice_mut(s![c, o, ..]).iter_mut().enumerate() {
+                let std = self.scale.std[n];
+                let d = (model[n] - data[n]) / std;
+                if weight[n] > 0.0 && !d.is_nan() {
+                    per_neuron[n] += weight[n] * d * d;
+                    *d_psth = 2.0 * weight[n] * d / std / n_observed as f64;
+                }
+            }
+        }
         Ok((per_neuron, d_psth))
     }
 

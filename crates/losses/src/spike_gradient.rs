@@ -170,10 +170,11 @@ impl Batch<'_> {
     fn condition_means(&self, tasks: &[SpikeGradient]) -> Vec<Option<Array3<f64>>> {
         let mean = |d_sums: &Array3<f64>| {
             let mut means = Array3::zeros((self.n_conditions, self.n_bins, self.populations.len()));
-            for (g, group) in self.populations.groups.iter().enumerate() {
-                let mut mean: ndarray::ArrayViewMut2<'_, f64> = means.index_axis_mut(Axis(2), g);
-                for &n in &group.neurons {
-                    mean.scaled_add(1.0 / self.size(g), &d_sums.index_axis(Axis(2), n));
+            // Row by row, as the arrays lie in memory.
+            for (mut means, d_sums) in means.rows_mut().into_iter().zip(d_sums.rows()) {
+                for (mean, group) in means.iter_mut().zip(&self.populations.groups) {
+                    let share = 1.0 / group.neurons.len() as f64;
+                    *mean = group.neurons.iter().map(|&n| share * d_sums[n]).sum::<f64>();
                 }
             }
             means

@@ -145,6 +145,38 @@ impl SpikeBits {
         }
         out
     }
+
+    /// Gradient of [`SpikeBits::project`] with respect to the weights of the channels' members, given that of its result
+    /// `[K, T, R]`: `dL/dweight_rn = Σ_{k,t} series_ktr z_ktn`, per channel in the order of its members.
+    ///
+    /// # Errors
+    /// A series of another shape.
+    pub fn channel_weight_gradient(
+        &self,
+        channels: &[crate::rollout::Channel],
+        series: &Array3<f64>,
+    ) -> Result<Vec<Vec<f64>>, CoreError> {
+        let expected = [self.n_trials, self.n_steps, channels.len()];
+        crate::rollout::shape("series of channels", series.shape(), &expected)?;
+        let mut out: Vec<Vec<f64>> = channels.iter().map(|c| vec![0.0; c.members.len()]).collect();
+        // Per neuron: which members it is.
+        let mut members: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.n_neurons];
+        for (r, channel) in channels.iter().enumerate() {
+            for (m, &(n, _)) in channel.members.iter().enumerate() {
+                members[n as usize].push((r, m));
+            }
+        }
+        for k in 0..self.n_trials {
+            for t in 0..self.n_steps {
+                for_each_set(self.row(k, t), |n| {
+                    for &(r, m) in &members[n] {
+                        out[r][m] += series[[k, t, r]];
+                    }
+                });
+            }
+        }
+        Ok(out)
+    }
 }
 
 /// Calls `f` with the index of each set bit of a packed row, in ascending order.
@@ -209,5 +241,25 @@ mod tests {
                 assert!((p[[k, t, 1]] - (z(129) - z(64))).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn the_gradient_of_a_weight_is_what_the_projection_changes_by() {
+        let bits = SpikeBits::from_array(pattern().view());
+        let series = Array3::from_shape_fn((3, 5, 2), |(k, t, r)| (k * 10 + t) as f64 - 7.0 * r as f64);
+        let mut channels = [vec![(0, 0.5), (129, 2.0)], vec![(64, -1.0), (129, 1.0)]]
+            .map(|members| crate::rollout::Channel { members });
+        let gradient = bits.channel_weight_gradient(&channels, &series).unwrap();
+        let value = |channels: &[crate::rollout::Channel]| (bits.project(channels) * &series).sum();
+        for (r, of_channel) in gradient.iter().enumerate() {
+            assert_eq!(of_channel.len(), 2);
+            for (m, found) in of_channel.iter().enumerate() {
+                let before = value(&channels);
+                channels[r].members[m].1 += 1.0;
+                assert!((value(&channels) - before - found).abs() < 1e-9);
+                channels[r].members[m].1 -= 1.0;
+            }
+        }
+        assert!(bits.channel_weight_gradient(&channels[..1], &series).is_err());
     }
 }

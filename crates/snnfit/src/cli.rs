@@ -245,6 +245,10 @@ pub struct EvaluateArgs {
     /// Model trials to simulate; default: 200
     #[arg(long, value_name = "K")]
     pub trials: Option<NonZeroUsize>,
+    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory, on a GPU above all. Default: as many as
+    /// fit, and on a GPU no more than train.trial_chunk
+    #[arg(long, value_name = "K")]
+    pub trial_chunk: Option<NonZeroUsize>,
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
     #[arg(long, value_name = "CONDITION")]
     pub require: Vec<crate::evaluate::Requirement>,
@@ -266,6 +270,10 @@ pub struct SimulateArgs {
     /// Trials to simulate
     #[arg(long, value_name = "K", default_value = "100")]
     pub trials: NonZeroUsize,
+    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory, on a GPU above all. Default: as many as
+    /// fit, and on a GPU no more than train.trial_chunk
+    #[arg(long, value_name = "K")]
+    pub trial_chunk: Option<NonZeroUsize>,
     /// Recording file to write; must not exist
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

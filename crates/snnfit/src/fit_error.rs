@@ -213,7 +213,7 @@ impl FitError {
                 Some("fit fewer neurons or a shorter window, or compute on the processor: --device cpu")
             }
             Self::Core(CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. }) => Some(
-                "take fewer trials at once (train.trial_chunk, bench --trial-chunk), or compute on the processor: --device cpu",
+                "take fewer trials at once (train.trial_chunk, or --trial-chunk), or compute on the processor: --device cpu",
             ),
             Self::EmptyArea { .. } => {
                 Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")

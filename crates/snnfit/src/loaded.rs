@@ -10,12 +10,13 @@ use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize};
 use crate::room::Room;
 use crate::run_dir::RunDir;
-use crate::trainer::{State, chunks, engine, parameters};
+use crate::trainer::{State, chunks, engine_of_simulation, parameters};
 use data::Splits;
 use ndarray::{Array3, s};
 use snn_core::CoreError;
 use snn_core::device::OpenDevice;
 use snn_core::models::rsnn::{Draws, Engine, Rsnn, Trials};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 const MAX_SPLITS_BYTES: u64 = 256 << 20;
@@ -128,7 +129,7 @@ impl Fitted {
                 what: error.to_string(),
             },
         )?;
-        let engine = engine(assembly.experiment.train.engine, device);
+        let engine = engine_of_simulation(assembly.experiment.train.engine, device);
         let fitted = Self {
             room: Room::of_simulation(&engine, &assembly),
             assembly,
@@ -139,9 +140,10 @@ impl Fitted {
         Ok((run, fitted))
     }
 
-    /// Simulates trials that show these stimuli (indices into the assembly's); trials of different `number` differ.
-    /// Allocates K·T·N counts. A GPU takes as many trials at once as its buffers hold, and no more than
-    /// `train.trial_chunk`; spikes don't depend on it.
+    /// Simulates trials that show these stimuli (indices into the assembly's). Allocates K·T·N counts.
+    ///
+    /// At most `trial_chunk` trials are simulated at once; where none is given, as many as there are, or on a GPU as its
+    /// buffers hold, and no more than `train.trial_chunk`. Spikes don't depend on it.
     ///
     /// # Errors
     /// As [`Rsnn::simulate`]; a device that can't take one trial, or has no memory left.
@@ -150,21 +152,25 @@ impl Fitted {
         stimuli: &[usize],
         seed: u64,
         stream: &str,
-        number: u32,
+        trial_chunk: Option<NonZeroUsize>,
     ) -> Result<SimulatedActivity, FitError> {
-        let chunk = self.room.chunk(self.most_at_once(stimuli.len()))?;
+        let most = trial_chunk.map_or_else(
+            || self.most_at_once(stimuli.len()),
+            |chunk| chunk.get().min(stimuli.len()),
+        );
+        let chunk = self.room.chunk(most)?;
         let mut all: Option<SimulatedActivity> = None;
         for trials in chunks(stimuli.len(), chunk) {
             let draws = Draws {
                 seed,
-                step: number,
+                step: 0,
                 stream,
                 first_trial: trials.start as u32,
             };
             let shown = self.assembly.model_trials(&stimuli[trials.clone()]);
             let part = self
                 .simulate_chunk(&shown, draws)
-                .map_err(|error| self.room.explain(error.into(), trials.len(), "--trials"))?;
+                .map_err(|error| self.room.explain(error.into(), trials.len(), "--trial-chunk"))?;
             if trials.len() == stimuli.len() {
                 return Ok(part);
             }

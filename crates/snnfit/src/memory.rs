@@ -97,7 +97,7 @@ impl StepMemory {
         // Traces [K, T, G] of populations, their gradient in both precisions.
         let traces = bytes(k * t * comparison.channels.len(), 8) * 3;
         let per_trial = bytes(t * n, POTENTIAL)
-            + bytes(t * n.div_ceil(64), 8) * 2
+            + bytes((2 * t + spec.n_warmup) * n.div_ceil(64), 8)
             // Two input spikes of 2 bytes and a place in the list for each step, drawn per trial and then joined.
             + bytes(steps, 8) * 2
             + bytes(steps * spec.input.n_inputs() / 50, 2) * 2

@@ -667,6 +667,14 @@ pub fn engine(engine: checked::Engine, device: &OpenDevice) -> Engine {
     }
 }
 
+/// The engine of a configuration where no gradient follows: 16-bit products are part of the gradient alone.
+pub fn engine_of_simulation(engine: checked::Engine, device: &OpenDevice) -> Engine {
+    match engine {
+        checked::Engine::Native | checked::Engine::NativeInt16 => native(device),
+        checked::Engine::Reference => Engine::Reference,
+    }
+}
+
 #[cfg(feature = "wgpu")]
 fn native(device: &OpenDevice) -> Engine {
     snn_core::device::kernels(device).map_or(Engine::Native, Engine::Kernels)

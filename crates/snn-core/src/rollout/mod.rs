@@ -249,6 +249,8 @@ pub struct Run {
 /// What a simulation leaves behind.
 #[derive(Debug, Clone)]
 pub struct Rollout {
+    /// Spikes of the warm-up `[K, warm-up, N]`.
+    pub warmup: SpikeBits,
     /// Spikes of the recorded steps `[K, T, N]`.
     pub spikes: SpikeBits,
     /// Where a neuron was refractory, `[K, T, N]` (clamped steps are marked by the run's clamp, not here).
@@ -406,7 +408,8 @@ impl Network {
         self.delays.iter().copied().max().unwrap_or(1).max(1)
     }
 
-    /// Checks that every array has the shape that N and D demand, every delay is at least 1 and every scale positive.
+    /// Checks that every array has the shape that N and D demand, every delay is at least 1, every scale positive
+    /// and the surrogate's floor a share.
     ///
     /// # Errors
     /// The first array that doesn't fit.
@@ -436,6 +439,13 @@ impl Network {
                 what: "threshold scale".into(),
                 value: f64::from(*bad),
                 expected: "above 0",
+            });
+        }
+        if !(0.0..=1.0).contains(&self.surrogate_floor) {
+            return Err(CoreError::Range {
+                what: "surrogate floor".into(),
+                value: f64::from(self.surrogate_floor),
+                expected: "from 0 to 1, a share of the largest value",
             });
         }
         Ok(())

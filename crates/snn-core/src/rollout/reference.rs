@@ -15,6 +15,7 @@ pub use values::{Gradients64, Rollout64, State64, Values};
 
 use super::{Gradients, Network, Rollout, Run, SpikeAdjoint, Wanted, shape};
 use crate::CoreError;
+use crate::bits::SpikeBits;
 use burn::tensor::{Device, Tensor};
 use host::Reader;
 use ndarray::{Array3, s};
@@ -139,15 +140,21 @@ impl Reference {
         self.check(network, run, values)?;
         let stage = self.stage(self.device.clone(), network, run, values);
         let mut state = stage.carried(&values.initial);
-        for t in 0..run.n_warmup {
-            self.step(&stage.cell, stage.input(t, None), &mut state);
-        }
+        let before: Vec<Tensor<2>> = (0..run.n_warmup)
+            .map(|t| self.step(&stage.cell, stage.input(t, None), &mut state).spikes)
+            .collect();
         let start = self.read_state(&state)?;
         let moments: Vec<cell::Moment> = (run.n_warmup..run.n_warmup + run.n_steps)
             .map(|t| self.step(&stage.cell, stage.input(t, None), &mut state))
             .collect();
         let series = |pick: fn(&cell::Moment) -> &Tensor<2>| self.read_series(moments.iter().map(pick));
+        let warmup = if before.is_empty() {
+            SpikeBits::zeros(run.n_trials, 0, network.n_neurons())
+        } else {
+            values::bits(&self.read_series(before.iter())?)
+        };
         Ok(Rollout64 {
+            warmup,
             spikes: series(|m| &m.spikes)?,
             refractory: values::bits(&series(|m| &m.refractory)?),
             potentials: series(|m| &m.potentials)?,

@@ -62,10 +62,7 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     // And their gradient.
     too_large("weights", [load.d, load.n, load.n], 8, "lower --n or --d")?;
     if args.engine == EngineChoice::NativeInt16 && matches!(args.device.choice, DeviceChoice::Wgpu(_)) {
-        return Err(Error::Usage {
-            message: "--engine native-int16 computes on the processor, --device names an adapter".to_owned(),
-            help: "use --device cpu, or --engine native".to_owned(),
-        });
+        return Err(super::on_processor("--engine native-int16", "--engine native"));
     }
     let device = super::open_device(args.device.choice)?;
     super::tell_device(args.device.choice, &device);

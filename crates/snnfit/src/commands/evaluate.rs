@@ -84,7 +84,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     if part == Part::Test {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let simulated = fitted.simulate(&stimuli, seed, "evaluate", 0)?;
+    let simulated = fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk)?;
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),

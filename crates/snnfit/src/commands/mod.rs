@@ -73,6 +73,30 @@ fn open_device(choice: DeviceChoice) -> Result<OpenDevice, Error> {
     device::open(choice).map_err(|error| Error::from(FitError::Core(error)))
 }
 
+/// Opens the device of a training: the engine `native_int16` has only the processor.
+fn open_device_for(choice: DeviceChoice, engine: crate::config::checked::Engine) -> Result<OpenDevice, Error> {
+    if engine != crate::config::checked::Engine::NativeInt16 {
+        return open_device(choice);
+    }
+    if let DeviceChoice::Wgpu(_) = choice {
+        return Err(on_processor(
+            "train.engine = \"native_int16\"",
+            "train.engine = \"native\"",
+        ));
+    }
+    let cpu = open_device(DeviceChoice::Cpu)?;
+    let reason = "train.engine = \"native_int16\" computes on the processor".to_owned();
+    Ok(OpenDevice { reason, ..cpu })
+}
+
+/// An engine of the processor was asked for, and an adapter.
+fn on_processor(engine: &str, other: &str) -> Error {
+    Error::Usage {
+        message: format!("{engine} computes on the processor, --device names an adapter"),
+        help: format!("use --device cpu, or {other}"),
+    }
+}
+
 /// Says on stderr which device `auto` took and why, and that an adapter that was asked for computes in software.
 fn tell_device(choice: DeviceChoice, device: &OpenDevice) {
     if choice == DeviceChoice::Auto {

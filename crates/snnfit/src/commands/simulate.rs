@@ -1,6 +1,7 @@
 //! `snnfit simulate`: trials of a fitted network as a recording.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use data::{Activity, Behaviour, BehaviourSamples, Recording, StimulusMovies, Trial, Unit};
 use ndarray::{Axis, s};
@@ -23,7 +24,7 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
     let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
-    let recording = recording(&fitted, &stimuli, args.seed)?;
+    let recording = recording(&fitted, &stimuli, args.seed, args.trial_chunk)?;
     data::write(&args.out, &recording).map_err(super::output_error)?;
     tracing::info!(
         "simulated {} at step {} into {}",
@@ -36,11 +37,16 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// One session `model`: a unit for each model neuron, named by the unit it stands for.
-fn recording(fitted: &Fitted, stimuli: &[usize], seed: u64) -> Result<Recording, FitError> {
+fn recording(
+    fitted: &Fitted,
+    stimuli: &[usize],
+    seed: u64,
+    trial_chunk: Option<NonZeroUsize>,
+) -> Result<Recording, FitError> {
     let SimulatedActivity {
         counts,
         behaviour: traces,
-    } = fitted.simulate(stimuli, seed, "simulate", 0)?;
+    } = fitted.simulate(stimuli, seed, "simulate", trial_chunk)?;
     let assembly = &fitted.assembly;
     let (bin_ms, start_ms) = (
         assembly.experiment.data.bin_ms,

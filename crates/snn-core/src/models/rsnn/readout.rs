@@ -12,9 +12,9 @@
 //! # Source
 //! Specification §1.7.
 
+use super::simulate::Rolled;
 use super::spec::{BehaviourSpec, Link, RsnnSpec};
 use crate::CoreError;
-use crate::bits::{SpikeBits, for_each_set};
 use crate::models::Parameters;
 use crate::rng::normal_pair;
 use crate::rollout::{Channel, SpikeAdjoint};
@@ -107,9 +107,9 @@ impl Readout {
         })
     }
 
-    /// Filter q `[K, T, B]` that follows `start` `[K, B]`.
-    pub(super) fn filter(&self, spikes: &SpikeBits, start: &Array2<f64>) -> Array3<f64> {
-        let mut values = spikes.project(&self.channels());
+    /// Filter q `[K, T, B]` that follows `start` `[K, B]`, of the drive u `[K, T, B]` (see [`Readout::channels`]).
+    pub(super) fn filter(&self, drive: Array3<f64>, start: &Array2<f64>) -> Array3<f64> {
+        let mut values = drive;
         let mut last = start.clone();
         for t in 0..values.dim().1 {
             let mut now = values.slice_mut(s![.., t, ..]);
@@ -135,7 +135,7 @@ impl Readout {
     /// step is a constant; of a log readout, q there still moves with the baseline by `dq/db = exp(−q)`.
     pub(super) fn backward(
         &self,
-        spikes: &SpikeBits,
+        rolled: &Rolled,
         start: &Array2<f64>,
         filtered: &Array3<f64>,
         d_traces: &Array3<f64>,
@@ -178,7 +178,11 @@ impl Readout {
             }
         }
         let mut gradients = Parameters::new();
-        gradients.insert("readout.w", self.weight_gradient(spikes, &d_u));
+        let channels = self.channels();
+        let d_weight = rolled.channel_weight_gradient(&channels, &d_u)?;
+        // The weight of a channel is ½ w.
+        let d_w = Array2::from_shape_fn(self.w.raw_dim(), |(i, b)| (HALF * d_weight[b][i]) as f32);
+        gradients.insert("readout.w", d_w);
         match self.link {
             Link::Log => gradients.insert("readout.baseline", d_shift.mapv(|x| x as f32)),
             Link::Linear => {
@@ -186,30 +190,12 @@ impl Readout {
                 gradients.insert("readout.std", d_std.mapv(|x| x as f32));
             }
         }
-        add_channels(adjoint, self.channels(), d_u.mapv(|x| x as f32))?;
+        add_channels(adjoint, channels, d_u.mapv(|x| x as f32))?;
         Ok(gradients)
     }
 
-    /// `dL/dw [M, B] = ½ Σ_{k,t} dL/du(t) z(t)`.
-    fn weight_gradient(&self, spikes: &SpikeBits, d_u: &Array3<f64>) -> Array2<f32> {
-        let [n_trials, n_steps, n_neurons] = spikes.shape();
-        let mut place = vec![None; n_neurons];
-        self.neurons.iter().enumerate().for_each(|(i, n)| place[*n] = Some(i));
-        let mut d_w = Array2::<f64>::zeros(self.w.raw_dim());
-        for k in 0..n_trials {
-            for t in 0..n_steps {
-                for_each_set(spikes.row(k, t), |n| {
-                    if let Some(i) = place[n] {
-                        d_w.row_mut(i).scaled_add(HALF, &d_u.slice(s![k, t, ..]));
-                    }
-                });
-            }
-        }
-        d_w.mapv(|x| x as f32)
-    }
-
     /// One channel per trace: `u = Σ_i ½ w_i z_i`.
-    fn channels(&self) -> Vec<Channel> {
+    pub(super) fn channels(&self) -> Vec<Channel> {
         let channel = |w: ndarray::ArrayView1<'_, f64>| {
             let member = |(n, w): (&usize, &f64)| (*n as u32, (HALF * w) as f32);
             Channel {

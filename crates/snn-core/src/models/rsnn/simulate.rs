@@ -9,11 +9,10 @@ use crate::rng::Key;
 #[cfg(feature = "wgpu")]
 use crate::rollout::kernels::{DeviceRollout, Kernels};
 use crate::rollout::{
-    Channel, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
-    reference,
+    Channel, Drive, Gradients, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
 };
 use crate::units::Ms;
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array2, Array3, Axis};
 use std::borrow::Cow;
 
 /// Which implementation of the rollout runs.
@@ -74,6 +73,34 @@ impl Rolled {
             Self::Host(rollout) => Ok(rollout.spikes.project(channels)),
             #[cfg(feature = "wgpu")]
             Self::Device(rollout) => rollout.project(channels),
+        }
+    }
+
+    /// As [`Rolled::project`], of the warm-up: `[K, warm-up, R]`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn project_warmup(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
+        match self {
+            Self::Host(rollout) => Ok(rollout.warmup.project(channels)),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => rollout.project_warmup(channels),
+        }
+    }
+
+    /// Gradient of [`Rolled::project`] with respect to the weights of the channels' members, where the spikes are.
+    ///
+    /// # Errors
+    /// A series of another shape than `[K, T, R]`, a device that fails.
+    pub fn channel_weight_gradient(
+        &self,
+        channels: &[Channel],
+        series: &Array3<f64>,
+    ) -> Result<Vec<Vec<f64>>, CoreError> {
+        match self {
+            Self::Host(rollout) => rollout.spikes.channel_weight_gradient(channels, series),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => rollout.channel_weight_gradient(channels, series),
         }
     }
 
@@ -194,8 +221,7 @@ impl Rsnn {
     /// Simulates trials for `n_steps` recorded steps, after the warm-up from rest.
     ///
     /// Chunks of trials (with their own `first_trial`) give the same spikes as all trials at once. Allocates K·T·N
-    /// bits, and K·T·N f32 when potentials are kept. With a behaviour readout the warm-up is simulated once more,
-    /// for the value that the readout's filter carries into the trial.
+    /// bits, and K·T·N f32 when potentials are kept.
     ///
     /// # Errors
     /// Trials that don't fit the network's input, no trial, no step, parameters that don't fit the specification.
@@ -209,9 +235,10 @@ impl Rsnn {
     ) -> Result<Simulation, CoreError> {
         let prepared = self.prepare(trials, n_steps, draws)?;
         let readout = Readout::new(&self.spec, &self.parameters)?;
-        let readout = readout
-            .map(|r| after_warmup(&r, engine, &prepared).map(|start| (r, start)))
-            .transpose()?;
+        let readout = readout.map(|readout| {
+            let rest = readout.at_rest(prepared.run.n_trials);
+            (readout, rest)
+        });
         Self::roll(engine, prepared, readout, keep_potentials)
     }
 
@@ -281,7 +308,7 @@ impl Rsnn {
         Ok((offset * (1.0 - self.alpha())).mapv(|x| x as f32))
     }
 
-    /// Runs the rollout; `readout` comes with its filter's value at the first recorded step.
+    /// Runs the rollout; `readout` comes with its filter's value before the first step of the warm-up, `[K, B]`.
     pub(super) fn roll(
         engine: &Engine,
         prepared: Prepared,
@@ -296,8 +323,16 @@ impl Rsnn {
         } = prepared;
         let rollout = engine.simulate(&network, &run, keep_potentials)?;
         let readout = match readout {
-            Some((readout, start)) => {
-                let filtered = readout.filter(&*rollout.spikes()?, &start);
+            Some((readout, before)) => {
+                let channels = readout.channels();
+                let start = match run.n_warmup {
+                    0 => before,
+                    n => {
+                        let warmup = readout.filter(rollout.project_warmup(&channels)?, &before);
+                        warmup.index_axis(Axis(1), n - 1).to_owned()
+                    }
+                };
+                let filtered = readout.filter(rollout.project(&channels)?, &start);
                 Some((readout, start, filtered))
             }
             None => None,
@@ -340,7 +375,7 @@ impl Rsnn {
         adjoint.check(run.n_trials, run.n_steps, network.n_neurons())?;
         let readout_gradients = match (&readout, d_behaviour) {
             (Some((readout, start, filtered)), Some(d)) => {
-                readout.backward(&*rollout.spikes()?, start, filtered, d, &mut adjoint)?
+                readout.backward(&rollout, start, filtered, d, &mut adjoint)?
             }
             (None, Some(_)) => {
                 return Err(CoreError::Population {
@@ -371,48 +406,4 @@ impl Rsnn {
         }
         Ok(out)
     }
-}
-
-/// Value of the readout's filter after the warm-up, `[K, B]`.
-///
-/// The rollout keeps no spikes of its warm-up, so the warm-up runs as a simulation of its own, from the same start
-/// with the same draws: its spikes are those of the warm-up, bit by bit.
-fn after_warmup(readout: &Readout, engine: &Engine, prepared: &Prepared) -> Result<Array2<f64>, CoreError> {
-    let Prepared { network, run, .. } = prepared;
-    let n_warmup = run.n_warmup;
-    let rest = readout.at_rest(run.n_trials);
-    if n_warmup == 0 {
-        return Ok(rest);
-    }
-    let head = |events: &InputEvents| {
-        InputEvents::build(events.n_inputs(), run.n_trials, n_warmup, |k, t, out| {
-            out.extend_from_slice(events.at(k, t));
-        })
-    };
-    let held = |drive: &Drive| {
-        let (n_stimuli, _, n) = drive.values.dim();
-        let first = drive.values.slice(s![.., ..1, ..]);
-        // Broadcasting [S, 1, N] to [S, W, N] always fits.
-        let values = first
-            .broadcast((n_stimuli, n_warmup, n))
-            .map_or_else(|| Array3::zeros((n_stimuli, n_warmup, n)), |v| v.to_owned());
-        Drive {
-            values,
-            index: drive.index.clone(),
-        }
-    };
-    let warmup = Run {
-        n_warmup: 0,
-        n_steps: n_warmup,
-        n_trials: run.n_trials,
-        events: run.events.as_ref().map(head),
-        drive: run.drive.as_ref().map(held),
-        trial_offset: run.trial_offset.clone(),
-        noise: run.noise.clone(),
-        clamp: None,
-        initial: run.initial.clone(),
-    };
-    let rollout = engine.simulate(network, &warmup, false)?;
-    let filtered = readout.filter(&*rollout.spikes()?, &rest);
-    Ok(filtered.index_axis(Axis(1), n_warmup - 1).to_owned())
 }

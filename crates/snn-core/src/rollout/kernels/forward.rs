@@ -275,3 +275,39 @@ pub(super) fn project(
         out[at] = sum;
     }
 }
+
+/// `out[k, m] = Σ_t series[k, t, channel of m] · z[k, t, neuron of m]`: one unit per trial and member.
+#[cube(launch_unchecked)]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn channel_weight_gradient(
+    spikes: &[u32],
+    neurons: &[u32],
+    channel_of: &[u32],
+    series: &[f32],
+    out: &mut [f32],
+    size: u32,
+    first: u32,
+    n_neurons: u32,
+    n_trials: u32,
+    n_steps: u32,
+    n_members: u32,
+    n_channels: u32,
+) {
+    let at = ABSOLUTE_POS;
+    if at < size as usize {
+        let trials = n_trials as usize;
+        let m = at % n_members as usize;
+        let k = at / n_members as usize;
+        let neuron = neurons[m] as usize;
+        let r = channel_of[m] as usize;
+        let words = (n_neurons as usize).div_ceil(32);
+        let mut sum = 0.0f32;
+        for t in 0..n_steps as usize {
+            let row = ((first as usize + t) * trials + k) * words;
+            if (spikes[row + neuron / 32] >> neuron_bit(neuron)) & 1u32 == 1u32 {
+                sum += series[(k * n_steps as usize + t) * n_channels as usize + r];
+            }
+        }
+        out[at] = sum;
+    }
+}

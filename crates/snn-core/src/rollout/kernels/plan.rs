@@ -106,7 +106,7 @@ impl Plan {
             of("drive", 1, &[self.stimuli, t, n]),
             of("states of the neurons", 4, &[k, n]),
             of("sums of spikes", 1, &[self.conditions, t, n]),
-            of("population traces", 1, &[k, t, self.channels]),
+            of("population traces", 1, &[k, t.max(self.warmup), self.channels]),
         ];
         if self.has_gradient {
             let tiling = Tiling::new(self.block().saturating_mul(k), n);

@@ -74,9 +74,9 @@ impl Kernels {
     pub fn adopt(&self, network: &Network, run: &Run, host: &Rollout) -> Result<DeviceRollout, CoreError> {
         let (k, t, n) = (run.n_trials, run.n_steps, network.n_neurons());
         let mut rollout = self.lay_out(network, run, false)?;
-        let words = n.div_ceil(32);
-        let mut spikes = vec![0u32; run.n_warmup * k * words];
-        spikes.extend(to_device_bits(&host.start.history));
+        crate::rollout::shape("spikes of the warm-up", &host.warmup.shape(), &[k, run.n_warmup, n])?;
+        let mut spikes = to_device_bits(&run.initial.history);
+        spikes.extend(to_device_bits(&host.warmup));
         spikes.extend(to_device_bits(&host.spikes));
         rollout.spikes = self.upload(&spikes);
         rollout.blocked = self.upload(&to_device_bits(&host.refractory));
@@ -198,6 +198,26 @@ impl Kernels {
             None => self.upload(&array.iter().copied().collect::<Vec<f32>>()),
         }
     }
+}
+
+/// A downloaded buffer in double precision.
+fn wide<T: Copy + Into<f64>>(values: &[T], shape: (usize, usize, usize)) -> Array3<f64> {
+    let values = values.iter().map(|x| (*x).into()).collect();
+    Array3::from_shape_vec(shape, values).expect("a buffer of the array's size")
+}
+
+/// Members of each channel: `[R + 1]` ends, then neurons; and their weights.
+fn by_channel(channels: &[Channel]) -> (Vec<u32>, Vec<f32>) {
+    let mut members = vec![0u32];
+    let mut end = 0;
+    for channel in channels {
+        end += channel.members.len() as u32;
+        members.push(end);
+    }
+    let all = channels.iter().flat_map(|channel| &channel.members);
+    let (neurons, weights): (Vec<u32>, Vec<f32>) = all.copied().unzip();
+    members.extend(neurons);
+    (members, weights)
 }
 
 /// Input spikes as bits `[S, K, N_in/32]`.
@@ -390,9 +410,7 @@ impl DeviceRollout {
             );
         }
         let counts: Vec<u32> = self.kernels.download(&out)?;
-        Ok(Array3::from_shape_fn(shape, |(c, s, j)| {
-            f64::from(counts[(c * t + s) * n + j])
-        }))
+        Ok(wide(&counts, shape))
     }
 
     /// Weighted sums of spikes per channel, `[K, T, R]`, added in single precision on the device.
@@ -400,11 +418,21 @@ impl DeviceRollout {
     /// # Errors
     /// A device that fails.
     pub fn project(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
+        self.project_steps(channels, self.sizes.warmup, self.sizes.steps)
+    }
+
+    /// As [`DeviceRollout::project`], of the warm-up: `[K, warm-up, R]`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn project_warmup(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
+        self.project_steps(channels, 0, self.sizes.warmup)
+    }
+
+    /// Sums of `t` steps from step `first` (warm-up included) on.
+    fn project_steps(&self, channels: &[Channel], first: usize, t: usize) -> Result<Array3<f64>, CoreError> {
         let Sizes {
-            neurons: n,
-            trials: k,
-            steps: t,
-            ..
+            neurons: n, trials: k, ..
         } = self.sizes;
         let shape = (k, t, channels.len());
         let len = k * t * channels.len();
@@ -412,15 +440,7 @@ impl DeviceRollout {
             return Ok(Array3::zeros(shape));
         }
         self.kernels.fit("population traces", k, len)?;
-        let mut members = vec![0u32];
-        let mut end = 0;
-        for channel in channels {
-            end += channel.members.len() as u32;
-            members.push(end);
-        }
-        let all = channels.iter().flat_map(|channel| &channel.members);
-        let (neurons, weights): (Vec<u32>, Vec<f32>) = all.copied().unzip();
-        members.extend(neurons);
+        let (members, weights) = by_channel(channels);
         let out = self.kernels.empty(len);
         let (members, weights) = (self.kernels.upload(&members), self.kernels.upload(&weights));
         let (count, dim) = units(len);
@@ -436,7 +456,7 @@ impl DeviceRollout {
                 weights.arg(),
                 out.arg(),
                 len as u32,
-                (self.sizes.history + self.sizes.warmup) as u32,
+                (self.sizes.history + first) as u32,
                 n as u32,
                 k as u32,
                 t as u32,
@@ -444,9 +464,74 @@ impl DeviceRollout {
             );
         }
         let values: Vec<f32> = self.kernels.download(&out)?;
-        Ok(Array3::from_shape_fn(shape, |(i, s, r)| {
-            f64::from(values[(i * t + s) * channels.len() + r])
-        }))
+        Ok(wide(&values, shape))
+    }
+
+    /// Gradient of [`DeviceRollout::project`] with respect to the weights of the channels' members, per channel in the
+    /// order of its members: [`SpikeBits::channel_weight_gradient`], added in single precision within a trial.
+    ///
+    /// # Errors
+    /// A series of another shape than `[K, T, R]`, a device that fails.
+    pub fn channel_weight_gradient(
+        &self,
+        channels: &[Channel],
+        series: &Array3<f64>,
+    ) -> Result<Vec<Vec<f64>>, CoreError> {
+        let Sizes {
+            neurons: n,
+            trials: k,
+            steps: t,
+            ..
+        } = self.sizes;
+        crate::rollout::shape("series of channels", series.shape(), &[k, t, channels.len()])?;
+        let (members, _) = by_channel(channels);
+        let n_members = members.len() - 1 - channels.len();
+        let len = k * n_members;
+        let mut sums = vec![0.0f64; n_members];
+        if len * t * n > 0 {
+            self.kernels.fit("gradients of channels", k, len)?;
+            let channel_of = channels.iter().enumerate();
+            let channel_of = channel_of.flat_map(|(r, channel)| channel.members.iter().map(move |_| r as u32));
+            let neurons = self.kernels.upload(&members[1 + channels.len()..]);
+            let channel_of = self.kernels.upload(&channel_of.collect::<Vec<u32>>());
+            let series = self
+                .kernels
+                .upload(&series.iter().map(|x| *x as f32).collect::<Vec<f32>>());
+            let out = self.kernels.empty(len);
+            let (count, dim) = units(len);
+            // SAFETY: the kernel checks its position; members are neurons of the network, each of a channel of `series`.
+            #[allow(unsafe_code)]
+            unsafe {
+                forward::channel_weight_gradient::launch_unchecked(
+                    &self.kernels.client,
+                    count,
+                    dim,
+                    self.spikes.arg(),
+                    neurons.arg(),
+                    channel_of.arg(),
+                    series.arg(),
+                    out.arg(),
+                    len as u32,
+                    (self.sizes.history + self.sizes.warmup) as u32,
+                    n as u32,
+                    k as u32,
+                    t as u32,
+                    n_members as u32,
+                    channels.len() as u32,
+                );
+            }
+            let values: Vec<f32> = self.kernels.download(&out)?;
+            for of_trial in values.chunks(n_members) {
+                for (sum, value) in sums.iter_mut().zip(of_trial) {
+                    *sum += f64::from(*value);
+                }
+            }
+        }
+        let mut sums = sums.into_iter();
+        Ok(channels
+            .iter()
+            .map(|channel| sums.by_ref().take(channel.members.len()).collect())
+            .collect())
     }
 
     /// Everything, on the host.
@@ -469,6 +554,7 @@ impl DeviceRollout {
                 history: SpikeBits::zeros(k, h, n),
             };
             return Ok(Rollout {
+                warmup: SpikeBits::zeros(k, warmup, n),
                 spikes: SpikeBits::zeros(k, t, n),
                 refractory: SpikeBits::zeros(k, t, n),
                 potentials: self.potentials.as_ref().map(|_| Array3::zeros((k, t, n))),
@@ -497,6 +583,7 @@ impl DeviceRollout {
             None => None,
         };
         Ok(Rollout {
+            warmup: from_device_bits(&words, h, [k, warmup, n]),
             spikes: from_device_bits(&words, h + warmup, [k, t, n]),
             refractory: from_device_bits(&blocked, 0, [k, t, n]),
             potentials,

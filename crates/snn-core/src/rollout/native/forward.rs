@@ -64,6 +64,7 @@ impl<'a> Prepared<'a> {
 /// The slices of one trial that the forward pass writes.
 struct TrialOut<'a> {
     potentials: Option<&'a mut [f32]>,
+    warmup: &'a mut [u64],
     spikes: &'a mut [u64],
     refractory: &'a mut [u64],
     start_v: &'a mut [f32],
@@ -76,13 +77,15 @@ struct TrialOut<'a> {
 
 /// Simulates `run` (see [`crate::rollout`] for the equations).
 ///
-/// Allocates K·T·N f32 for the potentials when they are kept, and K·T·N/4 bytes for spikes.
+/// Allocates K·T·N f32 for the potentials when they are kept, and K·T·N/4 bytes for spikes, K·N/8 for each step of the
+/// warm-up.
 ///
 /// # Errors
 /// When an array doesn't fit the network.
 pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<Rollout, CoreError> {
     run.check(network)?;
     let (k, t, n, h) = (run.n_trials, run.n_steps, network.n_neurons(), network.max_delay());
+    let mut warmup = SpikeBits::zeros(k, run.n_warmup, n);
     let mut spikes = SpikeBits::zeros(k, t, n);
     let mut refractory = SpikeBits::zeros(k, t, n);
     let mut potentials = keep_potentials.then(|| crate::large::zeros(k * t * n));
@@ -100,6 +103,7 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
         };
         let trials: Vec<TrialOut<'_>> = potential_rows
             .into_iter()
+            .zip(split(warmup.words_mut(), k, run.n_warmup * words))
             .zip(split(spikes.words_mut(), k, t * words))
             .zip(split(refractory.words_mut(), k, t * words))
             .zip(split(standard(&mut start.v), k, n))
@@ -110,10 +114,14 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
             .zip(split(end.history.words_mut(), k, h * words))
             .map(
                 |(
-                    (((((((potentials, spikes), refractory), start_v), start_r), start_history), end_v), end_r),
+                    (
+                        (((((((potentials, warmup), spikes), refractory), start_v), start_r), start_history), end_v),
+                        end_r,
+                    ),
                     end_history,
                 )| TrialOut {
                     potentials,
+                    warmup,
                     spikes,
                     refractory,
                     start_v,
@@ -133,6 +141,7 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
     }
     let potentials = potentials.map(|all| Array3::from_shape_vec((k, t, n), all).expect("allocated with this size"));
     Ok(Rollout {
+        warmup,
         spikes,
         refractory,
         potentials,
@@ -243,9 +252,11 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
         let list = &mut scratch.lists[slot];
         list.clear();
         for_each_set(packed, |i| list.push(i as u32));
-        if let Some(t) = recorded {
-            out.spikes[t * words..(t + 1) * words].copy_from_slice(packed);
-        }
+        let kept = match recorded {
+            Some(t) => &mut out.spikes[t * words..(t + 1) * words],
+            None => &mut out.warmup[s * words..(s + 1) * words],
+        };
+        kept.copy_from_slice(packed);
         kernels::reset(constants, &scratch.z, row, &mut scratch.v, &mut scratch.r);
     }
     let last = run.n_warmup + run.n_steps;

@@ -66,6 +66,8 @@ pub struct Values {
 /// What a simulation leaves behind, in f64.
 #[derive(Debug, Clone)]
 pub struct Rollout64 {
+    /// Spikes of the warm-up `[K, warm-up, N]`.
+    pub warmup: SpikeBits,
     /// Spikes z of the recorded steps `[K, T, N]`: 0 or 1, or probabilities in the smooth mode.
     pub spikes: Array3<f64>,
     /// Where a neuron was refractory, `[K, T, N]`.
@@ -203,6 +205,7 @@ impl Rollout64 {
     /// The f32 form; every z above zero is a spike, so this is for the sampled mode.
     pub fn to_rollout(&self, keep_potentials: bool) -> Rollout {
         Rollout {
+            warmup: self.warmup.clone(),
             spikes: bits(&self.spikes),
             refractory: self.refractory.clone(),
             potentials: keep_potentials.then(|| self.potentials.mapv(|v| v as f32)),

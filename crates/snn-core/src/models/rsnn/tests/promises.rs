@@ -318,7 +318,7 @@ fn a_readout_of_constant_spiking_follows_its_closed_form() {
         let readout = Readout::new(&model.spec, &model.parameters).unwrap().unwrap();
         let mut spikes = SpikeBits::zeros(2, 40, 10);
         (0..40).for_each(|t| (4..8).for_each(|n| spikes.set(1, t, n)));
-        let traces = readout.traces(&readout.filter(&spikes, &readout.at_rest(2)));
+        let traces = readout.traces(&readout.filter(spikes.project(&readout.channels()), &readout.at_rest(2)));
         let alpha = (-2.0f64 / 20.0).exp();
         for t in 0..40 {
             for b in 0..2 {
@@ -378,6 +378,63 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
         moved += usize::from(last.abs() > 1e-3);
     }
     assert!(moved > 0, "no motor neuron spiked in the warm-up");
+}
+
+/// Where a test needs the engine `kernels`: on the adapter of this machine, or none (said on stderr; an error in CI).
+#[cfg(feature = "wgpu")]
+#[allow(clippy::print_stderr)]
+fn kernels() -> Option<Engine> {
+    let open = crate::device::open(crate::device::DeviceChoice::Wgpu(None));
+    match open {
+        Ok(open) => crate::device::kernels(&open).map(Engine::Kernels),
+        Err(error) => {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "{error}; install mesa-vulkan-drivers"
+            );
+            eprintln!("engine kernels skipped: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "wgpu")]
+fn behaviour_and_its_gradients_on_the_device_are_those_of_the_processor() {
+    let Some(kernels) = kernels() else { return };
+    let model = Rsnn::new(full_spec(), 2).unwrap();
+    let d_behaviour = Array3::from_shape_fn((6, N_STEPS, 2), |(k, t, b)| {
+        (k as f64 + 0.3 * t as f64 + b as f64).sin()
+    });
+    let run = |engine: &Engine| {
+        let simulation = model.simulate(engine, &trials(0, 6), N_STEPS, draws(0), true).unwrap();
+        let seen = (
+            simulation.rollout.spikes().unwrap().to_array(),
+            simulation.behaviour.clone().unwrap(),
+        );
+        let gradients = model
+            .backward(engine, simulation, SpikeAdjoint::default(), Some(&d_behaviour))
+            .unwrap();
+        (seen, gradients)
+    };
+    let ((spikes, behaviour), gradients) = run(&kernels);
+    let ((spikes_cpu, behaviour_cpu), gradients_cpu) = run(&Engine::Native);
+    assert_eq!(spikes, spikes_cpu);
+    assert!((&behaviour - &behaviour_cpu).iter().all(|d| d.abs() < 1e-5));
+    assert!(behaviour_cpu.iter().any(|y| y.abs() > 0.1));
+    let mut names = Vec::new();
+    for ((name, a), (other, b)) in gradients.iter().zip(gradients_cpu.iter()) {
+        assert_eq!(name, other);
+        let largest = b.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!(
+            a.iter().zip(b.iter()).all(|(a, b)| (a - b).abs() <= 2e-5 * largest),
+            "{name}"
+        );
+        names.push((name.to_owned(), largest > 0.0));
+    }
+    for needed in ["readout.w", "readout.baseline", "w"] {
+        assert!(names.contains(&(needed.to_owned(), true)), "{names:?}");
+    }
 }
 
 #[test]
