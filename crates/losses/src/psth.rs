@@ -4,11 +4,15 @@
 //! [`crate::trial_matching`]). Cost O(C·T·N), independent of the number of trials.
 
 use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, aview1, s};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
 use crate::error::check_shape;
 use crate::statistics::{MovingMean, Psth, PsthScale};
+
+/// Neurons that a thread compares at once.
+const NEURONS: usize = 128;
 
 /// How the stimulus conditions of a neuron are averaged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,19 +146,12 @@ impl PsthLoss {
     fn compare(&self, model: &Psth) -> Result<(Vec<f64>, Array3<f64>), LossError> {
         let (n_conditions, n_out, n_neurons) = self.data.values.dim();
         // Row by row, as the arrays lie in memory.
-        let rows = || {
-            (0..n_conditions)
-                .flat_map(|c| (0..n_out).map(move |o| (c, o)))
-                .map(|(c, o)| {
-                    let at = s![c, o, ..];
-                    (c, o, model.values.slice(at), self.data.values.slice(at))
-                })
-        };
+        let rows = || (0..n_conditions).flat_map(|c| (0..n_out).map(move |o| (c, o)));
         let mut n_bins = Array2::<u32>::zeros((n_conditions, n_neurons));
-        for (c, _, model, data) in rows() {
+        for (c, o) in rows() {
             Zip::from(n_bins.row_mut(c))
-                .and(&model)
-                .and(&data)
+                .and(&model.values.slice(s![c, o, ..]))
+                .and(&self.data.values.slice(s![c, o, ..]))
                 .and(&aview1(&self.scale.std))
                 .for_each(|n, model, data, std| *n += u32::from(!((model - data) / std).is_nan()));
         }
@@ -182,17 +179,28 @@ impl PsthLoss {
             .map(|total| if *total > 0.0 { 0.0 } else { f64::NAN })
             .collect();
         let mut d_psth = Array3::zeros((n_conditions, n_out, n_neurons));
-        for (c, o, model, data) in rows() {
-            let weight = weight.row(c);
-            for (n, d_psth) in d_psth.slice_mut(s![c, o, ..]).iter_mut().enumerate() {
-                let std = self.scale.std[n];
-                let d = (model[n] - data[n]) / std;
-                if weight[n] > 0.0 && !d.is_nan() {
-                    per_neuron[n] += weight[n] * d * d;
-                    *d_psth = 2.0 * weight[n] * d / std / n_observed as f64;
+        // Blocks of neurons in parallel; within one, row by row.
+        let blocks: Vec<_> = per_neuron
+            .chunks_mut(NEURONS)
+            .zip(d_psth.axis_chunks_iter_mut(Axis(2), NEURONS))
+            .enumerate()
+            .collect();
+        blocks.into_par_iter().for_each(|(i, (per_neuron, mut d_psth))| {
+            let neurons = i * NEURONS..i * NEURONS + per_neuron.len();
+            let std = &self.scale.std[neurons.clone()];
+            for (c, o) in rows() {
+                let weight = weight.slice(s![c, neurons.clone()]);
+                let model = model.values.slice(s![c, o, neurons.clone()]);
+                let data = self.data.values.slice(s![c, o, neurons.clone()]);
+                for (n, d_psth) in d_psth.slice_mut(s![c, o, ..]).iter_mut().enumerate() {
+                    let d = (model[n] - data[n]) / std[n];
+                    if weight[n] > 0.0 && !d.is_nan() {
+                        per_neuron[n] += weight[n] * d * d;
+                        *d_psth = 2.0 * weight[n] * d / std[n] / n_observed as f64;
+                    }
                 }
             }
-        }
+        });
         Ok((per_neuron, d_psth))
     }
 

@@ -6,6 +6,8 @@
 
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 
+use rayon::prelude::*;
+
 use crate::LossError;
 use crate::error::{check_indices, check_shape};
 use crate::statistics::Populations;
@@ -130,10 +132,10 @@ impl Batch<'_> {
             for (task, coefficients) in tasks.iter().zip(coefficients.columns()) {
                 let Some(gradient) = part(task) else { continue };
                 let sum = sum.get_or_insert_with(|| Array3::zeros(gradient.raw_dim()));
-                for (t, &coefficient) in coefficients.iter().enumerate() {
-                    let row = gradient.index_axis(Axis(1), t);
-                    sum.index_axis_mut(Axis(1), t).scaled_add(coefficient, &row);
-                }
+                let rows: Vec<_> = sum.axis_iter_mut(Axis(1)).zip(gradient.axis_iter(Axis(1))).collect();
+                rows.into_par_iter()
+                    .zip(coefficients.to_vec())
+                    .for_each(|((mut sum, row), coefficient)| sum.scaled_add(coefficient, &row));
             }
             sum
         };
@@ -171,12 +173,13 @@ impl Batch<'_> {
         let mean = |d_sums: &Array3<f64>| {
             let mut means = Array3::zeros((self.n_conditions, self.n_bins, self.populations.len()));
             // Row by row, as the arrays lie in memory.
-            for (mut means, d_sums) in means.rows_mut().into_iter().zip(d_sums.rows()) {
+            let rows: Vec<_> = means.rows_mut().into_iter().zip(d_sums.rows()).collect();
+            rows.into_par_iter().for_each(|(mut means, d_sums)| {
                 for (mean, group) in means.iter_mut().zip(&self.populations.groups) {
                     let share = 1.0 / group.neurons.len() as f64;
                     *mean = group.neurons.iter().map(|&n| share * d_sums[n]).sum::<f64>();
                 }
-            }
+            });
             means
         };
         tasks.iter().map(|task| task.d_sums.as_ref().map(mean)).collect()
@@ -189,15 +192,21 @@ impl Batch<'_> {
 }
 
 /// Adds Σ_column weight(column)·x·y to each row's product.
-fn add_products(products: &mut [f64], x: &ArrayView2<'_, f64>, y: &ArrayView2<'_, f64>, weight: impl Fn(usize) -> f64) {
-    for ((product, x), y) in products.iter_mut().zip(x.outer_iter()).zip(y.outer_iter()) {
+fn add_products(
+    products: &mut [f64],
+    x: &ArrayView2<'_, f64>,
+    y: &ArrayView2<'_, f64>,
+    weight: impl Fn(usize) -> f64 + Sync,
+) {
+    let rows: Vec<_> = products.iter_mut().zip(x.outer_iter()).zip(y.outer_iter()).collect();
+    rows.into_par_iter().for_each(|((product, x), y)| {
         *product += x
             .iter()
             .zip(y)
             .enumerate()
             .map(|(i, (x, y))| weight(i) * x * y)
             .sum::<f64>();
-    }
+    });
 }
 
 /// Coefficients of a plain sum of the losses: all ones, `[T, n_tasks]`.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use ndarray::{Array, Array3, ArrayView, ArrayView3, Axis, Dimension, RemoveAxis};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
@@ -114,20 +115,29 @@ impl MovingMean {
         start.saturating_sub(self.padding)..(start + self.window - self.padding).min(n_bins)
     }
 
+    /// The outputs whose windows hold bin `t` of a trial of `n_bins` bins.
+    fn outputs(&self, t: usize, n_bins: usize) -> Range<usize> {
+        // The window of output o starts at o·s − p and has w bins.
+        let first = (t + self.padding + 1).saturating_sub(self.window).div_ceil(self.stride);
+        let last = (t + self.padding) / self.stride;
+        first..(last + 1).min(self.output_len(n_bins))
+    }
+
     /// Filters along the axis `time`, which shrinks from `T` to [`Self::output_len`]. Allocates the output.
     pub fn apply<D: Dimension + RemoveAxis>(&self, x: &ArrayView<'_, f64, D>, time: Axis) -> Array<f64, D> {
         let n_bins = x.len_of(time);
         let mut shape = x.raw_dim();
         shape[time.index()] = self.output_len(n_bins);
         let mut filtered = Array::zeros(shape);
-        for (o, mut row) in filtered.axis_iter_mut(time).enumerate() {
+        let rows: Vec<_> = filtered.axis_iter_mut(time).enumerate().collect();
+        rows.into_par_iter().for_each(|(o, mut row)| {
             let bins = self.bins(o, n_bins);
             for t in bins.clone() {
                 row.zip_mut_with(&x.index_axis(time, t), |sum, value| *sum += value);
             }
             let n = bins.len() as f64;
             row.mapv_inplace(|sum| sum / n);
-        }
+        });
         filtered
     }
 
@@ -144,15 +154,13 @@ impl MovingMean {
         let mut shape = gradient.raw_dim();
         shape[time.index()] = n_bins;
         let mut carried = Array::zeros(shape);
-        for (o, row) in gradient.axis_iter(time).enumerate().take(self.output_len(n_bins)) {
-            let bins = self.bins(o, n_bins);
-            let n = bins.len() as f64;
-            for t in bins {
-                carried
-                    .index_axis_mut(time, t)
-                    .zip_mut_with(&row, |sum, value| *sum += value / n);
+        let rows: Vec<_> = carried.axis_iter_mut(time).enumerate().collect();
+        rows.into_par_iter().for_each(|(t, mut row)| {
+            for o in self.outputs(t, n_bins) {
+                let n = self.bins(o, n_bins).len() as f64;
+                row.zip_mut_with(&gradient.index_axis(time, o), |sum, value| *sum += value / n);
             }
-        }
+        });
         carried
     }
 }
@@ -250,6 +258,24 @@ mod tests {
         let x = array![1.0, 2.0, 6.0, 8.0, 10.0];
         let y = filter.apply(&x.view(), Axis(0));
         assert_eq!(y, array![1.5, 16.0 / 3.0, 9.0]);
+    }
+
+    #[test]
+    fn a_bin_is_in_the_windows_of_its_outputs() {
+        for (window, stride, padding) in [(6, 3, 2), (3, 2, 1), (1, 1, 0), (4, 5, 0), (5, 1, 4), (2, 7, 1)] {
+            let filter = MovingMean::new(window, stride, padding).unwrap();
+            for n_bins in 1..30 {
+                let all = 0..filter.output_len(n_bins);
+                for t in 0..n_bins {
+                    let expected: Vec<usize> = all.clone().filter(|o| filter.bins(*o, n_bins).contains(&t)).collect();
+                    assert_eq!(
+                        filter.outputs(t, n_bins).collect::<Vec<_>>(),
+                        expected,
+                        "{filter:?} {n_bins} {t}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
