@@ -75,7 +75,7 @@ fn statistics(c: &mut Criterion) {
                 .collect(),
         })
         .collect();
-    group.bench_function("project", |b| b.iter(|| spikes.project(&channels)));
+    group.bench_function("project", |b| b.iter(|| spikes.project(&channels).unwrap()));
     // The smoothed trial average of a PSTH loss and its adjoint, 12 ms at 2 ms.
     let filter = MovingMean::of_width(12.0, 2.0).unwrap();
     let sums = spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap();

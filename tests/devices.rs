@@ -67,6 +67,40 @@ fn a_driver_file_that_is_nonsense_is_no_driver() {
     let list = run_with(&folder, &bogus, &["devices"]);
     assert_eq!(list.code, 0, "{}", list.stderr);
     assert!(list.stdout.contains("auto takes cpu"), "{}", list.stdout);
+    let dry = ["train", "--config", "fit.toml", "--dry-run"];
+    let auto = run_with(&folder, &bogus, &dry);
+    assert_eq!(auto.code, 0, "{}", auto.stderr);
+    let asked = run_with(&folder, &bogus, &[&dry[..], &["--device", "wgpu"]].concat());
+    assert_eq!(asked.code, 6, "{}", asked.stderr);
+}
+
+#[test]
+fn without_a_vulkan_library_auto_computes_on_the_processor_and_says_so() {
+    let folder = folder();
+    // What the loader finds first under the name of the library is none.
+    folder.write("libvulkan.so.1", b"not a library");
+    folder.write("libvulkan.so", b"not a library");
+    let path = folder.path("libvulkan.so.1");
+    let hidden = [("LD_LIBRARY_PATH", path.parent().unwrap().to_str().unwrap())];
+    let list = run_with(&folder, &hidden, &["devices"]);
+    assert_eq!(list.code, 0, "{}", list.stderr);
+    assert!(
+        list.stdout.contains("auto takes cpu: no adapter was found"),
+        "{}",
+        list.stdout
+    );
+    let dry = ["train", "--config", "fit.toml", "--dry-run"];
+    let auto = run_with(&folder, &hidden, &dry);
+    assert_eq!(auto.code, 0, "{}", auto.stderr);
+    assert_eq!(
+        auto.stderr.matches("no adapter was found").count(),
+        1,
+        "{}",
+        auto.stderr
+    );
+    let asked = run_with(&folder, &hidden, &[&dry[..], &["--device", "wgpu"]].concat());
+    assert_eq!(asked.code, 6, "{}", asked.stderr);
+    assert!(asked.stderr.contains("install a Vulkan driver"), "{}", asked.stderr);
 }
 
 #[test]
@@ -135,21 +169,6 @@ fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
         data::read(&folder.path(out)).unwrap().sessions.remove(0)
     };
     let chunked = simulate("chunked.h5");
-    let asked = folder.run(&[
-        "simulate",
-        "run",
-        "--trials",
-        "12",
-        "--trial-chunk",
-        "5",
-        "--out",
-        "asked.h5",
-    ]);
-    assert_eq!(asked.code, 0, "{}", asked.stderr);
-    let processor = folder.run(&["simulate", "run", "--trials", "12", "--out", "processor.h5"]);
-    assert_eq!(processor.code, 0, "{}", processor.stderr);
-    let bytes = |name: &str| std::fs::read(folder.path(name)).unwrap();
-    assert_eq!(bytes("asked.h5"), bytes("processor.h5"), "chunks of 5 on the processor");
     let run_toml = folder.path("run").join("run.toml");
     let text = std::fs::read_to_string(&run_toml).unwrap();
     assert!(text.contains("trial_chunk = 5"), "{text}");
@@ -157,6 +176,29 @@ fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
     let whole = simulate("whole.h5");
     assert_eq!(chunked.trials.len(), 12);
     assert_eq!(format!("{:?}", chunked.activity), format!("{:?}", whole.activity));
+}
+
+#[test]
+fn trials_at_once_change_nothing_of_a_simulation_or_an_evaluation() {
+    let folder = folder();
+    train(&folder, "run", &["train.max_steps = 2"]);
+    let run = |arguments: &[&str]| {
+        let run = run_with(&folder, &[], arguments);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stdout
+    };
+    let simulate = ["simulate", "run", "--trials", "12", "--device", "cpu", "--out"];
+    run(&[&simulate[..], &["whole.h5"]].concat());
+    run(&[&simulate[..], &["parts.h5", "--trial-chunk", "5"]].concat());
+    let bytes = |name: &str| std::fs::read(folder.path(name)).unwrap();
+    assert_eq!(bytes("parts.h5"), bytes("whole.h5"));
+    let evaluate = [
+        "--format", "json", "evaluate", "run", "--trials", "20", "--device", "cpu",
+    ];
+    let whole = run(&evaluate);
+    assert_eq!(run(&[&evaluate[..], &["--trial-chunk", "7"]].concat()), whole);
+    let none = run_with(&folder, &[], &["evaluate", "run", "--trial-chunk", "0"]);
+    assert_eq!(none.code, 2, "{}", none.stderr);
 }
 
 #[test]

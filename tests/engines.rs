@@ -387,6 +387,48 @@ fn the_order_in_memory_of_the_arrays_does_not_matter() {
     }
 }
 
+/// Architecture §2.4: with the same spikes, probabilities agree, and so do all draws that aren't between them.
+#[test]
+#[allow(clippy::print_stdout)] // how close, and how many draws tie
+fn probabilities_on_the_device_are_those_of_the_processor_given_its_spikes() {
+    if engines().len() < 3 {
+        return; // said there
+    }
+    let (mut worst, mut n_ties, mut n_draws) = (0.0f64, 0, 0);
+    for i in 0..12 {
+        let plan = Plan {
+            n_warmup: 0,
+            ..Plan::numbered(i)
+        };
+        let mut case = random_case(&plan, 900 + i as u64);
+        let free = simulate(&NATIVE, &case);
+        case.run.clamp = Some(Clamp {
+            spikes: free.spikes.clone(),
+            until: ndarray::Array2::from_elem((plan.k, plan.n), plan.t as u32),
+        });
+        let (cpu, device) = (simulate(&NATIVE, &case), simulate(&KERNELS, &case));
+        assert_eq!(cpu.spikes, free.spikes);
+        assert_eq!(device.spikes, free.spikes);
+        let uniforms = Values::of(&case.network, &case.run).unwrap().uniforms;
+        let network = &case.network;
+        let probability = |v: f32, n: usize| {
+            let x = (f64::from(v) - f64::from(network.threshold[n])) / f64::from(network.scale[n]);
+            f64::from(network.p_scale) / (1.0 + (-f64::from(network.temperature) * x).exp())
+        };
+        let potentials = (cpu.potentials.unwrap(), device.potentials.unwrap());
+        for ((k, t, n), v) in potentials.0.indexed_iter() {
+            let (p, q) = (probability(*v, n), probability(potentials.1[[k, t, n]], n));
+            let u = uniforms[[k, t, n]];
+            worst = worst.max((p - q).abs());
+            n_ties += usize::from((u < p) != (u < q));
+            n_draws += 1;
+        }
+    }
+    assert!(worst <= 1e-5, "{worst:e}");
+    println!("{n_draws} draws, {n_ties} ties, largest difference of a probability {worst:e}");
+    assert!(n_ties * 10_000 <= n_draws, "{n_ties} ties in {n_draws} draws");
+}
+
 #[test]
 fn the_spikes_of_the_warm_up_precede_those_of_the_trial() {
     let plan = Plan {
@@ -435,13 +477,13 @@ fn statistics_on_the_device_are_those_of_the_spikes() {
     assert_relative(
         "traces",
         &rolled.project(&channels).unwrap(),
-        &host.spikes.project(&channels),
+        &host.spikes.project(&channels).unwrap(),
         1e-6,
     );
     assert_relative(
         "traces of the warm-up",
         &rolled.project_warmup(&channels).unwrap(),
-        &host.warmup.project(&channels),
+        &host.warmup.project(&channels).unwrap(),
         1e-6,
     );
     let series = Array3::from_shape_fn((plan.k, plan.t, 3), |(k, t, r)| ((k * 5 + t * 3 + r) as f64).sin());
@@ -455,6 +497,8 @@ fn statistics_on_the_device_are_those_of_the_spikes() {
         }
     }
     assert!(rolled.channel_weight_gradient(&channels[1..], &series).is_err());
+    let beyond = [vec![(75, 1.0)]].map(|members| Channel { members });
+    assert!(rolled.project(&beyond).is_err() && rolled.project_warmup(&beyond).is_err());
 }
 
 #[test]
@@ -502,7 +546,8 @@ fn assert_same_with_any_number_of_threads(engine: &Engine, case: &Case) {
                 .iter()
                 .map(|v| v.to_bits())
                 .collect();
-            (rollout.spikes.clone(), bits, named(&gradients(engine, case, rollout)))
+            let spikes = (rollout.warmup.clone(), rollout.spikes.clone());
+            (spikes, bits, named(&gradients(engine, case, rollout)))
         })
     };
     let one = with(1);

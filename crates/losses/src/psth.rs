@@ -145,16 +145,20 @@ impl PsthLoss {
     /// Loss of each neuron and gradient of the mean with respect to the model's PSTH `[C, T1, N]`.
     fn compare(&self, model: &Psth) -> Result<(Vec<f64>, Array3<f64>), LossError> {
         let (n_conditions, n_out, n_neurons) = self.data.values.dim();
-        // Row by row, as the arrays lie in memory.
+        // Blocks of neurons in parallel; within one, row by row, as the arrays lie in memory.
         let rows = || (0..n_conditions).flat_map(|c| (0..n_out).map(move |o| (c, o)));
         let mut n_bins = Array2::<u32>::zeros((n_conditions, n_neurons));
-        for (c, o) in rows() {
-            Zip::from(n_bins.row_mut(c))
-                .and(&model.values.slice(s![c, o, ..]))
-                .and(&self.data.values.slice(s![c, o, ..]))
-                .and(&aview1(&self.scale.std))
-                .for_each(|n, model, data, std| *n += u32::from(!((model - data) / std).is_nan()));
-        }
+        let blocks: Vec<_> = n_bins.axis_chunks_iter_mut(Axis(1), NEURONS).enumerate().collect();
+        blocks.into_par_iter().for_each(|(i, mut n_bins)| {
+            let neurons = i * NEURONS..i * NEURONS + n_bins.ncols();
+            for (c, o) in rows() {
+                Zip::from(n_bins.row_mut(c))
+                    .and(&model.values.slice(s![c, o, neurons.clone()]))
+                    .and(&self.data.values.slice(s![c, o, neurons.clone()]))
+                    .and(&aview1(&self.scale.std[neurons.clone()]))
+                    .for_each(|n, model, data, std| *n += u32::from(!((model - data) / std).is_nan()));
+            }
+        });
         // Of each bin, within its condition and neuron; 0 where it isn't compared.
         let mut weight = self.weights.clone();
         weight.zip_mut_with(&n_bins, |weight, n| *weight = if *n > 0 { *weight } else { 0.0 });
@@ -179,7 +183,6 @@ impl PsthLoss {
             .map(|total| if *total > 0.0 { 0.0 } else { f64::NAN })
             .collect();
         let mut d_psth = Array3::zeros((n_conditions, n_out, n_neurons));
-        // Blocks of neurons in parallel; within one, row by row.
         let blocks: Vec<_> = per_neuron
             .chunks_mut(NEURONS)
             .zip(d_psth.axis_chunks_iter_mut(Axis(2), NEURONS))

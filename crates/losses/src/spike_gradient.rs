@@ -4,7 +4,7 @@
 //! spikes `[K, T, N]` never has to exist: it is `d_sums[c_k, t, n] + d_traces[k, t, g]/N_g`, where g is the
 //! population of neuron n. Inner products and combinations of such gradients have closed forms.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis, s};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis, s};
 
 use rayon::prelude::*;
 
@@ -76,32 +76,29 @@ impl Batch<'_> {
         for i in 0..tasks.len() {
             for j in 0..=i {
                 let (a, b) = (&tasks[i], &tasks[j]);
-                let mut products = vec![0.0; self.n_bins];
-                if let (Some(x), Some(y)) = (&a.d_sums, &b.d_sums) {
-                    for (c, &n_trials) in trials_of.iter().enumerate() {
-                        let (x, y) = (x.index_axis(Axis(0), c), y.index_axis(Axis(0), c));
-                        add_products(&mut products, &x, &y, |_| n_trials);
-                    }
-                }
-                if let (Some(x), Some(y)) = (&a.d_traces, &b.d_traces) {
-                    for (x, y) in x.outer_iter().zip(y.outer_iter()) {
-                        add_products(&mut products, &x, &y, |g| 1.0 / self.size(g));
-                    }
-                }
-                for (sums, traces) in [(&means[i], &b.d_traces), (&means[j], &a.d_traces)] {
-                    if let (Some(means), Some(traces)) = (sums, traces) {
-                        for (&condition, trace) in self.conditions.iter().zip(traces.outer_iter()) {
-                            let mean = means.index_axis(Axis(0), condition);
-                            add_products(&mut products, &mean, &trace, |_| 1.0);
+                let at = |t: usize| {
+                    let mut product = 0.0;
+                    if let (Some(x), Some(y)) = (&a.d_sums, &b.d_sums) {
+                        for (c, &n_trials) in trials_of.iter().enumerate() {
+                            product += inner(&x.slice(s![c, t, ..]), &y.slice(s![c, t, ..]), |_| n_trials);
                         }
                     }
-                }
-                if i == j {
-                    // A square summed in parts may come out below 0 by rounding.
-                    for product in products.iter_mut().filter(|product| **product < 0.0) {
-                        *product = 0.0;
+                    if let (Some(x), Some(y)) = (&a.d_traces, &b.d_traces) {
+                        for (x, y) in x.outer_iter().zip(y.outer_iter()) {
+                            product += inner(&x.row(t), &y.row(t), |g| 1.0 / self.size(g));
+                        }
                     }
-                }
+                    for (sums, traces) in [(&means[i], &b.d_traces), (&means[j], &a.d_traces)] {
+                        if let (Some(means), Some(traces)) = (sums, traces) {
+                            for (&condition, trace) in self.conditions.iter().zip(traces.outer_iter()) {
+                                product += inner(&means.slice(s![condition, t, ..]), &trace.row(t), |_| 1.0);
+                            }
+                        }
+                    }
+                    // A square summed in parts may come out below 0 by rounding.
+                    if i == j && product < 0.0 { 0.0 } else { product }
+                };
+                let products: Vec<f64> = (0..self.n_bins).into_par_iter().map(at).collect();
                 gram.slice_mut(s![.., i, j]).assign(&ndarray::aview1(&products));
                 gram.slice_mut(s![.., j, i]).assign(&ndarray::aview1(&products));
             }
@@ -191,22 +188,10 @@ impl Batch<'_> {
     }
 }
 
-/// Adds Σ_column weight(column)·x·y to each row's product.
-fn add_products(
-    products: &mut [f64],
-    x: &ArrayView2<'_, f64>,
-    y: &ArrayView2<'_, f64>,
-    weight: impl Fn(usize) -> f64 + Sync,
-) {
-    let rows: Vec<_> = products.iter_mut().zip(x.outer_iter()).zip(y.outer_iter()).collect();
-    rows.into_par_iter().for_each(|((product, x), y)| {
-        *product += x
-            .iter()
-            .zip(y)
-            .enumerate()
-            .map(|(i, (x, y))| weight(i) * x * y)
-            .sum::<f64>();
-    });
+/// Σ_i weight(i)·x·y.
+fn inner(x: &ArrayView1<'_, f64>, y: &ArrayView1<'_, f64>, weight: impl Fn(usize) -> f64) -> f64 {
+    let pairs = x.iter().zip(y).enumerate();
+    pairs.map(|(i, (x, y))| weight(i) * x * y).sum()
 }
 
 /// Coefficients of a plain sum of the losses: all ones, `[T, n_tasks]`.

@@ -253,6 +253,83 @@ fn neuron_loss_of_the_data_themselves_is_zero_and_weights_follow_trials() {
     assert!((equal.between(&shifted).unwrap() - 1.0 / 36.0).abs() < 1e-12);
 }
 
+/// The loss as it is written down, neuron by neuron; gradient `[C, T1, N]` at the PSTH.
+fn neuron_loss_directly(
+    model: &Array3<f64>,
+    data: &Array3<f64>,
+    std: &[f64],
+    n_trials: &Array2<usize>,
+) -> (f64, Array3<f64>) {
+    let (n_conditions, n_out, n_neurons) = data.dim();
+    let (mut losses, mut gradient) = (Vec::new(), Array3::zeros(data.dim()));
+    for n in 0..n_neurons {
+        let is_in = |c: usize, o: usize| !(model[[c, o, n]] - data[[c, o, n]]).is_nan();
+        let bins = |c: usize| (0..n_out).filter(|o| is_in(c, *o)).count();
+        let total: f64 = (0..n_conditions)
+            .filter(|c| bins(*c) > 0)
+            .map(|c| n_trials[[c, n]] as f64)
+            .sum();
+        if total == 0.0 {
+            continue;
+        }
+        let mut loss = 0.0;
+        for c in 0..n_conditions {
+            for o in (0..n_out).filter(|o| is_in(c, *o)) {
+                let weight = n_trials[[c, n]] as f64 / total / bins(c) as f64;
+                let d = (model[[c, o, n]] - data[[c, o, n]]) / std[n];
+                loss += weight * d * d;
+                gradient[[c, o, n]] = 2.0 * weight * d / std[n];
+            }
+        }
+        losses.push(loss);
+    }
+    (losses::statistics::mean(&losses), gradient / losses.len() as f64)
+}
+
+#[test]
+fn the_neuron_loss_of_many_neurons_is_the_sum_that_is_written_down() {
+    let mut rng = rng(31);
+    let (n, n_bins) = (300, 20);
+    let filter = MovingMean::new(1, 1, 0).unwrap();
+    let mut data = Psth {
+        values: Array3::from_shape_simple_fn((3, n_bins, n), || rng.random::<f64>()),
+        n_trials: Array2::from_shape_fn((3, n), |(c, j)| 2 + (c * 5 + j) % 7),
+    };
+    for ((c, t, j), value) in data.values.indexed_iter_mut() {
+        let is_whole_neuron_missing = j % 97 == 5;
+        if is_whole_neuron_missing || (c == 1 && j % 4 == 0) || (j % 11 == 3 && t >= 15) {
+            *value = f64::NAN;
+            data.n_trials[[c, j]] = if j % 11 == 3 && !is_whole_neuron_missing { 3 } else { 0 };
+        }
+    }
+    let scale = data.scale(PSTH_STD_FLOOR);
+    let loss = PsthLoss::new(
+        data.clone(),
+        scale.clone(),
+        ConditionWeights::TrialShare,
+        filter,
+        n_bins,
+    )
+    .unwrap();
+    let counts = [4, 3, 0];
+    let sums = Array3::from_shape_simple_fn((3, n_bins, n), || rng.random_range(0.0..3.0));
+    let mut model = sums.clone();
+    for (c, count) in counts.iter().enumerate() {
+        let count = if *count == 0 { f64::NAN } else { *count as f64 };
+        model.index_axis_mut(Axis(0), c).mapv_inplace(|x| x / count);
+    }
+    let (value, mut d_psth) = neuron_loss_directly(&model, &data.values, &scale.std, &data.n_trials);
+    for (c, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        d_psth.index_axis_mut(Axis(0), c).mapv_inplace(|x| x / *count as f64);
+    }
+    let found = loss.evaluate(&sums.view(), &counts).unwrap();
+    assert!((found.value - value).abs() < 1e-12 * value, "{} {value}", found.value);
+    let worst = (&found.d_sums - &d_psth).iter().fold(0.0f64, |m, d| m.max(d.abs()));
+    let largest = d_psth.iter().fold(0.0f64, |m, d| m.max(d.abs()));
+    assert!(worst < 1e-12 * largest, "{worst} of {largest}");
+    assert_eq!(found.per_neuron.iter().filter(|x| x.is_nan()).count(), 4);
+}
+
 #[test]
 fn neurons_without_a_condition_in_the_batch_take_no_part_and_none_left_is_an_error() {
     let recording = two_sessions(40, 10);

@@ -124,7 +124,11 @@ impl SpikeBits {
     }
 
     /// Weighted sum of spikes per channel, `[K, T, R]`: `Σ_n weight_rn z_ktn`.
-    pub fn project(&self, channels: &[crate::rollout::Channel]) -> Array3<f64> {
+    ///
+    /// # Errors
+    /// A member that is no neuron.
+    pub fn project(&self, channels: &[crate::rollout::Channel]) -> Result<Array3<f64>, CoreError> {
+        crate::rollout::check_members(channels, self.n_neurons)?;
         let mut out = Array3::zeros((self.n_trials, self.n_steps, channels.len()));
         // Per neuron: which channels it feeds, with what weight.
         let mut feeds: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.n_neurons];
@@ -143,14 +147,14 @@ impl SpikeBits {
                 });
             }
         }
-        out
+        Ok(out)
     }
 
     /// Gradient of [`SpikeBits::project`] with respect to the weights of the channels' members, given that of its result
     /// `[K, T, R]`: `dL/dweight_rn = Σ_{k,t} series_ktr z_ktn`, per channel in the order of its members.
     ///
     /// # Errors
-    /// A series of another shape.
+    /// A member that is no neuron, a series of another shape.
     pub fn channel_weight_gradient(
         &self,
         channels: &[crate::rollout::Channel],
@@ -158,6 +162,7 @@ impl SpikeBits {
     ) -> Result<Vec<Vec<f64>>, CoreError> {
         let expected = [self.n_trials, self.n_steps, channels.len()];
         crate::rollout::shape("series of channels", series.shape(), &expected)?;
+        crate::rollout::check_members(channels, self.n_neurons)?;
         let mut out: Vec<Vec<f64>> = channels.iter().map(|c| vec![0.0; c.members.len()]).collect();
         // Per neuron: which members it is.
         let mut members: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.n_neurons];
@@ -233,7 +238,7 @@ mod tests {
                 members: vec![(129, 1.0), (64, -1.0)],
             },
         ];
-        let p = SpikeBits::from_array(a.view()).project(&channels);
+        let p = SpikeBits::from_array(a.view()).project(&channels).unwrap();
         for k in 0..3 {
             for t in 0..5 {
                 let z = |n: usize| f64::from(a[[k, t, n]]);
@@ -250,7 +255,7 @@ mod tests {
         let mut channels = [vec![(0, 0.5), (129, 2.0)], vec![(64, -1.0), (129, 1.0)]]
             .map(|members| crate::rollout::Channel { members });
         let gradient = bits.channel_weight_gradient(&channels, &series).unwrap();
-        let value = |channels: &[crate::rollout::Channel]| (bits.project(channels) * &series).sum();
+        let value = |channels: &[crate::rollout::Channel]| (bits.project(channels).unwrap() * &series).sum();
         for (r, of_channel) in gradient.iter().enumerate() {
             assert_eq!(of_channel.len(), 2);
             for (m, found) in of_channel.iter().enumerate() {
@@ -261,5 +266,7 @@ mod tests {
             }
         }
         assert!(bits.channel_weight_gradient(&channels[..1], &series).is_err());
+        channels[1].members[0].0 = 130;
+        assert!(bits.project(&channels).is_err() && bits.channel_weight_gradient(&channels, &series).is_err());
     }
 }

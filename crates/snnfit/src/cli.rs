@@ -245,8 +245,8 @@ pub struct EvaluateArgs {
     /// Model trials to simulate; default: 200
     #[arg(long, value_name = "K")]
     pub trials: Option<NonZeroUsize>,
-    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory, on a GPU above all. Default: as many as
-    /// fit, and on a GPU no more than train.trial_chunk
+    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory of a GPU. Default: all, on a GPU as many as
+    /// its buffers hold and no more than train.trial_chunk
     #[arg(long, value_name = "K")]
     pub trial_chunk: Option<NonZeroUsize>,
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
@@ -270,8 +270,8 @@ pub struct SimulateArgs {
     /// Trials to simulate
     #[arg(long, value_name = "K", default_value = "100")]
     pub trials: NonZeroUsize,
-    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory, on a GPU above all. Default: as many as
-    /// fit, and on a GPU no more than train.trial_chunk
+    /// Trials simulated at once. Spikes don't depend on it; fewer need less memory of a GPU. Default: all, on a GPU as many as
+    /// its buffers hold and no more than train.trial_chunk
     #[arg(long, value_name = "K")]
     pub trial_chunk: Option<NonZeroUsize>,
     /// Recording file to write; must not exist

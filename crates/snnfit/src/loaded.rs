@@ -154,10 +154,8 @@ impl Fitted {
         stream: &str,
         trial_chunk: Option<NonZeroUsize>,
     ) -> Result<SimulatedActivity, FitError> {
-        let most = trial_chunk.map_or_else(
-            || self.most_at_once(stimuli.len()),
-            |chunk| chunk.get().min(stimuli.len()),
-        );
+        let configured = self.assembly.experiment.train.chunking;
+        let most = at_once(stimuli.len(), trial_chunk, configured, self.room.is_bounded());
         let chunk = self.room.chunk(most)?;
         let mut all: Option<SimulatedActivity> = None;
         for trials in chunks(stimuli.len(), chunk) {
@@ -183,14 +181,6 @@ impl Fitted {
         all.ok_or(FitError::NoTrials { part: "a simulation" })
     }
 
-    /// The processor takes all trials at once: a simulation keeps bits, and its counts are kept whole anyway.
-    fn most_at_once(&self, n_trials: usize) -> usize {
-        match self.assembly.experiment.train.chunking {
-            Chunking::Trials(trials) if self.room.is_bounded() => trials.min(n_trials),
-            _ => n_trials,
-        }
-    }
-
     fn simulate_chunk(&self, trials: &Trials, draws: Draws<'_>) -> Result<SimulatedActivity, CoreError> {
         let simulation = self
             .rsnn
@@ -199,6 +189,17 @@ impl Fitted {
             counts: simulation.rollout.spikes()?.to_array(),
             behaviour: simulation.behaviour,
         })
+    }
+}
+
+/// Trials at once, as far as the user has a say: what the command line asks for, else on a GPU what the configuration does.
+///
+/// The processor takes all: a simulation keeps bits there, and its counts are kept whole anyway.
+fn at_once(n_trials: usize, asked: Option<NonZeroUsize>, configured: Chunking, is_on_device: bool) -> usize {
+    match (asked, configured) {
+        (Some(asked), _) => asked.get().min(n_trials),
+        (None, Chunking::Trials(trials)) if is_on_device => trials.min(n_trials),
+        (None, _) => n_trials,
     }
 }
 
@@ -263,6 +264,18 @@ fn proportional(pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Vec<usize
 mod tests {
     use super::*;
     use snn_core::rng::StreamRng;
+
+    #[test]
+    fn the_command_line_says_how_many_trials_at_once_before_the_configuration_does() {
+        let five = NonZeroUsize::new(5);
+        for is_on_device in [false, true] {
+            assert_eq!(at_once(12, five, Chunking::Trials(8), is_on_device), 5);
+            assert_eq!(at_once(3, five, Chunking::Whole, is_on_device), 3);
+            assert_eq!(at_once(12, None, Chunking::Whole, is_on_device), 12);
+        }
+        assert_eq!(at_once(12, None, Chunking::Trials(8), true), 8);
+        assert_eq!(at_once(12, None, Chunking::Trials(8), false), 12);
+    }
 
     #[test]
     fn proportions_of_the_pool_are_kept_to_the_trial() {

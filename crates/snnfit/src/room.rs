@@ -18,27 +18,24 @@ pub struct Room {
 impl Room {
     /// For the training steps and validations of a fit.
     pub fn of_fit(engine: &Engine, assembly: &Assembly, comparison: &Comparison) -> Self {
-        let n_behaviours = assembly.spec.behaviour.as_ref().map_or(0, |b| b.names.len());
-        let statistics = (
-            comparison.recording.n_conditions(),
-            comparison.channels.len() + n_behaviours,
-        );
+        let statistics = (comparison.recording.n_conditions(), comparison.channels.len());
         Self::of(engine, assembly, Some(statistics))
     }
 
-    /// For simulations whose spikes are all that is asked for.
+    /// For simulations of which spikes and behaviour are asked for.
     pub fn of_simulation(engine: &Engine, assembly: &Assembly) -> Self {
         Self::of(engine, assembly, None)
     }
 
-    /// `statistics` are the numbers of conditions and traces of a gradient.
+    /// `statistics` are the numbers of conditions and population traces of a gradient.
     #[cfg(feature = "wgpu")]
     fn of(engine: &Engine, assembly: &Assembly, statistics: Option<(usize, usize)>) -> Self {
         let Engine::Kernels(kernels) = engine else {
             return Self::default();
         };
         let spec = &assembly.spec;
-        let (conditions, channels) = statistics.unwrap_or((0, 0));
+        let (conditions, populations) = statistics.unwrap_or((0, 0));
+        let readouts = spec.behaviour.as_ref().map_or(0, |b| b.names.len());
         let is_spiking = matches!(spec.input, InputSpec::Poisson(_));
         let plan = adapter::Plan {
             neurons: spec.n_neurons(),
@@ -51,7 +48,8 @@ impl Room {
                 _ => 0,
             },
             conditions,
-            channels,
+            channels: populations + readouts,
+            readouts,
             has_gradient: statistics.is_some(),
             ..adapter::Plan::default()
         };

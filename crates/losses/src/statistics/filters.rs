@@ -156,7 +156,7 @@ impl MovingMean {
         let mut carried = Array::zeros(shape);
         let rows: Vec<_> = carried.axis_iter_mut(time).enumerate().collect();
         rows.into_par_iter().for_each(|(t, mut row)| {
-            for o in self.outputs(t, n_bins) {
+            for o in self.outputs(t, n_bins).take_while(|o| *o < gradient.len_of(time)) {
                 let n = self.bins(o, n_bins).len() as f64;
                 row.zip_mut_with(&gradient.index_axis(time, o), |sum, value| *sum += value / n);
             }

@@ -281,6 +281,18 @@ pub struct SpikeAdjoint {
     pub dense: Option<Array3<f32>>,
 }
 
+/// Refuses channels whose members aren't among `n` neurons.
+pub(crate) fn check_members(channels: &[Channel], n: usize) -> Result<(), CoreError> {
+    match channels.iter().flat_map(|c| &c.members).find(|(i, _)| *i as usize >= n) {
+        None => Ok(()),
+        Some((bad, _)) => Err(CoreError::Range {
+            what: "neuron of a channel".into(),
+            value: f64::from(*bad),
+            expected: "below the number of neurons",
+        }),
+    }
+}
+
 impl SpikeAdjoint {
     /// Checks every part against K trials, T steps and N neurons.
     ///
@@ -300,13 +312,7 @@ impl SpikeAdjoint {
         }
         if let Some((channels, series)) = &self.channels {
             shape("channel adjoint", series.shape(), &[k, t, channels.len()])?;
-            if let Some((bad, _)) = channels.iter().flat_map(|c| &c.members).find(|(i, _)| *i as usize >= n) {
-                return Err(CoreError::Range {
-                    what: "neuron of a channel".into(),
-                    value: f64::from(*bad),
-                    expected: "below the number of neurons",
-                });
-            }
+            check_members(channels, n)?;
         }
         match &self.dense {
             Some(dense) => shape("dense spike adjoint", dense.shape(), &[k, t, n]),

@@ -64,7 +64,10 @@ pub(super) fn run(args: &BenchArgs, global: &Global) -> Result<u8, Error> {
     if args.engine == EngineChoice::NativeInt16 && matches!(args.device.choice, DeviceChoice::Wgpu(_)) {
         return Err(super::on_processor("--engine native-int16", "--engine native"));
     }
-    let device = super::open_device(args.device.choice)?;
+    let device = match args.engine {
+        EngineChoice::NativeInt16 => super::open_processor("--engine native-int16")?,
+        EngineChoice::Native | EngineChoice::Reference => super::open_device(args.device.choice)?,
+    };
     super::tell_device(args.device.choice, &device);
     let timing = match args.engine {
         EngineChoice::Native => on_adapter(&load, &device, threads).unwrap_or_else(|| {

@@ -84,8 +84,13 @@ fn open_device_for(choice: DeviceChoice, engine: crate::config::checked::Engine)
             "train.engine = \"native\"",
         ));
     }
+    open_processor("train.engine = \"native_int16\"")
+}
+
+/// The processor, because an engine that has only that was asked for.
+fn open_processor(engine: &str) -> Result<OpenDevice, Error> {
     let cpu = open_device(DeviceChoice::Cpu)?;
-    let reason = "train.engine = \"native_int16\" computes on the processor".to_owned();
+    let reason = format!("{engine} computes on the processor");
     Ok(OpenDevice { reason, ..cpu })
 }
 

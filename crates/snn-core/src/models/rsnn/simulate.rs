@@ -70,7 +70,7 @@ impl Rolled {
     /// A device that fails.
     pub fn project(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
         match self {
-            Self::Host(rollout) => Ok(rollout.spikes.project(channels)),
+            Self::Host(rollout) => rollout.spikes.project(channels),
             #[cfg(feature = "wgpu")]
             Self::Device(rollout) => rollout.project(channels),
         }
@@ -82,7 +82,7 @@ impl Rolled {
     /// A device that fails.
     pub fn project_warmup(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
         match self {
-            Self::Host(rollout) => Ok(rollout.warmup.project(channels)),
+            Self::Host(rollout) => rollout.warmup.project(channels),
             #[cfg(feature = "wgpu")]
             Self::Device(rollout) => rollout.project_warmup(channels),
         }

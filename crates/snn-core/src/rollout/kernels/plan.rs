@@ -32,6 +32,8 @@ pub struct Plan {
     pub conditions: usize,
     /// Population traces R.
     pub channels: usize,
+    /// Channels of a readout, whose weights have a gradient.
+    pub readouts: usize,
     /// Further arrays `[K, T, N]` of the adjoint.
     pub dense: usize,
     /// Whether random numbers are given as arrays.
@@ -119,6 +121,8 @@ impl Plan {
                 of("input spikes by input", 1, &[all, self.inputs, trial_words]),
                 of("gradient of the sums of spikes", 1, &[self.conditions, t, n]),
                 of("gradient of the population traces", 1, &[k, t, self.channels]),
+                of("series of the readouts", 1, &[k, t, self.readouts]),
+                of("gradients of the readouts", 1, &[k, n, self.readouts]),
                 of("dense adjoint", self.dense, &[k, t, n]),
                 of("gradient of the recurrent weights", 1, &[delays, n, n]),
                 of("gradient of the input weights", 1, &[self.inputs, n]),

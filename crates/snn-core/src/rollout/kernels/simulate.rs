@@ -74,7 +74,13 @@ impl Kernels {
     pub fn adopt(&self, network: &Network, run: &Run, host: &Rollout) -> Result<DeviceRollout, CoreError> {
         let (k, t, n) = (run.n_trials, run.n_steps, network.n_neurons());
         let mut rollout = self.lay_out(network, run, false)?;
-        crate::rollout::shape("spikes of the warm-up", &host.warmup.shape(), &[k, run.n_warmup, n])?;
+        for (what, bits, steps) in [
+            ("spikes of the warm-up", &host.warmup, run.n_warmup),
+            ("spikes of the rollout", &host.spikes, t),
+            ("refractory states", &host.refractory, t),
+        ] {
+            crate::rollout::shape(what, &bits.shape(), &[k, steps, n])?;
+        }
         let mut spikes = to_device_bits(&run.initial.history);
         spikes.extend(to_device_bits(&host.warmup));
         spikes.extend(to_device_bits(&host.spikes));
@@ -416,7 +422,7 @@ impl DeviceRollout {
     /// Weighted sums of spikes per channel, `[K, T, R]`, added in single precision on the device.
     ///
     /// # Errors
-    /// A device that fails.
+    /// A member that is no neuron, a device that fails.
     pub fn project(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
         self.project_steps(channels, self.sizes.warmup, self.sizes.steps)
     }
@@ -424,7 +430,7 @@ impl DeviceRollout {
     /// As [`DeviceRollout::project`], of the warm-up: `[K, warm-up, R]`.
     ///
     /// # Errors
-    /// A device that fails.
+    /// As there.
     pub fn project_warmup(&self, channels: &[Channel]) -> Result<Array3<f64>, CoreError> {
         self.project_steps(channels, 0, self.sizes.warmup)
     }
@@ -434,6 +440,7 @@ impl DeviceRollout {
         let Sizes {
             neurons: n, trials: k, ..
         } = self.sizes;
+        crate::rollout::check_members(channels, n)?;
         let shape = (k, t, channels.len());
         let len = k * t * channels.len();
         if len == 0 || n == 0 {
@@ -471,7 +478,7 @@ impl DeviceRollout {
     /// order of its members: [`SpikeBits::channel_weight_gradient`], added in single precision within a trial.
     ///
     /// # Errors
-    /// A series of another shape than `[K, T, R]`, a device that fails.
+    /// A member that is no neuron, a series of another shape than `[K, T, R]`, a device that fails.
     pub fn channel_weight_gradient(
         &self,
         channels: &[Channel],
@@ -484,12 +491,14 @@ impl DeviceRollout {
             ..
         } = self.sizes;
         crate::rollout::shape("series of channels", series.shape(), &[k, t, channels.len()])?;
+        crate::rollout::check_members(channels, n)?;
         let (members, _) = by_channel(channels);
         let n_members = members.len() - 1 - channels.len();
         let len = k * n_members;
         let mut sums = vec![0.0f64; n_members];
         if len * t * n > 0 {
             self.kernels.fit("gradients of channels", k, len)?;
+            self.kernels.fit("series of channels", k, series.len())?;
             let channel_of = channels.iter().enumerate();
             let channel_of = channel_of.flat_map(|(r, channel)| channel.members.iter().map(move |_| r as u32));
             let neurons = self.kernels.upload(&members[1 + channels.len()..]);

@@ -66,7 +66,7 @@ pub struct Values {
 /// What a simulation leaves behind, in f64.
 #[derive(Debug, Clone)]
 pub struct Rollout64 {
-    /// Spikes of the warm-up `[K, warm-up, N]`.
+    /// Spikes of the warm-up `[K, warm-up, N]`; of the smooth mode, where its probabilities are above 0.
     pub warmup: SpikeBits,
     /// Spikes z of the recorded steps `[K, T, N]`: 0 or 1, or probabilities in the smooth mode.
     pub spikes: Array3<f64>,

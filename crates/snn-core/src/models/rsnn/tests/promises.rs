@@ -318,7 +318,7 @@ fn a_readout_of_constant_spiking_follows_its_closed_form() {
         let readout = Readout::new(&model.spec, &model.parameters).unwrap().unwrap();
         let mut spikes = SpikeBits::zeros(2, 40, 10);
         (0..40).for_each(|t| (4..8).for_each(|n| spikes.set(1, t, n)));
-        let traces = readout.traces(&readout.filter(spikes.project(&readout.channels()), &readout.at_rest(2)));
+        let traces = readout.traces(&readout.filter(spikes.project(&readout.channels()).unwrap(), &readout.at_rest(2)));
         let alpha = (-2.0f64 / 20.0).exp();
         for t in 0..40 {
             for b in 0..2 {
@@ -406,8 +406,9 @@ fn behaviour_and_its_gradients_on_the_device_are_those_of_the_processor() {
     let d_behaviour = Array3::from_shape_fn((6, N_STEPS, 2), |(k, t, b)| {
         (k as f64 + 0.3 * t as f64 + b as f64).sin()
     });
-    let run = |engine: &Engine| {
-        let simulation = model.simulate(engine, &trials(0, 6), N_STEPS, draws(0), true).unwrap();
+    let run = |engine: &Engine, step: u32| {
+        let draws = Draws { step, ..draws(0) };
+        let simulation = model.simulate(engine, &trials(0, 6), N_STEPS, draws, true).unwrap();
         let seen = (
             simulation.rollout.spikes().unwrap().to_array(),
             simulation.behaviour.clone().unwrap(),
@@ -417,9 +418,12 @@ fn behaviour_and_its_gradients_on_the_device_are_those_of_the_processor() {
             .unwrap();
         (seen, gradients)
     };
-    let ((spikes, behaviour), gradients) = run(&kernels);
-    let ((spikes_cpu, behaviour_cpu), gradients_cpu) = run(&Engine::Native);
-    assert_eq!(spikes, spikes_cpu);
+    // A draw may tie (architecture §2.4); then other draws are taken.
+    let (of_device, of_cpu) = (0..3)
+        .map(|step| (run(&kernels, step), run(&Engine::Native, step)))
+        .find(|(a, b)| a.0.0 == b.0.0)
+        .expect("three ties in three times 1560 draws: more than rounding explains");
+    let (((_, behaviour), gradients), ((_, behaviour_cpu), gradients_cpu)) = (of_device, of_cpu);
     assert!((&behaviour - &behaviour_cpu).iter().all(|d| d.abs() < 1e-5));
     assert!(behaviour_cpu.iter().any(|y| y.abs() > 0.1));
     let mut names = Vec::new();
