@@ -449,8 +449,30 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
             &["model.rsnn.input.poisson = { n = 2, onsets_ms = [0.0, 1.0] }"],
         ),
         set(
-            "matching method to come",
-            &["loss = [{ trial_matching = { method = \"sinkhorn\" } }]"],
+            "unknown matching method",
+            &["loss = [{ trial_matching = { method = \"soft\" } }]"],
+        ),
+        set(
+            "settings of another matching method",
+            &["loss = [{ trial_matching = { method = \"energy\", blur = 1.0, updates = 2 } }]"],
+        ),
+        set(
+            "settings of soft matching on hard matching",
+            &["loss = [{ trial_matching = { exponent = 1.0, debias = true } }]"],
+        ),
+        set(
+            "two blurs",
+            &["loss = [{ trial_matching = { method = \"sinkhorn\", blur = 0.1, blur_relative = 1.0 } }]"],
+        ),
+        set(
+            "soft matching out of range",
+            &[
+                "loss = [{ trial_matching = { method = \"sinkhorn\", blur = 0.0, scaling = 1.0, updates = 0, exponent = 1.5 } }]",
+            ],
+        ),
+        set(
+            "energy distance of means",
+            &["loss = [{ trial_matching = { method = \"energy\", exponent = 2.0 } }]"],
         ),
         set("negative weight", &["loss = [{ psth = { weight = -1.0 } }]"]),
         set("moment decay one", &["optimizer.adamw.beta2 = 1.0"]),

@@ -353,3 +353,22 @@ fn a_run_can_be_read_while_it_trains_but_not_trained_twice() {
     let third = resume(&folder, "a", &["train.max_steps = 1"]);
     assert!(third.stderr.contains("died while it held the lock"), "{}", third.stderr);
 }
+
+#[test]
+fn runs_of_every_matching_method_go_on_bit_by_bit_and_evaluate() {
+    let folder = folder();
+    for method in [
+        "method = \"sinkhorn\"",
+        "method = \"sinkhorn\", blur = 0.01, exponent = 2.0",
+        "method = \"energy\", exponent = 0.8",
+    ] {
+        let loss = format!("loss = [{{ psth = {{}} }}, {{ trial_matching = {{ {method} }} }}]");
+        let name: String = method.chars().filter(char::is_ascii_alphanumeric).collect();
+        let (straight, stopped) = (format!("straight-{name}"), format!("stopped-{name}"));
+        train(&folder, &straight, &[&loss, "train.max_steps = 14"]);
+        train(&folder, &stopped, &[&loss, "train.max_steps = 9"]);
+        resume(&folder, &stopped, &["train.max_steps = 14"]);
+        assert_same_checkpoints(&folder, &stopped, &straight, 14);
+        succeed(&folder, &["evaluate", &straight, "--trials", "20"]);
+    }
+}

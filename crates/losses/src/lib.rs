@@ -11,14 +11,17 @@
 
 pub mod assignment;
 pub mod bootstrap;
+pub mod energy;
 mod error;
 pub mod firing_rate;
 pub mod gradient_split;
 pub mod metrics;
 pub mod nulls;
 pub mod psth;
+pub mod sinkhorn;
 pub mod spike_gradient;
 pub mod statistics;
+pub mod trial_loss;
 pub mod trial_matching;
 
 pub use error::LossError;

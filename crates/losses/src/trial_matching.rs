@@ -1,12 +1,12 @@
-//! Hard trial matching: every model trial is compared with the recorded trial it is paired with.
+//! Trial matching: every model trial is compared with the recorded trial it is paired with.
 //!
 //! Why here: it is what makes single trials, not only their averages, look like the recording. Known
 //! weakness: matching finite samples rewards too little variability; read it beside the dispersion
-//! metrics. Not here: soft (Sinkhorn) matching.
+//! metrics. Not here: comparisons without pairs ([`crate::trial_loss`]).
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array2, ArrayView2};
 use rand::Rng;
 use rand::seq::index;
 use rayon::prelude::*;
@@ -14,9 +14,9 @@ use rayon::prelude::*;
 use crate::LossError;
 use crate::assignment::assign;
 use crate::error::{check_finite, check_indices, check_shape};
-use crate::statistics::{DataFeatures, Filters, SessionFeatures};
+use crate::statistics::DataFeatures;
 
-/// Equally many model and data trials to be paired with each other.
+/// Model and data trials to be compared with each other; to be paired, equally many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates {
     /// Rows of the model's features (model trials).
@@ -27,6 +27,8 @@ pub struct Candidates {
 
 /// Which trials take part where model and recording have different numbers of them.
 pub enum TrialSubset<'r> {
+    /// All trials of both, for comparisons without pairs.
+    All,
     /// The first n of both, as the published program trains: the recording's late trials never take part.
     FirstN,
     /// The first n model trials (they are exchangeable) and n random recorded trials, in random order.
@@ -36,7 +38,7 @@ pub enum TrialSubset<'r> {
 }
 
 impl TrialSubset<'_> {
-    /// Candidates of one session: for each condition that both have, `n = min(K, K^D)` trials of each.
+    /// Candidates of one session: for each condition that both have, `n = min(K, K^D)` trials of each (or all).
     ///
     /// `model_conditions` `[K]`, `data_conditions` `[rows]`: one label per model trial and per row of
     /// the session's features, in ascending order of the label. To match across conditions, as the
@@ -54,6 +56,7 @@ impl TrialSubset<'_> {
             .map(|(model, data)| {
                 let n = model.len().min(data.len());
                 match self {
+                    Self::All => Candidates { model, data },
                     Self::FirstN => Candidates {
                         model: model[..n].to_vec(),
                         data: data[..n].to_vec(),
@@ -235,76 +238,4 @@ pub fn match_features(
         value: crate::statistics::mean(&values),
         sessions,
     })
-}
-
-/// Value and gradient of the trial loss.
-#[derive(Debug, Clone)]
-pub struct TrialMatching {
-    /// The matching; its value is the loss (without the coefficient, 20 or 100 in the published program).
-    pub matching: Matching,
-    /// Gradient with respect to the model's population traces `[K, T, G]`.
-    pub d_traces: Array3<f64>,
-    /// Gradient with respect to the model's behaviour `[K, T, B]`, if it was given.
-    pub d_behaviour: Option<Array3<f64>>,
-}
-
-/// The hard trial-matching loss of a batch of model trials: [`match_features`] of their features.
-///
-/// # Shapes
-/// `traces` `[K, T, G]`: mean spikes of each population ([`crate::statistics::Populations`]);
-/// `behaviour` `[K, T, B]`; `candidates` one list per session of `data`, made by
-/// [`TrialSubset::candidates`]. Allocates O(K·T·(G + B)).
-///
-/// # Errors
-/// [`LossError::Shape`], [`LossError::Index`], [`LossError::NonFinite`] for arrays that disagree;
-/// [`LossError::NoData`] if no session has candidates.
-///
-/// # Source
-/// Sourmpis et al. 2023, L_trial as programmed (averaged over sessions, where the paper sums).
-pub fn hard_trial_matching(
-    data: &DataFeatures,
-    filters: &Filters,
-    traces: &ArrayView3<'_, f64>,
-    behaviour: Option<&ArrayView3<'_, f64>>,
-    candidates: &[Vec<Candidates>],
-) -> Result<TrialMatching, LossError> {
-    let (n_trials, n_bins, n_groups) = traces.dim();
-    check_shape("bins of the model traces", &[n_bins], &[filters.n_bins()])?;
-    if let Some(behaviour) = behaviour {
-        let expected = [n_trials, n_bins, behaviour.shape()[2]];
-        check_shape("model behaviour", behaviour.shape(), &expected)?;
-    }
-    let population = filters.features(traces);
-    let filtered_behaviour = behaviour.map(|traces| filters.features(traces));
-    let model = data
-        .sessions
-        .par_iter()
-        .map(|session| session.of_model(&population.view(), filtered_behaviour.as_ref()))
-        .collect::<Result<Vec<_>, LossError>>()?;
-    let matching = match_features(&model, data, candidates)?;
-
-    let n_matched = matching.sessions.iter().flatten().count();
-    let mut d_population = Array3::zeros((n_trials, filters.n_feature_bins(), n_groups));
-    let mut d_behaviour = filtered_behaviour.map(|b| Array3::zeros(b.raw_dim()));
-    for (session, matched) in data.sessions.iter().zip(&matching.sessions) {
-        if let Some(matched) = matched {
-            add_session(session, matched, n_matched, &mut d_population, d_behaviour.as_mut());
-        }
-    }
-    Ok(TrialMatching {
-        matching,
-        d_traces: filters.features_adjoint(&d_population.view()),
-        d_behaviour: d_behaviour.map(|d| filters.features_adjoint(&d.view())),
-    })
-}
-
-fn add_session(
-    session: &SessionFeatures,
-    matched: &SessionMatch,
-    n_matched: usize,
-    d_population: &mut Array3<f64>,
-    d_behaviour: Option<&mut Array3<f64>>,
-) {
-    let d_features = matched.d_features.mapv(|d| d / n_matched as f64);
-    session.add_gradient(&d_features.view(), &mut d_population.view_mut(), d_behaviour);
 }

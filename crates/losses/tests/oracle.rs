@@ -6,11 +6,13 @@ use common::{Oracle, assert_close};
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::metrics::{PEARSON_EPS, pearson, pearson_ref_centered, trial_matched_correlation};
 use losses::psth::{ConditionWeights, PsthLoss};
+use losses::sinkhorn::Sinkhorn;
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures,
     RecordedSession, Recording,
 };
-use losses::trial_matching::{Candidates, TrialMatching, TrialSubset, hard_trial_matching, match_session};
+use losses::trial_loss::{Method, TrialLoss, trial_loss};
+use losses::trial_matching::{Candidates, TrialSubset, match_features, match_session};
 use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, Ix2, Ix4, Ix5, s};
 
 /// f64 against f64, other order of summation.
@@ -114,19 +116,37 @@ fn d_spikes(d_traces: &Array3<f64>, populations: &Populations, n_neurons: usize)
     d
 }
 
-fn hard_loss(oracle: &Oracle, m: &Matching, has_behaviour: bool) -> TrialMatching {
-    let spikes = oracle.trials("model_spikes");
+/// Candidates of each session, model trials of one condition.
+fn candidates(oracle: &Oracle, m: &Matching, subset: fn() -> TrialSubset<'static>) -> Vec<Vec<Candidates>> {
+    let model_conditions = vec![0; oracle.trials("model_spikes").len_of(Axis(0))];
+    let sessions = m.data.sessions.iter();
+    sessions
+        .map(|session| subset().candidates(&model_conditions, &session.conditions))
+        .collect()
+}
+
+fn loss(oracle: &Oracle, m: &Matching, method: &Method, has_behaviour: bool) -> TrialLoss {
     let jaw = oracle.trials("model_jaw");
-    let model_conditions = vec![0; spikes.len_of(Axis(0))];
-    let candidates: Vec<Vec<Candidates>> = m
-        .data
-        .sessions
-        .iter()
-        .map(|session| TrialSubset::FirstN.candidates(&model_conditions, &session.conditions))
-        .collect();
-    let traces = traces(&spikes, &m.populations);
+    let traces = traces(&oracle.trials("model_spikes"), &m.populations);
     let behaviour = has_behaviour.then(|| jaw.view());
-    hard_trial_matching(&m.data, &m.filters, &traces.view(), behaviour.as_ref(), &candidates).unwrap()
+    let candidates = candidates(
+        oracle,
+        m,
+        if method.is_one_to_one() {
+            || TrialSubset::FirstN
+        } else {
+            || TrialSubset::All
+        },
+    );
+    trial_loss(
+        method,
+        &m.data,
+        &m.filters,
+        &traces.view(),
+        behaviour.as_ref(),
+        &candidates,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -198,35 +218,78 @@ fn trial_features_reproduce_the_published_program() {
 }
 
 #[test]
-fn hard_trial_matching_and_gradients_reproduce_the_published_program() {
+fn trial_losses_and_gradients_reproduce_the_published_program() {
     let Some(oracle) = Oracle::open("losses.h5") else {
         return;
     };
-    for (suffix, has_behaviour) in [("no_jaw", false), ("with_jaw", true)] {
-        let m = matching(&oracle, has_behaviour);
-        let result = hard_loss(&oracle, &m, has_behaviour);
-        let expected = oracle.scalar(&format!("hard_trial_loss_{suffix}"));
-        assert!(
-            (result.matching.value - expected).abs() < TOLERANCE,
-            "{suffix}: {}",
-            result.matching.value
-        );
-        let name = format!("grad_hard_trial_loss_{suffix}_model_spikes");
-        let found = d_spikes(&result.d_traces, &m.populations, m.recording.n_neurons());
-        assert_close(&found.view(), &oracle.trials(&name).view(), TOLERANCE, 1e-15);
-        if let Some(found) = result.d_behaviour {
-            let expected = oracle.trials("grad_hard_trial_loss_with_jaw_model_jaw");
-            assert_close(&found.view(), &expected.view(), TOLERANCE, 1e-15);
-            for (s, session) in result.matching.sessions.iter().enumerate() {
-                let data = oracle.indices(&format!("assign_data_s{s}"));
-                let cost = oracle.array(&format!("cost_s{s}"));
-                for (i, pair) in session.as_ref().unwrap().pairs.iter().enumerate() {
-                    assert_eq!((pair.model, pair.data), (i, data[i]));
-                    assert!((pair.cost - cost[[i, data[i]]]).abs() < TOLERANCE);
-                }
+    let methods = [("hard", Method::Hard), ("soft", Method::Sinkhorn(Sinkhorn::PUBLISHED))];
+    for (method_name, method) in methods {
+        for (suffix, has_behaviour) in [("no_jaw", false), ("with_jaw", true)] {
+            let m = matching(&oracle, has_behaviour);
+            let result = loss(&oracle, &m, &method, has_behaviour);
+            let name = format!("{method_name}_trial_loss_{suffix}");
+            let expected = oracle.scalar(&name);
+            assert!(
+                (result.value - expected).abs() < TOLERANCE,
+                "{name}: {}",
+                result.value - expected
+            );
+            let found = d_spikes(&result.d_traces, &m.populations, m.recording.n_neurons());
+            let expected = oracle.trials(&format!("grad_{name}_model_spikes"));
+            assert_close(&found.view(), &expected.view(), TOLERANCE, 1e-14);
+            if let Some(found) = result.d_behaviour {
+                let expected = oracle.trials(&format!("grad_{name}_model_jaw"));
+                assert_close(&found.view(), &expected.view(), TOLERANCE, 1e-14);
             }
         }
     }
+}
+
+#[test]
+fn pairs_are_those_of_the_published_program() {
+    let Some(oracle) = Oracle::open("losses.h5") else {
+        return;
+    };
+    let m = matching(&oracle, true);
+    let population = m
+        .filters
+        .features(&traces(&oracle.trials("model_spikes"), &m.populations).view());
+    let behaviour = m.filters.features(&oracle.trials("model_jaw").view());
+    let of_session =
+        |s: &losses::statistics::SessionFeatures| s.of_model(&population.view(), Some(&behaviour)).unwrap();
+    let model: Vec<_> = m.data.sessions.iter().map(of_session).collect();
+    let candidates = candidates(&oracle, &m, || TrialSubset::FirstN);
+    let result = match_features(&model, &m.data, &candidates).unwrap();
+    for (s, session) in result.sessions.iter().enumerate() {
+        let data = oracle.indices(&format!("assign_data_s{s}"));
+        let cost = oracle.array(&format!("cost_s{s}"));
+        for (i, pair) in session.as_ref().unwrap().pairs.iter().enumerate() {
+            assert_eq!((pair.model, pair.data), (i, data[i]));
+            assert!((pair.cost - cost[[i, data[i]]]).abs() < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn the_sinkhorn_divergence_of_one_point_cloud_pair_reproduces_the_published_program() {
+    let Some(oracle) = Oracle::open("feature_ot.h5") else {
+        return;
+    };
+    let two = |name: &str| oracle.array(name).into_dimensionality::<Ix2>().unwrap();
+    let (model, data) = (two("feat_model"), two("feat_data"));
+    let result = Sinkhorn::PUBLISHED.divergence(&model.view(), &data.view()).unwrap();
+    let expected = oracle.scalar("sinkhorn_divergence");
+    assert!(
+        (result.value - expected).abs() < TOLERANCE,
+        "{}",
+        result.value - expected
+    );
+    assert_close(
+        &result.d_model.view(),
+        &two("grad_sinkhorn_model").view(),
+        TOLERANCE,
+        1e-14,
+    );
 }
 
 #[test]

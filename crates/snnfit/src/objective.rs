@@ -10,7 +10,8 @@ use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, PsthScale, RecordedFeatures,
     Recording, TrialSelection,
 };
-use losses::trial_matching::{Candidates, TrialSubset, hard_trial_matching, match_features};
+use losses::trial_loss::{Method, trial_loss};
+use losses::trial_matching::{Candidates, TrialSubset};
 use ndarray::{Array2, Array3, Axis};
 use snn_core::models::rsnn::Simulation;
 use snn_core::rng::StreamRng;
@@ -282,11 +283,12 @@ impl Comparison {
                         },
                     )
                 }
-                Loss::TrialMatching { .. } => {
+                Loss::TrialMatching { method, .. } => {
                     let Some(features) = &objective.features else { continue };
-                    let candidates = self.candidates(features, &batch.conditions, rng);
+                    let candidates = self.candidates(method, features, &batch.conditions, rng);
                     let behaviour = batch.behaviour.as_ref().map(|b| b.view());
-                    let mut result = hard_trial_matching(
+                    let mut result = trial_loss(
+                        method,
                         features,
                         &self.filters,
                         &batch.traces.view(),
@@ -299,7 +301,7 @@ impl Comparison {
                     }
                     evaluation.d_behaviour = result.d_behaviour;
                     (
-                        result.matching.value,
+                        result.value,
                         SpikeGradient {
                             d_sums: None,
                             d_traces: Some(result.d_traces),
@@ -313,11 +315,18 @@ impl Comparison {
         Ok(evaluation)
     }
 
-    fn candidates(&self, features: &DataFeatures, model: &[usize], rng: &mut StreamRng) -> Vec<Vec<Candidates>> {
+    fn candidates(
+        &self,
+        method: &Method,
+        features: &DataFeatures,
+        model: &[usize],
+        rng: &mut StreamRng,
+    ) -> Vec<Vec<Candidates>> {
         features
             .sessions
             .iter()
             .map(|session| match self.statistics.matching_trials {
+                _ if !method.is_one_to_one() => TrialSubset::All.candidates(model, &session.conditions),
                 MatchingTrials::First => TrialSubset::FirstN.candidates(model, &session.conditions),
                 MatchingTrials::Random => TrialSubset::RandomData(rng).candidates(model, &session.conditions),
             })
@@ -399,7 +408,7 @@ impl Comparison {
                         .collect();
                     losses::statistics::mean(&squares)
                 }
-                Loss::TrialMatching { .. } => {
+                Loss::TrialMatching { method, .. } => {
                     let (Some(target), Some(features)) = (&objective.features, &self.features) else {
                         continue;
                     };
@@ -409,10 +418,17 @@ impl Comparison {
                     target.sessions.retain(|s| has(s.session));
                     let pairs = stand_in.sessions.iter().zip(&target.sessions);
                     let candidates: Vec<_> = pairs
-                        .map(|(m, d)| TrialSubset::RandomData(rng).candidates(&m.conditions, &d.conditions))
+                        .map(|(m, d)| {
+                            let mut subset = if method.is_one_to_one() {
+                                TrialSubset::RandomData(rng)
+                            } else {
+                                TrialSubset::All
+                            };
+                            subset.candidates(&m.conditions, &d.conditions)
+                        })
                         .collect();
                     let model: Vec<_> = stand_in.sessions.iter().map(|s| s.features.clone()).collect();
-                    match_features(&model, &target, &candidates)?.value
+                    method.of_features(&model, &target, &candidates)?.0
                 }
             };
             floors.insert(loss.name().to_owned(), value * loss.weight());

@@ -11,6 +11,8 @@ use super::defaults as d;
 use super::parse::Written;
 use super::raw;
 use super::resolver::{Resolver, Rule};
+use losses::sinkhorn::{Blur, Cost, Sinkhorn};
+use losses::trial_loss::Method;
 
 /// Most of anything that is counted per trial or input.
 pub(super) const MAX_COUNT: u64 = 1 << 20;
@@ -245,12 +247,7 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
                     d::TRIAL_MATCHING_WEIGHT,
                     Rule::Positive,
                 ),
-                method: r.value(
-                    &key("trial_matching.method"),
-                    raw.method,
-                    None,
-                    raw::MatchingMethod::Hard,
-                ),
+                method: check_matching(r, &key("trial_matching"), &raw),
             },
             raw::Loss::FiringRate(raw) => Loss::FiringRate {
                 weight: r.number(
@@ -268,6 +265,87 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
         losses.push(loss);
     }
     losses
+}
+
+/// The method of the trial loss with its own settings; those of another method are refused, not ignored.
+fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Method {
+    let key = |name: &str| format!("{at}.{name}");
+    let method = r.value(&key("method"), raw.method, None, raw::MatchingMethod::Hard);
+    let is_sinkhorn = method == raw::MatchingMethod::Sinkhorn;
+    let of_sinkhorn = [
+        ("blur", raw.blur.is_some()),
+        ("blur_relative", raw.blur_relative.is_some()),
+        ("scaling", raw.scaling.is_some()),
+        ("updates", raw.updates.is_some()),
+        ("debias", raw.debias.is_some()),
+    ];
+    for (name, _) in of_sinkhorn.iter().filter(|(_, is_given)| *is_given && !is_sinkhorn) {
+        let message = format!("`{}` belongs to method = \"sinkhorn\"", key(name));
+        r.problem(&key(name), &message, "remove it, or change the method");
+    }
+    match method {
+        raw::MatchingMethod::Hard => {
+            if raw.exponent.is_some() {
+                let message = format!("`{}` belongs to method = \"sinkhorn\" or \"energy\"", key("exponent"));
+                r.problem(&key("exponent"), &message, "remove it, or change the method");
+            }
+            Method::Hard
+        }
+        raw::MatchingMethod::Energy => {
+            let exponent = r.number(&key("exponent"), raw.exponent, d::MATCHING_EXPONENT, Rule::Positive);
+            if exponent >= 2.0 {
+                let message = format!(
+                    "`{}` = {exponent} must be below 2 for method = \"energy\"",
+                    key("exponent")
+                );
+                r.problem(&key("exponent"), &message, "with 2, only the means would be compared");
+            }
+            Method::Energy { exponent }
+        }
+        raw::MatchingMethod::Sinkhorn => {
+            let exponent = r.value(&key("exponent"), raw.exponent, None, d::MATCHING_EXPONENT);
+            let cost = match exponent {
+                1.0 => Cost::Distance,
+                2.0 => Cost::HalfSquare,
+                _ => {
+                    let message = format!(
+                        "`{}` = {exponent} must be 1 or 2 for method = \"sinkhorn\"",
+                        key("exponent")
+                    );
+                    r.problem(
+                        &key("exponent"),
+                        &message,
+                        "1 for the distance of two trials, 2 for half its square",
+                    );
+                    Cost::Distance
+                }
+            };
+            Method::Sinkhorn(Sinkhorn {
+                cost,
+                blur: check_blur(r, at, raw),
+                scaling: r.number(&key("scaling"), raw.scaling, d::SINKHORN_SCALING, Rule::InsideUnit),
+                updates: r.count(&key("updates"), raw.updates, d::SINKHORN_UPDATES, 1..=10_000),
+                debias: r.value(&key("debias"), raw.debias, None, true),
+            })
+        }
+    }
+}
+
+fn check_blur(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Blur {
+    let (absolute, relative) = (format!("{at}.blur"), format!("{at}.blur_relative"));
+    if raw.blur.is_some() && raw.blur_relative.is_some() {
+        let message = format!("`{absolute}` and `{relative}` are both given");
+        r.problem(&relative, &message, "keep one of them");
+    }
+    let preset = match raw.blur_relative {
+        None => d::blur(r.preset()),
+        Some(_) => None,
+    };
+    if let Some(blur) = r.optional(&absolute, raw.blur, preset) {
+        r.check_number(&absolute, blur, Rule::Positive, preset);
+        return Blur::Absolute(blur);
+    }
+    Blur::Relative(r.number(&relative, raw.blur_relative, d::BLUR_RELATIVE, Rule::Positive))
 }
 
 fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimizer {

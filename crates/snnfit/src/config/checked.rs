@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-pub use super::raw::{
-    Engine, InterArea, Interval, Link, MatchWithin, MatchingMethod, MatchingTrials, Preset, StimulusScale,
-};
+use losses::trial_loss::Method;
+
+pub use super::raw::{Engine, InterArea, Interval, Link, MatchWithin, MatchingTrials, Preset, StimulusScale};
 
 /// Most values of [K, T, N] that a step may have; 8 GiB of spikes, which are bits.
 pub const MAX_SPIKE_VALUES: u64 = 1 << 36;
@@ -245,8 +245,8 @@ pub enum Loss {
     TrialMatching {
         /// Factor, > 0.
         weight: f64,
-        /// How trials are matched.
-        method: MatchingMethod,
+        /// How trials are compared.
+        method: Method,
     },
     /// Mean rate of each neuron.
     FiringRate {

@@ -71,6 +71,14 @@ pub const MIN_NEURONS_PER_AREA: u64 = 10;
 pub const PSTH_WEIGHT: f64 = 10.0;
 /// Weight of the trial-matching loss (published run, §1.12).
 pub const TRIAL_MATCHING_WEIGHT: f64 = 100.0;
+/// Power of the distance of two trials in soft matching and the energy distance (published code, §1.12).
+pub const MATCHING_EXPONENT: f64 = 1.0;
+/// Blur of soft matching, times the median distance of two recorded trials (§4.1).
+pub const BLUR_RELATIVE: f64 = 1.0;
+/// Factor from one blur to the next (published code, §1.12).
+pub const SINKHORN_SCALING: f64 = 0.5;
+/// Updates at each blur (published code, §1.12).
+pub const SINKHORN_UPDATES: u64 = 1;
 /// Weight of the firing-rate loss (§1.16; never used in the paper).
 pub const FIRING_RATE_WEIGHT: f64 = 0.1;
 /// Learning rate (published run, §1.21).
@@ -117,6 +125,11 @@ pub fn match_within(preset: Option<Preset>) -> Option<MatchWithin> {
 /// Which trials are matched when the numbers differ: the published code takes the first n (§1.12).
 pub fn matching_trials(preset: Option<Preset>) -> Option<MatchingTrials> {
     preset.map(|Preset::Sourmpis2023Code| MatchingTrials::First)
+}
+
+/// Blur of soft matching in the units of the features, where it is absolute (published code, §1.12).
+pub fn blur(preset: Option<Preset>) -> Option<f64> {
+    preset.map(|Preset::Sourmpis2023Code| 0.01)
 }
 
 /// The published code drops neurons above 40 Hz (§1.15), Hz.

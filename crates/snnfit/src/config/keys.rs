@@ -290,7 +290,8 @@ const SECTIONS: &[Section] = &[
         keys: &[key(
             "trial_matching",
             Required("{ weight = 100.0, method = \"hard\" }"),
-            "single trials of the population, matched one to one",
+            "single trials of the population: method hard, sinkhorn (blur or blur_relative, exponent, scaling, updates, \
+             debias) or energy (exponent)",
         )],
     },
     Section {

@@ -318,8 +318,20 @@ pub struct Weighted {
 pub struct TrialMatching {
     /// Factor of the loss.
     pub weight: Option<f64>,
-    /// How trials are matched.
+    /// How trials are compared.
     pub method: Option<MatchingMethod>,
+    /// Power of the distance of two trials that comparing them costs: 1 or 2 (sinkhorn), below 2 (energy).
+    pub exponent: Option<f64>,
+    /// Distance below which trials count as the same, in the units of the features (sinkhorn).
+    pub blur: Option<f64>,
+    /// The same, times the median distance of two recorded trials (sinkhorn).
+    pub blur_relative: Option<f64>,
+    /// Factor from one blur to the next on the way to the final one (sinkhorn).
+    pub scaling: Option<f64>,
+    /// Updates at each blur (sinkhorn).
+    pub updates: Option<u64>,
+    /// Whether the divergence of each side from itself is subtracted (sinkhorn).
+    pub debias: Option<bool>,
 }
 
 /// How trials are matched.
@@ -328,6 +340,10 @@ pub struct TrialMatching {
 pub enum MatchingMethod {
     /// Optimal assignment, one to one.
     Hard,
+    /// Debiased Sinkhorn divergence: soft matching.
+    Sinkhorn,
+    /// Energy distance.
+    Energy,
 }
 
 /// `[optimizer.…]`

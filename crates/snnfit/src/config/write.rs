@@ -3,6 +3,8 @@
 use super::checked::{self, Chunking, Experiment, LatentKind};
 use super::error::ConfigError;
 use super::{parse, raw};
+use losses::sinkhorn::{Blur, Cost};
+use losses::trial_loss::Method;
 
 /// Writes every value explicitly; reading it back gives an equal [`Experiment`], wherever the file lies, because data
 /// files are absolute.
@@ -170,8 +172,40 @@ fn loss_to_raw(loss: &checked::Loss) -> raw::Loss {
         checked::Loss::Psth { weight } => raw::Loss::Psth(raw::Weighted { weight: Some(weight) }),
         checked::Loss::TrialMatching { weight, method } => raw::Loss::TrialMatching(raw::TrialMatching {
             weight: Some(weight),
-            method: Some(method),
+            ..matching_to_raw(method)
         }),
         checked::Loss::FiringRate { weight } => raw::Loss::FiringRate(raw::Weighted { weight: Some(weight) }),
+    }
+}
+
+fn matching_to_raw(method: Method) -> raw::TrialMatching {
+    let of = |method| raw::TrialMatching {
+        method: Some(method),
+        ..raw::TrialMatching::default()
+    };
+    match method {
+        Method::Hard => of(raw::MatchingMethod::Hard),
+        Method::Energy { exponent } => raw::TrialMatching {
+            exponent: Some(exponent),
+            ..of(raw::MatchingMethod::Energy)
+        },
+        Method::Sinkhorn(sinkhorn) => {
+            let (blur, blur_relative) = match sinkhorn.blur {
+                Blur::Absolute(blur) => (Some(blur), None),
+                Blur::Relative(share) => (None, Some(share)),
+            };
+            raw::TrialMatching {
+                exponent: Some(match sinkhorn.cost {
+                    Cost::Distance => 1.0,
+                    Cost::HalfSquare => 2.0,
+                }),
+                blur,
+                blur_relative,
+                scaling: Some(sinkhorn.scaling),
+                updates: Some(sinkhorn.updates as u64),
+                debias: Some(sinkhorn.debias),
+                ..of(raw::MatchingMethod::Sinkhorn)
+            }
+        }
     }
 }

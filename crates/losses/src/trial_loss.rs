@@ -1,0 +1,253 @@
+//! The trial loss: how far the model's single trials are from the recorded ones, as whole distributions.
+//!
+//! Why here: all variants see the same features of the same trials and differ in how two clouds of trials are compared
+//! ([`Method`]). Sessions are compared one by one, in parallel, and averaged.
+
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::LossError;
+use crate::energy::energy_distance;
+use crate::error::check_shape;
+use crate::sinkhorn::{Cost, Sinkhorn};
+use crate::statistics::{DataFeatures, Filters, SessionFeatures};
+use crate::trial_matching::{Candidates, match_session};
+
+/// How the trials of model and recording are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// One to one at least cost: [`match_session`].
+    Hard,
+    /// Debiased Sinkhorn divergence.
+    Sinkhorn(Sinkhorn),
+    /// Energy distance.
+    Energy {
+        /// Exponent β of the distance, in (0, 2).
+        exponent: f64,
+    },
+}
+
+impl Method {
+    /// Whether it takes equally many trials of both sides; the others take all of both.
+    pub fn is_one_to_one(&self) -> bool {
+        matches!(self, Self::Hard)
+    }
+
+    /// Trials of one condition that each side has to have.
+    fn n_least(&self) -> usize {
+        match self {
+            Self::Hard | Self::Sinkhorn(_) => 1,
+            Self::Energy { .. } => 2,
+        }
+    }
+
+    /// Compares the candidates of one session.
+    ///
+    /// $$\ell = \sum_c \frac{n_c}{\sum_{c'} n_{c'}}\,\frac{D(x_c, y_c)}{F^{q}}$$
+    ///
+    /// over conditions c with recorded trials x and model trials y, n the smaller number of the two. D is the
+    /// divergence or distance of the method and q half its power of a length: ½ for the Sinkhorn divergence with cost
+    /// r, 1 with r²/2, β/2 for the energy distance, so that ℓ doesn't grow with the number of features F. For
+    /// [`Method::Hard`] it is that of [`match_session`]. Conditions with too few trials for the method are left out;
+    /// none is left: `None`.
+    ///
+    /// # Shapes
+    /// `model` `[K, F]`, `data` `[K^D, F]`; gradient `[K, F]`.
+    ///
+    /// # Errors
+    /// As [`match_session`], [`Sinkhorn::divergence`], [`energy_distance`].
+    ///
+    /// # Source
+    /// Sourmpis et al. 2023, L_trial; the Sinkhorn divergence over √F as in the published program.
+    pub fn of_session(
+        &self,
+        model: &ArrayView2<'_, f64>,
+        data: &ArrayView2<'_, f64>,
+        candidates: &[Candidates],
+    ) -> Result<Option<SessionLoss>, LossError> {
+        let least = self.n_least();
+        let usable: Vec<&Candidates> = candidates
+            .iter()
+            .filter(|c| c.model.len() >= least && c.data.len() >= least)
+            .collect();
+        if usable.is_empty() {
+            return Ok(None);
+        }
+        let n_features = model.ncols() as f64;
+        match *self {
+            Self::Hard => match_session(model, data, candidates).map(|matched| {
+                Some(SessionLoss {
+                    value: matched.value,
+                    d_features: matched.d_features,
+                })
+            }),
+            Self::Sinkhorn(sinkhorn) => {
+                let scale = match sinkhorn.cost {
+                    Cost::Distance => n_features.sqrt(),
+                    Cost::HalfSquare => n_features,
+                };
+                clouds(model, data, &usable, scale, |y, x| {
+                    sinkhorn.divergence(y, x).map(|d| (d.value, d.d_model))
+                })
+                .map(Some)
+            }
+            Self::Energy { exponent } => clouds(model, data, &usable, n_features.powf(0.5 * exponent), |y, x| {
+                energy_distance(y, x, exponent).map(|e| (e.value, e.d_model))
+            })
+            .map(Some),
+        }
+    }
+
+    /// The mean over sessions of [`Method::of_session`], for features that are there: the floor of the loss, null models.
+    ///
+    /// # Shapes
+    /// `model`: features `[K, F]` for each session of `data`, normalised like it; `candidates` one list per session; an
+    /// empty list leaves the session out. Sessions are compared in parallel and summed in order.
+    ///
+    /// # Errors
+    /// As [`Method::of_session`]; [`LossError::Shape`] if lists differ in length, [`LossError::NoData`] if no session can
+    /// be compared.
+    pub fn of_features(
+        &self,
+        model: &[Array2<f64>],
+        data: &DataFeatures,
+        candidates: &[Vec<Candidates>],
+    ) -> Result<(f64, Vec<Option<SessionLoss>>), LossError> {
+        check_shape("sessions of model features", &[model.len()], &[data.sessions.len()])?;
+        check_shape("candidate lists", &[candidates.len()], &[data.sessions.len()])?;
+        let sessions: Vec<Option<SessionLoss>> = data
+            .sessions
+            .par_iter()
+            .zip(model)
+            .zip(candidates)
+            .map(|((session, model), candidates)| self.of_session(&model.view(), &session.features.view(), candidates))
+            .collect::<Result<_, LossError>>()?;
+        let values: Vec<f64> = sessions.iter().flatten().map(|session| session.value).collect();
+        if values.is_empty() {
+            return Err(LossError::NoData {
+                what: "trial matching",
+                reason: match self.n_least() {
+                    1 => "no session shares a stimulus condition with the model's trials".to_owned(),
+                    n => format!("no session has {n} trials of a stimulus condition of which the model has {n} too"),
+                },
+            });
+        }
+        Ok((crate::statistics::mean(&values), sessions))
+    }
+}
+
+/// The comparison of one session.
+#[derive(Debug, Clone)]
+pub struct SessionLoss {
+    /// ℓ, without a coefficient.
+    pub value: f64,
+    /// Gradient with respect to the model's features `[K, F]`.
+    pub d_features: Array2<f64>,
+}
+
+/// Sums a distance between clouds over conditions.
+fn clouds(
+    model: &ArrayView2<'_, f64>,
+    data: &ArrayView2<'_, f64>,
+    candidates: &[&Candidates],
+    scale: f64,
+    distance: impl Fn(&ArrayView2<'_, f64>, &ArrayView2<'_, f64>) -> Result<(f64, Array2<f64>), LossError>,
+) -> Result<SessionLoss, LossError> {
+    let smaller = |c: &Candidates| c.model.len().min(c.data.len()) as f64;
+    let all: f64 = candidates.iter().map(|c| smaller(c)).sum();
+    let mut sum = SessionLoss {
+        value: 0.0,
+        d_features: Array2::zeros(model.raw_dim()),
+    };
+    for candidates in candidates {
+        crate::error::check_indices("candidate model trials", &candidates.model, model.nrows())?;
+        crate::error::check_indices("candidate data trials", &candidates.data, data.nrows())?;
+        let y = model.select(Axis(0), &candidates.model);
+        let x = data.select(Axis(0), &candidates.data);
+        let (value, d_model) = distance(&y.view(), &x.view())?;
+        let weight = smaller(candidates) / all / scale;
+        sum.value += weight * value;
+        for (row, d) in candidates.model.iter().zip(d_model.outer_iter()) {
+            sum.d_features.row_mut(*row).scaled_add(weight, &d);
+        }
+    }
+    Ok(sum)
+}
+
+/// Value and gradient of the trial loss.
+#[derive(Debug, Clone)]
+pub struct TrialLoss {
+    /// Mean over the sessions that could be compared (without the coefficient, 20 or 100 in the published program).
+    pub value: f64,
+    /// Of each session; none where it has no candidates.
+    pub sessions: Vec<Option<f64>>,
+    /// Gradient with respect to the model's population traces `[K, T, G]`.
+    pub d_traces: Array3<f64>,
+    /// Gradient with respect to the model's behaviour `[K, T, B]`, if it was given.
+    pub d_behaviour: Option<Array3<f64>>,
+}
+
+/// The trial loss of a batch of model trials: [`Method::of_features`] of their features.
+///
+/// # Shapes
+/// `traces` `[K, T, G]`: mean spikes of each population ([`crate::statistics::Populations`]);
+/// `behaviour` `[K, T, B]`; `candidates` one list per session of `data`, made by
+/// [`crate::trial_matching::TrialSubset::candidates`]. Allocates O(K·T·(G + B)).
+///
+/// # Errors
+/// [`LossError::Shape`], [`LossError::Index`], [`LossError::NonFinite`] for arrays that disagree;
+/// [`LossError::NoData`] if no session can be compared.
+///
+/// # Source
+/// Sourmpis et al. 2023, L_trial as programmed (averaged over sessions, where the paper sums).
+pub fn trial_loss(
+    method: &Method,
+    data: &DataFeatures,
+    filters: &Filters,
+    traces: &ArrayView3<'_, f64>,
+    behaviour: Option<&ArrayView3<'_, f64>>,
+    candidates: &[Vec<Candidates>],
+) -> Result<TrialLoss, LossError> {
+    let (n_trials, n_bins, n_groups) = traces.dim();
+    check_shape("bins of the model traces", &[n_bins], &[filters.n_bins()])?;
+    if let Some(behaviour) = behaviour {
+        let expected = [n_trials, n_bins, behaviour.shape()[2]];
+        check_shape("model behaviour", behaviour.shape(), &expected)?;
+    }
+    let population = filters.features(traces);
+    let filtered_behaviour = behaviour.map(|traces| filters.features(traces));
+    let model = data
+        .sessions
+        .par_iter()
+        .map(|session| session.of_model(&population.view(), filtered_behaviour.as_ref()))
+        .collect::<Result<Vec<_>, LossError>>()?;
+    let (value, sessions) = method.of_features(&model, data, candidates)?;
+
+    let n_compared = sessions.iter().flatten().count();
+    let mut d_population = Array3::zeros((n_trials, filters.n_feature_bins(), n_groups));
+    let mut d_behaviour = filtered_behaviour.map(|b| Array3::zeros(b.raw_dim()));
+    for (session, loss) in data.sessions.iter().zip(&sessions) {
+        if let Some(loss) = loss {
+            add_session(session, loss, n_compared, &mut d_population, d_behaviour.as_mut());
+        }
+    }
+    Ok(TrialLoss {
+        value,
+        sessions: sessions.iter().map(|s| s.as_ref().map(|s| s.value)).collect(),
+        d_traces: filters.features_adjoint(&d_population.view()),
+        d_behaviour: d_behaviour.map(|d| filters.features_adjoint(&d.view())),
+    })
+}
+
+fn add_session(
+    session: &SessionFeatures,
+    loss: &SessionLoss,
+    n_compared: usize,
+    d_population: &mut Array3<f64>,
+    d_behaviour: Option<&mut Array3<f64>>,
+) {
+    let d_features = loss.d_features.mapv(|d| d / n_compared as f64);
+    session.add_gradient(&d_features.view(), &mut d_population.view_mut(), d_behaviour);
+}
