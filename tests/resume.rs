@@ -357,13 +357,16 @@ fn a_run_can_be_read_while_it_trains_but_not_trained_twice() {
 #[test]
 fn runs_of_every_matching_method_go_on_bit_by_bit_and_evaluate() {
     let folder = folder();
-    for method in [
-        "method = \"sinkhorn\"",
-        "method = \"sinkhorn\", blur = 0.01, exponent = 2.0",
-        "method = \"energy\", exponent = 0.8",
+    for trials in [
+        "trial_matching = { method = \"sinkhorn\" }",
+        "trial_matching = { method = \"sinkhorn\", blur = 0.01, exponent = 2.0 }",
+        "trial_matching = { method = \"energy\", exponent = 0.8 }",
+        "spike_gan = { every = 2 }",
+        "trial_matched_likelihood = {}",
+        "trial_matched_likelihood = {} }, { trial_matching = {}",
     ] {
-        let loss = format!("loss = [{{ psth = {{}} }}, {{ trial_matching = {{ {method} }} }}]");
-        let name: String = method.chars().filter(char::is_ascii_alphanumeric).collect();
+        let loss = format!("loss = [{{ psth = {{}} }}, {{ {trials} }}]");
+        let name: String = trials.chars().filter(char::is_ascii_alphanumeric).collect();
         let (straight, stopped) = (format!("straight-{name}"), format!("stopped-{name}"));
         train(&folder, &straight, &[&loss, "train.max_steps = 14"]);
         train(&folder, &stopped, &[&loss, "train.max_steps = 9"]);

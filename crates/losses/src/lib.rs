@@ -9,6 +9,7 @@
 //! The crate knows neither networks nor files: activity arrives as plain [`ndarray`] arrays
 //! `[K, T, N]` (trials, time bins, neurons), random numbers as a [`rand::Rng`] argument. All is f64.
 
+pub mod adversarial;
 pub mod assignment;
 pub mod bootstrap;
 pub mod energy;

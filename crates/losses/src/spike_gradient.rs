@@ -4,6 +4,8 @@
 //! spikes `[K, T, N]` never has to exist: it is `d_sums[c_k, t, n] + d_traces[k, t, g]/N_g`, where g is the
 //! population of neuron n. Inner products and combinations of such gradients have closed forms.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis, s};
 
 use rayon::prelude::*;
@@ -28,7 +30,7 @@ pub struct Batch<'a> {
     pub conditions: &'a [usize],
     /// Number of conditions C.
     pub n_conditions: usize,
-    /// The populations (disjoint: a neuron is in one session and one area).
+    /// The populations; a neuron may be in several.
     pub populations: &'a Populations,
     /// Time bins T.
     pub n_bins: usize,
@@ -72,6 +74,7 @@ impl Batch<'_> {
             trials_of[condition] += 1.0;
         }
         let means = self.condition_means(tasks);
+        let overlaps = self.overlaps();
         let mut gram = Array3::zeros((self.n_bins, tasks.len(), tasks.len()));
         for i in 0..tasks.len() {
             for j in 0..=i {
@@ -85,7 +88,8 @@ impl Batch<'_> {
                     }
                     if let (Some(x), Some(y)) = (&a.d_traces, &b.d_traces) {
                         for (x, y) in x.outer_iter().zip(y.outer_iter()) {
-                            product += inner(&x.row(t), &y.row(t), |g| 1.0 / self.size(g));
+                            let (x, y) = (x.row(t), y.row(t));
+                            product += overlaps.iter().map(|(g, h, share)| share * x[*g] * y[*h]).sum::<f64>();
                         }
                     }
                     for (sums, traces) in [(&means[i], &b.d_traces), (&means[j], &a.d_traces)] {
@@ -163,6 +167,27 @@ impl Batch<'_> {
             }
         }
         Ok(dense)
+    }
+
+    /// Pairs of populations (g, h) with a neuron in common, and how many of them over both sizes: the inner product of
+    /// their means at the spikes.
+    fn overlaps(&self) -> Vec<(usize, usize, f64)> {
+        let mut of_neuron: Vec<Vec<usize>> = vec![Vec::new(); self.n_neurons];
+        for (g, group) in self.populations.groups.iter().enumerate() {
+            group.neurons.iter().for_each(|&n| of_neuron[n].push(g));
+        }
+        let mut common = BTreeMap::<(usize, usize), usize>::new();
+        for groups in &of_neuron {
+            for &g in groups {
+                for &h in groups {
+                    *common.entry((g, h)).or_default() += 1;
+                }
+            }
+        }
+        let pairs = common.into_iter();
+        pairs
+            .map(|((g, h), n)| (g, h, n as f64 / (self.size(g) * self.size(h))))
+            .collect()
     }
 
     /// Mean of each task's `d_sums` over the neurons of each population, `[C, T, G]`.

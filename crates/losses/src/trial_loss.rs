@@ -210,20 +210,32 @@ pub fn trial_loss(
     behaviour: Option<&ArrayView3<'_, f64>>,
     candidates: &[Vec<Candidates>],
 ) -> Result<TrialLoss, LossError> {
+    trial_loss_by(data, filters, traces, behaviour, |model| {
+        method.of_features(model, data, candidates)
+    })
+}
+
+/// As [`trial_loss`], by any comparison of the model's features `[K, F]`, one array for each session of `data`: its value,
+/// and the gradient at the features of each session that takes part (in which the mean over sessions is not yet).
+///
+/// # Errors
+/// As [`trial_loss`], and those of the comparison.
+pub fn trial_loss_by(
+    data: &DataFeatures,
+    filters: &Filters,
+    traces: &ArrayView3<'_, f64>,
+    behaviour: Option<&ArrayView3<'_, f64>>,
+    compare: impl FnOnce(&[Array2<f64>]) -> Result<(f64, Vec<Option<SessionLoss>>), LossError>,
+) -> Result<TrialLoss, LossError> {
     let (n_trials, n_bins, n_groups) = traces.dim();
     check_shape("bins of the model traces", &[n_bins], &[filters.n_bins()])?;
     if let Some(behaviour) = behaviour {
         let expected = [n_trials, n_bins, behaviour.shape()[2]];
         check_shape("model behaviour", behaviour.shape(), &expected)?;
     }
-    let population = filters.features(traces);
     let filtered_behaviour = behaviour.map(|traces| filters.features(traces));
-    let model = data
-        .sessions
-        .par_iter()
-        .map(|session| session.of_model(&population.view(), filtered_behaviour.as_ref()))
-        .collect::<Result<Vec<_>, LossError>>()?;
-    let (value, sessions) = method.of_features(&model, data, candidates)?;
+    let model = model_features(data, filters, traces, filtered_behaviour.as_ref())?;
+    let (value, sessions) = compare(&model)?;
 
     let n_compared = sessions.iter().flatten().count();
     let mut d_population = Array3::zeros((n_trials, filters.n_feature_bins(), n_groups));
@@ -239,6 +251,23 @@ pub fn trial_loss(
         d_traces: filters.features_adjoint(&d_population.view()),
         d_behaviour: d_behaviour.map(|d| filters.features_adjoint(&d.view())),
     })
+}
+
+/// Features `[K, F]` of model trials for each session of `data`; `behaviour` is filtered already.
+///
+/// # Errors
+/// [`LossError::Shape`] for traces that don't fit.
+pub fn model_features(
+    data: &DataFeatures,
+    filters: &Filters,
+    traces: &ArrayView3<'_, f64>,
+    behaviour: Option<&Array3<f64>>,
+) -> Result<Vec<Array2<f64>>, LossError> {
+    let population = filters.features(traces);
+    let sessions = data.sessions.par_iter();
+    sessions
+        .map(|session| session.of_model(&population.view(), behaviour))
+        .collect()
 }
 
 fn add_session(

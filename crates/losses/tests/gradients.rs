@@ -4,6 +4,7 @@ mod common;
 
 use common::{central_difference, rng, two_sessions};
 use losses::LossError;
+use losses::adversarial::Discriminator;
 use losses::firing_rate::firing_rate_loss;
 use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss};
@@ -63,6 +64,69 @@ fn neuron_loss_gradient_equals_central_differences() {
             }
         }
     }
+}
+
+#[test]
+fn gradients_of_a_discriminator_equal_central_differences_and_its_losses_are_binary_cross_entropies() {
+    let discriminator = Discriminator::new(6, &mut rng(40));
+    assert_eq!(
+        discriminator.layers.iter().map(|l| l.weight.dim()).collect::<Vec<_>>(),
+        [(6, 128), (128, 64), (64, 1)]
+    );
+    let bound = 1.0 / 6.0f64.sqrt();
+    let largest = discriminator.layers[0]
+        .weight
+        .iter()
+        .fold(0.0f64, |m, w| m.max(w.abs()));
+    assert!(largest <= bound && largest > 0.95 * bound);
+    let (x, y) = (random((1, 7, 6), 41), random((1, 5, 6), 42));
+    let (x, y) = (x.index_axis(Axis(0), 0), y.index_axis(Axis(0), 0));
+    let probability =
+        |rows: &ndarray::ArrayView2<'_, f64>| discriminator.log_odds(rows).unwrap().mapv(|l| 1.0 / (1.0 + (-l).exp()));
+    let (value, d) = discriminator.fool(&y).unwrap();
+    let direct = probability(&y).mapv(|p| -p.ln()).mean().unwrap();
+    assert!((value - direct).abs() < 1e-12);
+    let (both, gradient) = discriminator.discriminate(&x, &y).unwrap();
+    let direct = 0.5
+        * (probability(&x).mapv(|p| -p.ln()).mean().unwrap()
+            + probability(&y).mapv(|p| -(1.0 - p).ln()).mean().unwrap());
+    assert!((both - direct).abs() < 1e-12);
+    for seed in 43..53 {
+        let direction = random((1, 5, 6), seed).index_axis_move(Axis(0), 0);
+        let at = |step: f64| discriminator.fool(&(&y + &(&direction * step)).view()).unwrap().0;
+        let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+        assert!(((&d * &direction).sum() - slope).abs() < TOLERANCE * (1.0 + slope.abs()));
+        let mut directions = discriminator.clone();
+        let mut rng = rng(seed);
+        for layer in &mut directions.layers {
+            layer.weight.mapv_inplace(|_| rng.random_range(-1.0..1.0));
+            layer.bias.mapv_inplace(|_| rng.random_range(-1.0..1.0));
+        }
+        let at = |step: f64| {
+            let mut moved = discriminator.clone();
+            for (layer, direction) in moved.layers.iter_mut().zip(&directions.layers) {
+                layer.weight.scaled_add(step, &direction.weight);
+                layer.bias.scaled_add(step, &direction.bias);
+            }
+            moved.discriminate(&x, &y).unwrap().0
+        };
+        let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+        let found: f64 = gradient
+            .layers
+            .iter()
+            .zip(&directions.layers)
+            .map(|(g, d)| (&g.weight * &d.weight).sum() + (&g.bias * &d.bias).sum())
+            .sum();
+        assert!((found - slope).abs() < 1e-5 * (1.0 + slope.abs()), "{found} {slope}");
+    }
+    assert!(matches!(
+        discriminator.fool(&x.slice(ndarray::s![.., ..5])),
+        Err(LossError::Shape { .. })
+    ));
+    assert!(matches!(
+        discriminator.fool(&x.slice(ndarray::s![..0, ..])),
+        Err(LossError::NoData { .. })
+    ));
 }
 
 #[test]
@@ -174,11 +238,19 @@ fn tasks(n_groups: usize) -> Vec<SpikeGradient> {
 #[test]
 fn compact_gradients_have_the_gram_matrices_of_the_dense_ones() {
     let recording = two_sessions(40, 16);
-    let populations = Populations::by_area(&recording, 1).unwrap();
+    compare_with_dense(&Populations::by_area(&recording, 1).unwrap());
+    // Every neuron is in two populations.
+    let mut both = Populations::by_area(&recording, 1).unwrap();
+    both.groups.extend(Populations::by_neuron(&recording).groups);
+    assert_eq!(both.len(), 4 + 12);
+    compare_with_dense(&both);
+}
+
+fn compare_with_dense(populations: &Populations) {
     let batch = Batch {
         conditions: &[0, 2, 1, 1, 0, 2, 2, 0, 2],
         n_conditions: 3,
-        populations: &populations,
+        populations,
         n_bins: 40,
         n_neurons: 13,
     };

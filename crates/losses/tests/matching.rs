@@ -730,3 +730,57 @@ fn recordings_whose_arrays_disagree_are_refused_with_the_session_named() {
     ));
     assert!(Recording::new(Vec::new(), names, 13, 3).is_err());
 }
+
+#[test]
+fn features_of_single_neurons_are_their_filtered_z_scored_spikes_and_are_matched_trial_by_trial() {
+    let recording = two_sessions(40, 33).binarized();
+    assert!(
+        recording
+            .sessions()
+            .iter()
+            .all(|s| s.counts.iter().all(|count| *count <= 1))
+    );
+    let filters = filters();
+    let mut populations = Populations::by_area(&recording, 1).unwrap();
+    let n_areas = populations.len();
+    populations.groups.extend(Populations::by_neuron(&recording).groups);
+    let features = RecordedFeatures::of_groups(
+        &recording,
+        &populations,
+        n_areas..populations.len(),
+        &filters,
+        FeatureOptions::default(),
+    )
+    .unwrap();
+    let trials = vec![vec![0, 1, 2, 3], vec![1, 2, 5]];
+    let data = features.normalized(&trials).unwrap();
+    let session = &data.sessions[1];
+    let counts = &recording.sessions()[1].counts;
+    let n_bins = filters.n_feature_bins();
+    for (column, g) in session.populations.iter().enumerate() {
+        assert_eq!(populations.groups[*g].columns, [column]);
+        let spikes = counts
+            .slice(s![.., .., column..=column])
+            .select(Axis(0), &trials[1])
+            .mapv(f64::from);
+        let filtered = filters.features(&spikes.view());
+        let values: Vec<f64> = filtered.iter().copied().collect();
+        let (mean, std) = (
+            losses::statistics::mean(&values),
+            losses::statistics::unbiased_variance(&values).sqrt(),
+        );
+        for (row, trial) in filtered.outer_iter().enumerate() {
+            for (bin, value) in trial.iter().enumerate() {
+                let found = session.features[[row, column * n_bins + bin]];
+                assert!((found - (value - mean) / std).abs() < 1e-12);
+            }
+        }
+    }
+    // Recorded trials in the place of the model's, in another order: each finds itself.
+    let order = [2, 0, 1];
+    let shuffled = session.features.select(Axis(0), &order);
+    let all = TrialSubset::FirstN.candidates(&[0; 3], &[0; 3]);
+    let matched = match_session(&shuffled.view(), &session.features.view(), &all).unwrap();
+    assert!(matched.value < 1e-24);
+    assert!(matched.pairs.iter().all(|pair| pair.data == order[pair.model]));
+}

@@ -2,6 +2,7 @@
 //!
 //! Networks live in `snn-core`, comparisons in `losses`, recordings in `data`; this crate ties them into runs.
 
+pub mod adversary;
 pub mod assembly;
 pub mod bench;
 pub mod checkpoint;

@@ -1,5 +1,6 @@
 //! The objective of one selection of recorded trials: from raw statistics of a batch to losses and dL/dspikes.
 
+use crate::adversary::Adversary;
 use crate::config::checked::{Loss, MatchingTrials, Statistics};
 use crate::fit_error::FitError;
 use losses::firing_rate::firing_rate_loss;
@@ -7,10 +8,10 @@ use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
-    DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, PsthScale, RecordedFeatures,
-    Recording, TrialSelection,
+    DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Population, Populations, Psth, PsthScale,
+    RecordedFeatures, Recording, TrialSelection,
 };
-use losses::trial_loss::{Method, trial_loss};
+use losses::trial_loss::{Method, model_features, trial_loss, trial_loss_by};
 use losses::trial_matching::{Candidates, TrialSubset};
 use ndarray::{Array2, Array3, Axis};
 use snn_core::models::rsnn::Simulation;
@@ -27,9 +28,12 @@ pub struct Comparison {
     pub filters: Filters,
     /// (session, area) groups of trial matching; empty when no group is large enough and nothing is matched.
     pub populations: Populations,
-    /// The same groups as weighted sums of model neurons.
+    /// Whose traces a batch has: these groups, then each recorded neuron by itself where a loss compares neurons.
+    traced: Populations,
+    /// The traces as weighted sums of model neurons.
     pub channels: Vec<Channel>,
     features: Option<RecordedFeatures>,
+    neuron_features: Option<RecordedFeatures>,
     statistics: Statistics,
     losses: Vec<Loss>,
     bin_ms: f64,
@@ -40,10 +44,16 @@ pub struct Comparison {
 pub struct Objective {
     psth: Option<PsthLoss>,
     features: Option<DataFeatures>,
+    neuron_features: Option<DataFeatures>,
     rates_hz: Vec<f64>,
 }
 
 impl Objective {
+    /// Features of the recorded trials, where a loss compares trials.
+    pub fn features(&self) -> Option<&DataFeatures> {
+        self.features.as_ref()
+    }
+
     /// Sessions (indices) whose trials are matched.
     pub fn matched_sessions(&self) -> Vec<usize> {
         let sessions = self.features.iter().flat_map(|f| f.sessions.iter());
@@ -128,33 +138,38 @@ impl Comparison {
             spike,
             MovingMean::resampling(statistics.trial_resample)?,
         )?;
-        let matches = losses.iter().any(|l| matches!(l, Loss::TrialMatching { .. }));
+        let matches = losses.iter().any(compares_trials);
         let populations = if matches {
             Populations::by_area(&recording, statistics.min_neurons_per_area)?
         } else {
             Populations::by_area_if_any(&recording, statistics.min_neurons_per_area)
         };
-        let mut channels = Vec::new();
-        let mut features = None;
-        if !populations.is_empty() {
-            for group in &populations.groups {
-                let weight = 1.0 / group.neurons.len() as f32;
-                let mut members: Vec<(u32, f32)> = group.neurons.iter().map(|&n| (n as u32, weight)).collect();
-                members.sort_unstable_by_key(|(n, _)| *n);
-                channels.push(Channel { members });
-            }
+        let mut traced = populations.clone();
+        let compares_neurons = |l: &Loss| matches!(l, Loss::TrialMatchedLikelihood { .. });
+        if losses.iter().any(compares_neurons) {
+            traced.groups.extend(Populations::by_neuron(&recording).groups);
+        }
+        let n_groups = populations.len();
+        let channels = traced.groups.iter().map(channel).collect();
+        let of_groups = |recording: &Recording, groups: std::ops::Range<usize>, has_behaviour: bool| {
             let options = FeatureOptions {
                 has_behaviour,
                 ..FeatureOptions::default()
             };
-            features = Some(RecordedFeatures::new(&recording, &populations, &filters, options)?);
-        }
+            let features = RecordedFeatures::of_groups(recording, &traced, groups.clone(), &filters, options);
+            (!groups.is_empty()).then_some(features).transpose()
+        };
+        let features = of_groups(&recording, 0..n_groups, has_behaviour)?;
+        // The published program compares a neuron's spikes with recorded bins that have any.
+        let neuron_features = of_groups(&recording.binarized(), n_groups..traced.len(), false)?;
         Ok(Self {
             recording,
             filters,
             populations,
+            traced,
             channels,
             features,
+            neuron_features,
             statistics,
             losses,
             bin_ms,
@@ -194,13 +209,18 @@ impl Comparison {
             None
         };
         let features = match &self.features {
-            Some(features) if has(|l| matches!(l, Loss::TrialMatching { .. })) => {
-                Some(match like.and_then(|l| l.features.as_ref()) {
-                    Some(like) => features.normalized_like_where_selected(like, selection)?,
-                    None => features.normalized(selection)?,
-                })
-            }
+            Some(features) if has(compares_trials) => Some(match like.and_then(|l| l.features.as_ref()) {
+                Some(like) => features.normalized_like_where_selected(like, selection)?,
+                None => features.normalized(selection)?,
+            }),
             _ => None,
+        };
+        let neuron_features = match &self.neuron_features {
+            Some(features) => Some(match like.and_then(|l| l.neuron_features.as_ref()) {
+                Some(like) => features.normalized_like_where_selected(like, selection)?,
+                None => features.normalized(selection)?,
+            }),
+            None => None,
         };
         let rates_hz = if has(|l| matches!(l, Loss::FiringRate { .. })) {
             self.recording.rates_hz(selection, self.bin_ms)?
@@ -210,6 +230,7 @@ impl Comparison {
         Ok(Objective {
             psth,
             features,
+            neuron_features,
             rates_hz,
         })
     }
@@ -235,7 +256,32 @@ impl Comparison {
         })
     }
 
+    /// Features `[K, F]` of a batch for each session of the objective; none where no loss compares trials.
+    ///
+    /// # Errors
+    /// Statistics of another network.
+    pub fn model_features(
+        &self,
+        objective: &Objective,
+        batch: &BatchStatistics,
+    ) -> Result<Option<Vec<Array2<f64>>>, FitError> {
+        let Some(features) = &objective.features else {
+            return Ok(None);
+        };
+        let behaviour = batch.behaviour.as_ref().map(|b| self.filters.features(&b.view()));
+        let traces = batch.traces.view();
+        Ok(Some(model_features(
+            features,
+            &self.filters,
+            &traces,
+            behaviour.as_ref(),
+        )?))
+    }
+
     /// Values (and gradients) of all losses for a batch; `rng` chooses which recorded trials are matched.
+    ///
+    /// Where there is no adversary, as in validation, the energy distance stands for the spike-GAN loss: the judgement of
+    /// discriminators can't be compared from step to step.
     ///
     /// # Errors
     /// Non-finite statistics; a batch that has no stimulus in common with the objective.
@@ -243,6 +289,7 @@ impl Comparison {
         &self,
         objective: &Objective,
         batch: &BatchStatistics,
+        adversary: Option<&Adversary>,
         rng: &mut StreamRng,
     ) -> Result<Evaluation, FitError> {
         let mut evaluation = Evaluation {
@@ -283,23 +330,50 @@ impl Comparison {
                         },
                     )
                 }
-                Loss::TrialMatching { method, .. } => {
+                Loss::TrialMatchedLikelihood { .. } => {
+                    let Some(features) = &objective.neuron_features else {
+                        continue;
+                    };
+                    let candidates = self.candidates(&Method::Hard, features, &batch.conditions, rng);
+                    let traces = batch.traces.view();
+                    let mut result = trial_loss(&Method::Hard, features, &self.filters, &traces, None, &candidates)?;
+                    result.d_traces *= weight;
+                    (
+                        result.value,
+                        SpikeGradient {
+                            d_sums: None,
+                            d_traces: Some(result.d_traces),
+                        },
+                    )
+                }
+                Loss::TrialMatching { .. } | Loss::SpikeGan(_) => {
                     let Some(features) = &objective.features else { continue };
-                    let candidates = self.candidates(method, features, &batch.conditions, rng);
                     let behaviour = batch.behaviour.as_ref().map(|b| b.view());
-                    let mut result = trial_loss(
-                        method,
-                        features,
-                        &self.filters,
-                        &batch.traces.view(),
-                        behaviour.as_ref(),
-                        &candidates,
-                    )?;
+                    let traces = batch.traces.view();
+                    let mut result = if let (Loss::SpikeGan(_), Some(adversary)) = (loss, adversary) {
+                        trial_loss_by(features, &self.filters, &traces, behaviour.as_ref(), |model| {
+                            adversary.fool(features, model, &batch.conditions)
+                        })?
+                    } else {
+                        let method = &method_of(loss);
+                        let candidates = self.candidates(method, features, &batch.conditions, rng);
+                        trial_loss(
+                            method,
+                            features,
+                            &self.filters,
+                            &traces,
+                            behaviour.as_ref(),
+                            &candidates,
+                        )?
+                    };
                     result.d_traces *= weight;
                     if let Some(d) = &mut result.d_behaviour {
                         *d *= weight;
+                        match &mut evaluation.d_behaviour {
+                            Some(sum) => *sum += &*d,
+                            None => evaluation.d_behaviour = result.d_behaviour,
+                        }
                     }
-                    evaluation.d_behaviour = result.d_behaviour;
                     (
                         result.value,
                         SpikeGradient {
@@ -347,7 +421,7 @@ impl Comparison {
         let compact = Batch {
             conditions: &batch.conditions,
             n_conditions,
-            populations: &self.populations,
+            populations: &self.traced,
             n_bins,
             n_neurons,
         };
@@ -408,8 +482,13 @@ impl Comparison {
                         .collect();
                     losses::statistics::mean(&squares)
                 }
-                Loss::TrialMatching { method, .. } => {
-                    let (Some(target), Some(features)) = (&objective.features, &self.features) else {
+                Loss::TrialMatching { .. } | Loss::SpikeGan(_) | Loss::TrialMatchedLikelihood { .. } => {
+                    let method = method_of(loss);
+                    let (target, features) = match loss {
+                        Loss::TrialMatchedLikelihood { .. } => (&objective.neuron_features, &self.neuron_features),
+                        _ => (&objective.features, &self.features),
+                    };
+                    let (Some(target), Some(features)) = (target, features) else {
                         continue;
                     };
                     let stand_in = features.normalized_like_where_selected(target, &limited)?;
@@ -434,5 +513,27 @@ impl Comparison {
             floors.insert(loss.name().to_owned(), value * loss.weight());
         }
         Ok(floors)
+    }
+}
+
+/// The mean of a population as a weighted sum of model neurons.
+fn channel(group: &Population) -> Channel {
+    let weight = 1.0 / group.neurons.len() as f32;
+    let mut members: Vec<(u32, f32)> = group.neurons.iter().map(|&n| (n as u32, weight)).collect();
+    members.sort_unstable_by_key(|(n, _)| *n);
+    Channel { members }
+}
+
+/// Whether a loss compares single trials by features of populations.
+fn compares_trials(loss: &Loss) -> bool {
+    matches!(loss, Loss::TrialMatching { .. } | Loss::SpikeGan(_))
+}
+
+/// The distance of clouds of trials that stands for a loss without discriminators.
+fn method_of(loss: &Loss) -> Method {
+    match loss {
+        Loss::TrialMatching { method, .. } => *method,
+        Loss::TrialMatchedLikelihood { .. } => Method::Hard,
+        Loss::SpikeGan(_) | Loss::Psth { .. } | Loss::FiringRate { .. } => Method::Energy { exponent: 1.0 },
     }
 }

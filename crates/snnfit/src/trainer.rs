@@ -1,9 +1,10 @@
 //! Training: one step after the other, each a function of (parameters, optimiser, step number), so that a run can
 //! stop and go on bit by bit.
 
+use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
-use crate::config::checked::{self, Chunking, MatchWithin, Optimizer};
+use crate::config::checked::{self, Chunking, Loss, MatchWithin, Optimizer};
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
@@ -46,6 +47,14 @@ pub struct State {
     pub validations: Vec<(u64, f64)>,
     /// Mean training losses since the last log line: number of steps and sums by name.
     pub running: Running,
+    /// Updates of the discriminators of a spike-GAN.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub adversary_updates: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The best step so far.
@@ -123,6 +132,7 @@ pub struct Trainer {
     engine: Engine,
     room: Room,
     adam: AdamW,
+    adversary: Option<Adversary>,
     phases: Vec<Phase>,
     validation: Objective,
     validation_pool: Vec<usize>,
@@ -191,7 +201,17 @@ impl Trainer {
             splitter,
             validations: Vec::new(),
             running: Running::default(),
+            adversary_updates: 0,
         };
+        let gan = comparison.losses().iter().find_map(|loss| match loss {
+            Loss::SpikeGan(gan) => Some(*gan),
+            _ => None,
+        });
+        let n_conditions = comparison.recording.n_conditions();
+        let features = || phases.iter().filter_map(|p| p.objective.features());
+        let adversary = gan
+            .map(|gan| Adversary::new(gan, features(), n_conditions, seed))
+            .transpose()?;
         let trainer = Self {
             assembly,
             comparison,
@@ -201,6 +221,7 @@ impl Trainer {
             engine,
             room,
             adam,
+            adversary,
             phases,
             validation,
             validation_pool,
@@ -244,6 +265,22 @@ impl Trainer {
         self.adam.first = parameters(checkpoint, "optimizer", "first.")?;
         self.adam.second = parameters(checkpoint, "optimizer", "second.")?;
         self.adam.n_updates = state.n_updates;
+        if let Some(adversary) = &mut self.adversary {
+            let layers = parameters(checkpoint, "adversary", "layers.")?;
+            if !layers
+                .iter()
+                .map(|(name, a)| (name, a.shape()))
+                .eq(adversary.parameters.iter().map(|(name, a)| (name, a.shape())))
+            {
+                return Err(broken(
+                    "the discriminators of the spike-GAN differ from the recording's sessions".into(),
+                ));
+            }
+            adversary.parameters = layers;
+            adversary.adam.first = parameters(checkpoint, "adversary", "first.")?;
+            adversary.adam.second = parameters(checkpoint, "adversary", "second.")?;
+            adversary.adam.n_updates = state.adversary_updates;
+        }
         self.state = state;
         self.forget_last_validation();
         Ok(())
@@ -270,6 +307,12 @@ impl Trainer {
         let mut optimizer = arrays(&self.adam.first, "first.");
         optimizer.extend(arrays(&self.adam.second, "second."));
         checkpoint.sections.insert("optimizer".into(), optimizer);
+        if let Some(adversary) = &self.adversary {
+            let mut section = arrays(&adversary.parameters, "layers.");
+            section.extend(arrays(&adversary.adam.first, "first."));
+            section.extend(arrays(&adversary.adam.second, "second."));
+            checkpoint.sections.insert("adversary".into(), section);
+        }
         Ok(checkpoint)
     }
 
@@ -343,7 +386,10 @@ impl Trainer {
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
         let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
         let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
-        let evaluation = match self.comparison.evaluate(&phase.objective, &batch, &mut rng) {
+        let evaluation = match self
+            .comparison
+            .evaluate(&phase.objective, &batch, self.adversary.as_ref(), &mut rng)
+        {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
         };
@@ -365,10 +411,34 @@ impl Trainer {
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
         }
+        let learned = self.learned(&phase.objective, &batch, number)?;
         if let Some(what) = self.update(&gradients)? {
             return Ok(Err(what));
         }
+        if let Some(adversary) = learned {
+            self.state.adversary_updates = adversary.adam.n_updates;
+            self.adversary = Some(adversary);
+        }
         Ok(Ok((evaluation.weighted, norm(&gradients))))
+    }
+
+    /// The discriminators after what they learn from a batch; none where they don't learn at this step.
+    fn learned(
+        &self,
+        objective: &Objective,
+        batch: &BatchStatistics,
+        step: u64,
+    ) -> Result<Option<Adversary>, FitError> {
+        let Some(adversary) = self.adversary.as_ref().filter(|a| a.learns_at(step)) else {
+            return Ok(None);
+        };
+        let model = self.comparison.model_features(objective, batch)?;
+        let (Some(data), Some(model)) = (objective.features(), model) else {
+            return Ok(None);
+        };
+        let mut learned = adversary.clone();
+        learned.learn(data, &model, &batch.conditions)?;
+        Ok(Some(learned))
     }
 
     /// Updates the parameters, or says which would not be finite and leaves everything as it was.
@@ -506,7 +576,7 @@ impl Trainer {
         let k = self.assembly.experiment.train.validation_trials;
         let stimuli = draw(&self.validation_pool, k, &mut rng);
         let (_, batch) = self.batch(&stimuli, "validation", number, false)?;
-        self.comparison.evaluate(&self.validation, &batch, &mut rng)
+        self.comparison.evaluate(&self.validation, &batch, None, &mut rng)
     }
 
     /// Floor of each weighted validation loss: as many training trials in the place of the model's.

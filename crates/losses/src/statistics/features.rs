@@ -109,13 +109,25 @@ impl RecordedFeatures {
         filters: &Filters,
         options: FeatureOptions,
     ) -> Result<Self, LossError> {
+        Self::of_groups(recording, populations, 0..populations.len(), filters, options)
+    }
+
+    /// As [`Self::new`], of some of the populations: features of the model are still made from the traces of all.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_groups(
+        recording: &Recording,
+        populations: &Populations,
+        groups: std::ops::Range<usize>,
+        filters: &Filters,
+        options: FeatureOptions,
+    ) -> Result<Self, LossError> {
         check_shape("bins of the filters", &[filters.n_bins()], &[recording.n_bins()])?;
         let mut sessions = Vec::new();
         let mut skipped = Vec::new();
         for (s, session) in recording.sessions().iter().enumerate() {
-            let indices: Vec<usize> = (0..populations.len())
-                .filter(|&g| populations.groups[g].session == s)
-                .collect();
+            let indices: Vec<usize> = groups.clone().filter(|&g| populations.groups[g].session == s).collect();
             if indices.is_empty() {
                 continue;
             }

@@ -79,6 +79,24 @@ impl Populations {
         Self::grouped(recording, min_neurons, |_| None).not_empty(min_neurons)
     }
 
+    /// One population for each recorded neuron, in the order of sessions and columns.
+    pub fn by_neuron(recording: &Recording) -> Self {
+        let sessions = recording.sessions().iter().enumerate();
+        let groups = sessions.flat_map(|(s, session)| {
+            let columns = session.neurons.iter().zip(&session.areas).enumerate();
+            columns.map(move |(column, (&neuron, &area))| Population {
+                session: s,
+                area: Some(area),
+                neurons: vec![neuron],
+                columns: vec![column],
+            })
+        });
+        Self {
+            groups: groups.collect(),
+            left_out: Vec::new(),
+        }
+    }
+
     fn grouped(recording: &Recording, min_neurons: usize, key: impl Fn(usize) -> Option<usize>) -> Self {
         let mut groups = Vec::new();
         let mut left_out = Vec::new();

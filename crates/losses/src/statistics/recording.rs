@@ -42,6 +42,16 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// The same with at most one spike in a bin, as a model neuron has.
+    #[must_use]
+    pub fn binarized(&self) -> Self {
+        let mut binarized = self.clone();
+        for session in &mut binarized.sessions {
+            session.counts.mapv_inplace(|count| count.min(1));
+        }
+        binarized
+    }
+
     /// Checks the sessions against each other.
     ///
     /// `n_neurons` is the number of model neurons N, `n_conditions` the number of stimulus conditions C.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
 use super::checked::{
-    AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, Split,
+    AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, SpikeGan, Split,
     Statistics, Train,
 };
 use super::defaults as d;
@@ -257,6 +257,28 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
                     Rule::Positive,
                 ),
             },
+            raw::Loss::TrialMatchedLikelihood(raw) => Loss::TrialMatchedLikelihood {
+                weight: r.number(
+                    &key("trial_matched_likelihood.weight"),
+                    raw.weight,
+                    d::TRIAL_MATCHED_LIKELIHOOD_WEIGHT,
+                    Rule::Positive,
+                ),
+            },
+            raw::Loss::SpikeGan(raw) => {
+                let key = |name: &str| key(&format!("spike_gan.{name}"));
+                Loss::SpikeGan(SpikeGan {
+                    weight: r.number(&key("weight"), raw.weight, d::SPIKE_GAN_WEIGHT, Rule::Positive),
+                    every: r.count_u64(&key("every"), raw.every, d::SPIKE_GAN_EVERY, 1..=1_000_000),
+                    lr: r.number(&key("lr"), raw.lr, d::LR, Rule::Positive),
+                    weight_decay: r.number(
+                        &key("weight_decay"),
+                        raw.weight_decay,
+                        d::SPIKE_GAN_WEIGHT_DECAY,
+                        Rule::NonNegative,
+                    ),
+                })
+            }
         };
         if losses.iter().any(|earlier| earlier.name() == loss.name()) {
             let message = format!("the loss `{}` is listed twice", loss.name());

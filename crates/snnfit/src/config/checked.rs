@@ -253,6 +253,26 @@ pub enum Loss {
         /// Factor, > 0.
         weight: f64,
     },
+    /// Single trials of each neuron, matched.
+    TrialMatchedLikelihood {
+        /// Factor, > 0.
+        weight: f64,
+    },
+    /// Single-trial population activity as discriminators judge it.
+    SpikeGan(SpikeGan),
+}
+
+/// Settings of a spike-GAN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SpikeGan {
+    /// Factor, > 0.
+    pub weight: f64,
+    /// Steps of the model for each step of the discriminators, ≥ 1.
+    pub every: u64,
+    /// Learning rate of the discriminators, > 0.
+    pub lr: f64,
+    /// Their decoupled weight decay, ≥ 0.
+    pub weight_decay: f64,
 }
 
 impl Loss {
@@ -262,13 +282,19 @@ impl Loss {
             Self::Psth { .. } => "psth",
             Self::TrialMatching { .. } => "trial_matching",
             Self::FiringRate { .. } => "firing_rate",
+            Self::TrialMatchedLikelihood { .. } => "trial_matched_likelihood",
+            Self::SpikeGan(_) => "spike_gan",
         }
     }
 
     /// Factor of the loss.
     pub fn weight(&self) -> f64 {
         match *self {
-            Self::Psth { weight } | Self::TrialMatching { weight, .. } | Self::FiringRate { weight } => weight,
+            Self::Psth { weight }
+            | Self::TrialMatching { weight, .. }
+            | Self::FiringRate { weight }
+            | Self::TrialMatchedLikelihood { weight } => weight,
+            Self::SpikeGan(gan) => gan.weight,
         }
     }
 }

@@ -81,6 +81,14 @@ pub const SINKHORN_SCALING: f64 = 0.5;
 pub const SINKHORN_UPDATES: u64 = 1;
 /// Weight of the firing-rate loss (§1.16; never used in the paper).
 pub const FIRING_RATE_WEIGHT: f64 = 0.1;
+/// Weight of the trial-matched likelihood (published run, §2.1).
+pub const TRIAL_MATCHED_LIKELIHOOD_WEIGHT: f64 = 10.0;
+/// Weight of the spike-GAN loss (published run, §1.16).
+pub const SPIKE_GAN_WEIGHT: f64 = 20.0;
+/// Steps of the model for each step of the discriminators (§1.16).
+pub const SPIKE_GAN_EVERY: u64 = 5;
+/// Weight decay of the discriminators (§1.16).
+pub const SPIKE_GAN_WEIGHT_DECAY: f64 = 1.0;
 /// Learning rate (published run, §1.21).
 pub const LR: f64 = 5e-4;
 /// Decay of the first moment (§1.10).

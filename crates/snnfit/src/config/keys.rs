@@ -299,6 +299,26 @@ const SECTIONS: &[Section] = &[
         is_used: false,
         about: "",
         keys: &[key(
+            "trial_matched_likelihood",
+            Required("{ weight = 10.0 }"),
+            "single trials of each neuron, matched one to one",
+        )],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: false,
+        about: "",
+        keys: &[key(
+            "spike_gan",
+            Required("{ weight = 20.0 }"),
+            "single trials as discriminators judge them, one for each session: every, lr, weight_decay of theirs",
+        )],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: false,
+        about: "",
+        keys: &[key(
             "firing_rate",
             Required("{ weight = 0.1 }"),
             "mean rate of each neuron",

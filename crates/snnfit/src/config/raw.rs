@@ -302,6 +302,24 @@ pub enum Loss {
     TrialMatching(TrialMatching),
     /// Mean rate of each neuron (§1.16).
     FiringRate(Weighted),
+    /// Single trials of each neuron, matched (§1.16).
+    TrialMatchedLikelihood(Weighted),
+    /// Single-trial population activity as discriminators judge it (§1.16).
+    SpikeGan(SpikeGan),
+}
+
+/// `spike_gan = { … }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpikeGan {
+    /// Factor of the loss.
+    pub weight: Option<f64>,
+    /// Steps of the model for each step of the discriminators.
+    pub every: Option<u64>,
+    /// Learning rate of the discriminators.
+    pub lr: Option<f64>,
+    /// Decoupled weight decay of the discriminators.
+    pub weight_decay: Option<f64>,
 }
 
 /// A loss with only a weight.

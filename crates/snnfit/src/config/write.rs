@@ -175,6 +175,15 @@ fn loss_to_raw(loss: &checked::Loss) -> raw::Loss {
             ..matching_to_raw(method)
         }),
         checked::Loss::FiringRate { weight } => raw::Loss::FiringRate(raw::Weighted { weight: Some(weight) }),
+        checked::Loss::TrialMatchedLikelihood { weight } => {
+            raw::Loss::TrialMatchedLikelihood(raw::Weighted { weight: Some(weight) })
+        }
+        checked::Loss::SpikeGan(gan) => raw::Loss::SpikeGan(raw::SpikeGan {
+            weight: Some(gan.weight),
+            every: Some(gan.every),
+            lr: Some(gan.lr),
+            weight_decay: Some(gan.weight_decay),
+        }),
     }
 }
 
