@@ -94,8 +94,9 @@ impl StepMemory {
         // Sums of spikes [C, T, N] in double precision, their filtered averages, the gradient of each loss, in single
         // precision for the network.
         let sums = bytes(comparison.recording.n_conditions() * t * n, 8) * 5;
-        // Traces [K, T, G] of populations, their gradient in both precisions.
-        let traces = bytes(k * t * comparison.channels.len(), 8) * 3;
+        // Traces [K, T, G] of populations (and of neurons, where a loss compares these), filtered, and their gradient: of the
+        // loss, of all losses in both precisions.
+        let traces = bytes(k * t * comparison.channels.len(), 36);
         let per_trial = bytes(t * n, POTENTIAL)
             + bytes((2 * t + spec.n_warmup) * n.div_ceil(64), 8)
             // Two input spikes of 2 bytes and a place in the list for each step, drawn per trial and then joined.
