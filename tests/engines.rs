@@ -161,7 +161,13 @@ fn native_is_the_reference_in_double_precision_given_its_spikes() {
 /// Trials `from..to` of a case with Philox noise.
 fn chunk(case: &Case, from: usize, to: usize) -> Run {
     let run = &case.run;
-    let Noise::Philox { key, step, first_trial } = run.noise else {
+    let Noise::Philox {
+        key,
+        step,
+        first_trial,
+        first_time,
+    } = run.noise
+    else {
         panic!("chunks need Philox noise")
     };
     let pick = |a: &SpikeBits| SpikeBits::from_array(a.to_array().slice(s![from..to, .., ..]));
@@ -187,6 +193,7 @@ fn chunk(case: &Case, from: usize, to: usize) -> Run {
             key,
             step,
             first_trial: first_trial + from as u32,
+            first_time,
         },
         clamp: Some(Clamp {
             spikes: pick(&clamp.spikes),

@@ -13,6 +13,7 @@ mod evaluation;
 mod gradients;
 mod networks;
 mod non_finite;
+mod perturbation;
 mod resume;
 mod runs;
 mod shipped_configs;

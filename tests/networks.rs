@@ -232,6 +232,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
             key: Key::new(seed, "noise"),
             step: 3,
             first_trial: 11,
+            first_time: 0,
         }
     } else {
         // Sums of twelve uniforms stand for normals; the engine takes what it is given.
@@ -335,6 +336,7 @@ pub(crate) fn plain_run(network: &Network, k: usize, t: usize, n_warmup: usize, 
             key: Key::new(seed, "noise"),
             step: 0,
             first_trial: 0,
+            first_time: 0,
         },
         clamp: None,
         initial: State::at_rest(k, network.max_delay(), &Array1::zeros(n)),

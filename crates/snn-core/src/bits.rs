@@ -83,6 +83,38 @@ impl SpikeBits {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    /// The spikes of some steps, `[K, steps, N]`.
+    ///
+    /// # Panics
+    /// Steps beyond the last one.
+    #[must_use]
+    pub fn of_steps(&self, steps: std::ops::Range<usize>) -> Self {
+        let mut out = Self::zeros(self.n_trials, steps.len(), self.n_neurons);
+        for k in 0..self.n_trials {
+            for (to, t) in steps.clone().enumerate() {
+                out.row_mut(k, to).copy_from_slice(self.row(k, t));
+            }
+        }
+        out
+    }
+
+    /// Writes the spikes of other steps `[K, steps, N]` from step `first` on.
+    ///
+    /// # Panics
+    /// Other trials or neurons, steps beyond the last one.
+    pub fn set_steps(&mut self, first: usize, steps: &Self) {
+        assert_eq!(
+            (self.n_trials, self.n_neurons),
+            (steps.n_trials, steps.n_neurons),
+            "the same trials and neurons"
+        );
+        for k in 0..self.n_trials {
+            for t in 0..steps.n_steps {
+                self.row_mut(k, first + t).copy_from_slice(steps.row(k, t));
+            }
+        }
+    }
+
     /// Unpacked copy `[K, T, N]` of zeros and ones; allocates K·T·N bytes.
     pub fn to_array(&self) -> Array3<u8> {
         let mut out = Array3::zeros((self.n_trials, self.n_steps, self.n_neurons));

@@ -182,6 +182,18 @@ impl Assembly {
         }
     }
 
+    /// Names of the model's neurons, `[N]`: `SESSION/UNIT` of the unit that each stands for, or `hidden/N`.
+    pub fn neuron_ids(&self) -> Vec<String> {
+        let id = |(n, neuron): (usize, &data::stitch::ModelNeuron)| match neuron.source {
+            Some(source) => {
+                let session = &self.sessions[source.session];
+                format!("{}/{}", session.id, session.units[source.unit].id)
+            }
+            None => format!("hidden/{n}"),
+        };
+        self.stitching.neurons.iter().enumerate().map(id).collect()
+    }
+
     /// Model trials that show these stimuli.
     pub fn model_trials(&self, stimuli: &[usize]) -> Trials {
         Trials {

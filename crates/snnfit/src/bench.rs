@@ -261,6 +261,7 @@ pub fn prepare(load: &Workload) -> Prepared {
                 key,
                 step: 0,
                 first_trial: trials.start as u32,
+                first_time: 0,
             }
         },
         clamp: None,

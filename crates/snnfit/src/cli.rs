@@ -1,5 +1,7 @@
 //! The command line: every command and flag, its help, and what the parser itself can check.
 
+mod perturbation;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use snn_core::device::DeviceChoice;
 
 use crate::config::raw::{Engine as EngineName, parse_duration};
 use crate::progress;
+
+pub use perturbation::{PerturbationArgs, SilencedName, WindowMs};
 
 /// Fits data-constrained spiking networks to recordings.
 #[derive(Debug, Parser)]
@@ -227,7 +231,10 @@ pub enum SplitChoice {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  snnfit evaluate runs/a\n  \
     snnfit evaluate runs/a runs/b runs/c --format json\n  \
-    snnfit evaluate runs/a --require 'psth_pearson >= 0.7'")]
+    snnfit evaluate runs/a --require 'psth_pearson >= 0.7'\n  \
+    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100\n\n\
+    With a perturbation, nothing is compared with the recording: the same trials are simulated without and with it, and \
+    perturbation.json says what it changes.")]
 pub struct EvaluateArgs {
     /// Run directories; several are aggregated over seeds
     #[arg(value_name = "RUN", required = true)]
@@ -236,7 +243,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "WHICH", default_value_t = CheckpointChoice::Best)]
     pub checkpoint: CheckpointChoice,
     /// Trials to compare with
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "perturbation")]
     pub split: SplitChoice,
     /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
     /// SHA-256
@@ -250,8 +257,11 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "K")]
     pub trial_chunk: Option<NonZeroUsize>,
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", conflicts_with = "perturbation")]
     pub require: Vec<crate::evaluate::Requirement>,
+    /// What is perturbed.
+    #[command(flatten)]
+    pub perturbation: PerturbationArgs,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -259,7 +269,8 @@ pub struct EvaluateArgs {
 
 /// `snnfit simulate`
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  snnfit simulate runs/a --trials 400 --out model.h5")]
+#[command(after_help = "Examples:\n  snnfit simulate runs/a --trials 400 --out model.h5\n  \
+    snnfit simulate runs/a --light area:wS2 --window-ms 0,100 --out light.h5")]
 pub struct SimulateArgs {
     /// Run directory
     pub run: PathBuf,
@@ -283,6 +294,9 @@ pub struct SimulateArgs {
     /// best, last, or the number of a step
     #[arg(long, value_name = "WHICH", default_value_t = CheckpointChoice::Best)]
     pub checkpoint: CheckpointChoice,
+    /// What is perturbed.
+    #[command(flatten)]
+    pub perturbation: PerturbationArgs,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -18,6 +18,7 @@ pub mod loaded;
 pub mod logging;
 pub mod memory;
 pub mod objective;
+pub mod perturbation;
 pub mod progress;
 pub mod provenance;
 pub mod report;

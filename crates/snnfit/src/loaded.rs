@@ -15,7 +15,7 @@ use data::Splits;
 use ndarray::{Array3, s};
 use snn_core::CoreError;
 use snn_core::device::OpenDevice;
-use snn_core::models::rsnn::{Draws, Engine, Rsnn, Trials};
+use snn_core::models::rsnn::{Draws, Engine, Perturbation, Rsnn, Trials};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +142,9 @@ impl Fitted {
 
     /// Simulates trials that show these stimuli (indices into the assembly's). Allocates K·T·N counts.
     ///
+    /// They are perturbed, if any perturbations are given; the random numbers stay the same (see
+    /// [`Rsnn::simulate_perturbed`]).
+    ///
     /// At most `trial_chunk` trials are simulated at once; where none is given, as many as there are, or on a GPU as its
     /// buffers hold, and no more than `train.trial_chunk`. Spikes don't depend on it.
     ///
@@ -153,6 +156,7 @@ impl Fitted {
         seed: u64,
         stream: &str,
         trial_chunk: Option<NonZeroUsize>,
+        perturbations: &[Perturbation],
     ) -> Result<SimulatedActivity, FitError> {
         let configured = self.assembly.experiment.train.chunking;
         let most = at_once(stimuli.len(), trial_chunk, configured, self.room.is_bounded());
@@ -167,7 +171,7 @@ impl Fitted {
             };
             let shown = self.assembly.model_trials(&stimuli[trials.clone()]);
             let part = self
-                .simulate_chunk(&shown, draws)
+                .simulate_chunk(&shown, draws, perturbations)
                 .map_err(|error| self.room.explain(error.into(), trials.len(), "--trial-chunk"))?;
             if trials.len() == stimuli.len() {
                 return Ok(part);
@@ -181,10 +185,21 @@ impl Fitted {
         all.ok_or(FitError::NoTrials { part: "a simulation" })
     }
 
-    fn simulate_chunk(&self, trials: &Trials, draws: Draws<'_>) -> Result<SimulatedActivity, CoreError> {
-        let simulation = self
-            .rsnn
-            .simulate(&self.engine, trials, self.assembly.n_steps(), draws, false)?;
+    fn simulate_chunk(
+        &self,
+        trials: &Trials,
+        draws: Draws<'_>,
+        perturbations: &[Perturbation],
+    ) -> Result<SimulatedActivity, CoreError> {
+        let (rsnn, n_steps) = (&self.rsnn, self.assembly.n_steps());
+        if !perturbations.is_empty() {
+            let simulated = rsnn.simulate_perturbed(&self.engine, trials, n_steps, draws, perturbations)?;
+            return Ok(SimulatedActivity {
+                counts: simulated.spikes.to_array(),
+                behaviour: simulated.behaviour,
+            });
+        }
+        let simulation = rsnn.simulate(&self.engine, trials, n_steps, draws, false)?;
         Ok(SimulatedActivity {
             counts: simulation.rollout.spikes()?.to_array(),
             behaviour: simulation.behaviour,

@@ -227,6 +227,10 @@ impl RunDir {
             other => format!("metrics-{other}.json"),
         })
     }
+    /// What `evaluate` found a perturbation to change.
+    pub fn perturbation(&self) -> PathBuf {
+        self.path.join("perturbation.json")
+    }
     /// The pictures of `evaluate` on test trials; on another split, `report-<split>`.
     pub fn report(&self, split: &str) -> PathBuf {
         self.path.join(match split {

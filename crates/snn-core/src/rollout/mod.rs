@@ -25,6 +25,7 @@ mod gradients;
 pub mod kernels;
 pub mod native;
 pub mod reference;
+mod segment;
 
 use crate::CoreError;
 use crate::bits::SpikeBits;
@@ -172,7 +173,7 @@ pub struct Drive {
 /// Where the random numbers of a simulation come from.
 #[derive(Debug, Clone)]
 pub enum Noise {
-    /// Philox words at (neuron, time incl. warm-up, `first_trial` + k, `step`).
+    /// Philox words at (neuron, `first_time` + time incl. warm-up, `first_trial` + k, `step`).
     Philox {
         /// Key of the stream.
         key: Key,
@@ -180,6 +181,9 @@ pub enum Noise {
         step: u32,
         /// Number of this run's first trial in the whole batch.
         first_trial: u32,
+        /// Number of this run's first step in the whole trial, warm-up included; 0 unless it is a
+        /// [segment](Run::segment) of a longer run.
+        first_time: u32,
     },
     /// Given arrays `[K, warm-up + T, N]`.
     Given {

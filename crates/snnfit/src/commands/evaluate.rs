@@ -39,6 +39,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
     if device.adapter.is_some() {
         super::tell_device(args.device.choice, &device);
     }
+    if !args.perturbation.is_empty() {
+        return super::perturb::run(args, global, &device);
+    }
     let mut reports = Vec::new();
     for path in &args.runs {
         reports.push(evaluate_run(path, args, &device)?);
@@ -84,7 +87,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     if part == Part::Test {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let simulated = fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk)?;
+    let simulated = fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk, &[])?;
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),

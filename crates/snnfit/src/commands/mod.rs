@@ -7,6 +7,7 @@ mod evaluate;
 mod help;
 mod import;
 mod inspect;
+mod perturb;
 mod simulate;
 mod synth;
 mod train;
@@ -21,6 +22,7 @@ use snn_core::device::{self, AdapterKind, DeviceChoice, OpenDevice};
 use crate::cli::{Cli, Command, Format, Global, asks_for_json};
 use crate::error::{Error, render_json, render_text};
 use crate::fit_error::FitError;
+use crate::perturbation::Plan;
 use crate::{exit_code, logging};
 
 /// Runs the program with these arguments (the first is its name) and returns its exit code.
@@ -108,6 +110,13 @@ fn tell_device(choice: DeviceChoice, device: &OpenDevice) {
         tracing::info!("device {}: {}", device.name(), device.reason);
     } else if let Some(adapter) = device.adapter.as_ref().filter(|a| a.kind == AdapterKind::Software) {
         tracing::warn!("'{}' is a software adapter: it computes on the processor", adapter.name);
+    }
+}
+
+/// Says on stderr how many neurons of which areas are perturbed, how and when.
+fn tell_perturbations(plan: Option<&Plan>) {
+    for line in plan.iter().flat_map(|plan| plan.lines()) {
+        tracing::info!("{line}");
     }
 }
 

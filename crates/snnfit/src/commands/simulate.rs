@@ -1,10 +1,10 @@
 //! `snnfit simulate`: trials of a fitted network as a recording.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use data::{Activity, Behaviour, BehaviourSamples, Recording, StimulusMovies, Trial, Unit};
 use ndarray::{Axis, s};
+use snn_core::models::rsnn::Perturbation;
 use snn_core::rng::StreamRng;
 
 use crate::assembly::Part;
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
 use crate::loaded::{Fitted, SimulatedActivity};
+use crate::perturbation::Plan;
 
 pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::refuse_existing(&args.out)?;
@@ -21,10 +22,13 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
         super::tell_device(args.device.choice, &device);
     }
     let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
+    let plan = Plan::new(&args.perturbation, &fitted.assembly)?;
+    super::tell_perturbations(plan.as_ref());
+    let perturbations = plan.map_or_else(Vec::new, |plan| plan.perturbations);
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
     let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
-    let recording = recording(&fitted, &stimuli, args.seed, args.trial_chunk)?;
+    let recording = recording(&fitted, &stimuli, args, &perturbations)?;
     data::write(&args.out, &recording).map_err(super::output_error)?;
     tracing::info!(
         "simulated {} at step {} into {}",
@@ -40,28 +44,22 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
 fn recording(
     fitted: &Fitted,
     stimuli: &[usize],
-    seed: u64,
-    trial_chunk: Option<NonZeroUsize>,
+    args: &SimulateArgs,
+    perturbations: &[Perturbation],
 ) -> Result<Recording, FitError> {
     let SimulatedActivity {
         counts,
         behaviour: traces,
-    } = fitted.simulate(stimuli, seed, "simulate", trial_chunk)?;
+    } = fitted.simulate(stimuli, args.seed, "simulate", args.trial_chunk, perturbations)?;
     let assembly = &fitted.assembly;
     let (bin_ms, start_ms) = (
         assembly.experiment.data.bin_ms,
         assembly.sessions.first().map_or(0.0, |s| s.start_ms),
     );
     let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
-    let units = assembly.stitching.neurons.iter().enumerate().map(|(n, neuron)| {
+    let neurons = assembly.stitching.neurons.iter().zip(assembly.neuron_ids()).enumerate();
+    let units = neurons.map(|(n, (neuron, id))| {
         let spikes: f64 = counts.slice(s![.., .., n]).iter().map(|&z| f64::from(z)).sum();
-        let id = match neuron.source {
-            Some(source) => {
-                let session = &assembly.sessions[source.session];
-                format!("{}/{}", session.id, session.units[source.unit].id)
-            }
-            None => format!("hidden/{n}"),
-        };
         Unit {
             id,
             area: neuron.area.clone(),

@@ -13,6 +13,7 @@ mod error;
 mod inputs;
 mod interval;
 mod matching;
+mod perturbation;
 mod psth;
 mod report;
 mod requirement;
@@ -29,6 +30,7 @@ use rand::Rng;
 pub use aggregate::{Aggregate, AggregateMetric, aggregate};
 pub use error::EvaluateError;
 pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials};
+pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, PerturbationReport, compare};
 pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
 

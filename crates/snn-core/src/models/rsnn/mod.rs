@@ -4,6 +4,7 @@
 mod init;
 mod inputs;
 mod latent;
+mod perturbation;
 mod readout;
 mod simulate;
 mod spec;
@@ -12,6 +13,7 @@ mod spec;
 mod tests;
 
 pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
+pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive};
 pub use simulate::{Draws, Engine, Rolled, Simulation};
 pub use spec::{BehaviourSpec, LatentKind, LatentSpec, Link, RsnnSpec};
 

@@ -121,6 +121,22 @@ impl Readout {
         values
     }
 
+    /// Filter q at the first recorded step `[K, B]` and at every one `[K, T, B]`: that of the drive of the warm-up
+    /// `[K, warm-up, B]` and of the recorded steps `[K, T, B]`, from q before both on.
+    pub(super) fn follow(
+        &self,
+        before: Array2<f64>,
+        warmup: Array3<f64>,
+        recorded: Array3<f64>,
+    ) -> (Array2<f64>, Array3<f64>) {
+        let start = match warmup.dim().1 {
+            0 => before,
+            n => self.filter(warmup, &before).index_axis(Axis(1), n - 1).to_owned(),
+        };
+        let filtered = self.filter(recorded, &start);
+        (start, filtered)
+    }
+
     /// Traces y `[K, T, B]` of the filter q.
     pub(super) fn traces(&self, filtered: &Array3<f64>) -> Array3<f64> {
         match self.link {

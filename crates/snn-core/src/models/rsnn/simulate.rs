@@ -12,7 +12,7 @@ use crate::rollout::{
     Channel, Drive, Gradients, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
 };
 use crate::units::Ms;
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3};
 use std::borrow::Cow;
 
 /// Which implementation of the rollout runs.
@@ -104,6 +104,18 @@ impl Rolled {
         }
     }
 
+    /// State after the last step.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn end(&self) -> Result<State, CoreError> {
+        match self {
+            Self::Host(rollout) => Ok(rollout.end.clone()),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => Ok(rollout.to_host()?.end),
+        }
+    }
+
     /// The rollout, if it is in memory.
     pub fn host(&self) -> Option<&Rollout> {
         match self {
@@ -164,7 +176,7 @@ pub(super) struct Prepared {
 }
 
 impl Engine {
-    fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
+    pub(super) fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
         match self {
             Self::Native | Self::NativeInt16 => {
                 native::simulate(network, run, keep_potentials).map(|rollout| Rolled::Host(Box::new(rollout)))
@@ -287,6 +299,7 @@ impl Rsnn {
                 key: key("noise"),
                 step: draws.step,
                 first_trial: draws.first_trial,
+                first_time: 0,
             },
             clamp: None,
             initial: State::at_rest(n_trials, network.max_delay(), &v_rest),
@@ -325,14 +338,8 @@ impl Rsnn {
         let readout = match readout {
             Some((readout, before)) => {
                 let channels = readout.channels();
-                let start = match run.n_warmup {
-                    0 => before,
-                    n => {
-                        let warmup = readout.filter(rollout.project_warmup(&channels)?, &before);
-                        warmup.index_axis(Axis(1), n - 1).to_owned()
-                    }
-                };
-                let filtered = readout.filter(rollout.project(&channels)?, &start);
+                let (warmup, recorded) = (rollout.project_warmup(&channels)?, rollout.project(&channels)?);
+                let (start, filtered) = readout.follow(before, warmup, recorded);
                 Some((readout, start, filtered))
             }
             None => None,

@@ -159,6 +159,7 @@ pub(super) fn backward_step(
     key1: u32,
     first_trial: u32,
     step: u32,
+    first_time: u32,
 ) {
     let j = ABSOLUTE_POS_X as usize;
     let n = n_neurons as usize;
@@ -233,7 +234,7 @@ pub(super) fn backward_step(
                 let neuron = j as u32;
                 philox(
                     neuron / 2u32,
-                    n_warmup + t,
+                    first_time + n_warmup + t,
                     first_trial + CUBE_POS_Y,
                     step,
                     key0,

@@ -49,6 +49,7 @@ pub(super) fn forward_step(
     key1: u32,
     first_trial: u32,
     step: u32,
+    first_time: u32,
 ) {
     let unit = UNIT_POS as usize;
     let j = CUBE_POS_X as usize * CUBE_DIM as usize + unit;
@@ -103,7 +104,7 @@ pub(super) fn forward_step(
         let neuron = i_neuron as u32;
         philox(
             neuron / 2u32,
-            s,
+            first_time + s,
             first_trial + CUBE_POS_Y,
             step,
             key0,

@@ -300,6 +300,7 @@ impl DeviceRollout {
                         self.sizes.key[1],
                         self.sizes.first_trial,
                         self.sizes.step,
+                        self.sizes.first_time,
                     );
                 }
             }

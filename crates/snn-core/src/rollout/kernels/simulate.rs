@@ -54,6 +54,7 @@ pub(super) struct Sizes {
     pub(super) key: [u32; 2],
     pub(super) first_trial: u32,
     pub(super) step: u32,
+    pub(super) first_time: u32,
 }
 
 impl Kernels {
@@ -118,9 +119,14 @@ impl Kernels {
         has(cell::IS_GIVEN, plan.is_noise_given);
         has(cell::IS_CLAMPED, run.clamp.is_some());
         has(cell::KEEPS, keep_potentials);
-        let (key, first_trial, step) = match &run.noise {
-            Noise::Philox { key, step, first_trial } => (key.words(), *first_trial, *step),
-            Noise::Given { .. } => ([0, 0], 0, 0),
+        let (key, first_trial, step, first_time) = match &run.noise {
+            Noise::Philox {
+                key,
+                step,
+                first_trial,
+                first_time,
+            } => (key.words(), *first_trial, *step, *first_time),
+            Noise::Given { .. } => ([0, 0], 0, 0, 0),
         };
         let sizes = Sizes {
             neurons: n,
@@ -133,6 +139,7 @@ impl Kernels {
             key,
             first_trial,
             step,
+            first_time,
         };
         let normals = match &run.noise {
             Noise::Given { normals, .. } => self.upload_array(normals),
@@ -323,6 +330,7 @@ impl DeviceRollout {
                     self.sizes.key[1],
                     self.sizes.first_trial,
                     self.sizes.step,
+                    self.sizes.first_time,
                 );
             }
         }

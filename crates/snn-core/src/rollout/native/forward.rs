@@ -291,9 +291,14 @@ fn draws<'a>(
     g: &'a mut [f32],
 ) -> (&'a [f32], Option<&'a [f32]>) {
     match &run.noise {
-        Noise::Philox { key, step, first_trial } => {
+        Noise::Philox {
+            key,
+            step,
+            first_trial,
+            first_time,
+        } => {
             let place = Place {
-                time: s as u32,
+                time: first_time.wrapping_add(s as u32),
                 trial: first_trial.wrapping_add(k as u32),
                 step: *step,
             };

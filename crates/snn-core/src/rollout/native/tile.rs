@@ -390,9 +390,14 @@ impl Tiles<'_> {
             if self.wanted.noise {
                 let time = self.run.n_warmup + t;
                 let normals = match &self.run.noise {
-                    Noise::Philox { key, step, first_trial } => {
+                    Noise::Philox {
+                        key,
+                        step,
+                        first_trial,
+                        first_time,
+                    } => {
                         let place = Place {
-                            time: time as u32,
+                            time: first_time.wrapping_add(time as u32),
                             trial: first_trial.wrapping_add(k as u32),
                             step: *step,
                         };

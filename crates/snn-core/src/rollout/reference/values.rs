@@ -246,7 +246,12 @@ pub(super) fn bits(spikes: &Array3<f64>) -> SpikeBits {
 fn draw(network: &Network, run: &Run) -> (Array3<f64>, Array3<f64>) {
     match &run.noise {
         Noise::Given { normals, uniforms } => (normals.mapv(f64::from), uniforms.mapv(f64::from)),
-        Noise::Philox { key, step, first_trial } => {
+        Noise::Philox {
+            key,
+            step,
+            first_trial,
+            first_time,
+        } => {
             let (n, all) = (network.n_neurons(), run.n_warmup + run.n_steps);
             let mut normals = Array3::zeros((run.n_trials, all, n));
             let mut uniforms = Array3::zeros((run.n_trials, all, n));
@@ -254,7 +259,7 @@ fn draw(network: &Network, run: &Run) -> (Array3<f64>, Array3<f64>) {
             for k in 0..run.n_trials {
                 for t in 0..all {
                     let place = Place {
-                        time: t as u32,
+                        time: first_time.wrapping_add(t as u32),
                         trial: first_trial.wrapping_add(k as u32),
                         step: *step,
                     };

@@ -3,6 +3,7 @@
 mod gradients;
 mod inputs;
 mod oracle;
+mod perturbation;
 mod promises;
 
 use super::*;

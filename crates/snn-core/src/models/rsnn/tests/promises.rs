@@ -383,7 +383,7 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
 /// Where a test needs the engine `kernels`: on the adapter of this machine, or none (said on stderr; an error in CI).
 #[cfg(feature = "wgpu")]
 #[allow(clippy::print_stderr)]
-fn kernels() -> Option<Engine> {
+pub(super) fn kernels() -> Option<Engine> {
     let open = crate::device::open(crate::device::DeviceChoice::Wgpu(None));
     match open {
         Ok(open) => crate::device::kernels(&open).map(Engine::Kernels),

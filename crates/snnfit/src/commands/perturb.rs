@@ -1,0 +1,100 @@
+//! `snnfit evaluate` with a perturbation: the same trials without and with it, and what it changes.
+
+use std::io::Write;
+
+use snn_core::device::OpenDevice;
+use snn_core::rng::StreamRng;
+
+use crate::assembly::Part;
+use crate::cli::{EvaluateArgs, Format, Global};
+use crate::error::Error;
+use crate::evaluate::{EvaluationInputs, EvaluationSettings, PerturbationInputs, SimulatedTrials, compare};
+use crate::exit_code;
+use crate::fit_error::FitError;
+use crate::loaded::Fitted;
+use crate::memory::{self, BatchSize};
+use crate::perturbation::{Neurons, Plan, Time};
+use crate::trainer::comparison_by_stimulus;
+
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`. Test trials are not opened: stimuli
+/// and templates are those of the training trials.
+pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
+    let [path] = args.runs.as_slice() else {
+        return Err(Error::Usage {
+            message: format!(
+                "{} runs are named, but a perturbation is of one network",
+                args.runs.len()
+            ),
+            help: "evaluate the perturbation of one run at a time".to_owned(),
+        });
+    };
+    let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
+    let assembly = &fitted.assembly;
+    let Some(plan) = Plan::new(&args.perturbation, assembly)? else {
+        return Err(Error::Internal {
+            message: "a perturbation without neurons".to_owned(),
+        });
+    };
+    super::tell_perturbations(Some(&plan));
+    let comparison = comparison_by_stimulus(assembly)?;
+    let train = assembly.trials_of(Part::Train);
+    let seed = assembly.experiment.seed;
+    let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
+    memory::check(BatchSize {
+        n_trials: n.saturating_mul(2),
+        n_steps: assembly.n_steps(),
+        n_neurons: assembly.spec.n_neurons(),
+        bytes_per_value: memory::COUNT,
+    })?;
+    let mut rng = StreamRng::new(seed, "evaluate.trials", 0);
+    let stimuli = fitted.stimuli_like(&assembly.stimuli_of(&train), n, &mut rng)?;
+    let simulate = |perturbations| fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk, perturbations);
+    let (baseline, perturbed) = (simulate(&[])?, simulate(&plan.perturbations)?);
+    let neurons = Neurons::of(assembly);
+    let populations = neurons.kinds.iter().map(|neuron| neurons.population(neuron));
+    let inputs = PerturbationInputs {
+        evaluation: EvaluationInputs {
+            run: path.display().to_string(),
+            split: "train".to_owned(),
+            checkpoint_step: fitted.state.step,
+            recording: &comparison.recording,
+            train: &train,
+            test: &train,
+            populations: &comparison.populations,
+            filters: &comparison.filters,
+            has_behaviour: baseline.behaviour.is_some(),
+            bin_ms: assembly.experiment.data.bin_ms,
+            trial_types: &assembly.trial_types,
+            model: SimulatedTrials {
+                counts: &baseline.counts,
+                conditions: &stimuli,
+                behaviour: baseline.behaviour.as_ref(),
+            },
+            settings: EvaluationSettings::default(),
+        },
+        perturbed: SimulatedTrials {
+            counts: &perturbed.counts,
+            conditions: &stimuli,
+            behaviour: perturbed.behaviour.as_ref(),
+        },
+        perturbations: &plan.described,
+        window: plan.window,
+        start_ms: Time::of(assembly).ms_of(0),
+        ids: &neurons.ids,
+        populations: populations.collect(),
+        traces: &assembly.experiment.data.behaviour,
+    };
+    let mut rng = StreamRng::new(seed, "evaluate.perturbation", 0);
+    let report = compare(&inputs, &mut rng).map_err(FitError::from)?;
+    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    data::fs::write_atomic(&run.perturbation(), |file| file.write_all(&json)).map_err(Error::Output)?;
+    tracing::info!("every neuron's change in {}", run.perturbation().display());
+    if global.format == Format::Json {
+        super::print_json(&report)?;
+    } else {
+        super::print(&super::visible(&report.table()))?;
+    }
+    Ok(exit_code::DONE)
+}

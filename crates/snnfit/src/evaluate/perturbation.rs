@@ -1,0 +1,377 @@
+//! What a perturbation changes: the same trials without and with it, compared trial by trial.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::ops::Range;
+
+use losses::bootstrap::{bootstrap_ci95, pooled_mean};
+use losses::statistics::mean;
+use ndarray::{Array2, Array3, Axis, s};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::report::{number, write_rows};
+use super::{EvaluateError, EvaluationInputs, LeftOutMetric, SimulatedTrials, model_trial_types};
+use crate::perturbation::Described;
+
+/// Version of `perturbation.json`.
+const SCHEMA: u32 = 1;
+
+/// Two simulations that drew the same random numbers.
+#[derive(Debug, Clone)]
+pub struct PerturbationInputs<'a> {
+    /// The unperturbed trials are its model; training trials make the templates, test trials aren't looked at.
+    pub evaluation: EvaluationInputs<'a>,
+    /// The perturbed trials: as many, of the same stimuli in the same order.
+    pub perturbed: SimulatedTrials<'a>,
+    /// What was done.
+    pub perturbations: &'a [Described],
+    /// Bins in which it was done.
+    pub window: Range<usize>,
+    /// Start of the first bin relative to the event that trials are aligned to, ms.
+    pub start_ms: f64,
+    /// Ids of the neurons, `[N]`.
+    pub ids: &'a [String],
+    /// Area and type of each neuron, `[N]`.
+    pub populations: Vec<String>,
+    /// Names of the behaviour traces, `[B]`.
+    pub traces: &'a [String],
+}
+
+/// `perturbation.json`: what a perturbation changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PerturbationReport {
+    /// Version of this format.
+    pub schema: u32,
+    /// The run.
+    pub run: String,
+    /// Step of the checkpoint.
+    pub checkpoint_step: u64,
+    /// Trials simulated, without and with the perturbation.
+    pub model_trials: usize,
+    /// What was done to which neurons.
+    pub perturbations: Vec<Described>,
+    /// Rates and behaviour in the window, and, where that is not all of it, in the whole trial.
+    pub periods: Vec<Period>,
+    /// Share of trials of each type, by template matching.
+    pub type_fractions: Vec<Change>,
+    /// What is undefined for this recording.
+    pub left_out: Vec<LeftOutMetric>,
+}
+
+/// Changes of means over a part of the trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Period {
+    /// `window` or `trial`.
+    pub name: String,
+    /// Start and end relative to the event that trials are aligned to, ms.
+    pub period_ms: [f64; 2],
+    /// Mean rate of each area and cell type, Hz.
+    pub rates_hz: Vec<Change>,
+    /// Mean of each behaviour trace, in the recording's units.
+    pub behaviour: Vec<Change>,
+    /// Mean rate of each neuron, Hz, in model order.
+    pub neurons: Vec<NeuronChange>,
+}
+
+/// A quantity of unperturbed and perturbed trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Of what: area and cell type, behaviour trace or trial type.
+    pub name: String,
+    /// Neurons that a rate is the mean of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_neurons: Option<usize>,
+    /// How many of them are perturbed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_perturbed: Option<usize>,
+    /// Mean over unperturbed trials.
+    pub baseline: f64,
+    /// Mean over perturbed trials.
+    pub perturbed: f64,
+    /// Mean over trials of perturbed − unperturbed.
+    pub delta: f64,
+    /// 95 % interval of delta: bootstrap over trials, each with its unperturbed twin.
+    pub delta_ci95: [f64; 2],
+}
+
+/// The rate of one neuron.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeuronChange {
+    /// Its id.
+    pub id: String,
+    /// Its area and type.
+    pub population: String,
+    /// Whether it is among the perturbed neurons.
+    pub is_perturbed: bool,
+    /// Mean rate over unperturbed trials, Hz.
+    pub baseline_hz: f64,
+    /// Mean rate over perturbed trials, Hz.
+    pub perturbed_hz: f64,
+    /// The difference, Hz.
+    pub delta_hz: f64,
+}
+
+/// Compares perturbed with unperturbed trials that drew the same random numbers.
+///
+/// # Shapes
+/// Counts of both `[K, T, N]`, behaviour `[K, T, B]`.
+///
+/// # Errors
+/// [`EvaluateError::Inputs`] for trials, neurons or windows that disagree, [`EvaluateError::Loss`] for arrays that the
+/// template matching refuses.
+pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<PerturbationReport, EvaluateError> {
+    check(inputs)?;
+    let n_bins = inputs.perturbed.counts.dim().1;
+    let mut periods = vec![period(inputs, "window", inputs.window.clone(), rng)?];
+    if inputs.window != (0..n_bins) {
+        periods.push(period(inputs, "trial", 0..n_bins, rng)?);
+    }
+    let mut report = PerturbationReport {
+        schema: SCHEMA,
+        run: inputs.evaluation.run.clone(),
+        checkpoint_step: inputs.evaluation.checkpoint_step,
+        model_trials: inputs.perturbed.conditions.len(),
+        perturbations: inputs.perturbations.to_vec(),
+        periods,
+        type_fractions: Vec::new(),
+        left_out: Vec::new(),
+    };
+    match type_fractions(inputs, rng)? {
+        Ok(fractions) => report.type_fractions = fractions,
+        Err(reason) => report.left_out.push(LeftOutMetric {
+            name: "type_fractions".to_owned(),
+            reason: reason.to_owned(),
+        }),
+    }
+    Ok(report)
+}
+
+fn check(inputs: &PerturbationInputs<'_>) -> Result<(), EvaluateError> {
+    let (baseline, perturbed) = (&inputs.evaluation.model, &inputs.perturbed);
+    let wrong = |what, found: String, expected: String| Err(EvaluateError::Inputs { what, found, expected });
+    let (found, expected) = (perturbed.counts.dim(), baseline.counts.dim());
+    if found != expected {
+        return wrong(
+            "shape of the perturbed trials",
+            format!("{found:?}"),
+            format!("{expected:?}"),
+        );
+    }
+    let (n_trials, n_bins, n_neurons) = found;
+    if n_trials == 0 || perturbed.conditions != baseline.conditions {
+        return wrong(
+            "stimuli of the perturbed trials",
+            "others".to_owned(),
+            "those of the unperturbed".to_owned(),
+        );
+    }
+    let shape = |trials: &SimulatedTrials<'_>| trials.behaviour.map(Array3::dim);
+    let n_traces = shape(perturbed).map_or(inputs.traces.len(), |(_, _, b)| b);
+    if shape(perturbed) != shape(baseline) || n_traces != inputs.traces.len() {
+        let (found, expected) = (format!("{:?}", shape(perturbed)), format!("{:?}", shape(baseline)));
+        return wrong("behaviour of the perturbed trials", found, expected);
+    }
+    for (what, found) in [
+        ("ids of the neurons", inputs.ids.len()),
+        ("populations of the neurons", inputs.populations.len()),
+    ] {
+        if found != n_neurons {
+            return wrong(what, found.to_string(), n_neurons.to_string());
+        }
+    }
+    if inputs.window.is_empty() || inputs.window.end > n_bins {
+        let expected = format!("a part of 0..{n_bins}");
+        return wrong("window of the perturbation", format!("{:?}", inputs.window), expected);
+    }
+    Ok(())
+}
+
+fn period(
+    inputs: &PerturbationInputs<'_>,
+    name: &str,
+    bins: Range<usize>,
+    rng: &mut dyn Rng,
+) -> Result<Period, EvaluateError> {
+    let (baseline, perturbed) = (&inputs.evaluation.model, &inputs.perturbed);
+    let seconds = bins.len() as f64 * inputs.evaluation.bin_ms / 1000.0;
+    let before = rates(baseline.counts, &bins, seconds);
+    let after = rates(perturbed.counts, &bins, seconds);
+    let touched: BTreeSet<&String> = inputs.perturbations.iter().flat_map(|p| &p.neurons).collect();
+    let mut members = BTreeMap::<&str, Vec<usize>>::new();
+    for (n, population) in inputs.populations.iter().enumerate() {
+        members.entry(population).or_default().push(n);
+    }
+    let n_resamples = inputs.evaluation.settings.n_resamples;
+    let mut rates_hz = Vec::new();
+    for (population, members) in members {
+        let of_trial = |rates: &Array2<f64>| -> Vec<f64> {
+            let rows = rates.outer_iter();
+            rows.map(|row| mean(&members.iter().map(|&n| row[n]).collect::<Vec<f64>>()))
+                .collect()
+        };
+        let n_perturbed = members.iter().filter(|&&n| touched.contains(&inputs.ids[n])).count();
+        rates_hz.push(Change {
+            n_neurons: Some(members.len()),
+            n_perturbed: Some(n_perturbed),
+            ..Change::of(population, &of_trial(&before), &of_trial(&after), n_resamples, rng)?
+        });
+    }
+    let mut behaviour = Vec::new();
+    if let (Some(before), Some(after)) = (baseline.behaviour, perturbed.behaviour) {
+        for (b, name) in inputs.traces.iter().enumerate() {
+            let of_trial = |traces: &Array3<f64>| -> Vec<f64> {
+                let trace = traces.slice(s![.., bins.clone(), b]);
+                trace.outer_iter().map(|row| mean(&row.to_vec())).collect()
+            };
+            behaviour.push(Change::of(name, &of_trial(before), &of_trial(after), n_resamples, rng)?);
+        }
+    }
+    let ms = |bin: usize| inputs.start_ms + bin as f64 * inputs.evaluation.bin_ms;
+    let of_neuron = |rates: &Array2<f64>, n: usize| mean(&rates.column(n).to_vec());
+    let neurons = inputs.ids.iter().zip(&inputs.populations).enumerate();
+    let neurons = neurons.map(|(n, (id, population))| {
+        let (baseline_hz, perturbed_hz) = (of_neuron(&before, n), of_neuron(&after, n));
+        NeuronChange {
+            id: id.clone(),
+            population: population.clone(),
+            is_perturbed: touched.contains(id),
+            baseline_hz,
+            perturbed_hz,
+            delta_hz: perturbed_hz - baseline_hz,
+        }
+    });
+    Ok(Period {
+        name: name.to_owned(),
+        period_ms: [ms(bins.start), ms(bins.end)],
+        rates_hz,
+        behaviour,
+        neurons: neurons.collect(),
+    })
+}
+
+/// Rates of each trial and neuron in these bins, `[K, N]`, Hz.
+fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> Array2<f64> {
+    let part = counts.slice(s![.., bins.clone(), ..]);
+    part.mapv(f64::from).sum_axis(Axis(1)) / seconds
+}
+
+/// Shares of trial types by template, of the trials that could be typed both without and with the perturbation; or why
+/// there are none.
+fn type_fractions(
+    inputs: &PerturbationInputs<'_>,
+    rng: &mut dyn Rng,
+) -> Result<Result<Vec<Change>, &'static str>, EvaluateError> {
+    let evaluation = &inputs.evaluation;
+    let perturbed = EvaluationInputs {
+        model: inputs.perturbed,
+        ..evaluation.clone()
+    };
+    let types = (model_trial_types(evaluation, rng)?, model_trial_types(&perturbed, rng)?);
+    let (Some(before), Some(after)) = types else {
+        return Ok(Err("no area has complete training trials of every trial type"));
+    };
+    let recorded = evaluation.recording.sessions().iter().zip(evaluation.train);
+    let recorded: BTreeSet<usize> = recorded
+        .flat_map(|(session, trials)| trials.iter().map(|&k| session.trial_types[k]))
+        .collect();
+    if recorded.len() < 2 {
+        return Ok(Err("the training trials are all of one trial type"));
+    }
+    let both: Vec<(usize, usize)> = before.into_iter().zip(after).filter_map(|(a, b)| a.zip(b)).collect();
+    if both.is_empty() {
+        return Ok(Err("no trial could be compared with the templates"));
+    }
+    let mut changes = Vec::new();
+    for (label, name) in evaluation.trial_types.iter().enumerate() {
+        if !recorded.contains(&label) {
+            continue;
+        }
+        let share = |of: fn(&(usize, usize)) -> usize| -> Vec<f64> {
+            both.iter().map(|pair| f64::from(u8::from(of(pair) == label))).collect()
+        };
+        let (before, after) = (share(|pair| pair.0), share(|pair| pair.1));
+        changes.push(Change::of(name, &before, &after, evaluation.settings.n_resamples, rng)?);
+    }
+    Ok(Ok(changes))
+}
+
+impl Change {
+    /// From the values of each trial, `[K]` each.
+    fn of(
+        name: &str,
+        before: &[f64],
+        after: &[f64],
+        n_resamples: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, EvaluateError> {
+        let deltas: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let delta = mean(&deltas);
+        let delta_ci95 = bootstrap_ci95(&[deltas], n_resamples, rng, pooled_mean)?;
+        Ok(Self {
+            name: name.to_owned(),
+            n_neurons: None,
+            n_perturbed: None,
+            baseline: mean(before),
+            perturbed: mean(after),
+            delta,
+            delta_ci95,
+        })
+    }
+
+    fn row(&self, name: &str) -> Vec<String> {
+        let [low, high] = self.delta_ci95;
+        vec![
+            name.to_owned(),
+            self.n_perturbed
+                .zip(self.n_neurons)
+                .map_or(String::new(), |(perturbed, all)| format!("{perturbed} of {all}")),
+            number(self.baseline),
+            number(self.perturbed),
+            number(self.delta),
+            format!("[{}, {}]", number(low), number(high)),
+        ]
+    }
+}
+
+impl PerturbationReport {
+    /// The table for the terminal.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{} · checkpoint step {} · {} model trials, without and with the perturbation\n",
+            self.run, self.checkpoint_step, self.model_trials
+        );
+        for perturbation in &self.perturbations {
+            let _ = writeln!(text, "{}", perturbation.line());
+        }
+        let header = |first: String| {
+            let rest = ["neurons perturbed", "baseline", "perturbed", "Δ", "95 % interval"];
+            let mut header = vec![first];
+            header.extend(rest.map(str::to_owned));
+            header
+        };
+        for period in &self.periods {
+            let [from, to] = period.period_ms;
+            let mut rows = vec![header(format!("{} ({from} … {to} ms)", period.name))];
+            rows.extend(
+                period
+                    .rates_hz
+                    .iter()
+                    .map(|change| change.row(&format!("{}, Hz", change.name))),
+            );
+            rows.extend(period.behaviour.iter().map(|change| change.row(&change.name)));
+            text.push('\n');
+            write_rows(&mut text, &rows);
+        }
+        if !self.type_fractions.is_empty() {
+            let mut rows = vec![header("share of trials".to_owned())];
+            rows.extend(self.type_fractions.iter().map(|change| change.row(&change.name)));
+            text.push('\n');
+            write_rows(&mut text, &rows);
+        }
+        for left_out in &self.left_out {
+            let _ = writeln!(text, "\nleft out: {}: {}", left_out.name, left_out.reason);
+        }
+        text
+    }
+}
