@@ -13,6 +13,9 @@ use crate::error::{check_finite, check_positive, check_shape};
 /// Squared distances below this count as this. Source: geomloss 0.2.5, which the published program calls.
 const SQUARED_DISTANCE_FLOOR: f64 = 1e-8;
 
+/// Largest factor from one blur to the next: more steps than that takes change nothing.
+pub const MAX_SCALING: f64 = 0.99;
+
 /// What it costs to move a trial to another, by their distance r.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,7 +43,8 @@ impl Cost {
 pub enum Blur {
     /// In the units of the features.
     Absolute(f64),
-    /// Times the median distance of two recorded trials.
+    /// Times the median distance of two recorded trials; where that is 0 (one trial, or all the same), times the diagonal of
+    /// the box around both clouds.
     Relative(f64),
 }
 
@@ -52,7 +56,7 @@ pub struct Sinkhorn {
     pub cost: Cost,
     /// Final blur.
     pub blur: Blur,
-    /// Factor from one blur to the next, from the diameter of the clouds down; in (0, 1).
+    /// Factor from one blur to the next, from the diameter of the clouds down; above 0, up to [`MAX_SCALING`].
     pub scaling: f64,
     /// Updates at each blur on the way, at least 1, and at the final one.
     pub updates: usize,
@@ -80,11 +84,11 @@ impl Sinkhorn {
     pub fn check(&self) -> Result<(), LossError> {
         let (Blur::Absolute(blur) | Blur::Relative(blur)) = self.blur;
         check_positive("blur", blur)?;
-        if !(self.scaling > 0.0 && self.scaling < 1.0) {
+        if !(self.scaling > 0.0 && self.scaling <= MAX_SCALING) {
             return Err(LossError::Parameter {
                 name: "scaling",
                 found: self.scaling.to_string(),
-                expected: "a number between 0 and 1, both excluded",
+                expected: "a number above 0, up to 0.99",
             });
         }
         if self.updates == 0 {
@@ -136,11 +140,15 @@ impl Sinkhorn {
             self.costs(&squared_distances(data, data)),
             self.costs(&squared_distances(model, model)),
         );
+        let diameter = diameter(model, data);
         let blur = match self.blur {
             Blur::Absolute(blur) => blur,
-            Blur::Relative(share) => share * median_distance(data).max(f64::MIN_POSITIVE),
+            Blur::Relative(share) => {
+                let scales = [median_distance(data), diameter, 1.0];
+                share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
+            }
         };
-        let schedule = self.schedule(diameter(model, data), blur);
+        let schedule = self.schedule(diameter, blur);
         let (ln_x, ln_y) = (-(data.nrows() as f64).ln(), -(model.nrows() as f64).ln());
         let start = schedule[0];
         let mut f = softmin(start, &xy, ln_y, None);
@@ -193,7 +201,7 @@ impl Sinkhorn {
     fn schedule(&self, diameter: f64, blur: f64) -> Vec<f64> {
         let p = self.cost.exponent();
         let diameter = diameter.max(blur);
-        let steps = ((diameter / blur).ln() / -self.scaling.ln()).ceil() as usize;
+        let steps = ((diameter.ln() - blur.ln()) / -self.scaling.ln()).ceil() as usize;
         let between = (0..steps).map(|i| (diameter * self.scaling.powi(i as i32)).powf(p));
         std::iter::once(diameter.powf(p))
             .chain(between)

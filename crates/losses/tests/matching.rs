@@ -569,6 +569,16 @@ fn clouds_that_cannot_be_compared_are_refused() {
         ..Sinkhorn::PUBLISHED
     };
     assert!(relative.divergence(&y.view(), &x.view()).unwrap().value.is_finite());
+    // One recorded trial, far away: there is no distance between recorded trials to be relative to.
+    let far = Array2::<f64>::from_elem((1, 4), 1e6);
+    let from_far = relative.divergence(&y.view(), &far.view()).unwrap();
+    assert!((from_far.blur - 2e6).abs() < 1.0 && from_far.value.is_finite());
+    assert_eq!(relative.divergence(&one.view(), &one.view()).unwrap().blur, 1.0);
+    let tiny = Sinkhorn {
+        blur: Blur::Absolute(1e-300),
+        ..Sinkhorn::PUBLISHED
+    };
+    assert!(tiny.divergence(&y.view(), &far.view()).unwrap().value.is_finite());
     y[[1, 2]] = f64::NAN;
     assert!(matches!(
         Sinkhorn::PUBLISHED.divergence(&y.view(), &x.view()),

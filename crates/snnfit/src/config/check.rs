@@ -11,7 +11,7 @@ use super::defaults as d;
 use super::parse::Written;
 use super::raw;
 use super::resolver::{Resolver, Rule};
-use losses::sinkhorn::{Blur, Cost, Sinkhorn};
+use losses::sinkhorn::{Blur, Cost, MAX_SCALING, Sinkhorn};
 use losses::trial_loss::Method;
 
 /// Most of anything that is counted per trial or input.
@@ -345,12 +345,21 @@ fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> M
             Method::Sinkhorn(Sinkhorn {
                 cost,
                 blur: check_blur(r, at, raw),
-                scaling: r.number(&key("scaling"), raw.scaling, d::SINKHORN_SCALING, Rule::InsideUnit),
+                scaling: check_scaling(r, &key("scaling"), raw.scaling),
                 updates: r.count(&key("updates"), raw.updates, d::SINKHORN_UPDATES, 1..=10_000),
                 debias: r.value(&key("debias"), raw.debias, None, true),
             })
         }
     }
+}
+
+fn check_scaling(r: &mut Resolver<'_>, key: &str, given: Option<f64>) -> f64 {
+    let scaling = r.number(key, given, d::SINKHORN_SCALING, Rule::InsideUnit);
+    if scaling > MAX_SCALING && scaling < 1.0 {
+        let message = format!("`{key}` = {scaling} must be at most {MAX_SCALING}");
+        r.problem(key, &message, &format!("the default is {}", d::SINKHORN_SCALING));
+    }
+    scaling
 }
 
 fn check_blur(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Blur {
