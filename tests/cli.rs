@@ -92,7 +92,7 @@ fn shared(path: &str) -> Option<PathBuf> {
 #[test]
 fn the_help_of_every_command_is_as_documented() {
     let folder = Folder::new();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &[],
         &["train"],
         &["evaluate"],
@@ -101,6 +101,7 @@ fn the_help_of_every_command_is_as_documented() {
         &["inspect"],
         &["synth"],
         &["synth", "two-area"],
+        &["synth", "six-area"],
         &["bench"],
         &["config"],
         &["config", "check"],
@@ -468,7 +469,7 @@ fn a_checkpoint_and_a_run_can_be_inspected() {
 }
 
 /// The commands that `docs/cli.md` shows, in its order.
-const DOCUMENTED: [&[&str]; 11] = [
+const DOCUMENTED: [&[&str]; 12] = [
     &[],
     &["train"],
     &["evaluate"],
@@ -476,6 +477,7 @@ const DOCUMENTED: [&[&str]; 11] = [
     &["import"],
     &["inspect"],
     &["synth", "two-area"],
+    &["synth", "six-area"],
     &["bench"],
     &["config", "check"],
     &["config", "show"],

@@ -17,3 +17,4 @@ mod perturbation;
 mod resume;
 mod runs;
 mod shipped_configs;
+mod six_area;

@@ -31,7 +31,7 @@ fn folder_with(name: &str) -> Folder {
 #[test]
 fn every_shipped_configuration_is_valid_and_warns_of_nothing_but_missing_data() {
     let files = configs();
-    assert!(files.len() >= 3, "{files:?}");
+    assert!(files.len() >= 4, "{files:?}");
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
         let folder = folder_with(name);
@@ -73,6 +73,30 @@ fn the_published_two_area_fit_takes_its_first_step() {
     // The published network: 500 neurons, 200 time steps of 2 ms, one stimulus.
     let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 1)).unwrap();
     assert_eq!(checkpoint.sections["parameters"]["w"].shape, [1, 500, 500]);
+}
+
+#[test]
+fn the_main_model_takes_its_first_step_on_a_small_six_area_recording() {
+    let folder = folder_with("six_area_soft.toml");
+    succeed(&folder, &["synth", "six-area", "--small", "--out", "data/six_area.h5"]);
+    let train = ["train", "--config", "configs/six_area_soft.toml", "--out", "runs/0"];
+    // As shipped, but for the size: the small recording has 240 units.
+    let small = [
+        "--set",
+        "model.rsnn.n_neurons = 240",
+        "--set",
+        "train.n_trials = 20",
+        "--set",
+        "train.max_steps = 2",
+    ];
+    succeed(&folder, &[&train[..], &small].concat());
+    assert_eq!(last_step(&folder, "runs/0"), Some(2));
+    // Two delays; 64 excitatory motor neurons move the jaw.
+    let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 2)).unwrap();
+    let parameters = &checkpoint.sections["parameters"];
+    assert_eq!(parameters["w"].shape, [2, 240, 240]);
+    assert_eq!(parameters["w_in"].shape, [300, 240]);
+    assert_eq!(parameters["readout.w"].shape, [64, 1]);
 }
 
 #[test]

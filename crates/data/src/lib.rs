@@ -18,6 +18,7 @@ mod h5;
 pub mod import;
 pub mod inspect;
 pub mod recording;
+pub mod six_area;
 pub mod split;
 pub mod stitch;
 pub mod synth;

@@ -386,6 +386,42 @@ pub struct SynthArgs {
 pub enum SynthKind {
     /// Two areas; the response reaches the second only in hit trials
     TwoArea(Box<TwoAreaArgs>),
+    /// Six areas in a whisker detection task with delay and jaw movements, recorded from a spiking network
+    SixArea(SixAreaArgs),
+}
+
+/// `snnfit synth six-area`; what is not given is as in the published recordings, or as in the small variant.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:\n  snnfit synth six-area --out six_area.h5\n  \
+    snnfit synth six-area --small --seed 3 --out small.h5")]
+pub struct SixAreaArgs {
+    /// Recording file to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Start from the small variant: 6 sessions of 40 units and 60 trials, made in seconds
+    #[arg(long)]
+    pub small: bool,
+    /// Seed of the network and of the trials
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Units of each session
+    #[arg(long, value_name = "LIST", value_delimiter = ',', num_args = 1)]
+    pub session_sizes: Option<Vec<usize>>,
+    /// Trials per session
+    #[arg(long, value_name = "K")]
+    pub trials: Option<usize>,
+    /// Neurons of the network per area; where sessions ask for more, neurons are recorded again
+    #[arg(long, value_name = "N")]
+    pub neurons_per_area: Option<usize>,
+    /// Share of trials with a whisker stimulus
+    #[arg(long, value_name = "P")]
+    pub p_go: Option<f64>,
+    /// Share of these with a lick
+    #[arg(long, value_name = "P")]
+    pub p_hit: Option<f64>,
+    /// Share of the others with a lick
+    #[arg(long, value_name = "P")]
+    pub p_false_alarm: Option<f64>,
 }
 
 /// `snnfit synth two-area`; what is not given is as in the publication, or as in the small variant.

@@ -24,4 +24,5 @@ pub mod provenance;
 pub mod report;
 pub mod room;
 pub mod run_dir;
+pub mod six_area;
 pub mod trainer;

@@ -1,23 +1,71 @@
 //! `snnfit synth`: artificial recordings.
 
+use data::six_area::Frequencies;
 use data::synth::{RecordedAreas, TwoAreaOptions};
 use data::{DataError, Recording};
 use snn_core::rng::StreamRng;
 
-use crate::cli::{Format, Global, RecordedAreasName, SynthArgs, SynthKind, TwoAreaArgs};
+use crate::cli::{Format, Global, RecordedAreasName, SixAreaArgs, SynthArgs, SynthKind, TwoAreaArgs};
 use crate::error::Error;
 use crate::exit_code;
+use crate::progress::{self, Progress, Snapshot};
+use crate::six_area::{self, SixAreaOptions};
 
 pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
-    let SynthKind::TwoArea(args) = &args.kind;
-    let options = options(args)?;
-    super::refuse_existing(&args.out)?;
-    let mut rng = StreamRng::new(args.seed, "synth", 0);
-    let recording = data::two_area(&options, &mut rng).map_err(option_error)?;
-    data::write(&args.out, &recording).map_err(super::output_error)?;
-    tracing::info!("wrote {}", args.out.display());
+    let (out, recording) = match &args.kind {
+        SynthKind::TwoArea(args) => {
+            let options = options(args)?;
+            super::refuse_existing(&args.out)?;
+            let mut rng = StreamRng::new(args.seed, "synth", 0);
+            let recording = data::two_area(&options, &mut rng).map_err(option_error)?;
+            (&args.out, recording)
+        }
+        SynthKind::SixArea(args) => {
+            super::refuse_existing(&args.out)?;
+            (&args.out, six_area_recording(&six_area_options(args), global)?)
+        }
+    };
+    data::write(out, &recording).map_err(super::output_error)?;
+    tracing::info!("wrote {}", out.display());
     print_summary(&recording, global)?;
     Ok(exit_code::DONE)
+}
+
+fn six_area_recording(options: &SixAreaOptions, global: &Global) -> Result<Recording, Error> {
+    let mode = if global.quiet > 0 {
+        progress::Mode::None
+    } else {
+        global.progress
+    };
+    let mut progress = Progress::new(mode);
+    let recording = six_area::six_area(options, |done, of| {
+        progress.update(&Snapshot {
+            step: done as u64,
+            max_steps: of as u64,
+            ..Snapshot::default()
+        });
+    });
+    progress.finish();
+    recording
+}
+
+fn six_area_options(args: &SixAreaArgs) -> SixAreaOptions {
+    let base = if args.small {
+        SixAreaOptions::small(args.seed)
+    } else {
+        SixAreaOptions::published(args.seed)
+    };
+    SixAreaOptions {
+        session_sizes: args.session_sizes.clone().unwrap_or(base.session_sizes),
+        n_trials: args.trials.unwrap_or(base.n_trials),
+        n_per_area: args.neurons_per_area.unwrap_or(base.n_per_area),
+        frequencies: Frequencies {
+            p_go: args.p_go.unwrap_or(base.frequencies.p_go),
+            p_hit: args.p_hit.unwrap_or(base.frequencies.p_hit),
+            p_false_alarm: args.p_false_alarm.unwrap_or(base.frequencies.p_false_alarm),
+        },
+        seed: args.seed,
+    }
 }
 
 /// Prints what a recording contains, as `inspect` does.

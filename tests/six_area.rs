@@ -1,0 +1,269 @@
+//! The artificial six-area recording: sizes, frequencies, rates, and responses where they should be.
+
+use std::sync::OnceLock;
+
+use data::six_area::{AREAS, SESSION_SIZES};
+use data::{Activity, BehaviourSamples, Recording, Session};
+use snnfit::six_area::{SixAreaOptions, six_area};
+
+use crate::cli::Folder;
+use crate::runs::succeed;
+
+fn generate(options: &SixAreaOptions) -> Recording {
+    six_area(options, |_, _| {}).unwrap()
+}
+
+/// The small recording of seed 1, made once.
+fn small() -> &'static Recording {
+    static SMALL: OnceLock<Recording> = OnceLock::new();
+    SMALL.get_or_init(|| generate(&SixAreaOptions::small(1)))
+}
+
+fn times(session: &Session) -> &[Vec<f64>] {
+    match &session.activity {
+        Activity::SpikeTimes { times_s, .. } => times_s,
+        Activity::Binned { .. } => panic!("expected spike times"),
+    }
+}
+
+fn jaw(session: &Session) -> &[f32] {
+    match &session.behaviour["jaw"].samples {
+        BehaviourSamples::Continuous { values, .. } => values,
+        BehaviourSamples::PerBin(_) => panic!("expected one stretch"),
+    }
+}
+
+/// Mean rate (Hz) of an area's units from `from_ms` to `to_ms` in trials of one type.
+fn rate_hz(recording: &Recording, area: &str, trial_type: &str, (from_ms, to_ms): (f64, f64)) -> f64 {
+    let (mut spikes, mut seconds) = (0.0, 0.0);
+    for session in &recording.sessions {
+        for (unit, times) in session.units.iter().zip(times(session)) {
+            for trial in session.trials.iter().filter(|t| t.trial_type == trial_type) {
+                let from_s = trial.align_s + from_ms / 1000.0;
+                let to_s = trial.align_s + to_ms / 1000.0;
+                if unit.area == area {
+                    let until = |s| times.partition_point(|&t| t < s);
+                    spikes += (until(to_s) - until(from_s)) as f64;
+                    seconds += to_s - from_s;
+                }
+            }
+        }
+    }
+    spikes / seconds
+}
+
+/// Largest value of the jaw from `from_ms` to `to_ms`, one per trial of one type.
+fn jaw_peaks(recording: &Recording, trial_type: &str, (from_ms, to_ms): (f64, f64)) -> Vec<f32> {
+    let peaks = |session: &Session| -> Vec<f32> {
+        let trials = session.trials.iter().filter(|t| t.trial_type == trial_type);
+        let sample = |s: f64| (s * 500.0).round() as usize;
+        trials
+            .map(|trial| {
+                let range = sample(trial.align_s + from_ms / 1000.0)..sample(trial.align_s + to_ms / 1000.0);
+                jaw(session)[range].iter().copied().fold(f32::MIN, f32::max)
+            })
+            .collect()
+    };
+    recording.sessions.iter().flat_map(peaks).collect()
+}
+
+fn share(values: &[f32], is_counted: impl Fn(f32) -> bool) -> f64 {
+    values.iter().filter(|v| is_counted(**v)).count() as f64 / values.len() as f64
+}
+
+#[test]
+fn the_published_recording_has_its_sizes_two_areas_per_session_and_its_distribution_of_rates() {
+    let options = SixAreaOptions {
+        n_trials: 8,
+        ..SixAreaOptions::published(0)
+    };
+    let recording = generate(&options);
+    let sizes: Vec<usize> = recording.sessions.iter().map(|s| s.units.len()).collect();
+    assert_eq!(sizes, SESSION_SIZES);
+    let mut per_area = [[0; 2]; 6];
+    for session in &recording.sessions {
+        let mut areas: Vec<&str> = session.units.iter().map(|u| u.area.as_str()).collect();
+        areas.sort_unstable();
+        areas.dedup();
+        assert_eq!(areas.len(), session.units.len().min(2), "{}", session.id);
+        assert_eq!((session.trials.len(), jaw(session).len()), (8, 8000));
+        for unit in &session.units {
+            let area = AREAS.iter().position(|a| *a == unit.area).unwrap();
+            per_area[area][usize::from(unit.cell_type == data::CellType::Inhibitory)] += 1;
+        }
+    }
+    // A model of 1500 neurons finds a unit for each.
+    assert_eq!(per_area, [[200, 50]; 6]);
+    let mut rates: Vec<f64> = recording
+        .sessions
+        .iter()
+        .flat_map(|s| &s.units)
+        .map(|u| u.firing_rate_hz.unwrap())
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    let mean = rates.iter().sum::<f64>() / 1500.0;
+    assert!((mean / 3.2 - 1.0).abs() < 0.1, "mean {mean} Hz");
+    assert!((1.3..1.9).contains(&rates[750]), "median {} Hz", rates[750]);
+    assert!(rates[1499] < 40.0, "fastest {} Hz", rates[1499]);
+    // Log-normal: 16 %, 84 % and 97.7 % lie one and two standard deviations of the logarithm from the median. The
+    // first is blurred by the few spikes in 16 s.
+    for (quantile, expected_hz, tolerance) in [(0.159, 0.435, 0.3), (0.841, 5.7, 0.2), (0.977, 18.5, 0.25)] {
+        let found = rates[(quantile * 1500.0) as usize];
+        assert!((found / expected_hz - 1.0).abs() < tolerance, "{quantile}: {found} Hz");
+    }
+    assert!(data::validate(&recording).is_ok());
+}
+
+#[test]
+fn trial_types_have_the_published_frequencies() {
+    let count = |label: &str| {
+        let trials = small().sessions.iter().flat_map(|s| &s.trials);
+        trials.filter(|t| t.trial_type == label).count() as f64
+    };
+    let (miss, hit, rejection, alarm) = (count("Miss"), count("Hit"), count("CR"), count("FA"));
+    assert_eq!(miss + hit + rejection + alarm, 360.0);
+    // Three and a half standard deviations of a binomial number.
+    let is_likely = |k: f64, n: f64, p: f64| (k - n * p).abs() < 3.5 * (n * p * (1.0 - p)).sqrt();
+    assert!(is_likely(miss + hit, 360.0, 0.5));
+    assert!(is_likely(hit, miss + hit, 0.66), "{hit} of {}", miss + hit);
+    assert!(
+        is_likely(alarm, rejection + alarm, 0.2),
+        "{alarm} of {}",
+        rejection + alarm
+    );
+    for trial in small().sessions.iter().flat_map(|s| &s.trials) {
+        let is_go = ["Miss", "Hit"].contains(&trial.trial_type.as_str());
+        assert_eq!(trial.stimulus, if is_go { 1.0 } else { 0.0 });
+    }
+    // Sessions have trials of their own.
+    let types = |s: &Session| -> Vec<String> { s.trials.iter().map(|t| t.trial_type.clone()).collect() };
+    assert_ne!(types(&small().sessions[0]), types(&small().sessions[1]));
+}
+
+#[test]
+fn the_seed_alone_decides_every_byte_for_any_number_of_threads() {
+    let folder = Folder::new();
+    let bytes = |name: &str, seed: u64, n_threads: usize| {
+        let options = SixAreaOptions {
+            session_sizes: vec![20; 3],
+            n_trials: 19,
+            n_per_area: 20,
+            ..SixAreaOptions::small(seed)
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let recording = pool.install(|| generate(&options));
+        data::write(&folder.path(name), &recording).unwrap();
+        std::fs::read(folder.path(name)).unwrap()
+    };
+    let one = bytes("one.h5", 4, 1);
+    assert!(one == bytes("three.h5", 4, 3), "threads changed the recording");
+    assert!(one != bytes("other.h5", 5, 2), "the seed changed nothing");
+}
+
+#[test]
+fn sensory_areas_answer_to_the_whisker_in_go_trials_and_all_areas_to_the_cue() {
+    let rate = |area: &str, trial_type: &str, from_ms, to_ms| rate_hz(small(), area, trial_type, (from_ms, to_ms));
+    for area in ["wS1", "wS2"] {
+        let before = rate(area, "CR", -400.0, 0.0);
+        for trial_type in ["Hit", "Miss"] {
+            let after = rate(area, trial_type, 5.0, 50.0);
+            assert!(after > 2.0 * before, "{area} {trial_type}: {before} -> {after} Hz");
+        }
+        let no_go = rate(area, "CR", 5.0, 50.0);
+        assert!((0.6..1.4).contains(&(no_go / before)), "{area}: {before} -> {no_go} Hz");
+        assert!(
+            rate(area, "Hit", 20.0, 100.0) > rate(area, "Miss", 20.0, 100.0),
+            "{area}"
+        );
+    }
+    for area in AREAS {
+        let (before, after) = (rate(area, "CR", 800.0, 1000.0), rate(area, "CR", 1004.0, 1040.0));
+        assert!(after > 1.3 * before, "{area}: {before} -> {after} Hz");
+    }
+}
+
+#[test]
+fn motor_areas_and_jaw_tell_hits_from_misses_and_correct_rejections_look_like_misses() {
+    for area in ["ALM", "tjM1"] {
+        for window_ms in [(400.0, 1000.0), (1150.0, 1500.0)] {
+            let [hit, miss, rejection] = ["Hit", "Miss", "CR"].map(|t| rate_hz(small(), area, t, window_ms));
+            assert!(hit > 1.3 * miss.max(rejection), "{area}: {hit} {miss} {rejection} Hz");
+            assert!(
+                (0.75..1.33).contains(&(miss / rejection)),
+                "{area}: {miss} {rejection} Hz"
+            );
+        }
+        // Only hits prepare: a false alarm starts after the cue.
+        let [alarm, rejection] = ["FA", "CR"].map(|t| rate_hz(small(), area, t, (1150.0, 1500.0)));
+        assert!(alarm > 1.3 * rejection, "{area}: {alarm} {rejection} Hz");
+    }
+    let after_cue = |trial_type| jaw_peaks(small(), trial_type, (1050.0, 1500.0));
+    for trial_type in ["Hit", "FA"] {
+        assert!(share(&after_cue(trial_type), |peak| peak > 3.0) > 0.9, "{trial_type}");
+    }
+    for trial_type in ["Miss", "CR"] {
+        assert!(share(&after_cue(trial_type), |peak| peak < 3.0) > 0.9, "{trial_type}");
+    }
+    // Active trials: the jaw of most hits moves in the delay, that of few correct rejections.
+    let in_delay = |trial_type| share(&jaw_peaks(small(), trial_type, (200.0, 1000.0)), |peak| peak > 2.5);
+    let (hit, rejection) = (in_delay("Hit"), in_delay("CR"));
+    assert!(hit > 0.35 && hit > 2.0 * rejection, "{hit} {rejection}");
+}
+
+#[test]
+fn a_small_recording_can_be_inspected_and_fitted_with_its_jaw() {
+    let folder = Folder::new();
+    let synth = ["synth", "six-area", "--small", "--out", "six.h5"];
+    succeed(&folder, &synth);
+    let inspected = succeed(&folder, &["inspect", "six.h5"]);
+    assert!(
+        inspected.stdout.contains("6 sessions, 240 units, 360 trials"),
+        "{}",
+        inspected.stdout
+    );
+    assert!(inspected.stdout.contains("jaw"), "{}", inspected.stdout);
+    let config = r#"schema = 1
+[data]
+files = ["six.h5"]
+bin_ms = 2.0
+window_ms = [-100.0, 1200.0]
+behaviour = ["jaw"]
+[model.rsnn]
+[model.rsnn.input.poisson]
+n = 60
+p_stim = 0.66
+onsets_ms = [0.0, 1000.0]
+[model.rsnn.behaviour]
+motor_areas = ["ALM", "tjM1"]
+[[loss]]
+psth = {}
+[[loss]]
+trial_matching = { method = "sinkhorn" }
+[train]
+n_trials = 12
+validation_trials = 12
+max_steps = 2
+"#;
+    folder.write("fit.toml", config.as_bytes());
+    succeed(&folder, &["train", "--config", "fit.toml", "--out", "run"]);
+    assert_eq!(crate::runs::last_step(&folder, "run"), Some(2));
+}
+
+#[test]
+fn options_out_of_range_are_usage_errors() {
+    for flags in [
+        &["--trials", "0"] as &[&str],
+        &["--p-hit", "1.5"],
+        &["--p-go", "nan"],
+        &["--session-sizes", "0"],
+        &["--session-sizes", "501"],
+        &["--neurons-per-area", "4"],
+        &["--neurons-per-area", "100000"],
+        &["--trials", "18446744073709551615"],
+    ] {
+        let folder = Folder::new();
+        let run = folder.run(&[&["synth", "six-area", "--out", "x.h5"], flags].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{flags:?}: {}", run.stderr);
+        assert!(!folder.path("x.h5").exists());
+    }
+}
