@@ -33,8 +33,12 @@ fn run_with(folder: &Folder, variables: &[(&str, &str)], arguments: &[&str]) -> 
 
 #[test]
 fn without_a_driver_auto_computes_on_the_processor_and_wgpu_says_what_is_missing() {
-    let folder = folder();
-    let list = run_with(&folder, &NO_DRIVERS, &["devices"]);
+    assert_no_adapter(&folder(), &NO_DRIVERS);
+}
+
+/// With these variables no adapter is found: `auto` says so in one line and computes, `wgpu` says what to install.
+fn assert_no_adapter(folder: &Folder, variables: &[(&str, &str)]) {
+    let list = run_with(folder, variables, &["devices"]);
     assert_eq!(list.code, 0, "{}", list.stderr);
     assert!(
         list.stdout.contains("auto takes cpu: no adapter was found"),
@@ -42,7 +46,7 @@ fn without_a_driver_auto_computes_on_the_processor_and_wgpu_says_what_is_missing
         list.stdout
     );
     let dry = ["train", "--config", "fit.toml", "--dry-run"];
-    let auto = run_with(&folder, &NO_DRIVERS, &dry);
+    let auto = run_with(folder, variables, &dry);
     assert_eq!(auto.code, 0, "{}", auto.stderr);
     assert_eq!(
         auto.stderr.matches("no adapter was found").count(),
@@ -50,7 +54,7 @@ fn without_a_driver_auto_computes_on_the_processor_and_wgpu_says_what_is_missing
         "{}",
         auto.stderr
     );
-    let asked = run_with(&folder, &NO_DRIVERS, &[&dry[..], &["--device", "wgpu"]].concat());
+    let asked = run_with(folder, variables, &[&dry[..], &["--device", "wgpu"]].concat());
     assert_eq!(asked.code, 6, "{}", asked.stderr);
     assert!(asked.stderr.contains("install a Vulkan driver"), "{}", asked.stderr);
 }
@@ -82,25 +86,7 @@ fn without_a_vulkan_library_auto_computes_on_the_processor_and_says_so() {
     folder.write("libvulkan.so", b"not a library");
     let path = folder.path("libvulkan.so.1");
     let hidden = [("LD_LIBRARY_PATH", path.parent().unwrap().to_str().unwrap())];
-    let list = run_with(&folder, &hidden, &["devices"]);
-    assert_eq!(list.code, 0, "{}", list.stderr);
-    assert!(
-        list.stdout.contains("auto takes cpu: no adapter was found"),
-        "{}",
-        list.stdout
-    );
-    let dry = ["train", "--config", "fit.toml", "--dry-run"];
-    let auto = run_with(&folder, &hidden, &dry);
-    assert_eq!(auto.code, 0, "{}", auto.stderr);
-    assert_eq!(
-        auto.stderr.matches("no adapter was found").count(),
-        1,
-        "{}",
-        auto.stderr
-    );
-    let asked = run_with(&folder, &hidden, &[&dry[..], &["--device", "wgpu"]].concat());
-    assert_eq!(asked.code, 6, "{}", asked.stderr);
-    assert!(asked.stderr.contains("install a Vulkan driver"), "{}", asked.stderr);
+    assert_no_adapter(&folder, &hidden);
 }
 
 #[test]

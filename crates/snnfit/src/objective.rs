@@ -156,12 +156,17 @@ impl Comparison {
                 has_behaviour,
                 ..FeatureOptions::default()
             };
-            let features = RecordedFeatures::of_groups(recording, &traced, groups.clone(), &filters, options);
-            (!groups.is_empty()).then_some(features).transpose()
+            RecordedFeatures::of_groups(recording, &traced, groups, &filters, options)
         };
-        let features = of_groups(&recording, 0..n_groups, has_behaviour)?;
+        let features = match n_groups {
+            0 => None,
+            _ => Some(of_groups(&recording, 0..n_groups, has_behaviour)?),
+        };
         // The published program compares a neuron's spikes with recorded bins that have any.
-        let neuron_features = of_groups(&recording.binarized(), n_groups..traced.len(), false)?;
+        let neuron_features = match traced.len() - n_groups {
+            0 => None,
+            _ => Some(of_groups(&recording.binarized(), n_groups..traced.len(), false)?),
+        };
         Ok(Self {
             recording,
             filters,
