@@ -551,6 +551,7 @@ fn spec(
         latent: model.latent.map(|latent| LatentSpec {
             dimensions: latent.dimensions,
             is_bounded: latent.bound,
+            init_scale: latent.init_scale,
             kind: match latent.kind {
                 checked::LatentKind::Mlp => LatentKind::Mlp,
                 checked::LatentKind::Linear => LatentKind::Linear,

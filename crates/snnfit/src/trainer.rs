@@ -441,17 +441,25 @@ impl Trainer {
         Ok(Some(learned))
     }
 
+    /// Learning rate of a step; the first is 1.
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        let Optimizer::AdamW(a) = self.assembly.experiment.optimizer;
+        a.learning_rate(step.saturating_sub(1), self.assembly.experiment.train.max_steps)
+    }
+
     /// Updates the parameters, or says which would not be finite and leaves everything as it was.
     fn update(&mut self, gradients: &Parameters) -> Result<Option<String>, FitError> {
         let Optimizer::AdamW(a) = self.assembly.experiment.optimizer;
         // The projection moves values towards 0 or to small constants: an update within the limit stays there. One that
         // isn't may still be mended by it, so it is tried on a copy.
+        let lr = self.learning_rate(self.state.step + 1);
+        self.adam.config.lr = lr;
         let is_safe = self
             .adam
             .stays_within(&self.rsnn.parameters, gradients, GRADIENT_LIMIT)?;
         let before = (!is_safe).then(|| (self.rsnn.parameters.clone(), self.adam.clone()));
         self.adam.update(&mut self.rsnn.parameters, gradients)?;
-        self.rsnn.project(a.lr, a.l1);
+        self.rsnn.project(lr, a.l1);
         if let Some(before) = before
             && let Some(what) = not_finite(&self.rsnn.parameters, "parameter")
         {

@@ -449,7 +449,7 @@ impl Session {
             wall_s: self.begin.elapsed().as_secs_f64(),
             losses: numbers(&means),
             grad_norm: Number(report.gradient_norm),
-            lr: learning_rate(&self.trainer),
+            lr: self.trainer.learning_rate(report.step),
             skipped: self.trainer.state.skipped,
         });
         self.append(&event)
@@ -569,7 +569,7 @@ fn tell(
         StopReason::Diverged => format!(
             "snnfit train --config {} --set 'optimizer.adamw.lr = {:.0e}' --out NEW",
             run.run_toml().display(),
-            0.1 * learning_rate(trainer)
+            0.1 * trainer.learning_rate(1)
         ),
         _ => format!("snnfit train --resume {}", run.path().display()),
     };
@@ -604,11 +604,6 @@ fn tell(
     }
     lines.push(format!("run    {}\nnext   {next}", run.path().display()));
     super::print(&(lines.join("\n") + "\n"))
-}
-
-fn learning_rate(trainer: &Trainer) -> f64 {
-    let crate::config::checked::Optimizer::AdamW(adam) = trainer.assembly.experiment.optimizer;
-    adam.lr
 }
 
 /// converged | improving | worsening | stopped | diverged, from the last validations.

@@ -382,8 +382,10 @@ fn check_blur(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Blur 
 fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimizer {
     let raw::Optimizer::AdamW(raw) = raw.unwrap_or_else(|| raw::Optimizer::AdamW(raw::AdamW::default()));
     let key = |name: &str| format!("optimizer.adamw.{name}");
+    let lr = r.number(&key("lr"), raw.lr, d::LR, Rule::Positive);
     Optimizer::AdamW(AdamW {
-        lr: r.number(&key("lr"), raw.lr, d::LR, Rule::Positive),
+        lr,
+        lr_final: r.number(&key("lr_final"), raw.lr_final, lr, Rule::NonNegative),
         beta1: r.number(&key("beta1"), raw.beta1, d::BETA1, Rule::BelowOne),
         beta2: r.number(&key("beta2"), raw.beta2, d::BETA2, Rule::BelowOne),
         epsilon: r.number(&key("epsilon"), raw.epsilon, d::EPSILON, Rule::Positive),

@@ -195,7 +195,7 @@ pub enum LatentKind {
 }
 
 /// Trial-offset latent ψ, uniform in (−½, ½) (§1.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Latent {
     /// Kind of map.
     pub kind: LatentKind,
@@ -203,6 +203,8 @@ pub struct Latent {
     pub dimensions: usize,
     /// Whether offsets are clipped to ±0.2 of the threshold.
     pub bound: bool,
+    /// Factor on the published initial size of the offsets, ≥ 0.
+    pub init_scale: f64,
 }
 
 /// Open-loop behaviour readout (§1.7).
@@ -309,8 +311,10 @@ pub enum Optimizer {
 /// Adam with decoupled weight decay (§1.10).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// Learning rate, > 0.
+    /// Learning rate of the first step, > 0.
     pub lr: f64,
+    /// Learning rate that the last step comes down to, ≥ 0.
+    pub lr_final: f64,
     /// Decay of the first moment, in [0, 1).
     pub beta1: f64,
     /// Decay of the second moment, in [0, 1).
@@ -321,6 +325,20 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// Shrinkage of synaptic weights after each update: w ← w − l1·lr, ≥ 0.
     pub l1: f64,
+}
+
+impl AdamW {
+    /// Learning rate of step `step` (the first is 0) of `max_steps`: constant, or half a cosine from `lr` to `lr_final`.
+    ///
+    /// # Source
+    /// Loshchilov, Hutter: SGDR: stochastic gradient descent with warm restarts. ICLR 2017, eq. 5, without restarts.
+    pub fn learning_rate(&self, step: u64, max_steps: u64) -> f64 {
+        if self.lr_final == self.lr || max_steps < 2 {
+            return self.lr;
+        }
+        let done = step.min(max_steps - 1) as f64 / (max_steps - 1) as f64;
+        self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+    }
 }
 
 /// The training loop.
@@ -371,4 +389,30 @@ pub fn spike_values(n_trials: usize, n_steps: usize, n_neurons: usize) -> Option
         .checked_mul(n_steps as u64)?
         .checked_mul(n_neurons as u64)?;
     (product <= MAX_SPIKE_VALUES).then_some(product)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AdamW;
+
+    #[test]
+    fn the_learning_rate_falls_along_half_a_cosine() {
+        let adam = |lr_final| AdamW {
+            lr: 1e-3,
+            lr_final,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            l1: 0.0,
+        };
+        let rate = |step| adam(2e-4).learning_rate(step, 101);
+        assert!((rate(0) - 1e-3).abs() < 1e-15 && (rate(100) - 2e-4).abs() < 1e-15);
+        assert!((rate(50) - 6e-4).abs() < 1e-15);
+        // A third of the way, where cos(π/3) = 1/2.
+        assert!((adam(0.0).learning_rate(25, 76) - 0.75e-3).abs() < 1e-15);
+        assert_eq!(rate(500), rate(100));
+        assert_eq!(adam(1e-3).learning_rate(70, 101), 1e-3);
+        assert_eq!(adam(0.0).learning_rate(0, 1), 1e-3);
+    }
 }

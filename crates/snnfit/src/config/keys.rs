@@ -219,6 +219,11 @@ const SECTIONS: &[Section] = &[
         keys: &[
             key("dimensions", Default("5"), "dimensions of the latent"),
             key("bound", Default("false"), "clip offsets to ±20 % of the threshold"),
+            key(
+                "init_scale",
+                Default("1.0"),
+                "factor on the published initial size of the offsets",
+            ),
         ],
     },
     Section {
@@ -228,6 +233,11 @@ const SECTIONS: &[Section] = &[
         keys: &[
             key("dimensions", Default("5"), "dimensions of the latent"),
             key("bound", Default("false"), "clip offsets to ±20 % of the threshold"),
+            key(
+                "init_scale",
+                Default("1.0"),
+                "factor on the published initial size of the offsets",
+            ),
         ],
     },
     Section {
@@ -330,6 +340,11 @@ const SECTIONS: &[Section] = &[
         about: "",
         keys: &[
             key("lr", Default("0.0005"), "learning rate"),
+            key(
+                "lr_final",
+                Optional("0.0", "lr, so it stays"),
+                "learning rate of the last step; it gets there along half a cosine over max_steps",
+            ),
             key("beta1", Default("0.9"), "decay of the first moment"),
             key("beta2", Default("0.999"), "decay of the second moment"),
             key("epsilon", Default("1e-8"), "guard of the denominator"),

@@ -228,6 +228,8 @@ pub struct LatentOptions {
     pub dimensions: Option<u64>,
     /// Whether offsets are clipped to ±20 % of the threshold.
     pub bound: Option<bool>,
+    /// Factor on the published initial size of the offsets.
+    pub init_scale: Option<f64>,
 }
 
 /// `[model.rsnn.behaviour]`
@@ -376,8 +378,10 @@ pub enum Optimizer {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdamW {
-    /// Learning rate.
+    /// Learning rate, at first.
     pub lr: Option<f64>,
+    /// Learning rate of the last step.
+    pub lr_final: Option<f64>,
     /// Decay of the first moment.
     pub beta1: Option<f64>,
     /// Decay of the second moment.

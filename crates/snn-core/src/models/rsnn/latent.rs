@@ -12,7 +12,7 @@ const BOUND: f64 = 0.2;
 
 impl LatentSpec {
     /// Initial parameters: `latent.w1` `[L, L]` and `latent.b1` `[L]` from U(±1/√L), `latent.w2` `[L, N]` from
-    /// U(±1/√L)·`scale`; or `latent.theta` `[L, N]` from U(±0.5)/√L.
+    /// U(±1/√L)·`scale`; or `latent.theta` `[L, N]` from U(±0.5)/√L. `w2` and `theta` are multiplied by `init_scale`.
     ///
     /// # Source
     /// Specification §1.6; `scale` = (threshold − resting potential)/0.1.
@@ -27,9 +27,9 @@ impl LatentSpec {
             LatentKind::Mlp => {
                 parameters.insert("latent.w1", draw(bound, l, l));
                 parameters.insert("latent.b1", draw(bound, 1, l).remove_axis(Axis(0)));
-                parameters.insert("latent.w2", draw(bound * scale, l, n));
+                parameters.insert("latent.w2", draw(bound * scale * self.init_scale, l, n));
             }
-            LatentKind::Linear => parameters.insert("latent.theta", draw(0.5 * bound, l, n)),
+            LatentKind::Linear => parameters.insert("latent.theta", draw(0.5 * bound * self.init_scale, l, n)),
         }
         parameters
     }

@@ -65,13 +65,15 @@ pub struct RsnnSpec {
 ///
 /// # Source
 /// Specification §1.6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentSpec {
     /// Length L of ψ (published: 5).
     pub dimensions: usize,
     /// Clip the offset at ±0.2·threshold.
     pub is_bounded: bool,
+    /// Factor on the published initial values of the last map (w2, theta): offsets start that much smaller.
+    pub init_scale: f64,
     /// How ψ becomes an offset.
     pub kind: LatentKind,
 }
@@ -220,6 +222,15 @@ impl RsnnSpec {
             && latent.dimensions == 0
         {
             return Err(range("dimensions of the latent", 0.0, "at least 1"));
+        }
+        if let Some(latent) = &self.latent
+            && !(latent.init_scale.is_finite() && latent.init_scale >= 0.0)
+        {
+            return Err(range(
+                "initial scale of the latent",
+                latent.init_scale,
+                "finite and at least 0",
+            ));
         }
         self.input.check()?;
         self.check_behaviour()

@@ -205,3 +205,26 @@ fn latents_are_uniform_and_bounded_offsets_stay_below_a_fifth_of_the_threshold()
     }
     assert!(clipped > 1000 && clipped < 20_000, "{clipped} clipped");
 }
+
+#[test]
+fn the_initial_scale_of_the_latent_multiplies_its_last_map_alone() {
+    for (kind, last) in [(LatentKind::Mlp, "latent.w2"), (LatentKind::Linear, "latent.theta")] {
+        let parameters = |init_scale| {
+            let latent = LatentSpec {
+                init_scale,
+                ..latent(kind, false)
+            };
+            let spec = RsnnSpec {
+                latent: Some(latent),
+                ..small_spec()
+            };
+            Rsnn::new(spec, 1).map(|model| model.parameters)
+        };
+        let (whole, quarter) = (parameters(1.0).unwrap(), parameters(0.25).unwrap());
+        for (name, array) in whole.iter() {
+            let factor = if name == last { 0.25 } else { 1.0 };
+            assert_eq!(quarter.get(name).unwrap(), &array.mapv(|x| x * factor), "{name}");
+        }
+        assert!(parameters(f64::NAN).is_err() && parameters(-1.0).is_err());
+    }
+}

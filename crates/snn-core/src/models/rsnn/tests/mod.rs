@@ -84,6 +84,7 @@ pub(super) fn latent(kind: LatentKind, is_bounded: bool) -> LatentSpec {
     LatentSpec {
         dimensions: 3,
         is_bounded,
+        init_scale: 1.0,
         kind,
     }
 }
