@@ -29,8 +29,13 @@ files = [\"a.h5\", \"b/c.h5\"]
 bin_ms = 2.0
 window_ms = [-100.0, 300.0]
 sessions = [\"s1\"]
-behaviour = [\"jaw\"]
+behaviour = [\"jaw\", \"whisker\"]
 max_rate_hz = 30.0
+[data.traces.jaw]
+baseline = \"trial\"
+baseline_ms = [-50.0, 0.0]
+scale = \"session\"
+factor = -1.0
 [model.rsnn]
 n_neurons = 500
 n_hidden = 3
@@ -44,6 +49,12 @@ scale = \"linear\"
 [model.rsnn.latent.mlp]
 [model.rsnn.behaviour]
 motor_areas = [\"B\"]
+[model.rsnn.behaviour.traces.jaw]
+motor_areas = [\"A\", \"B\"]
+tau_ms = 30.0
+link = \"linear\"
+[model.rsnn.behaviour.feedback]
+first_ms = 6.0
 [[loss]]
 psth = { weight = 1.0 }
 [[loss]]
@@ -155,7 +166,7 @@ fn documented_defaults_are_the_defaults() {
         .replace("bin_ms = 1.667", "bin_ms = 2.0\nbehaviour = [\"jaw\"]")
         .replace("bound = true", "")
         .replace("scale = 2.0\noffset = -1.0", "")
-        + "[model.rsnn.behaviour]\nmotor_areas = [\"B\"]\n";
+        + "[data.traces.jaw]\n[model.rsnn.behaviour]\nmotor_areas = [\"B\"]\n[model.rsnn.behaviour.feedback]\n";
     let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = [&with_latent, &with_behaviour]
         .iter()
         .flat_map(|text| load(text).values)
@@ -391,7 +402,36 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         changed("no model in the table", "[model.rsnn]", "[model]"),
         set("no session", &["data.sessions = []"]),
         set("empty session name", &["data.sessions = [\"\"]"]),
-        set("two behaviours", &["data.behaviour = [\"jaw\", \"whisker\"]"]),
+        set(
+            "two behaviours without readout",
+            &["data.behaviour = [\"jaw\", \"whisker\"]"],
+        ),
+        set(
+            "tables of traces that are not fitted",
+            &[
+                "data.behaviour = [\"jaw\"]",
+                "data.traces.whisker = {}",
+                "model.rsnn.behaviour = { motor_areas = [\"A\"], traces = { tongue = {} } }",
+            ],
+        ),
+        set("rule of a trace that is not fitted", &["data.traces.jaw = {}"]),
+        set(
+            "rules of a trace out of range",
+            &[
+                "data.behaviour = [\"jaw\"]",
+                "model.rsnn.behaviour.motor_areas = [\"A\"]",
+                "data.traces.jaw = { baseline_ms = [0.0, -50.0], factor = 0.0 }",
+            ],
+        ),
+        set(
+            "feedback whose lags cross, on the engine that has none",
+            &[
+                "data.behaviour = [\"jaw\"]",
+                "model.rsnn.behaviour.motor_areas = [\"A\"]",
+                "model.rsnn.behaviour.feedback = { first_ms = 40.0, last_ms = 14.0 }",
+                "train.engine = \"reference\"",
+            ],
+        ),
         set("behaviour without readout", &["data.behaviour = [\"jaw\"]"]),
         set(
             "readout without behaviour",

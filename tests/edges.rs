@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::bad_input::refuse;
 use crate::cli::Folder;
-use crate::runs::{folder, manifest, succeed, synth, train};
+use crate::runs::{folder, manifest, succeed, synth, train, with_sets};
 
 /// Rewrites `recording.h5`.
 fn change(folder: &Folder, change: impl FnOnce(&mut Recording)) {
@@ -54,6 +54,65 @@ fn a_session_without_validation_trials_is_fitted_and_listed() {
     let listed = reasons(&folder, "a");
     let expected = "PS002: no validation trial to match: not in the validation loss";
     assert!(listed.iter().any(|l| l == expected), "{listed:?}");
+}
+
+/// A trace of `rate_hz` over all trials of a session.
+fn behaviour(session: &data::Session, rate_hz: f64, value: impl Fn(f64) -> f32) -> data::Behaviour {
+    let last = session.trials.iter().map(|t| t.stop_s).fold(0.0, f64::max);
+    data::Behaviour {
+        samples: data::BehaviourSamples::Continuous {
+            values: (0..(last * rate_hz) as usize + 2)
+                .map(|i| value(i as f64 / rate_hz))
+                .collect(),
+            timing: data::Timing::Rate { rate_hz, start_s: 0.0 },
+        },
+        unit: "mm".to_owned(),
+    }
+}
+
+#[test]
+fn sessions_match_on_the_behaviours_that_they_recorded() {
+    let folder = folder();
+    change(&folder, |recording| {
+        // The first session has two traces at different rates, the second none of them.
+        let session = &mut recording.sessions[0];
+        let jaw = behaviour(session, 500.0, |t| 40.0 + (9.0 * t).sin() as f32);
+        let whisker = behaviour(session, 100.0, |t| -3.0 + (5.0 * t).cos() as f32);
+        session.behaviour.insert("jaw".into(), jaw);
+        session.behaviour.insert("whisker".into(), whisker);
+    });
+    let sets = [
+        "data.behaviour = [\"jaw\", \"whisker\"]",
+        "data.traces.jaw = { baseline = \"trial\", scale = \"session\" }",
+        "model.rsnn.behaviour.motor_areas = [\"area2\"]",
+        "model.rsnn.behaviour.traces.whisker = { motor_areas = [\"area1\", \"area2\"], link = \"linear\", tau_ms = 20.0 }",
+        "model.rsnn.behaviour.feedback = {}",
+        "train.n_trials = 10",
+        "train.max_steps = 20",
+    ];
+    let run = train(&folder, "a", &sets);
+    // Neither session is left out for its behaviour.
+    assert!(
+        !reasons(&folder, "a").iter().any(|l| l.contains("behaviour")),
+        "{}",
+        run.stderr
+    );
+    evaluate(&folder, &["a", "--split", "validation"]);
+    let named = ["--trials", "6", "--out", "sim.h5"];
+    succeed(&folder, &[&["simulate", "a"], &named[..]].concat());
+    let simulated = data::file::read(&folder.path("sim.h5")).unwrap();
+    let names: Vec<&String> = simulated.sessions[0].behaviour.keys().collect();
+    assert_eq!(names, ["jaw", "whisker"]);
+
+    let outside = ["data.traces.jaw = { baseline = \"trial\", baseline_ms = [-5000.0, 0.0] }"];
+    let sets = [&sets[..], &outside[..]].concat();
+    let arguments = with_sets(&["train", "--config", "fit.toml", "--out", "b"], &sets);
+    let refused = refuse(&folder, &arguments, 3);
+    assert!(
+        refused.stderr.contains("is not within the window"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

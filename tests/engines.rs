@@ -203,6 +203,7 @@ fn chunk(case: &Case, from: usize, to: usize) -> Run {
             v: run.initial.v.slice(s![from..to, ..]).to_owned(),
             refractory: run.initial.refractory.slice(s![from..to, ..]).to_owned(),
             history: pick(&run.initial.history),
+            feedback: None,
         },
         ..run.clone()
     }
@@ -318,6 +319,7 @@ fn permuted(case: &Case, order: &[usize]) -> Case {
                 v: run.initial.v.select(Axis(1), order),
                 refractory: run.initial.refractory.select(Axis(1), order),
                 history: bits(&run.initial.history),
+                feedback: None,
             },
             ..run.clone()
         },

@@ -159,6 +159,7 @@ fn narrow(values: &Values, delays: Vec<usize>, n_refractory: u8, events: &Array3
             gamma: values.gamma as f32,
         },
         surrogate_floor: 0.0,
+        feedback: None,
     };
     let (k, _, n_in) = events.dim();
     let run = Run {
@@ -179,6 +180,7 @@ fn narrow(values: &Values, delays: Vec<usize>, n_refractory: u8, events: &Array3
             v: f(&values.initial.v),
             refractory: values.initial.refractory.clone(),
             history: SpikeBits::from_array(values.initial.history.mapv(|z| z as u8).view()),
+            feedback: None,
         },
     };
     (network, run)

@@ -226,6 +226,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
         n_refractory: plan.n_refractory,
         surrogate: plan.surrogate,
         surrogate_floor: plan.surrogate_floor,
+        feedback: None,
     };
     let noise = if plan.is_philox {
         Noise::Philox {
@@ -257,6 +258,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
         v: Array2::from_shape_simple_fn((k, n), || draw(-0.05, 0.05)),
         refractory: Array2::from_shape_simple_fn((k, n), || draw(0.0, f32::from(plan.n_refractory) + 0.99) as u8),
         history: SpikeBits::from_array(past.view()),
+        feedback: None,
     };
     let shared = Array3::from_shape_simple_fn((2, t, n), || draw(-1.0, 1.0));
     let members: Vec<Vec<(u32, f32)>> = (0..2)
@@ -319,6 +321,7 @@ pub(crate) fn unconnected(n: usize) -> Network {
         n_refractory: 0,
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
         surrogate_floor: 0.0,
+        feedback: None,
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn succeed(folder: &Folder, arguments: &[&str]) -> Run {
     run
 }
 
-fn with_sets<'a>(arguments: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn with_sets<'a>(arguments: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
     let sets = sets.iter().flat_map(|&set| ["--set", set]);
     arguments.iter().copied().chain(sets).collect()
 }

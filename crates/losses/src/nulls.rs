@@ -94,17 +94,19 @@ impl NullModel {
         )
     }
 
-    /// Behaviour `[n, T, B]` of the wanted trials; NaN for a label without any finite behaviour.
+    /// Behaviour `[n, T, B]` of the wanted trials; NaN for a label without any finite behaviour, and in channels that
+    /// weren't recorded.
     fn behaviour<R: Rng + ?Sized>(
         self,
         traces: &Array3<f64>,
+        channels: &[usize],
         labels: &[usize],
         wanted: &[usize],
         rng: &mut R,
     ) -> Array3<f64> {
         let (_, n_bins, n_channels) = traces.dim();
         let mut made = Array3::from_elem((wanted.len(), n_bins, n_channels), f64::NAN);
-        for (label, rows) in finite_rows(traces, labels) {
+        for (label, rows) in finite_rows(traces, labels, channels) {
             let targets: Vec<usize> = (0..wanted.len()).filter(|&i| wanted[i] == label).collect();
             if self == Self::TrialShuffled {
                 let drawn = repeated_permutations(rows.len(), targets.len(), rng);
@@ -144,10 +146,10 @@ impl NullModel {
         }
         let labels: Vec<usize> = complete.iter().map(|&k| numbers[&label(k)]).collect();
         let wanted: Vec<usize> = source.iter().map(|&i| labels[i]).collect();
-        let behaviour = session
-            .behaviour
-            .as_ref()
-            .map(|traces| self.behaviour(&traces.select(Axis(0), complete), &labels, &wanted, rng));
+        let behaviour = session.behaviour.as_ref().map(|traces| {
+            let traces = traces.select(Axis(0), complete);
+            self.behaviour(&traces, &session.channels(), &labels, &wanted, rng)
+        });
         let counts = match self {
             Self::TrialShuffled => trial_shuffled(&counts.view(), &labels, &wanted, rng)?,
             Self::PsthPoissonPerStimulus | Self::PsthPoissonPerTrialType => {
@@ -172,11 +174,14 @@ impl NullModel {
     }
 }
 
-/// Rows of each label whose behaviour is finite.
-fn finite_rows(traces: &Array3<f64>, labels: &[usize]) -> BTreeMap<usize, Vec<usize>> {
+/// Rows of each label whose behaviour is finite in these channels.
+fn finite_rows(traces: &Array3<f64>, labels: &[usize], channels: &[usize]) -> BTreeMap<usize, Vec<usize>> {
     let mut rows = BTreeMap::<usize, Vec<usize>>::new();
     for (k, trace) in traces.outer_iter().enumerate() {
-        if trace.iter().all(|value| value.is_finite()) {
+        if channels
+            .iter()
+            .all(|&b| trace.column(b).iter().all(|value| value.is_finite()))
+        {
             rows.entry(labels[k]).or_default().push(k);
         }
     }

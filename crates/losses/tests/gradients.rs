@@ -220,6 +220,81 @@ fn trial_matching_gradient_equals_central_differences() {
     }
 }
 
+#[test]
+fn sessions_are_compared_on_the_behaviours_that_they_recorded() {
+    let whole = two_sessions(40, 4);
+    let mut sessions = whole.sessions().to_vec();
+    for (session, recorded) in sessions.iter_mut().zip([[true, true], [false, true]]) {
+        let mut traces = random((session.counts.len_of(Axis(0)), 40, 2), 50);
+        for (b, is_recorded) in recorded.into_iter().enumerate() {
+            if !is_recorded {
+                traces.index_axis_mut(Axis(2), b).fill(f64::NAN);
+            }
+        }
+        session.behaviour = Some(traces);
+    }
+    let areas = whole.area_names().to_vec();
+    let recording = Recording::new(sessions, areas, whole.n_neurons(), whole.n_conditions()).unwrap();
+    let filters = filters(40);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let of = |has_behaviour| {
+        let options = FeatureOptions {
+            has_behaviour,
+            ..FeatureOptions::default()
+        };
+        let recorded = RecordedFeatures::new(&recording, &populations, &filters, options).unwrap();
+        recorded.normalized(&recording.all_trials()).unwrap()
+    };
+    let (data, neurons) = (of(true), of(false));
+    let t2 = filters.features(&Array3::zeros((1, 40, 1)).view()).len_of(Axis(1));
+    for (s, channels) in [vec![0, 1], vec![1]].into_iter().enumerate() {
+        let width = neurons.sessions[s].features.ncols();
+        assert_eq!(data.sessions[s].channels, channels);
+        assert_eq!(data.sessions[s].features.ncols(), width + channels.len() * t2);
+        assert!(data.sessions[s].features.iter().all(|x| x.is_finite()));
+    }
+    let (traces, behaviour) = (random((7, 40, populations.len()), 6), random((7, 40, 2), 7));
+    let conditions = [0, 1, 2, 0, 1, 2, 0];
+    let candidates: Vec<Vec<Candidates>> = data
+        .sessions
+        .iter()
+        .map(|s| TrialSubset::All.candidates(&conditions, &s.conditions))
+        .collect();
+    let method = Method::Energy { exponent: 1.0 };
+    let evaluate = |behaviour: &Array3<f64>| {
+        trial_loss(
+            &method,
+            &data,
+            &filters,
+            &traces.view(),
+            Some(&behaviour.view()),
+            &candidates,
+        )
+        .unwrap()
+    };
+    let found = evaluate(&behaviour).d_behaviour.unwrap();
+    for seed in 10..20 {
+        let direction = random(behaviour.dim(), seed);
+        let slope = central_difference(&behaviour, &direction, STEP, |x| evaluate(x).value);
+        assert!(((&found * &direction).sum() - slope).abs() < TOLERANCE * (1.0 + slope.abs()));
+    }
+    // Without the first session nothing pulls at the first channel.
+    let second = losses::statistics::DataFeatures {
+        sessions: data.sessions[1..].to_vec(),
+    };
+    let loss = trial_loss(
+        &method,
+        &second,
+        &filters,
+        &traces.view(),
+        Some(&behaviour.view()),
+        &candidates[1..],
+    );
+    let d = loss.unwrap().d_behaviour.unwrap();
+    assert!(d.index_axis(Axis(2), 0).iter().all(|d| *d == 0.0));
+    assert!(d.index_axis(Axis(2), 1).iter().any(|d| *d != 0.0));
+}
+
 /// Two losses of each form, for the trials of [`two_sessions`]' populations.
 fn tasks(n_groups: usize) -> Vec<SpikeGradient> {
     let (sums, traces) = ((3, 40, 13), (9, 40, n_groups));

@@ -198,7 +198,7 @@ mod tests {
                 populations: vec![0],
                 mean: vec![0.0],
                 std: vec![1.0],
-                n_channels: 0,
+                channels: Vec::new(),
                 features,
                 trials: (0..n).collect(),
                 conditions,

@@ -2,13 +2,14 @@
 
 use crate::config::checked::{self, Experiment, MatchWithin};
 use crate::fit_error::FitError;
+use crate::trace_rules;
 use data::{BinOptions, BinnedSession, CellType, PopulationSpec, SplitOptions, Splits, Stitching};
 use losses::statistics::{RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
 use snn_core::models::rsnn::{
-    BehaviourSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec, StimulusScale,
-    Trials,
+    BehaviourSpec, FeedbackSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec,
+    StimulusScale, TraceSpec, Trials,
 };
 use snn_core::rng::StreamRng;
 use snn_core::surrogate::Surrogate;
@@ -71,7 +72,7 @@ impl Assembly {
     /// A recording that can't be read or doesn't fit the configuration.
     pub fn new(experiment: Experiment, splits: Option<Splits>) -> Result<Self, FitError> {
         let mut warnings = Vec::new();
-        let sessions = load(&experiment, &mut warnings)?;
+        let mut sessions = load(&experiment, &mut warnings)?;
         let splits = if let Some(splits) = splits {
             splits.check_matches(&sessions)?;
             splits
@@ -88,6 +89,9 @@ impl Assembly {
             )?
         };
         warnings.extend(splits.warnings.iter().cloned());
+        for (session, split) in sessions.iter_mut().zip(&splits.sessions) {
+            trace_rules::apply(&experiment.data, session, &split.train)?;
+        }
         let checked::Model::Rsnn(model) = &experiment.model;
         let areas = model.areas.clone().unwrap_or_else(|| recorded_areas(&sessions));
         let populations = populations(&experiment, model, &sessions, &areas)?;
@@ -433,6 +437,19 @@ fn check_movies(sessions: &[BinnedSession], used: &[bool]) -> Result<(), FitErro
     Ok(())
 }
 
+/// Behaviour `[K, T, B]` of a session, NaN in the traces that it didn't record; none if it recorded none of them.
+fn traces(session: &BinnedSession, names: &[String]) -> Option<Array3<f64>> {
+    let (k, t) = (session.n_trials(), session.n_bins());
+    let value = |(k, t, b): (usize, usize, usize)| {
+        session
+            .behaviour
+            .get(&names[b])
+            .map_or(f64::NAN, |trace| f64::from(trace[[k, t]]))
+    };
+    let values = Array3::from_shape_fn((k, t, names.len()), value);
+    values.iter().any(|value| value.is_finite()).then_some(values)
+}
+
 /// Recorded trials of the model's neurons; their conditions are their stimuli, or all the same for one condition.
 fn recording(
     experiment: &Experiment,
@@ -449,16 +466,7 @@ fn recording(
     for (i, session) in sessions.iter().enumerate() {
         let pairs = stitching.neurons_of_session(i);
         let columns: Vec<usize> = pairs.iter().map(|(_, unit)| *unit).collect();
-        let behaviour = match experiment.data.behaviour.as_slice() {
-            [] => None,
-            names if names.iter().all(|name| session.behaviour.contains_key(name)) => {
-                let (k, t) = (session.n_trials(), session.n_bins());
-                Some(Array3::from_shape_fn((k, t, names.len()), |(k, t, b)| {
-                    f64::from(session.behaviour[&names[b]][[k, t]])
-                }))
-            }
-            _ => None,
-        };
+        let behaviour = traces(session, &experiment.data.behaviour);
         recorded.push(RecordedSession {
             name: session.id.clone(),
             counts: session.spikes.select(Axis(2), &columns),
@@ -503,20 +511,30 @@ fn spec(
     let behaviour = match &model.behaviour {
         None => None,
         Some(readout) => {
-            let motor = readout.motor_areas.iter().map(|name| {
+            let area = |name: &String| {
                 area_of(name).ok_or_else(|| FitError::EmptyArea {
                     area: name.clone(),
                     recorded: areas.join(", "),
                 })
-            });
+            };
+            let trace = |(name, readout): (&String, &checked::Readout)| {
+                Ok::<_, FitError>(TraceSpec {
+                    name: name.clone(),
+                    motor_areas: readout.motor_areas.iter().map(area).collect::<Result<_, _>>()?,
+                    tau_ms: readout.tau_ms,
+                    link: match readout.link {
+                        checked::Link::Log => Link::Log,
+                        checked::Link::Linear => Link::Linear,
+                    },
+                })
+            };
+            let traces = experiment.data.behaviour.iter().zip(&readout.traces).map(trace);
             Some(BehaviourSpec {
-                names: experiment.data.behaviour.clone(),
-                motor_areas: motor.collect::<Result<_, _>>()?,
-                tau_ms: readout.tau_ms,
-                link: match readout.link {
-                    checked::Link::Log => Link::Log,
-                    checked::Link::Linear => Link::Linear,
-                },
+                traces: traces.collect::<Result<_, _>>()?,
+                feedback: readout.feedback.map(|feedback| FeedbackSpec {
+                    first_lag: feedback.first.steps,
+                    n_lags: feedback.last.steps + 1 - feedback.first.steps,
+                }),
             })
         }
     };

@@ -238,6 +238,7 @@ pub fn prepare(load: &Workload) -> Prepared {
         // The baselines' surrogate is 0.3 p(1 − p) per logit, that is γ·dp/dx.
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
         surrogate_floor: load.surrogate_floor,
+        feedback: None,
     };
     let key = Key::new(load.seed, "bench.noise");
     let mut run = |trials: Range<usize>| Run {

@@ -56,6 +56,16 @@ pub enum FitError {
         /// The window.
         window_ms: Option<[f64; 2]>,
     },
+    /// A behaviour trace can't be brought to the units that `[data.traces]` asks for.
+    #[error("session '{session}': behaviour '{trace}': {reason}")]
+    TraceRule {
+        /// The trace.
+        trace: String,
+        /// The session.
+        session: String,
+        /// Why.
+        reason: String,
+    },
     /// Sessions were recorded with stimuli of different numbers of channels.
     #[error("session '{session}': the stimulus has {found} channels, other sessions have {expected}")]
     StimulusChannels {
@@ -231,6 +241,7 @@ impl FitError {
             Self::WindowOutside { .. } => Some(
                 "times count from the event that trials are aligned to; `snnfit inspect FILE` says how long trials are",
             ),
+            Self::TraceRule { .. } => Some("change the trace's table in [data.traces], or data.window_ms"),
             Self::Loss(LossError::NoPopulation { .. }) => {
                 Some("lower statistics.min_neurons_per_area, or leave out the trial_matching loss")
             }

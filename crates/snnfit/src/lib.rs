@@ -25,4 +25,5 @@ pub mod report;
 pub mod room;
 pub mod run_dir;
 pub mod six_area;
+pub mod trace_rules;
 pub mod trainer;

@@ -129,7 +129,7 @@ impl Fitted {
                 what: error.to_string(),
             },
         )?;
-        let engine = engine_of_simulation(assembly.experiment.train.engine, device);
+        let engine = engine_of_simulation(&assembly.experiment, device);
         let fitted = Self {
             room: Room::of_simulation(&engine, &assembly),
             assembly,

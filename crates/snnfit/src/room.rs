@@ -35,7 +35,7 @@ impl Room {
         };
         let spec = &assembly.spec;
         let (conditions, populations) = statistics.unwrap_or((0, 0));
-        let readouts = spec.behaviour.as_ref().map_or(0, |b| b.names.len());
+        let readouts = spec.behaviour.as_ref().map_or(0, |b| b.traces.len());
         let is_spiking = matches!(spec.input, InputSpec::Poisson(_));
         let plan = adapter::Plan {
             neurons: spec.n_neurons(),

@@ -4,7 +4,7 @@
 use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
-use crate::config::checked::{self, Chunking, Loss, MatchWithin, Optimizer};
+use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
@@ -153,7 +153,7 @@ impl Trainer {
             Chunking::Trials(trials) => trials,
             Chunking::Memory(limit) => StepMemory::of(&assembly, &comparison).chunk(limit, most)?,
         };
-        let engine = engine(train.engine, device);
+        let engine = engine(&assembly.experiment, device);
         let room = Room::of_fit(&engine, &assembly, &comparison);
         let trial_chunk = room.chunk(trial_chunk.min(most))?;
         let size = BatchSize {
@@ -736,9 +736,10 @@ fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
 }
 
 /// The engine that the configuration names, on a device: `native` is the device's fast one, the others always compute
-/// on the processor.
-pub fn engine(engine: checked::Engine, device: &OpenDevice) -> Engine {
-    match engine {
+/// on the processor, and so does a closed loop.
+pub fn engine(experiment: &Experiment, device: &OpenDevice) -> Engine {
+    match experiment.train.engine {
+        checked::Engine::Native if experiment.model.is_closed_loop() => Engine::Native,
         checked::Engine::Native => native(device),
         checked::Engine::NativeInt16 => Engine::NativeInt16,
         checked::Engine::Reference => Engine::Reference,
@@ -746,10 +747,11 @@ pub fn engine(engine: checked::Engine, device: &OpenDevice) -> Engine {
 }
 
 /// The engine of a configuration where no gradient follows: 16-bit products are part of the gradient alone.
-pub fn engine_of_simulation(engine: checked::Engine, device: &OpenDevice) -> Engine {
-    match engine {
-        checked::Engine::Native | checked::Engine::NativeInt16 => native(device),
-        checked::Engine::Reference => Engine::Reference,
+pub fn engine_of_simulation(experiment: &Experiment, device: &OpenDevice) -> Engine {
+    match experiment.train.engine {
+        checked::Engine::NativeInt16 if !experiment.model.is_closed_loop() => native(device),
+        checked::Engine::NativeInt16 => Engine::Native,
+        checked::Engine::Native | checked::Engine::Reference => engine(experiment, device),
     }
 }
 

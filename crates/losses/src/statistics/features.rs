@@ -57,7 +57,8 @@ struct SessionTraces {
     session: usize,
     populations: Vec<usize>,        // [g] indices into Populations
     population: Array3<f64>,        // [K, T2, g]
-    behaviour: Option<Array3<f64>>, // [K, T2, B]
+    behaviour: Option<Array3<f64>>, // [K, T2, recorded channels]
+    channels: Vec<usize>,           // which these are
     is_usable: Vec<bool>,           // [K]
     conditions: Vec<usize>,
     trial_types: Vec<usize>,
@@ -76,8 +77,8 @@ pub struct SessionFeatures {
     pub mean: Vec<f64>,
     /// Unbiased standard deviation likewise, 1 below the floor or if not z-scored.
     pub std: Vec<f64>,
-    /// Behaviour channels appended.
-    pub n_channels: usize,
+    /// Behaviour channels appended: those that the session recorded, ascending.
+    pub channels: Vec<usize>,
     /// The features `[rows, F]`.
     pub features: Array2<f64>,
     /// The trial of the session that each row is `[rows]`.
@@ -98,8 +99,8 @@ pub struct DataFeatures {
 impl RecordedFeatures {
     /// Filters the population traces (mean count over the neurons of a population) and behaviour of all trials.
     ///
-    /// A trial has features if all its bins are valid and, where behaviour is asked for and recorded in
-    /// the session, its behaviour is finite. Allocates `[K, T, g]` per session while it runs.
+    /// A trial has features if all its bins are valid and, where behaviour is asked for, the traces that its session
+    /// recorded are finite; sessions without behaviour have those of their neurons alone. Allocates `[K, T, g]` per session while it runs.
     ///
     /// # Errors
     /// [`LossError::Shape`] if the filters are for another number of bins.
@@ -136,13 +137,20 @@ impl RecordedFeatures {
                 .map(|&g| populations.groups[g].columns.as_slice())
                 .collect();
             let traces = population_traces(&session.counts.view(), &columns);
-            let behaviour = session.behaviour.as_ref().filter(|_| options.has_behaviour);
-            let is_usable = usable_trials(session, behaviour, recording.n_bins(), &mut skipped);
+            let channels = if options.has_behaviour {
+                session.channels()
+            } else {
+                Vec::new()
+            };
+            let behaviour = session.behaviour.as_ref().filter(|_| !channels.is_empty());
+            let behaviour = behaviour.map(|traces| traces.select(Axis(2), &channels));
+            let is_usable = usable_trials(session, &channels, recording.n_bins(), &mut skipped);
             sessions.push(SessionTraces {
                 session: s,
                 populations: indices,
                 population: filters.features(&traces.view()),
                 behaviour: behaviour.map(|traces| filters.features(&traces.view())),
+                channels,
                 is_usable,
                 conditions: session.conditions.clone(),
                 trial_types: session.trial_types.clone(),
@@ -185,7 +193,7 @@ impl RecordedFeatures {
                 populations: traces.populations.clone(),
                 mean,
                 std,
-                n_channels: traces.behaviour.as_ref().map_or(0, |b| b.len_of(Axis(2))),
+                channels: traces.channels.clone(),
                 features: Array2::zeros((0, 0)),
                 conditions: pick(&traces.conditions),
                 trial_types: pick(&traces.trial_types),
@@ -276,10 +284,9 @@ impl RecordedFeatures {
         selection: &TrialSelection,
     ) -> Result<Option<SessionFeatures>, LossError> {
         let traces = self.sessions.iter().find(|traces| {
-            let n_channels = traces.behaviour.as_ref().map_or(0, |b| b.len_of(Axis(2)));
             traces.session == wanted.session
                 && traces.populations == wanted.populations
-                && n_channels == wanted.n_channels
+                && traces.channels == wanted.channels
         });
         let Some(traces) = traces else { return Ok(None) };
         let trials = self.selected(traces, selection)?;
@@ -337,15 +344,15 @@ impl SessionFeatures {
     ) -> Result<Array2<f64>, LossError> {
         let (n_trials, n_bins, n_groups) = population.dim();
         crate::error::check_indices("populations of the model", &self.populations, n_groups)?;
-        if self.n_channels > 0 {
-            check_shape(
-                "filtered model behaviour",
-                behaviour.map_or(&[][..], |b| b.shape()),
-                &[n_trials, n_bins, self.n_channels],
-            )?;
+        let mut own_behaviour = None;
+        if let Some(last) = self.channels.last() {
+            let found = behaviour.map_or(&[][..], |b| b.shape());
+            let n_channels = found.get(2).copied().unwrap_or(0).max(last + 1);
+            check_shape("filtered model behaviour", found, &[n_trials, n_bins, n_channels])?;
+            own_behaviour = behaviour.map(|b| b.select(Axis(2), &self.channels));
         }
         let own = population.select(Axis(2), &self.populations);
-        let features = self.rows(&own.view(), behaviour);
+        let features = self.rows(&own.view(), own_behaviour.as_ref());
         check_shape(
             "model features of a trial",
             &[features.ncols()],
@@ -354,10 +361,10 @@ impl SessionFeatures {
         Ok(features)
     }
 
-    /// Normalises the session's own traces `[K, T2, g]` and appends behaviour: `[K, F]`.
+    /// Normalises the session's own traces `[K, T2, g]` and appends its own behaviour `[K, T2, channels]`: `[K, F]`.
     fn rows(&self, population: &ArrayView3<'_, f64>, behaviour: Option<&Array3<f64>>) -> Array2<f64> {
         let (n_trials, n_bins, n_groups) = population.dim();
-        let mut features = Array2::zeros((n_trials, n_bins * (n_groups + self.n_channels)));
+        let mut features = Array2::zeros((n_trials, n_bins * (n_groups + self.channels.len())));
         for (g, trace) in population.axis_iter(Axis(2)).enumerate() {
             let (mean, std) = (self.mean[g], self.std[g]);
             features
@@ -365,7 +372,7 @@ impl SessionFeatures {
                 .zip_mut_with(&trace, |feature, value| *feature = (value - mean) / std);
         }
         if let Some(behaviour) = behaviour {
-            for (b, trace) in behaviour.axis_iter(Axis(2)).enumerate().take(self.n_channels) {
+            for (b, trace) in behaviour.axis_iter(Axis(2)).enumerate() {
                 let block = n_groups + b;
                 features
                     .slice_mut(s![.., block * n_bins..(block + 1) * n_bins])
@@ -396,9 +403,9 @@ impl SessionFeatures {
                 .scaled_add(std.recip(), &d_features.slice(s![.., g * n_bins..(g + 1) * n_bins]));
         }
         if let Some(d_behaviour) = d_behaviour {
-            for b in 0..self.n_channels {
+            for (b, &channel) in self.channels.iter().enumerate() {
                 let block = self.populations.len() + b;
-                let mut channel = d_behaviour.index_axis_mut(Axis(2), b);
+                let mut channel = d_behaviour.index_axis_mut(Axis(2), channel);
                 channel += &d_features.slice(s![.., block * n_bins..(block + 1) * n_bins]);
             }
         }
@@ -422,7 +429,7 @@ pub(crate) fn population_traces(counts: &ArrayView3<'_, u8>, columns: &[&[usize]
 
 fn usable_trials(
     session: &RecordedSession,
-    behaviour: Option<&Array3<f64>>,
+    channels: &[usize],
     n_bins: usize,
     skipped: &mut Vec<SkippedTrials>,
 ) -> Vec<bool> {
@@ -437,7 +444,7 @@ fn usable_trials(
         .enumerate()
         .map(|(k, &valid)| {
             let is_complete = valid == n_bins;
-            let is_finite = behaviour.is_none_or(|b| b.index_axis(Axis(0), k).iter().all(|v| v.is_finite()));
+            let is_finite = session.has_finite_behaviour(k, channels);
             report.n_incomplete += usize::from(!is_complete);
             report.n_without_behaviour += usize::from(is_complete && !is_finite);
             is_complete && is_finite

@@ -25,8 +25,30 @@ pub struct RecordedSession {
     pub neurons: Vec<usize>,
     /// Area of each column of `counts` `[N_s]`.
     pub areas: Vec<usize>,
-    /// Behaviour traces `[K, T, B]` in the model's units, NaN in padding; `None` if not recorded.
+    /// Behaviour traces `[K, T, B]` in the model's units, NaN in padding, and in a trace that this session didn't record;
+    /// `None` if it recorded none.
     pub behaviour: Option<Array3<f64>>,
+}
+
+impl RecordedSession {
+    /// Traces of behaviour that were recorded: those with a finite value.
+    pub fn channels(&self) -> Vec<usize> {
+        let Some(traces) = &self.behaviour else {
+            return Vec::new();
+        };
+        let is_recorded = |b: &usize| traces.index_axis(Axis(2), *b).iter().any(|value| value.is_finite());
+        (0..traces.len_of(Axis(2))).filter(is_recorded).collect()
+    }
+
+    /// Whether the recorded traces of trial `k` are finite; true without any.
+    pub fn has_finite_behaviour(&self, k: usize, channels: &[usize]) -> bool {
+        self.behaviour.as_ref().is_none_or(|traces| {
+            let trial = traces.index_axis(Axis(0), k);
+            channels
+                .iter()
+                .all(|&b| trial.column(b).iter().all(|value| value.is_finite()))
+        })
+    }
 }
 
 /// Checked trials of all sessions.

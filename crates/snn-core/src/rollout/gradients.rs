@@ -1,6 +1,6 @@
 //! From sums over time and trials to gradients: what the hand-written backward passes have in common.
 
-use super::{Gradients, Network, Run, Wanted};
+use super::{FeedbackGradients, Gradients, Network, Run, Wanted};
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayViewMut2, Zip};
 
 /// Sums over trials, per neuron.
@@ -34,6 +34,10 @@ impl Gradients {
                 .filter(|_| wanted.drive)
                 .map(|d| Array3::zeros((d.values.dim().0, t, n))),
             history: wanted.history.then(|| Array3::zeros((k, h, n))),
+            feedback: network.feedback.as_ref().map(|feedback| FeedbackGradients {
+                kernel: Array3::zeros(feedback.kernel.dim()),
+                traces: Array3::zeros((k, t, feedback.n_traces())),
+            }),
         }
     }
 

@@ -20,6 +20,7 @@
 //! # Source
 //! Specification of Sourmpis et al. 2023 §1.3; Bellec, Wang et al. 2021 §1.2 with α = 0, R = 0.
 
+pub mod feedback;
 mod gradients;
 #[cfg(feature = "wgpu")]
 pub mod kernels;
@@ -27,6 +28,7 @@ pub mod native;
 pub mod reference;
 mod segment;
 
+use self::feedback::{Feedback, FeedbackState};
 use crate::CoreError;
 use crate::bits::SpikeBits;
 use crate::rng::Key;
@@ -67,6 +69,9 @@ pub struct Network {
     pub surrogate: Surrogate,
     /// Share of its largest value below which the surrogate is taken as 0; 0 takes it as it is.
     pub surrogate_floor: f32,
+    /// Closed loop: traces of the network's own activity that drive it, if any; the engines `native` and `native_int16`
+    /// alone have it.
+    pub feedback: Option<Feedback>,
 }
 
 /// Input spikes of every trial and step, as ascending lists of input indices; `[K, warm-up + T]` lists.
@@ -212,6 +217,8 @@ pub struct State {
     pub refractory: Array2<u8>,
     /// Spikes of the H steps before, `[K, H, N]`, H the longest delay, oldest first.
     pub history: SpikeBits,
+    /// What the closed loop remembers; needed if and only if the network has one.
+    pub feedback: Option<FeedbackState>,
 }
 
 impl State {
@@ -223,6 +230,7 @@ impl State {
             v,
             refractory: Array2::zeros((n_trials, n)),
             history: SpikeBits::zeros(n_trials, max_delay, n),
+            feedback: None,
         }
     }
 }
@@ -261,6 +269,8 @@ pub struct Rollout {
     pub refractory: SpikeBits,
     /// Potentials before reset v⁻ `[K, T, N]`, or none when they were not kept.
     pub potentials: Option<Array3<f32>>,
+    /// Filter q of the traces of the closed loop, `[K, T, B]`, if there is one.
+    pub traces: Option<Array3<f64>>,
     /// State at the first recorded step (after the warm-up).
     pub start: State,
     /// State after the last step.
@@ -405,6 +415,17 @@ pub struct Gradients {
     pub drive: Option<Array3<f32>>,
     /// dL/dz before the first recorded step, `[K, H, N]`, if asked for.
     pub history: Option<Array3<f32>>,
+    /// Of the closed loop, if there is one.
+    pub feedback: Option<FeedbackGradients>,
+}
+
+/// Gradients of the closed loop.
+#[derive(Debug, Clone)]
+pub struct FeedbackGradients {
+    /// Of its kernel κ, `[B, L, N]`.
+    pub kernel: Array3<f32>,
+    /// dL/dy through the network, `[K, T, B]`: what a gradient of the traces from outside adds to.
+    pub traces: Array3<f64>,
 }
 
 impl Network {
@@ -458,7 +479,20 @@ impl Network {
                 expected: "from 0 to 1, a share of the largest value",
             });
         }
-        Ok(())
+        match &self.feedback {
+            Some(feedback) => feedback.check(n),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a closed loop, in the name of an engine that doesn't have it.
+    pub(crate) fn check_open(&self, engine: &str) -> Result<(), CoreError> {
+        if self.feedback.is_none() {
+            return Ok(());
+        }
+        Err(CoreError::Population {
+            what: format!("closed-loop feedback is not computed by {engine}; use the engine native on the processor"),
+        })
     }
 }
 
@@ -502,7 +536,11 @@ impl Run {
         }
         shape("initial potential", self.initial.v.shape(), &[k, n])?;
         shape("initial refractory counter", self.initial.refractory.shape(), &[k, n])?;
-        shape("initial history", &self.initial.history.shape(), &[k, h, n])
+        shape("initial history", &self.initial.history.shape(), &[k, h, n])?;
+        match &network.feedback {
+            Some(feedback) => feedback.check_state(&self.initial, k),
+            None => Ok(()),
+        }
     }
 }
 

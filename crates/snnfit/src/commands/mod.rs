@@ -20,6 +20,7 @@ use clap::Parser;
 use snn_core::device::{self, AdapterKind, DeviceChoice, OpenDevice};
 
 use crate::cli::{Cli, Command, Format, Global, asks_for_json};
+use crate::config::checked::{Engine, Experiment};
 use crate::error::{Error, render_json, render_text};
 use crate::fit_error::FitError;
 use crate::perturbation::Plan;
@@ -75,18 +76,19 @@ fn open_device(choice: DeviceChoice) -> Result<OpenDevice, Error> {
     device::open(choice).map_err(|error| Error::from(FitError::Core(error)))
 }
 
-/// Opens the device of a training: the engine `native_int16` has only the processor.
-fn open_device_for(choice: DeviceChoice, engine: crate::config::checked::Engine) -> Result<OpenDevice, Error> {
-    if engine != crate::config::checked::Engine::NativeInt16 {
+/// Opens the device of a training: the engine `native_int16` has only the processor, and a closed loop too.
+fn open_device_for(choice: DeviceChoice, experiment: &Experiment) -> Result<OpenDevice, Error> {
+    let (what, other) = if experiment.model.is_closed_loop() {
+        ("[model.rsnn.behaviour.feedback]", "leave the table out")
+    } else if experiment.train.engine == Engine::NativeInt16 {
+        ("train.engine = \"native_int16\"", "train.engine = \"native\"")
+    } else {
         return open_device(choice);
-    }
+    };
     if let DeviceChoice::Wgpu(_) = choice {
-        return Err(on_processor(
-            "train.engine = \"native_int16\"",
-            "train.engine = \"native\"",
-        ));
+        return Err(on_processor(what, other));
     }
-    open_processor("train.engine = \"native_int16\"")
+    open_processor(what)
 }
 
 /// The processor, because an engine that has only that was asked for.

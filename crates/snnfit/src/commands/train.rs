@@ -64,7 +64,7 @@ struct Begun {
 /// A new run: everything is read and checked before the directory is made.
 fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result<Begun, Error> {
     RunDir::check_free(out)?;
-    let device = super::open_device_for(args.device.choice, loaded.experiment.train.engine)?;
+    let device = super::open_device_for(args.device.choice, &loaded.experiment)?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let run_toml = config::to_toml(&loaded.experiment)?;
     let mut manifest = Manifest::new(loaded.experiment.seed, &device.name(), threads);
@@ -187,7 +187,7 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     }
     loaded::check_data(&run, &loaded.experiment.data.files)?;
     let run_toml = config::to_toml(&loaded.experiment)?;
-    let device = super::open_device_for(args.device.choice, loaded.experiment.train.engine)?;
+    let device = super::open_device_for(args.device.choice, &loaded.experiment)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?, &device)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     let begun_on = run.manifest()?.device;
@@ -234,7 +234,7 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let device = super::open_device_for(args.device.choice, loaded.experiment.train.engine)?;
+    let device = super::open_device_for(args.device.choice, &loaded.experiment)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
     super::tell_device(args.device.choice, &device);
     let mut times = Vec::new();

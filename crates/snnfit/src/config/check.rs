@@ -1,11 +1,12 @@
 //! From [`raw::Config`] to [`Experiment`]: defaults, ranges, and rules between keys. Collects every problem.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
 use super::checked::{
     AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, SpikeGan, Split,
-    Statistics, Train,
+    Statistics, TraceRule, Train,
 };
 use super::defaults as d;
 use super::parse::Written;
@@ -64,6 +65,13 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
         check_size(r, &data, model, &train);
     }
     let model = Model::Rsnn(Box::new(model?));
+    if model.is_closed_loop() && train.engine == raw::Engine::Reference {
+        r.problem(
+            "train.engine",
+            "the engine reference has no closed loop",
+            "use train.engine = \"native\", or leave [model.rsnn.behaviour.feedback] out",
+        );
+    }
     r.is_clean().then_some(Experiment {
         seed,
         preset,
@@ -119,13 +127,7 @@ fn check_data(r: &mut Resolver<'_>, raw: Option<raw::Data>, directory: &Path) ->
     }
     let behaviour = r.value("data.behaviour", raw.behaviour, None, Vec::new());
     r.distinct("data.behaviour", &behaviour);
-    if behaviour.len() > 1 {
-        let message = format!(
-            "`data.behaviour` names {} traces; at most one can be fitted",
-            behaviour.len()
-        );
-        r.problem("data.behaviour", &message, "keep the trace that matters most");
-    }
+    let traces = check_traces(r, raw.traces.unwrap_or_default(), &behaviour);
     let max_rate_hz = r.optional("data.max_rate_hz", raw.max_rate_hz, d::max_rate_hz(r.preset()));
     if let Some(rate) = max_rate_hz {
         r.check_number("data.max_rate_hz", rate, Rule::Positive, None);
@@ -136,7 +138,66 @@ fn check_data(r: &mut Resolver<'_>, raw: Option<raw::Data>, directory: &Path) ->
         window_ms,
         sessions,
         behaviour,
+        traces,
         max_rate_hz,
+    }
+}
+
+/// Rules of the traces in the order of `data.behaviour`.
+fn check_traces(
+    r: &mut Resolver<'_>,
+    mut raw: BTreeMap<String, raw::TraceRule>,
+    behaviour: &[String],
+) -> Vec<TraceRule> {
+    for name in raw.keys().filter(|name| !behaviour.contains(name)) {
+        unknown_trace(r, &format!("data.traces.{name}"), name, behaviour);
+    }
+    let of_name = |name: &String| {
+        raw.remove(name)
+            .map(|rule| check_trace(r, name, &rule))
+            .unwrap_or_default()
+    };
+    behaviour.iter().map(of_name).collect()
+}
+
+/// Says that a table is for a trace that isn't fitted.
+pub(super) fn unknown_trace(r: &mut Resolver<'_>, key: &str, name: &str, behaviour: &[String]) {
+    let message = format!("`{key}` is for a trace that `data.behaviour` doesn't name");
+    let help = match behaviour {
+        [] => format!("add behaviour = [\"{name}\"] to [data], or leave the table out"),
+        names => format!("the traces are {}", names.join(", ")),
+    };
+    r.problem(key, &message, &help);
+}
+
+fn check_trace(r: &mut Resolver<'_>, name: &str, raw: &raw::TraceRule) -> TraceRule {
+    let key = |option: &str| format!("data.traces.{name}.{option}");
+    let baseline = r.value(&key("baseline"), raw.baseline, None, raw::Baseline::None);
+    let window = r.optional(&key("baseline_ms"), raw.baseline_ms.clone(), None);
+    let baseline_ms = match window.as_deref() {
+        None => None,
+        Some(&[start, stop]) if start.is_finite() && stop.is_finite() && start < stop => Some([start, stop]),
+        Some(_) => {
+            let message = format!("`{}` is not a time from start to stop", key("baseline_ms"));
+            let help = "write [start, stop] in ms relative to the alignment event, for example [-200.0, 0.0]";
+            r.problem(&key("baseline_ms"), &message, help);
+            None
+        }
+    };
+    let factor = r.number(&key("factor"), raw.factor, 1.0, Rule::Finite);
+    if factor == 0.0 {
+        let message = format!("`{}` = 0 leaves nothing of the trace", key("factor"));
+        r.problem(
+            &key("factor"),
+            &message,
+            "write -1.0 to turn it over, or leave the key out",
+        );
+    }
+    TraceRule {
+        baseline,
+        baseline_ms,
+        scale: r.value(&key("scale"), raw.scale, None, raw::TraceScale::None),
+        factor,
     }
 }
 

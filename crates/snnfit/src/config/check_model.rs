@@ -1,9 +1,9 @@
 //! The part of the check that concerns `[model.rsnn]`, and the size of a training step.
 
-use super::check::MAX_COUNT;
+use super::check::{MAX_COUNT, unknown_trace};
 use super::checked::{
-    Behaviour, Data, Input, Latent, LatentKind, MAX_SPIKE_VALUES, PoissonInput, RecordedInput, Rsnn, Steps, Train,
-    spike_values,
+    Behaviour, Data, Feedback, Input, Latent, LatentKind, MAX_SPIKE_VALUES, PoissonInput, Readout, RecordedInput, Rsnn,
+    Steps, Train, spike_values,
 };
 use super::defaults as d;
 use super::raw;
@@ -288,31 +288,83 @@ fn check_behaviour(
         let message = "`[model.rsnn.behaviour]` needs a trace in `data.behaviour`";
         r.problem(table, message, "for example behaviour = [\"jaw\"] in [data]");
     }
-    let key = |name: &str| format!("{table}.{name}");
+    let mut own = raw.traces.unwrap_or_default();
+    for name in own.keys().filter(|name| !data.behaviour.contains(name)) {
+        unknown_trace(r, &format!("{table}.traces.{name}"), name, &data.behaviour);
+    }
+    let tau_ms = r.number(
+        &format!("{table}.tau_ms"),
+        raw.tau_ms,
+        d::BEHAVIOUR_TAU_MS,
+        Rule::Positive,
+    );
+    let link = r.value(&format!("{table}.link"), raw.link, None, raw::Link::Log);
     let motor_areas = raw.motor_areas.unwrap_or_default();
-    if motor_areas.is_empty() {
+    let have_own = |name: &String| own.get(name).is_some_and(|trace| trace.motor_areas.is_some());
+    if motor_areas.is_empty() && !(data.behaviour.iter().all(have_own) && !data.behaviour.is_empty()) {
         r.missing(
-            &key("motor_areas"),
+            &format!("{table}.motor_areas"),
             "name the areas that drive the behaviour: motor_areas = [\"ALM\"]",
         );
     }
-    r.distinct(&key("motor_areas"), &motor_areas);
-    r.given(&key("motor_areas"), &motor_areas);
-    if let Some(areas) = areas {
-        for area in motor_areas.iter().filter(|area| !areas.contains(area)) {
-            let message = format!("motor area '{area}' is not one of `model.rsnn.areas`");
-            r.problem(
-                &key("motor_areas"),
-                &message,
-                &format!("the areas are {}", areas.join(", ")),
-            );
+    check_motor_areas(r, &format!("{table}.motor_areas"), &motor_areas, areas);
+    let mut traces = Vec::new();
+    for name in &data.behaviour {
+        let key = |option: &str| format!("{table}.traces.{name}.{option}");
+        let Some(trace) = own.remove(name) else {
+            traces.push(Readout {
+                motor_areas: motor_areas.clone(),
+                tau_ms,
+                link,
+            });
+            continue;
+        };
+        let own_areas = trace.motor_areas.unwrap_or_else(|| motor_areas.clone());
+        if own_areas.is_empty() {
+            r.missing(&key("motor_areas"), "name the areas that drive the behaviour");
         }
+        check_motor_areas(r, &key("motor_areas"), &own_areas, areas);
+        traces.push(Readout {
+            motor_areas: own_areas,
+            tau_ms: r.number(&key("tau_ms"), trace.tau_ms, tau_ms, Rule::Positive),
+            link: r.value(&key("link"), trace.link, None, link),
+        });
     }
-    Some(Behaviour {
-        motor_areas,
-        tau_ms: r.number(&key("tau_ms"), raw.tau_ms, d::BEHAVIOUR_TAU_MS, Rule::Positive),
-        link: r.value(&key("link"), raw.link, None, raw::Link::Log),
-    })
+    let feedback = raw.feedback.map(|raw| check_feedback(r, raw, data.bin_ms));
+    Some(Behaviour { traces, feedback })
+}
+
+fn check_motor_areas(r: &mut Resolver<'_>, key: &str, motor_areas: &[String], areas: Option<&[String]>) {
+    r.distinct(key, motor_areas);
+    r.given(key, &motor_areas);
+    for area in motor_areas
+        .iter()
+        .filter(|area| areas.is_some_and(|areas| !areas.contains(area)))
+    {
+        let message = format!("motor area '{area}' is not one of `model.rsnn.areas`");
+        let known = areas.map_or_else(String::new, |areas| areas.join(", "));
+        r.problem(key, &message, &format!("the areas are {known}"));
+    }
+}
+
+fn check_feedback(r: &mut Resolver<'_>, raw: raw::Feedback, bin_ms: f64) -> Feedback {
+    let key = |name: &str| format!("model.rsnn.behaviour.feedback.{name}");
+    let mut steps = |name: &str, given, default| r.steps(&key(name), given, default, bin_ms, Rule::Positive);
+    let first = steps("first_ms", raw.first_ms, d::FEEDBACK_FIRST_MS);
+    let last = steps("last_ms", raw.last_ms, d::FEEDBACK_LAST_MS);
+    if last.steps < first.steps {
+        let message = format!(
+            "the longest lag {} ms is shorter than the shortest, {} ms",
+            last.ms, first.ms
+        );
+        r.problem(&key("last_ms"), &message, "raise last_ms or lower first_ms");
+    }
+    const MOST: usize = 10_000;
+    if last.steps > MOST {
+        let message = format!("the longest lag is {} steps; at most {MOST} are allowed", last.steps);
+        r.problem(&key("last_ms"), &message, "lags are in ms");
+    }
+    Feedback { first, last }
 }
 
 pub(super) fn check_size(r: &mut Resolver<'_>, data: &Data, model: &Rsnn, train: &Train) {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use losses::trial_loss::Method;
 
-pub use super::raw::{Engine, InterArea, Interval, Link, MatchWithin, MatchingTrials, Preset, StimulusScale};
+pub use super::raw::{
+    Baseline, Engine, InterArea, Interval, Link, MatchWithin, MatchingTrials, Preset, StimulusScale, TraceScale,
+};
 
 /// Most values of [K, T, N] that a step may have; 8 GiB of spikes, which are bits.
 pub const MAX_SPIKE_VALUES: u64 = 1 << 36;
@@ -55,8 +57,10 @@ pub struct Data {
     pub window_ms: Option<[f64; 2]>,
     /// Sessions to use. `None`: all.
     pub sessions: Option<Vec<String>>,
-    /// Names of the behaviour traces to fit: none or one.
+    /// Names of the behaviour traces to fit; none twice.
     pub behaviour: Vec<String>,
+    /// How each of them is brought to the units that are compared.
+    pub traces: Vec<TraceRule>,
     /// Neurons that fire faster are left out, Hz. `None`: none are.
     pub max_rate_hz: Option<f64>,
 }
@@ -66,6 +70,32 @@ impl Data {
     pub fn window_steps(&self) -> Option<usize> {
         self.window_ms
             .map(|[start, stop]| ((stop - start) / self.bin_ms).round() as usize)
+    }
+}
+
+/// How a recorded behaviour trace becomes what is compared: (trace − baseline)/scale · factor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceRule {
+    /// What is subtracted.
+    pub baseline: Baseline,
+    /// Start and stop of the time that it is taken from, ms relative to the alignment event. `None`: from the start of the
+    /// window to the event.
+    pub baseline_ms: Option<[f64; 2]>,
+    /// What it is divided by.
+    pub scale: TraceScale,
+    /// Factor after both, not 0.
+    pub factor: f64,
+}
+
+impl Default for TraceRule {
+    /// As recorded.
+    fn default() -> Self {
+        Self {
+            baseline: Baseline::None,
+            baseline_ms: None,
+            scale: TraceScale::None,
+            factor: 1.0,
+        }
     }
 }
 
@@ -85,6 +115,16 @@ pub struct Split {
 pub enum Model {
     /// Multi-area network of leaky integrate-and-fire neurons with Bernoulli spikes.
     Rsnn(Box<Rsnn>),
+}
+
+impl Model {
+    /// Whether behaviour feeds back into the network.
+    pub fn is_closed_loop(&self) -> bool {
+        let Self::Rsnn(rsnn) = self;
+        rsnn.behaviour
+            .as_ref()
+            .is_some_and(|behaviour| behaviour.feedback.is_some())
+    }
 }
 
 /// Multi-area RSNN; equations in the specification §1.1–1.10.
@@ -207,9 +247,27 @@ pub struct Latent {
     pub init_scale: f64,
 }
 
-/// Open-loop behaviour readout (§1.7).
+/// Behaviour readout (§1.7).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Behaviour {
+    /// One readout for each of `data.behaviour`, in its order.
+    pub traces: Vec<Readout>,
+    /// The closed loop, if there is one.
+    pub feedback: Option<Feedback>,
+}
+
+/// Lags of the closed loop (§1.7).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Feedback {
+    /// Shortest lag, at least one step.
+    pub first: Steps,
+    /// Longest lag, not shorter.
+    pub last: Steps,
+}
+
+/// Readout of one trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Readout {
     /// Areas whose excitatory neurons drive the readout; not empty.
     pub motor_areas: Vec<String>,
     /// Time constant, ms, > 0.

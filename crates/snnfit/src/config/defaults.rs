@@ -59,6 +59,10 @@ pub const STIMULUS_LAG_STEP_MS: f64 = 10.0;
 pub const LATENT_DIMENSIONS: u64 = 5;
 /// Time constant of the behaviour readout (§1.2), ms.
 pub const BEHAVIOUR_TAU_MS: f64 = 50.0;
+/// Shortest lag of the closed loop (§1.7: 7 steps of 2 ms), ms.
+pub const FEEDBACK_FIRST_MS: f64 = 14.0;
+/// Longest lag of the closed loop (§1.7: 20 steps of 2 ms), ms.
+pub const FEEDBACK_LAST_MS: f64 = 40.0;
 /// Width of the moving mean of trial-averaged statistics (§1.12), ms.
 pub const SMOOTH_MS: f64 = 12.0;
 /// Stride of that moving mean (§1.12: three bins of 2 ms), ms.

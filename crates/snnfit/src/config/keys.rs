@@ -75,12 +75,39 @@ const SECTIONS: &[Section] = &[
                 Optional("[\"session1\"]", "all sessions"),
                 "sessions to use",
             ),
-            key("behaviour", Default("[]"), "behaviour trace to fit, at most one"),
+            key(
+                "behaviour",
+                Default("[]"),
+                "behaviour traces to fit; sessions without one match on what they have",
+            ),
             key(
                 "max_rate_hz",
                 Optional("40.0", "no limit"),
                 "leave out neurons that fire faster, Hz",
             ),
+        ],
+    },
+    Section {
+        header: "[data.traces.jaw]",
+        is_used: false,
+        about: "what a trace of data.behaviour (here: jaw) is compared as: (trace - baseline) / scale * factor",
+        keys: &[
+            key(
+                "baseline",
+                Default("\"none\""),
+                "subtract \"none\", or the mean over baseline_ms of each \"trial\", or of the \"session\" (training trials)",
+            ),
+            key(
+                "baseline_ms",
+                Optional("[-200.0, 0.0]", "from the start of the window to 0"),
+                "start and stop relative to the alignment event, ms",
+            ),
+            key(
+                "scale",
+                Default("\"none\""),
+                "divide by \"none\", or by the \"session\": root of the mean over time of the variance over training trials",
+            ),
+            key("factor", Default("1.0"), "-1.0 turns the trace over"),
         ],
     },
     Section {
@@ -243,12 +270,12 @@ const SECTIONS: &[Section] = &[
     Section {
         header: "[model.rsnn.behaviour]",
         is_used: false,
-        about: "readout of the trace named in data.behaviour",
+        about: "readout of the traces named in data.behaviour",
         keys: &[
             key(
                 "motor_areas",
                 Required("[\"ALM\"]"),
-                "areas whose excitatory neurons drive it",
+                "areas whose excitatory neurons drive them",
             ),
             key("tau_ms", Default("50.0"), "time constant, ms"),
             key(
@@ -256,6 +283,29 @@ const SECTIONS: &[Section] = &[
                 Default("\"log\""),
                 "\"log\": integrates ln(y + b), \"linear\": y",
             ),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.behaviour.traces.jaw]",
+        is_used: false,
+        about: "what differs for one of the traces (here: jaw)",
+        keys: &[
+            key(
+                "motor_areas",
+                Optional("[\"ALM\"]", "those of all"),
+                "areas whose excitatory neurons drive it",
+            ),
+            key("tau_ms", Optional("50.0", "that of all"), "time constant, ms"),
+            key("link", Optional("\"log\"", "that of all"), "\"log\" or \"linear\""),
+        ],
+    },
+    Section {
+        header: "[model.rsnn.behaviour.feedback]",
+        is_used: false,
+        about: "closed loop: past behaviour is a synaptic current to every neuron (on the processor only)",
+        keys: &[
+            key("first_ms", Default("14.0"), "shortest lag, ms"),
+            key("last_ms", Default("40.0"), "longest lag, ms"),
         ],
     },
     Section {

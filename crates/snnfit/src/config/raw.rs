@@ -3,6 +3,8 @@
 //! Variants are externally tagged tables (`[model.rsnn]`), so that an error keeps its place in the file. Types here
 //! are read by `parse`, turned into [`super::checked`] types by `check`, and written back as `run.toml`.
 
+use std::collections::BTreeMap;
+
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -57,9 +59,49 @@ pub struct Data {
     pub sessions: Option<Vec<String>>,
     /// Behaviour traces to fit.
     pub behaviour: Option<Vec<String>>,
+    /// How each of them is brought to the units that are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<BTreeMap<String, TraceRule>>,
     /// Leave out neurons that fire faster, Hz.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rate_hz: Option<f64>,
+}
+
+/// `[data.traces.…]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRule {
+    /// What is subtracted.
+    pub baseline: Option<Baseline>,
+    /// Start and stop of the time that the baseline is taken from, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_ms: Option<Vec<f64>>,
+    /// What it is divided by.
+    pub scale: Option<TraceScale>,
+    /// Factor after both.
+    pub factor: Option<f64>,
+}
+
+/// What is subtracted from a behaviour trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// Nothing.
+    None,
+    /// The mean of each trial.
+    Trial,
+    /// The mean of the session's training trials.
+    Session,
+}
+
+/// What a behaviour trace is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceScale {
+    /// Nothing.
+    None,
+    /// The standard deviation over the session's training trials.
+    Session,
 }
 
 /// `[split]`
@@ -242,6 +284,34 @@ pub struct Behaviour {
     pub tau_ms: Option<f64>,
     /// Link of readout and trace.
     pub link: Option<Link>,
+    /// What differs for single traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<BTreeMap<String, Readout>>,
+    /// Closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
+}
+
+/// `[model.rsnn.behaviour.traces.…]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readout {
+    /// Areas whose excitatory neurons drive the readout.
+    pub motor_areas: Option<Vec<String>>,
+    /// Time constant, ms.
+    pub tau_ms: Option<f64>,
+    /// Link of readout and trace.
+    pub link: Option<Link>,
+}
+
+/// `[model.rsnn.behaviour.feedback]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feedback {
+    /// Shortest lag, ms.
+    pub first_ms: Option<f64>,
+    /// Longest lag, ms.
+    pub last_ms: Option<f64>,
 }
 
 /// Link of readout and trace (§1.7).

@@ -1,5 +1,7 @@
 //! The resolved configuration as TOML: `run.toml`.
 
+use std::collections::BTreeMap;
+
 use super::checked::{self, Chunking, Experiment, LatentKind};
 use super::error::ConfigError;
 use super::{parse, raw};
@@ -43,7 +45,7 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
             validation_fraction: Some(split.validation_fraction),
             seed: Some(split.seed),
         }),
-        model: Some(raw::Model::Rsnn(Box::new(rsnn_to_raw(rsnn)))),
+        model: Some(raw::Model::Rsnn(Box::new(rsnn_to_raw(rsnn, &data.behaviour)))),
         statistics: Some(raw::Statistics {
             smooth_ms: Some(statistics.smooth.ms),
             stride_ms: Some(statistics.stride.ms),
@@ -100,11 +102,58 @@ fn data_to_raw(data: &checked::Data) -> Result<raw::Data, ConfigError> {
         window_ms: data.window_ms.map(Vec::from),
         sessions: data.sessions.clone(),
         behaviour: Some(data.behaviour.clone()),
+        traces: traces_to_raw(data),
         max_rate_hz: data.max_rate_hz,
     })
 }
 
-fn rsnn_to_raw(rsnn: &checked::Rsnn) -> raw::Rsnn {
+/// Rules of traces that aren't taken as recorded.
+fn traces_to_raw(data: &checked::Data) -> Option<BTreeMap<String, raw::TraceRule>> {
+    let changed = data.behaviour.iter().zip(&data.traces);
+    let rules: BTreeMap<String, raw::TraceRule> = changed
+        .filter(|(_, rule)| **rule != checked::TraceRule::default())
+        .map(|(name, rule)| {
+            let rule = raw::TraceRule {
+                baseline: Some(rule.baseline),
+                baseline_ms: rule.baseline_ms.map(Vec::from),
+                scale: Some(rule.scale),
+                factor: Some(rule.factor),
+            };
+            (name.clone(), rule)
+        })
+        .collect();
+    (!rules.is_empty()).then_some(rules)
+}
+
+/// The first trace's readout stands for all, and a table of its own has what differs.
+fn behaviour_to_raw(behaviour: &checked::Behaviour, names: &[String]) -> raw::Behaviour {
+    let first = behaviour.traces.first();
+    let others: BTreeMap<String, raw::Readout> = names
+        .iter()
+        .zip(&behaviour.traces)
+        .filter(|(_, readout)| Some(*readout) != first)
+        .map(|(name, readout)| {
+            let readout = raw::Readout {
+                motor_areas: Some(readout.motor_areas.clone()),
+                tau_ms: Some(readout.tau_ms),
+                link: Some(readout.link),
+            };
+            (name.clone(), readout)
+        })
+        .collect();
+    raw::Behaviour {
+        motor_areas: first.map(|readout| readout.motor_areas.clone()),
+        tau_ms: first.map(|readout| readout.tau_ms),
+        link: first.map(|readout| readout.link),
+        traces: (!others.is_empty()).then_some(others),
+        feedback: behaviour.feedback.map(|feedback| raw::Feedback {
+            first_ms: Some(feedback.first.ms),
+            last_ms: Some(feedback.last.ms),
+        }),
+    }
+}
+
+fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
     raw::Rsnn {
         n_neurons: rsnn.n_neurons.map(|n| n as u64),
         n_hidden: Some(rsnn.n_hidden as u64),
@@ -139,11 +188,7 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn) -> raw::Rsnn {
                 LatentKind::Linear => raw::Latent::Linear(options),
             }
         }),
-        behaviour: rsnn.behaviour.as_ref().map(|behaviour| raw::Behaviour {
-            motor_areas: Some(behaviour.motor_areas.clone()),
-            tau_ms: Some(behaviour.tau_ms),
-            link: Some(behaviour.link),
-        }),
+        behaviour: rsnn.behaviour.as_ref().map(|readout| behaviour_to_raw(readout, names)),
     }
 }
 

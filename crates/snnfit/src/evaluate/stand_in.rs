@@ -7,7 +7,7 @@ use losses::LossError;
 use losses::metrics::TrialTypeTemplates;
 use losses::nulls::NullModel;
 use losses::statistics::{FeatureOptions, RecordedFeatures, RecordedSession, Recording, TrialSelection};
-use ndarray::Axis;
+use ndarray::{Array3, Axis};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -49,7 +49,13 @@ impl<'a> StandIn<'a> {
             neurons: session.neurons.clone(),
             areas: session.areas.clone(),
             // Only where the session recorded it, so that features of both have the same columns.
-            behaviour: session.behaviour.as_ref().and(model.behaviour).cloned(),
+            behaviour: session.behaviour.as_ref().and(model.behaviour).map(|traces| {
+                let mut own = Array3::from_elem(traces.raw_dim(), f64::NAN);
+                for b in session.channels() {
+                    own.index_axis_mut(Axis(2), b).assign(&traces.index_axis(Axis(2), b));
+                }
+                own
+            }),
         });
         let recording = Recording::new(
             sessions.collect(),
@@ -208,11 +214,9 @@ pub(super) fn usable_trials(recording: &Recording, selection: &TrialSelection, h
     let sessions = recording.sessions().iter().zip(selection);
     sessions
         .map(|(session, trials)| {
-            let behaviour = session.behaviour.as_ref().filter(|_| has_behaviour);
-            let is_usable = |k: &usize| {
-                session.valid_bins[*k] == recording.n_bins()
-                    && behaviour.is_none_or(|b| b.index_axis(Axis(0), *k).iter().all(|v| v.is_finite()))
-            };
+            let channels = if has_behaviour { session.channels() } else { Vec::new() };
+            let is_usable =
+                |k: &usize| session.valid_bins[*k] == recording.n_bins() && session.has_finite_behaviour(*k, &channels);
             trials.iter().copied().filter(is_usable).collect()
         })
         .collect()

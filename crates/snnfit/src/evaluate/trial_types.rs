@@ -135,15 +135,20 @@ impl<'s> Composer<'s> {
         (0..sessions.len()).map(&mut member).collect()
     }
 
-    /// Behaviour `[T, B]` of a trial of all neurons: that of its own session, or else of the first that has some.
+    /// Behaviour `[T, B]` of a trial of all neurons: each trace that of its own session, or else of the first that has it.
     fn behaviour(&self, session: usize, members: &[Option<usize>]) -> Option<Array2<f64>> {
         let sessions = self.stand_in.recording.sessions();
-        let order = std::iter::once(session).chain((0..sessions.len()).filter(|&s| s != session));
-        order
-            .filter_map(|s| Some((sessions[s].behaviour.as_ref()?, members[s]?)))
-            .map(|(behaviour, k)| behaviour.index_axis(Axis(0), k))
-            .find(|trace| trace.ncols() == self.templates.n_channels() && trace.iter().all(|value| value.is_finite()))
-            .map(|trace| trace.to_owned())
+        let mut joined = Array2::zeros((self.stand_in.recording.n_bins(), self.templates.n_channels()));
+        for (b, mut channel) in joined.axis_iter_mut(Axis(1)).enumerate() {
+            let order = std::iter::once(session).chain((0..sessions.len()).filter(|&s| s != session));
+            let found = order
+                .filter_map(|s| Some((sessions[s].behaviour.as_ref()?, members[s]?)))
+                .filter(|(behaviour, _)| b < behaviour.len_of(Axis(2)))
+                .map(|(behaviour, k)| behaviour.slice(ndarray::s![k, .., b]))
+                .find(|trace| trace.iter().all(|value| value.is_finite()))?;
+            channel.assign(&found);
+        }
+        Some(joined)
     }
 }
 

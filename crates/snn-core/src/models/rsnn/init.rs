@@ -1,7 +1,8 @@
 //! Making a network, mapping its parameters onto the cell and back, and the projection after an update.
 
+use super::readout::{self, Readout};
 use super::spec::{RsnnSpec, THRESHOLD_OF_UNIT_SCALE};
-use super::{InputSpec, Rsnn, readout};
+use super::{InputSpec, Rsnn};
 use crate::CoreError;
 use crate::connectivity::{initial_input_weights, project_inputs};
 use crate::models::Parameters;
@@ -22,6 +23,7 @@ enum Draw {
     RestingPotential,
     Latent,
     Readout,
+    Feedback,
 }
 
 impl Rsnn {
@@ -68,7 +70,11 @@ impl Rsnn {
             parameters.add(&latent.initial(n, unit, &mut rng(Draw::Latent)))?;
         }
         if let Some(behaviour) = &spec.behaviour {
-            parameters.add(&behaviour.initial(spec.motor_neurons().len(), &mut rng(Draw::Readout)))?;
+            parameters.add(&behaviour.initial(&spec, &mut rng(Draw::Readout)))?;
+            if let Some(feedback) = behaviour.feedback {
+                let kernel = feedback.initial(behaviour.traces.len(), n, &mut rng(Draw::Feedback));
+                parameters.insert("feedback.kernel", kernel);
+            }
         }
         Self::with_parameters(spec, parameters)
     }
@@ -161,6 +167,10 @@ impl Rsnn {
             n_refractory: spec.n_refractory,
             surrogate: spec.surrogate,
             surrogate_floor: 0.0,
+            feedback: Readout::new(spec, &self.parameters)?
+                .map(|readout| readout.feedback(spec, &self.parameters))
+                .transpose()?
+                .flatten(),
         };
         network.check()?;
         Ok(network)
@@ -205,6 +215,9 @@ impl Rsnn {
                 .and(&kappa)
                 .for_each(|d, noise, kappa| *d -= noise * f64::from(*kappa));
             out.insert("v_rest", d_v.mapv(|x| x as f32));
+        }
+        if let Some(feedback) = &mut gradients.feedback {
+            out.insert("feedback.kernel", std::mem::take(&mut feedback.kernel));
         }
         if spec.train_noise_gain {
             let d_kappa = Zip::from(&d_noise)

@@ -15,7 +15,7 @@ mod tests;
 pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
 pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive};
 pub use simulate::{Draws, Engine, Rolled, Simulation};
-pub use spec::{BehaviourSpec, LatentKind, LatentSpec, Link, RsnnSpec};
+pub use spec::{BehaviourSpec, FeedbackSpec, LatentKind, LatentSpec, Link, RsnnSpec, TraceSpec};
 
 use crate::models::Parameters;
 

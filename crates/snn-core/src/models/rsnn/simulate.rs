@@ -1,6 +1,6 @@
 //! Simulating trials of an RSNN, and the gradient of every trained parameter.
 
-use super::readout::Readout;
+use super::readout::{ReadOut, Readout};
 use super::{InputSpec, Rsnn, Trials, inputs};
 use crate::CoreError;
 use crate::bits::SpikeBits;
@@ -175,6 +175,24 @@ pub(super) struct Prepared {
     pub(super) stimuli: Option<Array3<f32>>,
 }
 
+/// Filter of the closed loop's traces at the first recorded step `[K, B]` and at every one `[K, T, B]`.
+fn looped(rollout: &Rolled) -> Option<(Array2<f64>, Array3<f64>)> {
+    let rollout = rollout.host()?;
+    Some((rollout.start.feedback.as_ref()?.filter.clone(), rollout.traces.clone()?))
+}
+
+impl ReadOut for Rolled {
+    fn weight_gradient(&self, channels: &[Channel], series: &Array3<f64>) -> Result<Vec<Vec<f64>>, CoreError> {
+        self.channel_weight_gradient(channels, series)
+    }
+}
+
+impl ReadOut for SpikeBits {
+    fn weight_gradient(&self, channels: &[Channel], series: &Array3<f64>) -> Result<Vec<Vec<f64>>, CoreError> {
+        self.channel_weight_gradient(channels, series)
+    }
+}
+
 impl Engine {
     pub(super) fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
         match self {
@@ -302,7 +320,10 @@ impl Rsnn {
                 first_time: 0,
             },
             clamp: None,
-            initial: State::at_rest(n_trials, network.max_delay(), &v_rest),
+            initial: State {
+                feedback: network.feedback.as_ref().map(|feedback| feedback.at_rest(n_trials)),
+                ..State::at_rest(n_trials, network.max_delay(), &v_rest)
+            },
         };
         Ok(Prepared {
             network,
@@ -335,14 +356,15 @@ impl Rsnn {
             stimuli,
         } = prepared;
         let rollout = engine.simulate(&network, &run, keep_potentials)?;
-        let readout = match readout {
-            Some((readout, before)) => {
+        let readout = match (readout, looped(&rollout)) {
+            (None, _) => None,
+            (Some((readout, _)), Some((start, filtered))) => Some((readout, start, filtered)),
+            (Some((readout, before)), None) => {
                 let channels = readout.channels();
                 let (warmup, recorded) = (rollout.project_warmup(&channels)?, rollout.project(&channels)?);
                 let (start, filtered) = readout.follow(before, warmup, recorded);
                 Some((readout, start, filtered))
             }
-            None => None,
         };
         let behaviour = readout.as_ref().map(|(readout, _, filtered)| readout.traces(filtered));
         Ok(Simulation {
@@ -380,17 +402,15 @@ impl Rsnn {
             ..
         } = simulation;
         adjoint.check(run.n_trials, run.n_steps, network.n_neurons())?;
-        let readout_gradients = match (&readout, d_behaviour) {
-            (Some((readout, start, filtered)), Some(d)) => {
-                readout.backward(&rollout, start, filtered, d, &mut adjoint)?
-            }
+        match (&readout, d_behaviour) {
+            (Some((readout, _, filtered)), Some(d)) => readout.add_to(&mut adjoint, filtered, d)?,
             (None, Some(_)) => {
                 return Err(CoreError::Population {
                     what: "a gradient of behaviour traces was given, but the network has no readout".into(),
                 });
             }
-            (_, None) => Parameters::new(),
-        };
+            (_, None) => {}
+        }
         let wanted = Wanted {
             noise: self.spec.sigma > 0.0 && (self.spec.train_resting_potential || self.spec.train_noise_gain),
             trial_offset: latent.is_some(),
@@ -400,9 +420,28 @@ impl Rsnn {
         if !rollout.has_potentials() {
             rollout = engine.simulate(&network, &run, true)?;
         }
+        // The closed loop adds to the traces' gradient, so that the readout's own comes after the rollout's, which uses
+        // up the spikes; otherwise it comes before.
+        let is_closed = network.feedback.is_some();
+        let mut own = Parameters::new();
+        let mut spikes = None;
+        match (&readout, d_behaviour) {
+            (Some(_), _) if is_closed => spikes = Some(rollout.spikes()?.into_owned()),
+            (Some((readout, start, filtered)), Some(d)) => own = readout.gradients(&rollout, start, filtered, d)?,
+            _ => {}
+        }
         let mut gradients = engine.backpropagate(&network, &run, rollout, &adjoint, wanted)?;
+        if let (Some((readout, start, filtered)), Some(spikes), Some(through)) =
+            (&readout, spikes, &mut gradients.feedback)
+        {
+            let mut d = std::mem::take(&mut through.traces);
+            if let Some(outside) = d_behaviour {
+                d += outside;
+            }
+            own = readout.gradients(&spikes, start, filtered, &d)?;
+        }
         let mut out = self.cell_gradients(&mut gradients)?;
-        out.add(&readout_gradients)?;
+        out.add(&own)?;
         if let (Some(latent), Some(psi), Some(d)) = (self.spec.latent, &latent, &gradients.trial_offset) {
             let d_offset = d.mapv(f64::from) * (1.0 - self.alpha());
             out.add(&latent.backward(&self.parameters, psi, self.spec.threshold, d_offset)?)?;

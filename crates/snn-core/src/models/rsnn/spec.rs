@@ -88,21 +88,41 @@ pub enum LatentKind {
     Linear,
 }
 
-/// Behaviour traces read out from motor areas, without feedback.
+/// Behaviour traces read out from motor areas, and what they feed back.
 ///
 /// # Source
 /// Specification §1.7.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BehaviourSpec {
-    /// Names of the traces, `[B]`.
-    pub names: Vec<String>,
+    /// The traces, `[B]`.
+    pub traces: Vec<TraceSpec>,
+    /// The closed loop, if any: traces drive all neurons some steps later.
+    pub feedback: Option<FeedbackSpec>,
+}
+
+/// One behaviour trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSpec {
+    /// Its name.
+    pub name: String,
     /// Areas whose excitatory (or unknown) neurons are read out.
     pub motor_areas: Vec<usize>,
     /// Time constant of the readout in ms (published: 50).
     pub tau_ms: f64,
     /// How the filtered activity becomes a trace.
     pub link: Link,
+}
+
+/// Lags of the closed loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedbackSpec {
+    /// Shortest lag in steps, at least 1 (published: 7, 14 ms).
+    pub first_lag: usize,
+    /// Number of consecutive lags L (published: 14, up to 40 ms).
+    pub n_lags: usize,
 }
 
 /// Link of the behaviour readout.
@@ -142,11 +162,17 @@ impl RsnnSpec {
 
     /// Neurons that the behaviour readout sees, ascending; empty without a readout.
     pub fn motor_neurons(&self) -> Vec<usize> {
-        let Some(behaviour) = &self.behaviour else {
-            return Vec::new();
-        };
-        let is_motor = |n: &Neuron| n.cell_type != CellType::Inhibitory && behaviour.motor_areas.contains(&n.area);
-        (0..self.n_neurons()).filter(|n| is_motor(&self.neurons[*n])).collect()
+        let traces = self.behaviour.as_ref().map_or(&[][..], |b| &b.traces);
+        let neurons = 0..self.n_neurons();
+        neurons
+            .filter(|n| traces.iter().any(|t| self.is_motor(t, *n)))
+            .collect()
+    }
+
+    /// Whether a trace is read out from a neuron.
+    pub fn is_motor(&self, trace: &TraceSpec, neuron: usize) -> bool {
+        let neuron = &self.neurons[neuron];
+        neuron.cell_type != CellType::Inhibitory && trace.motor_areas.contains(&neuron.area)
     }
 
     /// Name and shape of every parameter, trained or not, in alphabetical order.
@@ -174,11 +200,17 @@ impl RsnnSpec {
             }
         }
         if let Some(behaviour) = &self.behaviour {
-            let b = behaviour.names.len();
+            let b = behaviour.traces.len();
             shapes.push(("readout.w", vec![self.motor_neurons().len(), b]));
-            match behaviour.link {
-                Link::Log => shapes.push(("readout.baseline", vec![b])),
-                Link::Linear => shapes.extend([("readout.mean", vec![b]), ("readout.std", vec![b])]),
+            let has = |link| behaviour.traces.iter().any(|trace| trace.link == link);
+            if has(Link::Log) {
+                shapes.push(("readout.baseline", vec![b]));
+            }
+            if has(Link::Linear) {
+                shapes.extend([("readout.mean", vec![b]), ("readout.std", vec![b])]);
+            }
+            if let Some(feedback) = behaviour.feedback {
+                shapes.push(("feedback.kernel", vec![b, feedback.n_lags, n]));
             }
         }
         shapes.sort_unstable();
@@ -270,26 +302,35 @@ impl RsnnSpec {
         let Some(behaviour) = &self.behaviour else {
             return Ok(());
         };
-        if !(behaviour.tau_ms.is_finite() && behaviour.tau_ms > 0.0) {
-            return Err(range(
-                "time constant of the behaviour readout",
-                behaviour.tau_ms,
-                "finite and above 0",
-            ));
-        }
-        if behaviour.names.is_empty() {
+        if behaviour.traces.is_empty() {
             return Err(CoreError::Population {
                 what: "the behaviour readout names no trace; at least one is needed".into(),
             });
         }
-        if let Some(bad) = behaviour.motor_areas.iter().find(|area| **area >= self.areas.len()) {
-            return Err(range("index of a motor area", *bad as f64, "below the number of areas"));
+        for trace in &behaviour.traces {
+            if !(trace.tau_ms.is_finite() && trace.tau_ms > 0.0) {
+                let what = format!("time constant of the behaviour readout '{}'", trace.name);
+                return Err(range(&what, trace.tau_ms, "finite and above 0"));
+            }
+            if let Some(bad) = trace.motor_areas.iter().find(|area| **area >= self.areas.len()) {
+                return Err(range("index of a motor area", *bad as f64, "below the number of areas"));
+            }
+            if !(0..self.n_neurons()).any(|n| self.is_motor(trace, n)) {
+                let what = format!(
+                    "no excitatory neuron in the motor areas of behaviour '{}'; name areas that have some",
+                    trace.name
+                );
+                return Err(CoreError::Population { what });
+            }
         }
-        if self.motor_neurons().is_empty() {
-            let what = "no excitatory neuron in the motor areas; name areas that have some".into();
-            return Err(CoreError::Population { what });
+        match behaviour.feedback {
+            Some(feedback) if feedback.first_lag == 0 || feedback.n_lags == 0 => Err(range(
+                "shortest lag or number of lags of the feedback",
+                0.0,
+                "at least 1",
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

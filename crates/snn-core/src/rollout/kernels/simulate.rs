@@ -99,6 +99,7 @@ impl Kernels {
     /// Uploads what every launch reads and makes room for what they write.
     fn lay_out(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<DeviceRollout, CoreError> {
         run.check(network)?;
+        network.check_open("a graphics processor")?;
         let n = network.n_neurons();
         let (k, h) = (run.n_trials, network.max_delay());
         let all = run.n_warmup + run.n_steps;
@@ -569,12 +570,14 @@ impl DeviceRollout {
                 v: Array2::zeros((k, n)),
                 refractory: Array2::zeros((k, n)),
                 history: SpikeBits::zeros(k, h, n),
+                feedback: None,
             };
             return Ok(Rollout {
                 warmup: SpikeBits::zeros(k, warmup, n),
                 spikes: SpikeBits::zeros(k, t, n),
                 refractory: SpikeBits::zeros(k, t, n),
                 potentials: self.potentials.as_ref().map(|_| Array3::zeros((k, t, n))),
+                traces: None,
                 start: nothing(),
                 end: nothing(),
             });
@@ -587,6 +590,7 @@ impl DeviceRollout {
                 v: Array2::from_shape_fn((k, n), |(k, j)| v[k * n + j]),
                 refractory: Array2::from_shape_fn((k, n), |(k, j)| r[k * n + j] as u8),
                 history: from_device_bits(&words, at, [k, h, n]),
+                feedback: None,
             })
         };
         let blocked: Vec<u32> = self.kernels.download(&self.blocked)?;
@@ -604,6 +608,7 @@ impl DeviceRollout {
             spikes: from_device_bits(&words, h + warmup, [k, t, n]),
             refractory: from_device_bits(&blocked, 0, [k, t, n]),
             potentials,
+            traces: None,
             start: state(&self.start, warmup)?,
             end: state(&self.end, warmup + t)?,
         })

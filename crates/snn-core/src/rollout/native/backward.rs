@@ -4,9 +4,11 @@ use super::forward::Prepared;
 use super::tile::{Product, Tiles, TrialSums};
 use super::{Precision, weights};
 use crate::CoreError;
+use crate::rollout::feedback::{Feedback, FeedbackState, kernel_row_gradient};
 use crate::rollout::gradients::Totals;
 use crate::rollout::{Gradients, Network, Rollout, Run, SpikeAdjoint, Wanted};
-use ndarray::{Array1, Array3, s};
+use ndarray::{Array1, Array2, Array3, s};
+use rayon::prelude::*;
 
 /// [`backpropagate_with`] in single precision.
 ///
@@ -50,6 +52,7 @@ pub fn backpropagate_with(
         spikes,
         refractory,
         potentials,
+        traces,
         start,
         ..
     } = rollout;
@@ -67,7 +70,13 @@ pub fn backpropagate_with(
     } else {
         potentials.as_standard_layout().into_owned()
     };
-    let mut sums = vec![TrialSums::new(n, wanted, network.max_delay()); k];
+    let traces = traces.filter(|_| network.feedback.is_some());
+    if let Some(feedback) = &network.feedback {
+        let found = traces.as_ref().map_or(&[][..], |q| q.shape());
+        crate::rollout::shape("filter of the feedback", found, &[k, t, feedback.n_traces()])?;
+    }
+    let trace_values = network.feedback.as_ref().map_or(0, |feedback| t * feedback.n_traces());
+    let mut sums = vec![TrialSums::new(n, wanted, network.max_delay(), trace_values); k];
     let mut gradients = Gradients::zeros(network, run, wanted);
     if k > 0 && t > 0 && n > 0 {
         let all = delta.as_slice_mut().expect("standard layout");
@@ -82,6 +91,7 @@ pub fn backpropagate_with(
             adjoint,
             d_probabilities,
             wanted,
+            traces: traces.as_ref(),
         }
         .run(all, &mut sums);
         // The second copy of the weights is gone before sums of the same size come.
@@ -89,7 +99,39 @@ pub fn backpropagate_with(
         weights::accumulate(network, run, &spikes, &start.history, all, w, w_in);
     }
     reduce(network, run, wanted, &sums, &delta, &mut gradients);
+    if let (Some(feedback), Some(start), Some(filter)) = (&network.feedback, &start.feedback, &traces) {
+        reduce_feedback(feedback, network, &sums, start, filter, &delta, &mut gradients);
+    }
     Ok(gradients)
+}
+
+/// Gradients of the closed loop's kernel and traces, and the part of the gain's that comes by its current.
+fn reduce_feedback(
+    feedback: &Feedback,
+    network: &Network,
+    sums: &[TrialSums],
+    start: &FeedbackState,
+    filter: &Array3<f64>,
+    delta: &Array3<f32>,
+    gradients: &mut Gradients,
+) {
+    let Some(out) = &mut gradients.feedback else { return };
+    for (mut traces, trial) in out.traces.outer_iter_mut().zip(sums) {
+        traces.iter_mut().zip(&trial.traces).for_each(|(to, from)| *to = *from);
+    }
+    let (n_traces, n_lags, n) = feedback.kernel.dim();
+    let mut raw = Array2::<f64>::zeros((n_traces * n_lags, n));
+    let rows: Vec<_> = raw.outer_iter_mut().enumerate().collect();
+    rows.into_par_iter().for_each(|(row, sum)| {
+        let (b, lag) = (row / n_lags, feedback.first_lag + row % n_lags);
+        kernel_row_gradient(feedback, b, lag, start, filter, delta, sum);
+    });
+    let (mut kernel, weights) = (out.kernel.view_mut(), feedback.kernel.view());
+    for ((b, l, j), d) in kernel.indexed_iter_mut() {
+        let sum = raw[[b * n_lags + l, j]];
+        gradients.gain[j] += (sum * f64::from(weights[[b, l, j]])) as f32;
+        *d = (sum * f64::from(network.gain[j])) as f32;
+    }
 }
 
 /// From sums per trial to gradients: f64, trials in order.

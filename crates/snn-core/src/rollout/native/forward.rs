@@ -4,6 +4,7 @@ use super::kernels::{self, Constants};
 use crate::CoreError;
 use crate::bits::{SpikeBits, for_each_set};
 use crate::rng::{self, Place};
+use crate::rollout::feedback::{FeedbackState, Loop};
 use crate::rollout::{Network, Noise, Rollout, Run, State};
 use ndarray::{Array2, Array3, ArrayView1, CowArray, Ix1, Ix2, Ix3};
 use rayon::prelude::*;
@@ -73,6 +74,14 @@ struct TrialOut<'a> {
     end_v: &'a mut [f32],
     end_r: &'a mut [u8],
     end_history: &'a mut [u64],
+    feedback: Option<LoopOut<'a>>,
+}
+
+/// What the closed loop of one trial writes: filter `[T][B]`, then filter and past traces of both states.
+struct LoopOut<'a> {
+    filter: &'a mut [f64],
+    start: (&'a mut [f64], &'a mut [f64]),
+    end: (&'a mut [f64], &'a mut [f64]),
 }
 
 /// Simulates `run` (see [`crate::rollout`] for the equations).
@@ -93,16 +102,23 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
         v: Array2::zeros((k, n)),
         refractory: Array2::zeros((k, n)),
         history: SpikeBits::zeros(k, h, n),
+        feedback: network.feedback.as_ref().map(|feedback| feedback.at_rest(k)),
     };
     let (mut start, mut end) = (empty(), empty());
+    let mut traces = network
+        .feedback
+        .as_ref()
+        .map(|feedback| Array3::<f64>::zeros((k, t, feedback.n_traces())));
     if k > 0 && n > 0 {
         let words = spikes.words_per_row();
         let potential_rows: Vec<Option<&mut [f32]>> = match &mut potentials {
             Some(all) if t > 0 => all.chunks_mut(t * n).map(Some).collect(),
             _ => (0..k).map(|_| None).collect(),
         };
+        let loops = loops(&mut traces, &mut start.feedback, &mut end.feedback, k);
         let trials: Vec<TrialOut<'_>> = potential_rows
             .into_iter()
+            .zip(loops)
             .zip(split(warmup.words_mut(), k, run.n_warmup * words))
             .zip(split(spikes.words_mut(), k, t * words))
             .zip(split(refractory.words_mut(), k, t * words))
@@ -115,12 +131,19 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
             .map(
                 |(
                     (
-                        (((((((potentials, warmup), spikes), refractory), start_v), start_r), start_history), end_v),
+                        (
+                            (
+                                ((((((potentials, feedback), warmup), spikes), refractory), start_v), start_r),
+                                start_history,
+                            ),
+                            end_v,
+                        ),
                         end_r,
                     ),
                     end_history,
                 )| TrialOut {
                     potentials,
+                    feedback,
                     warmup,
                     spikes,
                     refractory,
@@ -145,9 +168,35 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
         spikes,
         refractory,
         potentials,
+        traces,
         start,
         end,
     })
+}
+
+/// The parts of the closed loop's results that each trial writes; nothing for each of them without one.
+fn loops<'a>(
+    traces: &'a mut Option<Array3<f64>>,
+    start: &'a mut Option<FeedbackState>,
+    end: &'a mut Option<FeedbackState>,
+    k: usize,
+) -> Vec<Option<LoopOut<'a>>> {
+    let (Some(traces), Some(start), Some(end)) = (traces, start, end) else {
+        return (0..k).map(|_| None).collect();
+    };
+    let (_, t, b) = traces.dim();
+    let n_past = start.past.dim().1;
+    let of = |state: &'a mut FeedbackState| {
+        let filter = split(state.filter.as_slice_mut().expect("standard layout"), k, b);
+        let past = split(state.past.as_slice_mut().expect("standard layout"), k, n_past * b);
+        filter.into_iter().zip(past)
+    };
+    split(traces.as_slice_mut().expect("standard layout"), k, t * b)
+        .into_iter()
+        .zip(of(start))
+        .zip(of(end))
+        .map(|((filter, start), end)| Some(LoopOut { filter, start, end }))
+        .collect()
 }
 
 /// `count` equal parts of a slice (empty ones when `size` is 0).
@@ -209,12 +258,20 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
     let w_in = prepared.input_slice();
     let has_noise = network.noise.iter().any(|s| *s != 0.0);
     load_state(&run.initial, k, h, scratch);
+    let mut closed = match (&network.feedback, &run.initial.feedback) {
+        (Some(feedback), Some(state)) => Some(Loop::new(feedback, state, k)),
+        _ => None,
+    };
     for s in 0..run.n_warmup + run.n_steps {
         let recorded = s.checked_sub(run.n_warmup);
         if recorded == Some(0) {
             store_state(scratch, s, h, words, out.start_v, out.start_r, out.start_history);
+            store_loop(closed.as_ref(), s, out.feedback.as_mut().map(|kept| &mut kept.start));
         }
         currents(network, run, &weights, w_in, k, s, scratch);
+        if let Some(closed) = &closed {
+            closed.currents(s, |row, value| kernels::add_multiple(&mut scratch.current, row, value));
+        }
         let (uniforms, normals) = draws(run, k, s, has_noise, &mut scratch.uniforms, &mut scratch.normals);
         let row = match (recorded, &mut out.potentials) {
             (Some(t), Some(potentials)) => &mut potentials[t * n..(t + 1) * n],
@@ -257,13 +314,34 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
             None => &mut out.warmup[s * words..(s + 1) * words],
         };
         kept.copy_from_slice(packed);
+        if let Some(closed) = &mut closed {
+            let filter = match (recorded, &mut out.feedback) {
+                (Some(t), Some(kept)) => Some(row_of(kept.filter, t, run.n_steps)),
+                _ => None,
+            };
+            closed.advance(s, packed, filter);
+        }
         kernels::reset(constants, &scratch.z, row, &mut scratch.v, &mut scratch.r);
     }
     let last = run.n_warmup + run.n_steps;
     if run.n_steps == 0 {
         store_state(scratch, last, h, words, out.start_v, out.start_r, out.start_history);
+        store_loop(closed.as_ref(), last, out.feedback.as_mut().map(|kept| &mut kept.start));
     }
     store_state(scratch, last, h, words, out.end_v, out.end_r, out.end_history);
+    store_loop(closed.as_ref(), last, out.feedback.as_mut().map(|kept| &mut kept.end));
+}
+
+/// Row `i` of `count` rows.
+fn row_of(all: &mut [f64], i: usize, count: usize) -> &mut [f64] {
+    let size = all.len() / count.max(1);
+    &mut all[i * size..(i + 1) * size]
+}
+
+fn store_loop(closed: Option<&Loop<'_>>, next: usize, state: Option<&mut (&mut [f64], &mut [f64])>) {
+    if let (Some(closed), Some((filter, past))) = (closed, state) {
+        closed.store(next, filter, past);
+    }
 }
 
 /// Synaptic current: input events, then delays in order, presynaptic neurons ascending.

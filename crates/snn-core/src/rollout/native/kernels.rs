@@ -101,6 +101,15 @@ vectorized! {
     }
 }
 
+vectorized! {
+    /// Adds a multiple of a row.
+    pub(super) fn add_multiple(to: &mut [f32], row: &[f32], factor: f32) {
+        for (to, x) in to.iter_mut().zip(row) {
+            *to += factor * x;
+        }
+    }
+}
+
 /// Packs 0/1 bytes into words.
 pub(super) fn pack(bytes: &[u8], words: &mut [u64]) {
     for (word, chunk) in words.iter_mut().zip(bytes.chunks(64)) {

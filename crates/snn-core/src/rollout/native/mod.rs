@@ -68,6 +68,7 @@ mod tests {
             n_refractory: 0,
             surrogate: Surrogate::Sigmoid { gamma: 1.0 },
             surrogate_floor: 0.0,
+            feedback: None,
         };
         (network, w)
     }

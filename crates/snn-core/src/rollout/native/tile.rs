@@ -12,6 +12,7 @@ use super::kernels::{self, BackRow, Constants};
 use super::{Precision, fixed, sampled};
 use crate::bits::{SpikeBits, for_each_set};
 use crate::rng::{self, Place};
+use crate::rollout::feedback::LoopBack;
 use crate::rollout::{Network, Noise, Run, SpikeAdjoint, Wanted};
 use crate::surrogate::Surrogate;
 use ndarray::Array3;
@@ -132,16 +133,19 @@ pub(super) struct TrialSums {
     pub(super) noise: Vec<f32>,
     /// dL/dz before the first step, `[H, N]`, oldest first.
     pub(super) history: Vec<f32>,
+    /// dL/dy of the closed loop's traces through the network, `[T, B]`.
+    pub(super) traces: Vec<f64>,
 }
 
 impl TrialSums {
-    pub(super) fn new(n: usize, wanted: Wanted, h: usize) -> Self {
+    pub(super) fn new(n: usize, wanted: Wanted, h: usize, trace_values: usize) -> Self {
         let rows = |asked: bool, rows: usize| vec![0.0; if asked { rows * n } else { 0 }];
         Self {
             delta: rows(true, 1),
             reset: rows(true, 1),
             noise: rows(wanted.noise, 1),
             history: rows(wanted.history, h),
+            traces: vec![0.0; trace_values],
         }
     }
 }
@@ -157,6 +161,8 @@ pub(super) struct Tiles<'a> {
     pub(super) adjoint: &'a SpikeAdjoint,
     pub(super) d_probabilities: Option<&'a Array3<f32>>,
     pub(super) wanted: Wanted,
+    /// Filter of the closed loop's traces, `[K, T, B]`.
+    pub(super) traces: Option<&'a Array3<f64>>,
 }
 
 /// Trials of a tile that are processed together, with all that they write.
@@ -175,6 +181,8 @@ struct Block<'a> {
     psi: Vec<f32>,
     /// Rows with ψ ≠ 0, a bit each, `[step][N]`; empty likewise.
     active: Vec<u32>,
+    /// The closed loop of each row; empty without one.
+    loops: Vec<LoopBack>,
     scratch: Scratch,
 }
 
@@ -259,6 +267,10 @@ impl Tiles<'_> {
                 scaled: vec![0.0; sums.len() * n],
                 psi: vec![0.0; psi_steps * sums.len() * n],
                 active: vec![0; psi_steps * n],
+                loops: match &self.network.feedback {
+                    Some(feedback) => sums.iter().map(|_| LoopBack::new(feedback)).collect(),
+                    None => Vec::new(),
+                },
                 scratch: Scratch {
                     dz: vec![0.0; n],
                     free: vec![1.0; n],
@@ -367,6 +379,18 @@ impl Tiles<'_> {
                 dz.copy_from_slice(&products[shape.at(p, step, b, i)..][..dz.len()]);
             }
             self.adjoint.add_row(k, t, &mut scratch.dz);
+            let closed = self.network.feedback.as_ref().zip(block.loops.get_mut(i));
+            if let (Some((feedback, back)), Some(traces)) = (closed, self.traces) {
+                let b = feedback.n_traces();
+                let filter = traces.slice(ndarray::s![k, t, ..]);
+                back.spikes(
+                    feedback,
+                    t,
+                    filter,
+                    &mut scratch.dz,
+                    &mut sums.traces[t * b..(t + 1) * b],
+                );
+            }
             let carry = &mut block.carry[i * n..][..n];
             for_each_set(self.spikes.row(k, t), |i| sums.reset[i] += carry[i]);
             let dp = self.d_probabilities.map(|dp| copy_row(dp, k, t, &mut scratch.dp));
@@ -387,6 +411,9 @@ impl Tiles<'_> {
                 sum: &mut sums.delta,
             };
             kernels::back(&self.constants, self.network.surrogate, &mut row);
+            if let Some((feedback, back)) = self.network.feedback.as_ref().zip(block.loops.get_mut(i)) {
+                back.traces(feedback, t, row.scaled);
+            }
             if self.wanted.noise {
                 let time = self.run.n_warmup + t;
                 let normals = match &self.run.noise {

@@ -121,6 +121,7 @@ impl State64 {
             v: self.v.mapv(|v| v as f32),
             refractory: self.refractory.clone(),
             history: bits(&self.history),
+            feedback: None,
         }
     }
 }
@@ -132,6 +133,7 @@ impl Values {
     /// When an array doesn't fit, see [`Run::check`].
     pub fn of(network: &Network, run: &Run) -> Result<Self, CoreError> {
         run.check(network)?;
+        network.check_open("the engine reference")?;
         let (normals, uniforms) = draw(network, run);
         let gamma = match network.surrogate {
             Surrogate::Sigmoid { gamma } | Surrogate::Triangle { gamma } => f64::from(gamma),
@@ -167,6 +169,7 @@ impl Values {
     /// The first array that doesn't fit.
     pub fn check(&self, network: &Network, run: &Run) -> Result<(), CoreError> {
         run.check(network)?;
+        network.check_open("the engine reference")?;
         let (k, all, n, h) = (
             run.n_trials,
             run.n_warmup + run.n_steps,
@@ -209,6 +212,7 @@ impl Rollout64 {
             spikes: bits(&self.spikes),
             refractory: self.refractory.clone(),
             potentials: keep_potentials.then(|| self.potentials.mapv(|v| v as f32)),
+            traces: None,
             start: self.start.to_state(),
             end: self.end.to_state(),
         }
@@ -219,6 +223,7 @@ impl Gradients64 {
     /// The f32 form, with the optional parts that are wanted.
     pub fn to_gradients(&self, wanted: Wanted) -> Gradients {
         Gradients {
+            feedback: None,
             w: self.w.mapv(|g| g as f32),
             w_in: self.w_in.mapv(|g| g as f32),
             bias: self.bias.mapv(|g| g as f32),

@@ -7,7 +7,7 @@
 use super::*;
 use crate::rng::{Key, Place, fill_normals};
 use crate::rollout::{Channel, SpikeAdjoint};
-use ndarray::{Array2, Array3, ArrayD};
+use ndarray::{Array3, ArrayD};
 use std::collections::BTreeMap;
 
 type Named = BTreeMap<String, ArrayD<f64>>;
@@ -18,8 +18,8 @@ struct Linearised<'a> {
     simulation: &'a Simulation,
     trials: Trials,
     normals: Array3<f64>,
-    /// Trace before the first step: what the readout carries over (log: y; linear: q), `[K, B]`.
-    start: Array2<f64>,
+    /// Traces of the warm-up, `[K, warm-up, B]`: what the readout carries over, and what the closed loop remembers.
+    before: Array3<f64>,
     a: Array3<f64>,
     c: Array3<f64>,
     /// x₀ and ψ₀ of every (k, t, n), once the stored run was visited.
@@ -44,11 +44,18 @@ impl Linearised<'_> {
                         .collect()
                 })
                 .collect();
+            let mut traces: Vec<Vec<f64>> = self
+                .before
+                .index_axis(ndarray::Axis(0), k)
+                .outer_iter()
+                .map(|y| y.to_vec())
+                .collect();
+            let mut filter = self.carried(k);
             for t in 0..n_steps {
                 let input = self.input_current(p, k, t);
                 let mut now = vec![0.0; n];
                 for j in 0..n {
-                    let mut current = input[j];
+                    let mut current = input[j] + self.feedback_current(p, &traces, j);
                     for (d, delay) in spec.delays.iter().enumerate() {
                         current += (0..n)
                             .map(|i| p["w"][[d, i, j]] * z[history + t - delay][i])
@@ -81,11 +88,76 @@ impl Linearised<'_> {
                     v[j] -= (0.1 - rest) * now[j];
                     loss += self.a[[k, t, j]] * now[j];
                 }
+                traces.push(self.advance(p, &mut filter, &now));
+                for (b, y) in traces.last().unwrap().iter().enumerate() {
+                    loss += self.c[[k, t, b]] * y;
+                }
                 z.push(now);
             }
-            loss += self.behaviour_loss(p, k, &z[history..]);
         }
         loss
+    }
+
+    fn traces(&self) -> &[TraceSpec] {
+        self.model
+            .spec
+            .behaviour
+            .as_ref()
+            .map_or(&[], |behaviour| &behaviour.traces)
+    }
+
+    /// What the filters carry out of the warm-up, which no parameter moves: log y, linear q.
+    fn carried(&self, k: usize) -> Vec<f64> {
+        let last = self.before.dim().1.wrapping_sub(1);
+        let of = |(b, trace): (usize, &TraceSpec)| match trace.link {
+            Link::Log => self.before[[k, last, b]],
+            Link::Linear => {
+                let constant = |name| f64::from(self.model.parameters.vector(name).unwrap()[b]);
+                self.before[[k, last, b]] * constant("readout.std") + constant("readout.mean")
+            }
+        };
+        self.traces().iter().enumerate().map(of).collect()
+    }
+
+    /// Current into neuron j of traces in the past.
+    fn feedback_current(&self, p: &Named, traces: &[Vec<f64>], j: usize) -> f64 {
+        let Some(feedback) = self.model.spec.behaviour.as_ref().and_then(|b| b.feedback) else {
+            return 0.0;
+        };
+        let mut current = 0.0;
+        for b in 0..self.traces().len() {
+            for l in 0..feedback.n_lags {
+                current += p["feedback.kernel"][[b, l, j]] * traces[traces.len() - feedback.first_lag - l][b];
+            }
+        }
+        current
+    }
+
+    /// Traces of the next step.
+    fn advance(&self, p: &Named, filter: &mut [f64], z: &[f64]) -> Vec<f64> {
+        let motor = self.model.spec.motor_neurons();
+        let mut values = Vec::new();
+        for (b, trace) in self.traces().iter().enumerate() {
+            let alpha = (-2.0f64 / trace.tau_ms).exp();
+            let u: f64 = motor
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| trace.motor_areas.contains(&self.model.spec.neurons[**n].area))
+                .map(|(i, n)| 0.5 * p["readout.w"][[i, b]] * z[*n])
+                .sum();
+            values.push(match trace.link {
+                Link::Log => {
+                    let base = p["readout.baseline"][[b]];
+                    filter[b] = (alpha * (filter[b] + base).ln() + (1.0 - alpha) * u).exp() - base;
+                    filter[b]
+                }
+                Link::Linear => {
+                    filter[b] = alpha * filter[b] + (1.0 - alpha) * u;
+                    (filter[b] - p["readout.mean"][[b]]) / p["readout.std"][[b]]
+                }
+            });
+        }
+        values
     }
 
     fn offset(&self, p: &Named, k: usize) -> Vec<f64> {
@@ -155,45 +227,14 @@ impl Linearised<'_> {
             }
         }
     }
-
-    fn behaviour_loss(&self, p: &Named, k: usize, z: &[Vec<f64>]) -> f64 {
-        let Some(behaviour) = &self.model.spec.behaviour else {
-            return 0.0;
-        };
-        let (motor, alpha) = (self.model.spec.motor_neurons(), (-2.0f64 / behaviour.tau_ms).exp());
-        let mut loss = 0.0;
-        for b in 0..behaviour.names.len() {
-            let mut last = self.start[[k, b]];
-            for (t, z) in z.iter().enumerate() {
-                let u: f64 = motor
-                    .iter()
-                    .enumerate()
-                    .map(|(i, n)| 0.5 * p["readout.w"][[i, b]] * z[*n])
-                    .sum();
-                let y = match behaviour.link {
-                    Link::Log => {
-                        let base = p["readout.baseline"][[b]];
-                        last = (alpha * (last + base).ln() + (1.0 - alpha) * u).exp() - base;
-                        last
-                    }
-                    Link::Linear => {
-                        last = alpha * last + (1.0 - alpha) * u;
-                        (last - p["readout.mean"][[b]]) / p["readout.std"][[b]]
-                    }
-                };
-                loss += self.c[[k, t, b]] * y;
-            }
-        }
-        loss
-    }
 }
 
-/// What the readout carries out of the warm-up, from a simulation of the warm-up alone.
-fn carried(model: &Rsnn, n_trials: usize) -> Array2<f64> {
+/// Traces of the warm-up `[K, warm-up, B]`, from a simulation of the warm-up alone.
+fn warmup_traces(model: &Rsnn, n_trials: usize) -> Array3<f64> {
     let mut alone = model.clone();
-    let Some(behaviour) = &model.spec.behaviour else {
-        return Array2::zeros((n_trials, 0));
-    };
+    if model.spec.behaviour.is_none() {
+        return Array3::zeros((n_trials, model.spec.n_warmup, 0));
+    }
     alone.spec.n_warmup = 0;
     let mut trials = trials(0, n_trials);
     let warmup = model.spec.n_warmup;
@@ -202,22 +243,8 @@ fn carried(model: &Rsnn, n_trials: usize) -> Array2<f64> {
     if let InputSpec::Poisson(input) = &mut alone.spec.input {
         input.first_steps = vec![1000, 1000];
     }
-    let traces = alone
-        .simulate(&Engine::Native, &trials, warmup, draws(0), false)
-        .unwrap()
-        .behaviour
-        .unwrap();
-    let last = traces.index_axis(ndarray::Axis(1), warmup - 1).to_owned();
-    match behaviour.link {
-        Link::Log => last,
-        Link::Linear => {
-            let (mean, std) = (
-                model.parameters.vector("readout.mean").unwrap().mapv(f64::from),
-                model.parameters.vector("readout.std").unwrap().mapv(f64::from),
-            );
-            last * std + mean
-        }
-    }
+    let simulation = alone.simulate(&Engine::Native, &trials, warmup, draws(0), false);
+    simulation.unwrap().behaviour.unwrap()
 }
 
 /// A model whose parameters are all away from their special initial values.
@@ -282,7 +309,7 @@ fn check_every_gradient(spec: RsnnSpec) {
         simulation: &simulation,
         trials: trials(0, K),
         normals,
-        start: carried(&model, K),
+        before: warmup_traces(&model, K),
         a: a.clone(),
         c: c.clone(),
         base: None,
@@ -374,6 +401,23 @@ fn every_gradient_of_a_network_without_inputs_or_trained_noise_is_a_central_diff
         input: InputSpec::None,
         train_noise_gain: false,
         latent: Some(latent(LatentKind::Mlp, true)),
+        ..small_spec()
+    });
+}
+
+#[test]
+fn every_gradient_of_different_behaviours_is_a_central_difference() {
+    check_every_gradient(RsnnSpec {
+        behaviour: Some(different_traces()),
+        ..small_spec()
+    });
+}
+
+#[test]
+fn every_gradient_of_a_closed_loop_is_a_central_difference() {
+    check_every_gradient(RsnnSpec {
+        behaviour: Some(closed_loop()),
+        latent: Some(latent(LatentKind::Mlp, false)),
         ..small_spec()
     });
 }

@@ -72,11 +72,38 @@ pub(super) fn recorded_spec() -> RsnnSpec {
 }
 
 pub(super) fn readout(link: Link) -> BehaviourSpec {
-    BehaviourSpec {
-        names: vec!["jaw".into(), "whisker".into()],
+    let trace = |name: &str| TraceSpec {
+        name: name.into(),
         motor_areas: vec![1],
         tau_ms: 20.0,
         link,
+    };
+    BehaviourSpec {
+        traces: vec![trace("jaw"), trace("whisker")],
+        feedback: None,
+    }
+}
+
+/// Two traces of different areas, time constants and links.
+pub(super) fn different_traces() -> BehaviourSpec {
+    let mut behaviour = readout(Link::Log);
+    behaviour.traces[1] = TraceSpec {
+        name: "whisker".into(),
+        motor_areas: vec![0, 1],
+        tau_ms: 9.0,
+        link: Link::Linear,
+    };
+    behaviour
+}
+
+/// Different traces that feed back after 1 to 5 steps.
+pub(super) fn closed_loop() -> BehaviourSpec {
+    BehaviourSpec {
+        feedback: Some(FeedbackSpec {
+            first_lag: 1,
+            n_lags: 5,
+        }),
+        ..different_traces()
     }
 }
 

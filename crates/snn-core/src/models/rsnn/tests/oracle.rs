@@ -5,6 +5,7 @@ use crate::bits::SpikeBits;
 use crate::connectivity::{project_inputs, spectral_radius};
 use crate::models::rsnn::readout::Readout;
 use crate::models::rsnn::simulate::Prepared;
+use crate::rollout::feedback::FeedbackState;
 use crate::rollout::{InputEvents, Noise, Run, SpikeAdjoint, State};
 use ndarray::{Array2, Array3, Axis, Ix1, Ix2, Ix3};
 use std::path::PathBuf;
@@ -91,6 +92,12 @@ fn oracle_neurons(file: &hdf5::File) -> Vec<Neuron> {
         .collect()
 }
 
+/// Kernel `[N, 1, L]` of the longest lag first to ours, `[1, L, N]` of the shortest first.
+fn kernel(theirs: &Array3<f64>) -> Array3<f64> {
+    let (n, _, n_lags) = theirs.dim();
+    Array3::from_shape_fn((1, n_lags, n), |(_, l, j)| theirs[[j, 0, n_lags - 1 - l]])
+}
+
 fn oracle_model(file: &hdf5::File, has_latent: bool) -> Rsnn {
     let spec = RsnnSpec {
         neurons: oracle_neurons(file),
@@ -110,10 +117,16 @@ fn oracle_model(file: &hdf5::File, has_latent: bool) -> Rsnn {
         }),
         latent: has_latent.then(|| latent(LatentKind::Mlp, false)),
         behaviour: Some(BehaviourSpec {
-            names: vec!["jaw".into()],
-            motor_areas: vec![1],
-            tau_ms: 50.0,
-            link: Link::Log,
+            traces: vec![TraceSpec {
+                name: "jaw".into(),
+                motor_areas: vec![1],
+                tau_ms: 50.0,
+                link: Link::Log,
+            }],
+            feedback: file.dataset("jaw_feedback_kernel").is_ok().then_some(FeedbackSpec {
+                first_lag: 7,
+                n_lags: 14,
+            }),
         }),
         ..small_spec()
     };
@@ -129,6 +142,9 @@ fn oracle_model(file: &hdf5::File, has_latent: bool) -> Rsnn {
         p.insert("latent.w1", single(&array::<Ix2>(file, "lat_w1").reversed_axes()));
         p.insert("latent.b1", single(&array::<Ix1>(file, "lat_b1")));
         p.insert("latent.w2", single(&array::<Ix2>(file, "lat_w2").reversed_axes()));
+    }
+    if file.dataset("jaw_feedback_kernel").is_ok() {
+        p.insert("feedback.kernel", single(&kernel(&array(file, "jaw_feedback_kernel"))));
     }
     let model = Rsnn::with_parameters(spec, p).unwrap();
     for (ours, theirs) in model.alpha().iter().zip(&array::<Ix1>(file, "decay_v")) {
@@ -162,6 +178,10 @@ fn oracle_run(file: &hdf5::File, model: &Rsnn) -> (Prepared, (Readout, Array2<f6
             v: single(&array::<Ix2>(file, "state_v")),
             refractory: array::<Ix2>(file, "state_ref").mapv(|r| r as u8),
             history: SpikeBits::from_array(history.view()),
+            feedback: file.dataset("jaw_buffer0").ok().map(|_| FeedbackState {
+                filter: (array::<Ix2>(file, "state_jaw") + &array::<Ix1>(file, "jaw_bias")).mapv(f64::ln),
+                past: past_jaw(file, n_trials),
+            }),
         },
     };
     let prepared = Prepared {
@@ -176,6 +196,15 @@ fn oracle_run(file: &hdf5::File, model: &Rsnn) -> (Prepared, (Readout, Array2<f6
         prepared,
         (Readout::new(&model.spec, &model.parameters).unwrap().unwrap(), start),
     )
+}
+
+/// The last 20 values of the jaw, oldest first, `[K, 20, 1]`.
+fn past_jaw(file: &hdf5::File, n_trials: usize) -> Array3<f64> {
+    let buffer = file.dataset("jaw_buffer0").unwrap().read_dyn::<f64>().unwrap();
+    println!("{:?}", buffer.shape());
+    let buffer = trial_major(file, "jaw_buffer0");
+    assert_eq!(buffer.dim(), (n_trials, 20, 1));
+    buffer
 }
 
 fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
@@ -249,6 +278,10 @@ fn compare_with_oracle(name: &str, has_latent: bool) {
             ),
         ]);
     }
+    if file.dataset("grad_conv_weight").is_ok() {
+        let theirs = kernel(&array(&file, "grad_conv_weight"));
+        expected.push(("feedback.kernel", theirs.into_dyn()));
+    }
     assert_eq!(gradients.len(), expected.len());
     for (name, theirs) in &expected {
         let difference = relative(gradients.get(name).unwrap(), theirs);
@@ -265,6 +298,11 @@ fn the_model_gives_the_spikes_behaviour_and_gradients_of_the_published_program()
 #[test]
 fn the_model_with_latents_gives_the_spikes_behaviour_and_gradients_of_the_published_program() {
     compare_with_oracle("sim_latent.h5", true);
+}
+
+#[test]
+fn the_model_with_a_closed_loop_gives_the_spikes_behaviour_and_gradients_of_the_published_program() {
+    compare_with_oracle("sim_jaw_closed_loop.h5", false);
 }
 
 #[test]

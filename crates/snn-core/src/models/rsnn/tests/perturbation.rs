@@ -98,6 +98,14 @@ fn a_trial_in_segments_is_the_trial_bit_by_bit() {
             );
         }
     }
+    let spec = RsnnSpec {
+        behaviour: Some(closed_loop()),
+        ..full_spec()
+    };
+    let model = lively(Rsnn::new(spec, 2).unwrap());
+    let whole = plain(&model, &Engine::Native);
+    let cut = [activate(&[3], WINDOW, 0.0)];
+    assert_eq!(perturbed(&model, &Engine::Native, &cut), whole, "closed loop");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the model promises: chunks, seeds, structure, errors.
 
 use super::*;
+use crate::CoreError;
 use crate::adamw::{AdamW, AdamWConfig};
 use crate::bits::SpikeBits;
 use crate::models::rsnn::readout::Readout;
@@ -22,6 +23,10 @@ fn chunks_of_trials_give_the_spikes_behaviour_and_summed_gradients_of_all_trials
         RsnnSpec {
             latent: Some(latent(LatentKind::Linear, false)),
             ..recorded_spec()
+        },
+        RsnnSpec {
+            behaviour: Some(closed_loop()),
+            ..full_spec()
         },
     ] {
         let model = Rsnn::new(spec, 2).unwrap();
@@ -350,7 +355,9 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
     let whole = model
         .simulate(&Engine::Native, &trials(0, 6), N_STEPS, draws(0), false)
         .unwrap();
-    let State { v, refractory, history } = &warmup.rollout.host().unwrap().end;
+    let State {
+        v, refractory, history, ..
+    } = &warmup.rollout.host().unwrap().end;
     assert_eq!(
         (v, refractory, history),
         (
@@ -456,8 +463,8 @@ fn specifications_out_of_range_are_named() {
     assert!(fails(|s| s.delays[0] = 0).contains("delay"));
     assert!(fails(|s| s.neurons.clear()).contains("no neurons"));
     assert!(fails(|s| s.neurons[3].area = 2).contains("neuron 3"));
-    assert!(fails(|s| s.behaviour.as_mut().unwrap().motor_areas = vec![]).contains("motor areas"));
-    assert!(fails(|s| s.behaviour.as_mut().unwrap().names.clear()).contains("names no trace"));
+    assert!(fails(|s| s.behaviour.as_mut().unwrap().traces[0].motor_areas = vec![]).contains("motor areas"));
+    assert!(fails(|s| s.behaviour.as_mut().unwrap().traces.clear()).contains("names no trace"));
     assert!(fails(|s| s.latent.as_mut().unwrap().dimensions = 0).contains("latent"));
     assert!(
         fails(|s| s.input = InputSpec::Recorded(RecordedInput {
@@ -509,4 +516,43 @@ fn adjoints_of_another_shape_are_errors() {
         )
         .unwrap_err();
     assert!(error.to_string().contains("no readout"));
+}
+
+#[test]
+fn a_closed_loop_changes_the_spikes_and_other_engines_refuse_it() {
+    let spec = RsnnSpec {
+        behaviour: Some(closed_loop()),
+        ..small_spec()
+    };
+    let closed = Rsnn::new(spec, 2).unwrap();
+    let mut open = closed.clone();
+    open.parameters
+        .get_mut("feedback.kernel")
+        .unwrap()
+        .mapv_inplace(|_| 0.0);
+    let spikes = |model: &Rsnn, engine: &Engine| {
+        let simulation = model.simulate(engine, &trials(0, 20), N_STEPS, draws(0), false)?;
+        Ok::<_, CoreError>(simulation.rollout.spikes()?.to_array())
+    };
+    let with = spikes(&closed, &Engine::Native).unwrap();
+    assert_ne!(with, spikes(&open, &Engine::Native).unwrap());
+    assert_eq!(with, spikes(&closed, &Engine::NativeInt16).unwrap());
+    // Without a kernel's effect the loop is open.
+    open.spec.behaviour = Some(different_traces());
+    let parameters = open.parameters.iter().filter(|(name, _)| *name != "feedback.kernel");
+    let mut kept = crate::models::Parameters::new();
+    parameters.for_each(|(name, array)| kept.insert(name, array.clone()));
+    let plain = Rsnn::with_parameters(open.spec.clone(), kept).unwrap();
+    let mut silent = closed.clone();
+    silent.parameters.get_mut("feedback.kernel").unwrap().fill(0.0);
+    assert_eq!(
+        spikes(&plain, &Engine::Native).unwrap(),
+        spikes(&silent, &Engine::Native).unwrap()
+    );
+    let refused = spikes(&closed, &Engine::Reference).unwrap_err().to_string();
+    assert!(refused.contains("closed-loop feedback"), "{refused}");
+    #[cfg(feature = "wgpu")]
+    if let Some(kernels) = kernels() {
+        assert!(spikes(&closed, &kernels).is_err());
+    }
 }
