@@ -12,12 +12,14 @@
 pub mod adversarial;
 pub mod assignment;
 pub mod bootstrap;
+pub mod embedding;
 pub mod energy;
 mod error;
 pub mod firing_rate;
 pub mod gradient_split;
 pub mod metrics;
 pub mod nulls;
+pub mod perceptron;
 pub mod psth;
 pub mod sinkhorn;
 pub mod spike_gradient;

@@ -1,6 +1,7 @@
 //! From a checked configuration and recordings to everything a fit needs: trials, splits, neurons, network.
 
 use crate::config::checked::{self, Experiment, MatchWithin};
+use crate::evaluate::TaskTimes;
 use crate::fit_error::FitError;
 use crate::trace_rules;
 use data::{BinOptions, BinnedSession, CellType, PopulationSpec, SplitOptions, Splits, Stitching};
@@ -162,6 +163,23 @@ impl Assembly {
     /// Recorded steps of a trial T.
     pub fn n_steps(&self) -> usize {
         self.recording.n_bins()
+    }
+
+    /// When things happen in a trial: the cue is the last onset of the model's inputs, the delay what lies between the first
+    /// and the last of several. A recorded stimulus has its cue at the event that trials are aligned to.
+    pub fn times(&self) -> TaskTimes {
+        let checked::Model::Rsnn(model) = &self.experiment.model;
+        let onsets = match &model.input {
+            checked::Input::Poisson(input) => input.onsets_ms.clone(),
+            checked::Input::Recorded(_) => Vec::new(),
+        };
+        let least = onsets.iter().copied().reduce(f64::min).unwrap_or(0.0);
+        let largest = onsets.iter().copied().reduce(f64::max).unwrap_or(0.0);
+        TaskTimes {
+            start_ms: self.sessions.first().map_or(0.0, |s| s.start_ms),
+            cue_ms: largest,
+            delay_ms: (least < largest).then_some([least, largest]),
+        }
     }
 
     /// Trials of a part, by session; none of a session that no model neuron comes from.

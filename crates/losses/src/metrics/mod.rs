@@ -5,6 +5,7 @@
 //! call it again with the null, or with training data, in the place of the model. Assignment of finite
 //! samples manufactures correlation, so compare values only at the same number of trials.
 
+mod behaviour;
 mod correlation;
 mod dispersion;
 mod distribution;
@@ -14,6 +15,7 @@ mod template;
 mod trial_matched;
 mod value;
 
+pub use behaviour::{best_threshold, is_active};
 pub use correlation::{
     PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
 };

@@ -133,6 +133,32 @@ impl TrialTypeTemplates {
         self.behaviour_blocks.len()
     }
 
+    /// Single trials as the templates see them: filtered traces of each area, normalised like the template's, `[K, A·T2]`.
+    ///
+    /// # Shapes
+    /// `traces` as in [`Self::classify`].
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] if areas or bins do not fit.
+    pub fn rows(&self, traces: &ArrayView3<'_, f64>) -> Result<Array2<f64>, LossError> {
+        let (n_trials, n_bins) = (traces.shape()[0], self.filters.n_bins());
+        check_shape("area traces", traces.shape(), &[n_trials, n_bins, self.areas.len()])?;
+        let population = self.filters.features(traces);
+        let t2 = self.filters.n_feature_bins();
+        Ok(Array2::from_shape_fn((n_trials, self.areas.len() * t2), |(k, i)| {
+            let block = &self.area_blocks[i / t2];
+            (population[[k, i % t2, i / t2]] - block.mean) / block.std
+        }))
+    }
+
+    /// The templates as such rows, `[types, A·T2]`.
+    pub fn rows_of_templates(&self) -> Array2<f64> {
+        let t2 = self.filters.n_feature_bins();
+        Array2::from_shape_fn((self.types.len(), self.areas.len() * t2), |(y, i)| {
+            self.area_blocks[i / t2].templates[[y, i % t2]]
+        })
+    }
+
     /// Trial type of each model trial: the type whose templates have the least mean squared distance over
     /// all blocks (the lowest type in a tie).
     ///

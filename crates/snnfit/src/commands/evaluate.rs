@@ -105,7 +105,10 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
             conditions: &stimuli,
             behaviour: simulated.behaviour.as_ref(),
         },
-        settings: EvaluationSettings::default(),
+        settings: EvaluationSettings {
+            times: fitted.assembly.times(),
+            ..EvaluationSettings::default()
+        },
     };
     let mut rng = StreamRng::new(seed, "evaluate.metrics", 0);
     let report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;

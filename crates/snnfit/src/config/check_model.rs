@@ -11,6 +11,8 @@ use super::resolver::{Resolver, Rule};
 
 /// Spikes of this many steps are kept of every trial.
 const MAX_DELAY_STEPS: usize = 4096;
+/// The closed loop remembers the traces of this many steps.
+const MAX_LAG_STEPS: usize = 10_000;
 /// Most neurons of a model: one weight matrix of this size has 16 GiB.
 pub(super) const MAX_NEURONS: u64 = 1 << 16;
 
@@ -301,7 +303,8 @@ fn check_behaviour(
     let link = r.value(&format!("{table}.link"), raw.link, None, raw::Link::Log);
     let motor_areas = raw.motor_areas.unwrap_or_default();
     let have_own = |name: &String| own.get(name).is_some_and(|trace| trace.motor_areas.is_some());
-    if motor_areas.is_empty() && !(data.behaviour.iter().all(have_own) && !data.behaviour.is_empty()) {
+    let is_needed = data.behaviour.is_empty() || !data.behaviour.iter().all(have_own);
+    if motor_areas.is_empty() && is_needed {
         r.missing(
             &format!("{table}.motor_areas"),
             "name the areas that drive the behaviour: motor_areas = [\"ALM\"]",
@@ -359,9 +362,11 @@ fn check_feedback(r: &mut Resolver<'_>, raw: raw::Feedback, bin_ms: f64) -> Feed
         );
         r.problem(&key("last_ms"), &message, "raise last_ms or lower first_ms");
     }
-    const MOST: usize = 10_000;
-    if last.steps > MOST {
-        let message = format!("the longest lag is {} steps; at most {MOST} are allowed", last.steps);
+    if last.steps > MAX_LAG_STEPS {
+        let message = format!(
+            "the longest lag is {} steps; at most {MAX_LAG_STEPS} are allowed",
+            last.steps
+        );
         r.problem(&key("last_ms"), &message, "lags are in ms");
     }
     Feedback { first, last }

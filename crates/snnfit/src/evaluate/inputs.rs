@@ -33,6 +33,19 @@ pub struct EvaluationSettings {
     pub min_fano_spikes: usize,
     /// Random splits of the test trials for the noiseless ceiling, ≥ 1.
     pub n_reliability_splits: usize,
+    /// When things happen in a trial.
+    pub times: TaskTimes,
+}
+
+/// When things happen in a trial, ms relative to the alignment event.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TaskTimes {
+    /// Start of the first bin.
+    pub start_ms: f64,
+    /// The cue after which an animal may lick.
+    pub cue_ms: f64,
+    /// Start and end of the delay between stimulus and cue, if there is one.
+    pub delay_ms: Option<[f64; 2]>,
 }
 
 impl Default for EvaluationSettings {
@@ -45,6 +58,7 @@ impl Default for EvaluationSettings {
             noise_window_ms: 50.0,
             min_fano_spikes: 10,
             n_reliability_splits: 20,
+            times: TaskTimes::default(),
         }
     }
 }
@@ -141,6 +155,12 @@ impl EvaluationInputs<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The bin that starts at a time, within the trial.
+    pub(crate) fn bin_at(&self, ms: f64) -> usize {
+        let bin = ((ms - self.settings.times.start_ms) / self.bin_ms).round();
+        (bin.max(0.0) as usize).min(self.recording.n_bins())
     }
 
     /// Window of noise correlations, bins.

@@ -6,13 +6,16 @@
 //! reported. Not here: the simulation of the model's trials, pictures ([`crate::report`]).
 
 mod aggregate;
+mod behaviour_types;
 mod context;
 mod dispersion;
 mod distributions;
 mod error;
 mod inputs;
 mod interval;
+mod licks;
 mod matching;
+mod modes;
 mod perturbation;
 mod psth;
 mod report;
@@ -29,7 +32,8 @@ use rand::Rng;
 
 pub use aggregate::{Aggregate, AggregateMetric, aggregate};
 pub use error::EvaluateError;
-pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials};
+pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials, TaskTimes};
+pub use modes::{ModeTemplate, ModeTrial, Modes, modes};
 pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, PerturbationReport, compare};
 pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
@@ -43,7 +47,7 @@ struct Group {
 }
 
 /// The metrics, in the order of the report.
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 14] = [
     Group {
         names: &["psth_pearson", "psth_pearson_ref_centered", "psth_pearson_all_trials"],
         compute: psth::correlations,
@@ -87,6 +91,22 @@ const GROUPS: [Group; 10] = [
             "noise_correlation_mean_data",
         ],
         compute: dispersion::noise_correlation,
+    },
+    Group {
+        names: &["mode_fraction", "mode_silhouette"],
+        compute: modes::fractions,
+    },
+    Group {
+        names: &["lick_classifier_accuracy", "type_fraction_classifier"],
+        compute: behaviour_types::by_classifier,
+    },
+    Group {
+        names: &["lick_threshold", "type_fraction_threshold"],
+        compute: behaviour_types::by_threshold,
+    },
+    Group {
+        names: &["active_fraction", "active_fraction_data"],
+        compute: behaviour_types::activity,
     },
 ];
 

@@ -201,6 +201,9 @@ fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
     near("fano_ratio", 1.0, 0.15);
     near("hit_fraction", 0.8, 0.05);
     near("hit_fraction_data", 0.8, 1e-9);
+    // Found without labels.
+    near("mode_fraction/Hit", 0.8, 0.06);
+    near("mode_fraction/Miss", 0.2, 0.06);
     let psth = metric(&report, "psth_pearson");
     let ceiling = psth.ceiling_noiseless.unwrap();
     assert!(psth.value < ceiling && ceiling < 1.0, "{} of {ceiling}", psth.value);
@@ -664,7 +667,8 @@ fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
         }
     }
     let report = evaluate(&inputs, &mut rng(20)).unwrap();
-    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    let is_active = |m: &LeftOutMetric| m.name.starts_with("active_fraction");
+    assert!(report.left_out.iter().all(is_active), "{:?}", report.left_out);
     // Behaviour tells hits from misses without error.
     assert_eq!(
         model_trial_types(&inputs, &mut rng(21)).unwrap().unwrap(),
@@ -673,4 +677,100 @@ fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
     assert!((metric(&report, "hit_fraction").value - 0.8).abs() < 1e-9);
     let ratio = metric(&report, "feature_variance_ratio").value;
     assert!((0.7..1.3).contains(&ratio), "{ratio}");
+}
+
+/// Traces of trials of these types: 3 + noise, which rises by 4 from bin 60 in hits, and jumps at bin 50 in every other
+/// trial.
+fn jaw(types: &[usize], rng: &mut dyn Rng) -> Array3<f64> {
+    Array3::from_shape_fn((types.len(), N_BINS, 1), |(k, t, _)| {
+        let lick = if types[k] == 0 && t >= 60 { 4.0 } else { 0.0 };
+        let jump = if k % 2 == 0 && t == 50 { 2.0 } else { 0.0 };
+        let noise = if t < 20 { 0.2 } else { 0.1 };
+        3.0 + lick + jump + noise * rng.random::<f64>()
+    })
+}
+
+#[test]
+fn behaviour_tells_types_and_active_trials() {
+    let fixture = Fixture::new();
+    let mut rng = rng(9);
+    let mut sessions = fixture.recording.sessions().to_vec();
+    // The last session has no camera.
+    for session in &mut sessions[..2] {
+        session.behaviour = Some(jaw(&session.trial_types, &mut rng));
+    }
+    let recording = Recording::new(sessions, fixture.recording.area_names().to_vec(), N_NEURONS, 1).unwrap();
+    // A model with fewer hits than the recording.
+    let types: Vec<usize> = (0..150).map(|k| usize::from(k % 5 >= 3)).collect();
+    let mut counts = Array3::zeros((150, N_BINS, N_NEURONS));
+    for (mut row, y) in counts.outer_iter_mut().zip(&types) {
+        row.assign(&trial([1.0, 0.0][*y], &mut rng));
+    }
+    let behaviour = jaw(&types, &mut rng);
+    let conditions = vec![0; 150];
+    let mut inputs = fixture.inputs(&counts, &conditions);
+    inputs.recording = &recording;
+    inputs.has_behaviour = true;
+    inputs.model.behaviour = Some(&behaviour);
+    inputs.settings.times = TaskTimes {
+        start_ms: -40.0,
+        cue_ms: 80.0,
+        delay_ms: Some([0.0, 80.0]),
+    };
+    let report = evaluate(&inputs, &mut rng).unwrap();
+    let value = |name: &str| metric(&report, name).value;
+    assert_eq!(value("lick_classifier_accuracy"), 1.0);
+    for name in ["type_fraction_classifier", "type_fraction_threshold"] {
+        assert!((value(&format!("{name}/Hit")) - 0.6).abs() < 1e-9, "{name}");
+        assert!((value(&format!("{name}/Miss")) - 0.4).abs() < 1e-9, "{name}");
+        let reference = metric(&report, &format!("{name}/Hit")).reference_train_test;
+        assert!((reference.unwrap() - 0.8).abs() < 0.01, "{name}: {reference:?}");
+    }
+    let threshold = value("lick_threshold");
+    assert!((3.3..7.1).contains(&threshold), "{threshold}");
+    // Bin 50 is 60 ms after the stimulus: within the delay, and after the 20 bins of baseline that there are.
+    for name in [
+        "active_fraction/Hit",
+        "active_fraction_data/Hit",
+        "active_fraction/Miss",
+    ] {
+        assert!((value(name) - 0.5).abs() < 0.09, "{name}: {}", value(name));
+    }
+    inputs.settings.times.delay_ms = None;
+    let report = evaluate(&inputs, &mut rng).unwrap();
+    assert!(
+        report.left_out.iter().any(|m| m.name == "active_fraction"),
+        "{:?}",
+        report.left_out
+    );
+}
+
+#[test]
+fn modes_are_the_types_and_templates_lie_among_their_trials() {
+    let fixture = Fixture::new();
+    let (counts, types) = process(150, &mut rng(2));
+    let conditions = vec![0; 150];
+    let modes = modes(&fixture.inputs(&counts, &conditions), &mut rng(3))
+        .unwrap()
+        .unwrap();
+    let right = modes
+        .trials
+        .iter()
+        .zip(&types)
+        .filter(|(t, y)| t.by_cluster == **y)
+        .count();
+    assert!(right >= 140, "{right} of 150");
+    assert!(modes.silhouette > 0.2, "{}", modes.silhouette);
+    for is_umap in [true, false] {
+        let place = |trial: &ModeTrial| if is_umap { trial.umap } else { trial.pca };
+        let of = |template: &ModeTemplate| if is_umap { template.umap } else { template.pca };
+        for template in &modes.templates {
+            let at = of(template);
+            let distance = |trial: &ModeTrial| (place(trial)[0] - at[0]).hypot(place(trial)[1] - at[1]);
+            let mut order: Vec<usize> = (0..150).collect();
+            order.sort_by(|&a, &b| distance(&modes.trials[a]).total_cmp(&distance(&modes.trials[b])));
+            let own = order[..10].iter().filter(|&&k| types[k] == template.trial_type).count();
+            assert!(own >= 8, "{own} of 10 trials next to template {}", template.trial_type);
+        }
+    }
 }

@@ -66,6 +66,23 @@ impl<'s> Composer<'s> {
     ) -> Result<Vec<Option<usize>>, LossError> {
         let sessions = self.stand_in.recording.sessions();
         let mut types = vec![None; sessions.get(session).map_or(0, |s| s.conditions.len())];
+        let (traces, behaviour) = self.compose(session, trials, rng);
+        let found = self.classes(&traces.view(), &behaviour)?;
+        for (row, &k) in trials.iter().enumerate() {
+            let is_known = !self.has_behaviour || behaviour.index_axis(Axis(0), row).iter().all(|v| v.is_finite());
+            types[k] = is_known.then(|| found[row]);
+        }
+        Ok(types)
+    }
+
+    /// Mean spikes of each area compared `[n, T, A]` of the given trials of one session.
+    pub(super) fn traces(&self, session: usize, trials: &[usize], rng: &mut dyn Rng) -> Array3<f64> {
+        self.compose(session, trials, rng).0
+    }
+
+    /// Traces of the areas `[n, T, A]` and behaviour `[n, T, B]`, NaN where a trial has none.
+    fn compose(&self, session: usize, trials: &[usize], rng: &mut dyn Rng) -> (Array3<f64>, Array3<f64>) {
+        let sessions = self.stand_in.recording.sessions();
         let n_bins = self.stand_in.recording.n_bins();
         let n_areas = self.templates.areas().len();
         let mut traces = Array3::zeros((trials.len(), n_bins, n_areas));
@@ -96,12 +113,7 @@ impl<'s> Composer<'s> {
                 behaviour.index_axis_mut(Axis(0), row).assign(&found);
             }
         }
-        let found = self.classes(&traces.view(), &behaviour)?;
-        for (row, &k) in trials.iter().enumerate() {
-            let is_known = !self.has_behaviour || behaviour.index_axis(Axis(0), row).iter().all(|v| v.is_finite());
-            types[k] = is_known.then(|| found[row]);
-        }
-        Ok(types)
+        (traces, behaviour)
     }
 
     fn classes(&self, traces: &ArrayView3<'_, f64>, behaviour: &Array3<f64>) -> Result<Vec<usize>, LossError> {

@@ -143,7 +143,6 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
                     end_history,
                 )| TrialOut {
                     potentials,
-                    feedback,
                     warmup,
                     spikes,
                     refractory,
@@ -153,6 +152,7 @@ pub fn simulate(network: &Network, run: &Run, keep_potentials: bool) -> Result<R
                     end_v,
                     end_r,
                     end_history,
+                    feedback,
                 },
             )
             .collect();

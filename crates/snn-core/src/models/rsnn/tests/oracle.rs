@@ -200,8 +200,6 @@ fn oracle_run(file: &hdf5::File, model: &Rsnn) -> (Prepared, (Readout, Array2<f6
 
 /// The last 20 values of the jaw, oldest first, `[K, 20, 1]`.
 fn past_jaw(file: &hdf5::File, n_trials: usize) -> Array3<f64> {
-    let buffer = file.dataset("jaw_buffer0").unwrap().read_dyn::<f64>().unwrap();
-    println!("{:?}", buffer.shape());
     let buffer = trial_major(file, "jaw_buffer0");
     assert_eq!(buffer.dim(), (n_trials, 20, 1));
     buffer

@@ -1,0 +1,221 @@
+//! Trial types by behaviour, and trials in which the animal moves before it may.
+
+use std::ops::Range;
+
+use losses::LossError;
+use losses::bootstrap::bootstrap_ci95;
+use losses::metrics::{MetricValue, fraction_of_type, is_active};
+use ndarray::Axis;
+use rand::Rng;
+
+use super::context::Context;
+use super::licks::{Classifier, Task, Threshold, Traces};
+use super::stand_in::StandIn;
+
+/// Length of the baseline before the stimulus, ms. Source: the publication.
+const BASELINE_MS: f64 = 200.0;
+
+/// `lick_classifier_accuracy` and `type_fraction_classifier/<type>`: types by what a small network says of behaviour.
+pub(super) fn by_classifier(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    if !context.inputs.has_behaviour {
+        return Ok(Vec::new());
+    }
+    let train = recorded(context, true)?;
+    let task = Task::new(context.inputs.trial_types, &train)?;
+    let classifier = Classifier::fit(&task, &train, context.inputs.filters.spike(), rng)?;
+    let mut metrics = Vec::new();
+    if let Ok(test) = recorded(context, false) {
+        let mut right = Vec::new();
+        for traces in &test {
+            let licks = classifier.licks(&traces.values.view())?;
+            let is_right = |(lick, label): (&bool, &usize)| f64::from(u8::from(*lick == task.is_lick(*label)));
+            right.push(licks.iter().zip(&traces.types).map(is_right).collect::<Vec<f64>>());
+        }
+        let n = right.iter().map(Vec::len).sum::<usize>();
+        let mean = right.iter().flatten().sum::<f64>() / n as f64;
+        metrics.push(MetricValue {
+            ci95: Some(super::interval::of_mean(
+                &right,
+                context.inputs.settings.n_resamples,
+                rng,
+            )?),
+            ..MetricValue::new("lick_classifier_accuracy", mean, n, "1")
+        });
+    }
+    let licks = |traces: &Traces| classifier.licks(&traces.values.view());
+    metrics.extend(fractions(context, "type_fraction_classifier", &task, licks, rng)?);
+    Ok(metrics)
+}
+
+/// `lick_threshold` and `type_fraction_threshold/<type>`: types by the height of the first trace after the cue.
+pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    if !context.inputs.has_behaviour {
+        return Ok(Vec::new());
+    }
+    let train = recorded(context, true)?;
+    let task = Task::new(context.inputs.trial_types, &train)?;
+    let n_bins = context.inputs.recording.n_bins();
+    let cue = context
+        .inputs
+        .bin_at(context.inputs.settings.times.cue_ms)
+        .min(n_bins.saturating_sub(1));
+    let threshold = Threshold::fit(&task, &train, cue)?;
+    let n = train.iter().map(|t| t.types.len()).sum();
+    let mut metrics = vec![MetricValue::new("lick_threshold", threshold.value, n, "1")];
+    let licks = |traces: &Traces| Ok(threshold.licks(&traces.values.view()));
+    metrics.extend(fractions(context, "type_fraction_threshold", &task, licks, rng)?);
+    Ok(metrics)
+}
+
+/// `active_fraction/<type>` of the model (types by template) and `active_fraction_data/<type>`: trials in which the first
+/// trace moves in the delay between stimulus and cue.
+pub(super) fn activity(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let inputs = context.inputs;
+    if !inputs.has_behaviour {
+        return Ok(Vec::new());
+    }
+    let undefined = |reason: &str| LossError::NoData {
+        what: "active trials",
+        reason: reason.to_owned(),
+    };
+    let Some([from_ms, to_ms]) = inputs.settings.times.delay_ms else {
+        return Err(undefined(
+            "the inputs have no two onsets, between which there would be a delay",
+        ));
+    };
+    let delay = inputs.bin_at(from_ms)..inputs.bin_at(to_ms);
+    let baseline = inputs.bin_at(from_ms - BASELINE_MS)..inputs.bin_at(from_ms);
+    let Some(model) = model_traces(context) else {
+        return Err(undefined("the model has no behaviour"));
+    };
+    let Some(types) = context.model.types.as_ref().and_then(|types| types.first()) else {
+        return Err(undefined("the model's trials have no type by template"));
+    };
+    let recorded = recorded(context, false)?;
+    let mut metrics = Vec::new();
+    for (label, name) in inputs.trial_types.iter().enumerate() {
+        let of_model: Vec<f64> = active(&model, &baseline, &delay)
+            .into_iter()
+            .zip(types)
+            .filter(|(_, y)| **y == Some(label))
+            .filter_map(|(active, _)| active)
+            .collect();
+        let of_data: Vec<Vec<f64>> = recorded
+            .iter()
+            .map(|traces| {
+                let active = active(traces, &baseline, &delay).into_iter().zip(&traces.types);
+                active
+                    .filter(|(_, y)| **y == label)
+                    .filter_map(|(active, _)| active)
+                    .collect()
+            })
+            .collect();
+        for (what, values) in [("active_fraction", vec![of_model]), ("active_fraction_data", of_data)] {
+            let n: usize = values.iter().map(Vec::len).sum();
+            if n > 0 {
+                let mean = values.iter().flatten().sum::<f64>() / n as f64;
+                metrics.push(MetricValue {
+                    ci95: Some(super::interval::of_mean(&values, inputs.settings.n_resamples, rng)?),
+                    ..MetricValue::new(format!("{what}/{name}"), mean, n, "1")
+                });
+            }
+        }
+    }
+    if metrics.is_empty() {
+        return Err(undefined("no trial has two bins of baseline and of delay"));
+    }
+    Ok(metrics)
+}
+
+/// 1 for active trials, 0 for quiet ones.
+fn active(traces: &Traces, baseline: &Range<usize>, delay: &Range<usize>) -> Vec<Option<f64>> {
+    let first = traces.values.index_axis(Axis(2), 0);
+    let of_trial = |trace| is_active(&trace, baseline.clone(), delay.clone()).map(|a| f64::from(u8::from(a)));
+    first.outer_iter().map(of_trial).collect()
+}
+
+/// Behaviour of training or evaluated trials.
+fn recorded(context: &Context<'_>, is_train: bool) -> Result<Vec<Traces>, LossError> {
+    let selection = if is_train {
+        context.inputs.train
+    } else {
+        &context.test.all
+    };
+    let traces = Traces::recorded(context.inputs.recording, selection);
+    if traces.is_empty() {
+        return Err(LossError::NoData {
+            what: "trial types by behaviour",
+            reason: "no trial has behaviour that the model has too".to_owned(),
+        });
+    }
+    Ok(traces)
+}
+
+fn model_traces(context: &Context<'_>) -> Option<Traces> {
+    let model = &context.inputs.model;
+    let values = model.behaviour.filter(|_| context.inputs.has_behaviour)?.clone();
+    let types = vec![0; values.len_of(Axis(0))];
+    values.iter().all(|v| v.is_finite()).then(|| Traces {
+        values,
+        conditions: model.conditions.to_vec(),
+        types,
+    })
+}
+
+/// Shares of the types of the model, of nulls and of training trials in its place.
+fn fractions(
+    context: &Context<'_>,
+    name: &str,
+    task: &Task,
+    licks: impl Fn(&Traces) -> Result<Vec<bool>, LossError>,
+    rng: &mut dyn Rng,
+) -> Result<Vec<MetricValue>, LossError> {
+    let types_of = |traces: &Traces| -> Result<Vec<usize>, LossError> {
+        let licks = licks(traces)?;
+        let types = licks.iter().zip(&traces.conditions);
+        // A lick at a stimulus that never had one is of no type.
+        Ok(types
+            .map(|(lick, condition)| task.trial_type(*condition, *lick).unwrap_or(usize::MAX))
+            .collect())
+    };
+    let of_stand_in = |stand_in: &StandIn<'_>| -> Result<Vec<usize>, LossError> {
+        let traces = if stand_in.is_simultaneous {
+            model_traces(context).into_iter().collect()
+        } else {
+            Traces::recorded(&stand_in.recording, &stand_in.usable)
+        };
+        let mut types = Vec::new();
+        for traces in &traces {
+            types.extend(types_of(traces)?);
+        }
+        if types.is_empty() {
+            return Err(LossError::NoData {
+                what: "trial types by behaviour",
+                reason: "no trial has finite behaviour".to_owned(),
+            });
+        }
+        Ok(types)
+    };
+    let types = context.each(of_stand_in)?;
+    let mut metrics = Vec::new();
+    for (label, type_name) in context.inputs.trial_types.iter().enumerate() {
+        let is_type = |types: &[Vec<&usize>]| {
+            let n: usize = types.iter().map(Vec::len).sum();
+            types.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
+        };
+        let of_model = vec![types.model.clone()];
+        let metric = types.metric(&format!("{name}/{type_name}"), types.model.len(), "1", |types| {
+            fraction_of_type(types, label)
+        });
+        metrics.push(MetricValue {
+            ci95: Some(bootstrap_ci95(
+                &of_model,
+                context.inputs.settings.n_resamples,
+                rng,
+                is_type,
+            )?),
+            ..metric
+        });
+    }
+    Ok(metrics)
+}
