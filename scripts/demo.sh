@@ -49,9 +49,9 @@ say "evaluating on the trials that the fit has not seen"
 "$snnfit" evaluate "$run"
 
 say "done. What is where:
-  $run/report/        pictures (SVG; a browser shows them)
-  $run/metrics.json   the numbers above, with intervals, nulls and references
-  $run/run.toml       every setting of the run
+  $run/report/index.html   findings, metrics and pictures on one page, for a browser
+  $run/metrics.json        the numbers above, with intervals, nulls and references
+  $run/run.toml            every setting of the run
 
 What to do next:
   # spike trains of the fitted network, as a recording

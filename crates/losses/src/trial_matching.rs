@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 use rand::seq::index;
 use rayon::prelude::*;
@@ -149,17 +149,22 @@ pub fn match_session(
         )?;
         check_indices("candidate model trials", &candidates.model, model.nrows())?;
         check_indices("candidate data trials", &candidates.data, data.nrows())?;
-        let n = candidates.model.len();
-        let cost = Array2::from_shape_fn((n, n), |(i, j)| {
-            let x = model.row(candidates.model[i]);
-            let y = data.row(candidates.data[j]);
-            x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum::<f64>() / n_features as f64
-        });
+        let cost = squared_distances(
+            &model.select(Axis(0), &candidates.model),
+            &data.select(Axis(0), &candidates.data),
+        );
         for (i, j) in assign(&cost.view())?.into_iter().enumerate() {
+            let (i, j) = (candidates.model[i], candidates.data[j]);
+            let of_pair = model
+                .row(i)
+                .iter()
+                .zip(data.row(j))
+                .map(|(x, y)| (x - y) * (x - y))
+                .sum::<f64>();
             pairs.push(Pair {
-                model: candidates.model[i],
-                data: candidates.data[j],
-                cost: cost[[i, j]],
+                model: i,
+                data: j,
+                cost: of_pair / n_features as f64,
             });
         }
     }
@@ -183,6 +188,18 @@ pub fn match_session(
         pairs,
         d_features,
     })
+}
+
+/// `|x_i − y_j|²` `[n, m]` of rows `[n, F]` and `[m, F]`, as `|x|² + |y|² − 2xy`: one matrix product, which is wrong by rounding
+/// of the squared norms. Good enough to choose pairs by; what a pair costs is summed for itself.
+fn squared_distances(x: &Array2<f64>, y: &Array2<f64>) -> Array2<f64> {
+    let norms = |rows: &Array2<f64>| rows.outer_iter().map(|row| row.dot(&row)).collect::<Vec<f64>>();
+    let (of_x, of_y) = (norms(x), norms(y));
+    let mut distances = x.dot(&y.t());
+    for ((i, j), d) in distances.indexed_iter_mut() {
+        *d = (of_x[i] + of_y[j] - 2.0 * *d).max(0.0);
+    }
+    distances
 }
 
 /// The matching of all sessions.

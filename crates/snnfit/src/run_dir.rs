@@ -1,7 +1,7 @@
 //! The directory of one run: what it contains, who may write to it.
 //!
 //! `run.toml` (resolved configuration) · `manifest.json` (provenance) · `splits.json` · `events.ndjson` ·
-//! `checkpoints/` · `lock`; `evaluate` adds `metrics.json` and `report/`. A new directory appears complete or not at
+//! `tensorboard/` · `checkpoints/` · `lock`; `evaluate` adds `metrics.json` and `report/`. A new directory appears complete or not at
 //! all: it is filled under another name and then renamed.
 
 mod lock;
@@ -181,7 +181,7 @@ impl RunDir {
     /// [`RunError::Locked`] when another process holds it.
     pub fn lock(&self) -> Result<(Lock, Option<String>), RunError> {
         let (lock, warning) = Lock::acquire(&self.lock_path(), &self.path)?;
-        for directory in [self.path.clone(), self.checkpoints()] {
+        for directory in [self.path.clone(), self.checkpoints(), self.tensorboard()] {
             remove_left_overs(&directory)?;
         }
         Ok((lock, warning))
@@ -206,6 +206,10 @@ impl RunDir {
     /// The directory of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+    /// The directory of the file for TensorBoard.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
     /// Replaces `run.toml`, if it differs.
     ///

@@ -1,6 +1,8 @@
 //! `snnfit evaluate`: metrics and pictures of fitted networks on trials they were not fitted to.
 
-use std::collections::BTreeMap;
+mod facts;
+mod history;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -16,14 +18,16 @@ use crate::error::Error;
 use crate::evaluate::{
     EvaluationInputs, EvaluationSettings, Report, Requirement, RequirementError, SimulatedTrials, aggregate, evaluate,
 };
-use crate::events::{self, Event};
 use crate::exit_code;
+use crate::findings::{self, AreaRates, Finding, ParameterBounds};
 use crate::fit_error::FitError;
 use crate::loaded::Fitted;
 use crate::objective::Comparison;
-use crate::report::plots::{LossHistory, NeuronName, PlotInputs, WeightMatrix, write_all};
+use crate::report::page::{self, PageInputs};
+use crate::report::plots::{NeuronName, PlotInputs, WeightMatrix, write_all};
 use crate::run_dir::RunDir;
 use crate::trainer::comparison_by_stimulus;
+use history::History;
 
 pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
     for (i, path) in args.runs.iter().enumerate() {
@@ -111,23 +115,91 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         },
     };
     let mut rng = StreamRng::new(seed, "evaluate.metrics", 0);
-    let report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
+    let history = History::read(&run)?;
+    let mut report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
+    report.findings = found(&fitted, &inputs, &report, &history)?;
     let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
         message: error.to_string(),
     })?;
     data::fs::write_atomic(&run.metrics(name), |file| file.write_all(&json)).map_err(Error::Output)?;
-    draw(&run, &fitted, &comparison, &inputs, &report, &mut rng)?;
+    let judged = Judged {
+        run: &run,
+        fitted: &fitted,
+        comparison: &comparison,
+        inputs: &inputs,
+        report: &report,
+        history: &history,
+    };
+    draw(&judged, args, &mut rng)?;
     Ok(report)
 }
 
-fn draw(
-    run: &RunDir,
+/// All findings, the worst first.
+fn found(
     fitted: &Fitted,
-    comparison: &Comparison,
     inputs: &EvaluationInputs<'_>,
     report: &Report,
-    rng: &mut dyn Rng,
-) -> Result<(), Error> {
+    history: &History,
+) -> Result<Vec<Finding>, Error> {
+    let mut found = findings::of_rates(&rates(inputs)?);
+    found.extend(findings::of_metrics(report));
+    found.extend(findings::of_parameters(&ParameterBounds::of(&fitted.rsnn)));
+    found.extend(findings::of_skipped_steps(fitted.state.skipped, fitted.state.step));
+    found.extend(findings::of_validations(&history.validations));
+    Ok(findings::sorted(found))
+}
+
+/// Mean rates of model and recording, for neurons that stand for a unit with evaluated trials.
+fn rates(inputs: &EvaluationInputs<'_>) -> Result<Vec<AreaRates>, Error> {
+    let recorded = inputs
+        .recording
+        .rates_hz(inputs.test, inputs.bin_ms)
+        .map_err(FitError::from)?;
+    let (n_trials, n_bins, _) = inputs.model.counts.dim();
+    let seconds = (n_trials * n_bins) as f64 * inputs.bin_ms * 1e-3;
+    let spikes_of = |neuron: usize| -> u64 {
+        let counts = inputs.model.counts.index_axis(Axis(2), neuron);
+        counts.iter().map(|&count| u64::from(count)).sum()
+    };
+    let names = inputs.recording.area_names().iter();
+    let mut areas: Vec<AreaRates> = names
+        .map(|area| AreaRates {
+            area: area.clone(),
+            ..AreaRates::default()
+        })
+        .collect();
+    for session in inputs.recording.sessions() {
+        for (&neuron, &area) in session.neurons.iter().zip(&session.areas) {
+            if let (Some(rates), Some(hz)) = (areas.get_mut(area), recorded.get(neuron).filter(|hz| hz.is_finite())) {
+                rates.model_hz.push(spikes_of(neuron) as f64 / seconds);
+                rates.recorded_hz.push(*hz);
+            }
+        }
+    }
+    Ok(areas)
+}
+
+/// An evaluation with everything that it came from.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    run: &'a RunDir,
+    fitted: &'a Fitted,
+    comparison: &'a Comparison,
+    inputs: &'a EvaluationInputs<'a>,
+    report: &'a Report,
+    history: &'a History,
+}
+
+/// Pictures and the page.
+fn draw(judged: &Judged<'_>, args: &EvaluateArgs, rng: &mut dyn Rng) -> Result<(), Error> {
+    let Judged {
+        run,
+        fitted,
+        comparison,
+        inputs,
+        report,
+        history,
+    } = *judged;
     let assembly = &fitted.assembly;
     let conditions: Vec<String> = match comparison.recording.n_conditions() {
         1 => vec!["all trials".to_owned()],
@@ -140,48 +212,46 @@ fn draw(
             })
             .collect(),
     };
-    let history = history(run)?;
     let neurons = neuron_names(assembly);
     let weights = weights(fitted, &neurons)?;
+    let directory = run.report(inputs.split.as_str());
     let pictures = write_all(
-        &run.report(inputs.split.as_str()),
+        &directory,
         &PlotInputs {
             evaluation: inputs,
             start_ms: assembly.sessions.first().map_or(0.0, |s| s.start_ms),
             conditions: &conditions,
+            behaviour: &assembly.experiment.data.behaviour,
             neurons: &neurons,
             report,
-            losses: Some(&history),
+            losses: Some(&history.losses),
             weights: Some(&weights),
         },
         rng,
     )
     .map_err(FitError::from)?;
-    for (name, reason) in pictures.left_out {
+    if let Some(modes) = &pictures.modes {
+        let json = serde_json::to_vec_pretty(modes).map_err(|error| Error::Internal {
+            message: error.to_string(),
+        })?;
+        data::fs::write_atomic(&directory.join("modes.json"), |file| file.write_all(&json)).map_err(Error::Output)?;
+    }
+    for (name, reason) in &pictures.left_out {
         tracing::info!("no picture '{name}': {reason}");
     }
+    let facts = facts::of_run(judged, args)?;
+    let page = PageInputs {
+        facts: &facts,
+        report,
+        pictures: &pictures,
+    };
+    page::write(&directory, &page).map_err(Error::Output)?;
     tracing::info!(
-        "metrics in {}, pictures in {}",
+        "metrics in {}, report in {}",
         run.metrics(&inputs.split).display(),
-        run.report(&inputs.split).display()
+        directory.join(page::FILE_NAME).display()
     );
     Ok(())
-}
-
-/// Losses over steps, from the event log.
-fn history(run: &RunDir) -> Result<LossHistory, Error> {
-    let mut history = LossHistory::default();
-    let plain =
-        |losses: BTreeMap<String, events::Number>| losses.into_iter().map(|(name, value)| (name, value.0)).collect();
-    for event in events::read(&run.events())? {
-        match event {
-            Event::Step(step) => history.train.push((step.step, plain(step.losses))),
-            Event::Validation { step, losses, .. } => history.validation.push((step, plain(losses))),
-            Event::Start { floors, .. } => history.floors = plain(floors),
-            _ => {}
-        }
-    }
-    Ok(history)
 }
 
 /// What the model's neurons are called: the unit each stands for, its area and type.

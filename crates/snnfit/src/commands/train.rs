@@ -1,5 +1,7 @@
 //! `snnfit train`: fits a network, from the start or from where a run stopped.
 
+mod summary;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +16,14 @@ use crate::cli::{Format, Global, TrainArgs};
 use crate::config::checked::Interval;
 use crate::config::{self, Loaded};
 use crate::error::Error;
-use crate::events::{Event, EventLog, Number, StepEvent};
+use crate::events::{self, Event, EventLog, Number, StepEvent};
 use crate::fit_error::FitError;
 use crate::loaded;
 use crate::memory::StepMemory;
 use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
 use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
+use crate::tensorboard::EventFile;
 use crate::trainer::{StepReport, Trainer};
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
@@ -309,6 +312,7 @@ struct Session {
     lock: Lock,
     trainer: Trainer,
     log: EventLog,
+    tensorboard: EventFile,
     progress: Progress,
     floors: BTreeMap<String, f64>,
     begin: Instant,
@@ -340,6 +344,9 @@ impl Session {
         for message in warnings {
             log.append(&Event::Warning { text: message }).map_err(Error::Output)?;
         }
+        // What the log has and nothing else: steps that were taken again are there once.
+        let tensorboard =
+            EventFile::create(&run.tensorboard(), &events::read(&run.events())?).map_err(Error::Output)?;
         let text: Vec<String> = floors
             .iter()
             .map(|(name, value)| format!("{name} {value:.3}"))
@@ -355,6 +362,7 @@ impl Session {
             lock,
             trainer,
             log,
+            tensorboard,
             progress: Progress::new(if global.quiet > 0 { Mode::None } else { global.progress }),
             floors,
             begin,
@@ -367,7 +375,8 @@ impl Session {
     }
 
     fn append(&mut self, event: &Event) -> Result<(), Error> {
-        self.log.append(event).map_err(Error::Output)
+        self.log.append(event).map_err(Error::Output)?;
+        self.tensorboard.append(event).map_err(Error::Output)
     }
 
     /// Steps until something says stop.
@@ -526,7 +535,7 @@ impl Session {
         });
         let manifest = self.run.update_manifest(|manifest| manifest.stop(reason, step));
         if reason == StopReason::Diverged {
-            tell(&self.run, &self.trainer, &self.floors, reason, self.format)?;
+            summary::tell(&self.run, &self.trainer, &self.floors, reason, self.format)?;
         }
         outcome?;
         written?;
@@ -541,7 +550,7 @@ impl Session {
             signal,
             ..
         } = self;
-        tell(&run, &trainer, &floors, reason, format)?;
+        summary::tell(&run, &trainer, &floors, reason, format)?;
         // Before a signal ends the process: a run that was stopped properly can go on on another machine.
         drop(lock);
         if let StopReason::Interrupted | StopReason::Terminated = reason {
@@ -550,83 +559,6 @@ impl Session {
             let _ = signal_hook::low_level::emulate_default_handler(number);
         }
         Ok(reason.exit_code())
-    }
-}
-
-/// What came out, as text or JSON on stdout.
-fn tell(
-    run: &RunDir,
-    trainer: &Trainer,
-    floors: &BTreeMap<String, f64>,
-    reason: StopReason,
-    format: Format,
-) -> Result<(), Error> {
-    let state = &trainer.state;
-    let verdict = verdict(trainer, reason);
-    let floor: f64 = floors.values().sum();
-    let next = match reason {
-        StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
-        StopReason::Diverged => format!(
-            "snnfit train --config {} --set 'optimizer.adamw.lr = {:.0e}' --out NEW",
-            run.run_toml().display(),
-            0.1 * trainer.learning_rate(1)
-        ),
-        _ => format!("snnfit train --resume {}", run.path().display()),
-    };
-    if format == Format::Json {
-        return super::print_json(&serde_json::json!({
-            "schema": 1, "run": run.path(), "step": state.step, "stop_reason": reason, "verdict": verdict,
-            "best": state.best, "floor": floors, "skipped": state.skipped, "next": next,
-        }));
-    }
-    let mut lines = vec![match reason {
-        StopReason::Diverged | StopReason::Converged => format!("{} (step {})", reason.text(), state.step),
-        _ => format!("{} at step {}: {verdict}", reason.text(), state.step),
-    }];
-    if let Some(best) = state.best {
-        let difference = 100.0 * (best.value / floor - 1.0);
-        lines.push(format!(
-            "best validation loss {:.4} at step {}; training trials in the model's place {floor:.4}{}",
-            best.value,
-            best.step,
-            if difference.is_finite() {
-                format!(" ({difference:+.1} %)")
-            } else {
-                String::new()
-            }
-        ));
-    }
-    if state.skipped > 0 {
-        lines.push(format!(
-            "{} steps were skipped because values were not finite",
-            state.skipped
-        ));
-    }
-    lines.push(format!("run    {}\nnext   {next}", run.path().display()));
-    super::print(&(lines.join("\n") + "\n"))
-}
-
-/// converged | improving | worsening | stopped | diverged, from the last validations.
-fn verdict(trainer: &Trainer, reason: StopReason) -> &'static str {
-    let state = &trainer.state;
-    match reason {
-        StopReason::Diverged => return "diverged",
-        StopReason::Converged => return "converged",
-        _ => {}
-    }
-    let values = &state.validations;
-    let half = values.len() / 2;
-    if half < 2 {
-        return "stopped";
-    }
-    let mean = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
-    let (before, after) = (mean(&values[..half]), mean(&values[half..]));
-    if !after.is_finite() || after > 1.02 * before {
-        "worsening"
-    } else if after < 0.98 * before {
-        "improving"
-    } else {
-        "converged"
     }
 }
 

@@ -14,8 +14,12 @@ use rand::Rng;
 
 use super::context::Context;
 use super::matching::features;
+use super::report::SessionVariance;
 use super::session_types::SessionTyper;
 use super::stand_in::StandIn;
+
+/// Resamples of the interval of one session at most: it is read off a picture, and there may be many sessions.
+const MAX_SESSION_RESAMPLES: usize = 200;
 
 /// Features and trial types of one session's trials.
 struct Rows {
@@ -80,6 +84,54 @@ pub(super) fn variance_ratios(context: &Context<'_>, rng: &mut dyn Rng) -> Resul
         MetricValue::new(within, f64::NAN, n, "1")
     });
     Ok(metrics)
+}
+
+/// `feature_variance_ratio` of each session, with the interval of a bootstrap over its trials; sessions where it is
+/// undefined are absent.
+pub(super) fn by_session(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<SessionVariance>, LossError> {
+    let data = features(context, &context.test.stand_in)?.normalized(&context.test.usable)?;
+    let like = |stand_in: &StandIn<'_>| {
+        let features = features(context, stand_in)?.normalized_like(&data, &stand_in.compared)?;
+        Ok(features.sessions.into_iter().map(untyped).collect::<Vec<Rows>>())
+    };
+    let of = context.each(like)?;
+    let recorded: Vec<Rows> = data.sessions.iter().cloned().map(untyped).collect();
+    let ratio = |model: Rows, data: Rows| mean_ratio(std::iter::once((model, data)), false);
+    let n_resamples = context.inputs.settings.n_resamples.min(MAX_SESSION_RESAMPLES);
+    let mut sessions = Vec::new();
+    for (s, session) in data.sessions.iter().enumerate() {
+        let all = |of: &[Rows]| -> Vec<(usize, usize)> {
+            let n = of.get(s).map_or(0, |rows| rows.types.len());
+            (0..n).map(|k| (s, k)).collect()
+        };
+        let whole = |of: &[Rows]| picked(of, &all(of).iter().collect::<Vec<_>>());
+        let value = ratio(whole(&of.model), whole(&recorded));
+        if !value.is_finite() {
+            continue;
+        }
+        let (first, second) = ([all(&of.model)], [all(&recorded)]);
+        let ci95 = bootstrap_ci95_of_two(&first, &second, n_resamples, rng, |model, data| {
+            let drawn = model.iter().zip(data);
+            mean_ratio(drawn.map(|(m, d)| (picked(&of.model, m), picked(&recorded, d))), false)
+        })?;
+        let reference = of.train.as_ref().map(|train| ratio(whole(train), whole(&recorded)));
+        sessions.push(SessionVariance {
+            session: context.inputs.recording.sessions()[session.session].name.clone(),
+            ratio: value,
+            ci95,
+            reference_train_test: reference.filter(|value| value.is_finite()),
+            n: session.trials.len(),
+        });
+    }
+    Ok(sessions)
+}
+
+/// Rows whose types don't matter.
+fn untyped(session: SessionFeatures) -> Rows {
+    Rows {
+        types: vec![0; session.features.nrows()],
+        features: session.features,
+    }
 }
 
 /// Rows of a stand-in for each session of the data.

@@ -35,7 +35,8 @@ pub use error::EvaluateError;
 pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials, TaskTimes};
 pub use modes::{ModeTemplate, ModeTrial, Modes, modes};
 pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, PerturbationReport, compare};
-pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials};
+pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials, SessionVariance};
+pub(crate) use report::{number, short_name};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
 
 use context::Context;
@@ -135,6 +136,10 @@ pub fn evaluate(inputs: &EvaluationInputs<'_>, rng: &mut dyn Rng) -> Result<Repo
     let mut report = Report::new(inputs, context.session_trials(), context.notes());
     for group in &GROUPS {
         report.add(group.names, (group.compute)(&context, rng))?;
+    }
+    // Last, so that its random numbers change no metric.
+    if report.metric("feature_variance_ratio").is_some() {
+        report.feature_variance = dispersion::by_session(&context, rng)?;
     }
     Ok(report)
 }

@@ -106,7 +106,8 @@ fn cluster(rows: &Array2<f64>, templates: &TrialTypeTemplates, rng: &mut dyn Rng
     })
 }
 
-/// Rows of the usable trials of a stand-in; of the model each trial once.
+/// Rows of the usable trials of a stand-in: of the model each trial once, of others every so many, so that there are about as
+/// many, because the graph's eigenvectors take the cube of their number.
 fn rows(
     stand_in: &StandIn<'_>,
     templates: &TrialTypeTemplates,
@@ -114,14 +115,17 @@ fn rows(
     rng: &mut dyn Rng,
 ) -> Result<Array2<f64>, LossError> {
     let composer = Composer::new(stand_in, templates, inputs);
-    let n_sessions = if stand_in.is_simultaneous {
-        1
+    let (n_sessions, every) = if stand_in.is_simultaneous {
+        (1, 1)
     } else {
-        stand_in.usable.len()
+        let total: usize = stand_in.usable.iter().map(Vec::len).sum();
+        let n_model = inputs.model.conditions.len().max(1);
+        (stand_in.usable.len(), total.div_ceil(n_model).max(1))
     };
     let mut parts = Vec::new();
     for (session, trials) in stand_in.usable.iter().enumerate().take(n_sessions) {
-        parts.push(templates.rows(&composer.traces(session, trials, rng).view())?);
+        let some: Vec<usize> = trials.iter().copied().step_by(every).collect();
+        parts.push(templates.rows(&composer.traces(session, &some, rng).view())?);
     }
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
     concatenate(Axis(0), &views).map_err(|_| LossError::NoData {

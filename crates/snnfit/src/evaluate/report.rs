@@ -8,6 +8,7 @@ use losses::nulls::NullModel;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::EvaluationInputs;
+use crate::findings::{self, Finding};
 
 /// Version of `metrics.json`.
 pub const SCHEMA: u32 = 1;
@@ -34,6 +35,27 @@ pub struct Report {
     /// What must be known to read the numbers right: why null models are missing. Mostly empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// `feature_variance_ratio` of each session where it is defined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feature_variance: Vec<SessionVariance>,
+    /// What the numbers show to be wrong, the worst first; filled in by who knows the run, absent in older files.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+/// `feature_variance_ratio` of one session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionVariance {
+    /// The session.
+    pub session: String,
+    /// Variance of the trial features, model over data.
+    pub ratio: f64,
+    /// 95 % interval of a bootstrap over the trials of both.
+    pub ci95: [f64; 2],
+    /// The same of training trials in the model's place; none where they are the evaluated trials.
+    pub reference_train_test: Option<f64>,
+    /// Recorded trials.
+    pub n: usize,
 }
 
 /// Numbers of trials of one session.
@@ -88,6 +110,8 @@ impl Report {
             metrics: Vec::new(),
             left_out: Vec::new(),
             notes,
+            feature_variance: Vec::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -145,6 +169,10 @@ impl Report {
             }
         }
         write_notes(&mut text, &self.notes);
+        if !self.findings.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&findings::text(&self.findings, usize::MAX));
         text
     }
 
@@ -180,7 +208,7 @@ fn short(null: NullModel) -> &'static str {
 }
 
 /// The same by the null model's name in `metrics.json`.
-pub(super) fn short_name(name: &str) -> &str {
+pub(crate) fn short_name(name: &str) -> &str {
     let null = NullModel::ALL.into_iter().find(|null| null.name() == name);
     null.map_or(name, |null| short(null))
 }
@@ -210,7 +238,7 @@ fn row(metric: &MetricValue) -> Vec<String> {
 }
 
 /// Four significant digits at most, so that values of one column can be compared.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         x if x >= 100.0 => 1,
         x if x >= 10.0 => 2,

@@ -268,6 +268,8 @@ mod tests {
                 reason: "one type".to_owned(),
             }],
             notes: Vec::new(),
+            feature_variance: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

@@ -571,6 +571,8 @@ fn aggregates_have_the_moments_of_their_runs() {
             .collect(),
         left_out: Vec::new(),
         notes: Vec::new(),
+        feature_variance: Vec::new(),
+        findings: Vec::new(),
     };
     let reports = [
         report("a", &[("psth_pearson", 0.5), ("trial_loss", 1.0)]),

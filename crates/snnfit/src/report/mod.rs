@@ -1,3 +1,5 @@
-//! What a person reads after a fit: pictures, written beside the metrics.
+//! What a person reads after a fit: pictures and one page, written beside the metrics.
 
+pub mod glossary;
+pub mod page;
 pub mod plots;

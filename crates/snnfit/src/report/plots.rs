@@ -5,7 +5,11 @@
 //! here: numbers for tables ([`crate::evaluate`]).
 
 mod activity;
+mod behaviour;
+mod connectivity;
+mod intervals;
 mod losses_over_steps;
+mod modes;
 mod noise_correlation;
 mod peaks;
 mod psths;
@@ -27,7 +31,7 @@ use plotters::prelude::*;
 use rand::Rng;
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, EvaluationInputs, Report, model_trial_types};
+use crate::evaluate::{EvaluateError, EvaluationInputs, Modes, Report, model_trial_types, modes as modes_of};
 use style::Canvas;
 
 /// Losses over a run.
@@ -78,6 +82,8 @@ pub struct PlotInputs<'a> {
     pub start_ms: f64,
     /// Names of the stimulus conditions, by index.
     pub conditions: &'a [String],
+    /// Names of the behaviour traces, by channel.
+    pub behaviour: &'a [String],
     /// Names of the model's neurons `[N]`.
     pub neurons: &'a [NeuronName],
     /// The metrics of the same trials.
@@ -89,12 +95,16 @@ pub struct PlotInputs<'a> {
 }
 
 /// What was written, and what could not be drawn.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pictures {
     /// The files.
     pub files: Vec<PathBuf>,
+    /// What they contain, by name.
+    pub svgs: Vec<(&'static str, String)>,
     /// Pictures without content for this recording, with the reason.
     pub left_out: Vec<(&'static str, String)>,
+    /// Where the model's trials lie, if the recording has types to compare them with.
+    pub modes: Option<Modes>,
 }
 
 /// Why pictures can't be drawn.
@@ -154,6 +164,8 @@ struct Scene<'a> {
     inputs: &'a PlotInputs<'a>,
     /// Template types of the model's trials.
     model_types: Option<Vec<Option<usize>>>,
+    /// Where the model's trials lie.
+    modes: Option<Modes>,
 }
 
 impl Scene<'_> {
@@ -187,26 +199,37 @@ impl Scene<'_> {
 /// One picture: its file name without extension, width and height, and how it is drawn.
 type Picture = (
     &'static str,
-    (u32, u32),
+    fn(&PlotInputs<'_>) -> (u32, u32),
     fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
 );
 
-const PICTURES: [Picture; 7] = [
-    ("losses", (800, 520), losses_over_steps::draw),
-    ("psth", (860, 700), psths::draw),
-    ("raster", (860, 940), raster::draw),
-    ("peak_rates", (800, 360), peaks::draw),
-    ("weights", (800, 680), weights::draw),
-    ("noise_correlations", (600, 640), noise_correlation::draw),
-    ("population_activity", (800, 560), activity::draw),
+const PICTURES: [Picture; 12] = [
+    ("losses", |_| (800, 520), losses_over_steps::draw),
+    ("psth", |_| (860, 700), psths::draw),
+    ("raster", |_| (860, 940), raster::draw),
+    ("type_fractions", intervals::size_of_types, intervals::draw_types),
+    ("population_activity", activity::size, activity::draw),
+    ("peak_rates", |_| (800, 360), peaks::draw),
+    ("modes", |_| (860, 470), modes::draw),
+    (
+        "feature_variance",
+        intervals::size_of_sessions,
+        intervals::draw_sessions,
+    ),
+    ("weights", |_| (800, 680), weights::draw),
+    ("weights_by_population", connectivity::size, connectivity::draw),
+    ("noise_correlations", |_| (600, 640), noise_correlation::draw),
+    ("behaviour", |_| (800, 320), behaviour::draw),
 ];
 
 /// Draws all pictures into a directory, which is made if it is missing; files of the same names are replaced, each in
 /// one step.
 ///
 /// `losses.svg` (over steps), `psth.svg` (neurons by correlation), `raster.svg` (trials of one session),
-/// `peak_rates.svg` (histograms by area), `weights.svg`, `noise_correlations.svg`, `population_activity.svg` (by area
-/// and trial type). A picture without content is left out and named in the result.
+/// `type_fractions.svg` (with intervals), `population_activity.svg` (by area and trial type), `peak_rates.svg` (histograms
+/// by area), `modes.svg` (single trials in a plane), `feature_variance.svg` (by session), `weights.svg`, `weights_by_population.svg` (means by area and type),
+/// `noise_correlations.svg`, `behaviour.svg` (by trial type). A picture without content is left out and named in the
+/// result.
 ///
 /// # Errors
 /// [`PlotError::Fs`] for the files, [`PlotError::Evaluate`] and [`PlotError::Loss`] for trials that disagree.
@@ -215,14 +238,16 @@ pub fn write_all(dir: &Path, inputs: &PlotInputs<'_>, rng: &mut dyn Rng) -> Resu
     let scene = Scene {
         inputs,
         model_types: model_trial_types(inputs.evaluation, rng)?,
+        modes: modes_of(inputs.evaluation, rng)?,
     };
     let mut pictures = Pictures::default();
     for (name, size, draw) in PICTURES {
-        match render(&scene, size, draw) {
+        match render(&scene, size(inputs), draw) {
             Ok(svg) => {
                 let path = dir.join(name).with_extension("svg");
                 write_atomic(&path, |file| file.write_all(svg.as_bytes()))?;
                 pictures.files.push(path);
+                pictures.svgs.push((name, svg));
             }
             Err(error) => match error.left_out() {
                 Some(reason) => pictures.left_out.push((name, reason)),
@@ -230,6 +255,7 @@ pub fn write_all(dir: &Path, inputs: &PlotInputs<'_>, rng: &mut dyn Rng) -> Resu
             },
         }
     }
+    pictures.modes = scene.modes;
     Ok(pictures)
 }
 

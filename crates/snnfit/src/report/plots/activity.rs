@@ -4,11 +4,17 @@ use losses::statistics::{MovingMean, RecordedSession};
 use ndarray::{Array1, Axis};
 
 use super::style::{self, Canvas, DATA, Labels, MODEL, Mark};
-use super::{PlotError, Scene};
+use super::{PlotError, PlotInputs, Scene};
 use crate::evaluate::EvaluationInputs;
 
-const MAX_AREAS: usize = 4;
+const MAX_AREAS: usize = 6;
 const MAX_TYPES: usize = 4;
+
+/// Wider for many areas.
+pub(super) fn size(inputs: &PlotInputs<'_>) -> (u32, u32) {
+    let n_areas = inputs.evaluation.recording.area_names().len().min(MAX_AREAS) as u32;
+    (800.max(190 * n_areas), 560)
+}
 
 /// Rows: trial types (the model's by template). Columns: areas.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
@@ -68,7 +74,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
 }
 
 /// The most frequent trial types of the test data; `None` (all trials) where there is one or the model has none.
-fn shown_types(scene: &Scene<'_>) -> Vec<Option<usize>> {
+pub(super) fn shown_types(scene: &Scene<'_>) -> Vec<Option<usize>> {
     let inputs = scene.inputs.evaluation;
     let mut types: Vec<(usize, usize)> = (0..inputs.trial_types.len())
         .map(|label| (share(inputs, label).0, label))
@@ -94,7 +100,7 @@ fn share(inputs: &EvaluationInputs<'_>, label: usize) -> (usize, usize) {
     (labels.iter().filter(|&&y| y == label).count(), labels.len())
 }
 
-fn type_name<'a>(scene: &Scene<'a>, label: Option<usize>) -> &'a str {
+pub(super) fn type_name<'a>(scene: &Scene<'a>, label: Option<usize>) -> &'a str {
     label.map_or("all trials", |label| {
         scene.inputs.evaluation.trial_types[label].as_str()
     })

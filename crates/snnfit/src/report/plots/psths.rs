@@ -24,12 +24,17 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     ranked.sort_by(|a, b| b.pearson.total_cmp(&a.pearson).then(a.neuron.cmp(&b.neuron)));
 
     let n_conditions = inputs.recording.n_conditions();
+    let ceiling = scene.inputs.report.metric("psth_pearson").and_then(|metric| {
+        let (value, ceiling) = (metric.value, metric.ceiling_noiseless?);
+        Some(format!("; mean r {value:.2}, the true rates would reach {ceiling:.2}"))
+    });
     let note = format!(
-        "{}, {} model trials; {} neurons ranked by Pearson's r over time{} of all these trials; n: trials, data / model",
+        "{}, {} model trials; {} neurons ranked by Pearson's r over time{} of all these trials; n: trials, data / model{}",
         scene.recorded_trials(),
         inputs.model.conditions.len(),
         ranked.len(),
         if n_conditions > 1 { " and conditions" } else { "" },
+        ceiling.unwrap_or_default(),
     );
     let title = style::shown(
         "Trial averages of single neurons",

@@ -24,8 +24,10 @@ pub(super) const MODEL: RGBColor = RGBColor(213, 94, 0);
 pub(super) const SECOND: RGBColor = RGBColor(0, 114, 178);
 /// Lines that are no data: thresholds, boundaries.
 pub(super) const GUIDE: RGBColor = RGBColor(120, 120, 120);
+/// Lines and text on a light ground of their own, which stays light where a page is dark.
+pub(super) const ON_LIGHT: RGBColor = RGBColor(20, 20, 20);
 /// Explanations.
-const NOTE: RGBColor = RGBColor(90, 90, 90);
+pub(super) const NOTE: RGBColor = RGBColor(90, 90, 90);
 const GRID: RGBColor = RGBColor(235, 235, 235);
 
 /// Size of tick labels, pixels.

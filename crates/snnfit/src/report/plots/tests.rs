@@ -111,6 +111,7 @@ impl Fixture {
             evaluation: &evaluation,
             start_ms: -20.0,
             conditions: &names,
+            behaviour: &[],
             neurons: &self.neurons,
             report: &report,
             losses,
@@ -206,7 +207,17 @@ fn pictures_without_content_are_left_out_and_the_others_are_written() {
     let target = dir.path().join("new").join("report");
     let pictures = fixture.draw(&target, None, None);
     let left_out: Vec<&str> = pictures.left_out.iter().map(|(name, _)| *name).collect();
-    assert_eq!(left_out, ["losses", "peak_rates", "weights"]);
+    assert_eq!(
+        left_out,
+        [
+            "losses",
+            "peak_rates",
+            "feature_variance",
+            "weights",
+            "weights_by_population",
+            "behaviour"
+        ]
+    );
     assert!(pictures.left_out.iter().all(|(_, reason)| !reason.is_empty()));
     assert_eq!(pictures.files.len() + left_out.len(), PICTURES.len());
     // Nothing but the pictures stays in the directory.

@@ -3,7 +3,7 @@
 use losses::statistics::{mean, quantile_sorted};
 use plotters::prelude::*;
 
-use super::style::{self, Canvas, DATA, GUIDE};
+use super::style::{self, Canvas, GUIDE, ON_LIGHT};
 use super::{PlotError, Scene};
 
 /// Cells per side at most: an SVG with one rectangle per weight of a large network can't be opened.
@@ -89,6 +89,8 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let is_upright = !cells.has_room(side_below(LEVEL));
     let side = side_below(if is_upright { longest + 12 } else { LEVEL });
     let total = side * n_cells as i32;
+    let ground = [(left, top), (left + total, top + total)];
+    below.draw(&Rectangle::new(ground, WHITE.filled()))?;
     for (i, row) in values.iter().enumerate() {
         for (j, weight) in row.iter().enumerate().filter(|(_, w)| **w != 0.0) {
             let (x, y) = (left + side * j as i32, top + side * i as i32);
@@ -140,7 +142,7 @@ fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, is_upr
             [(left, top + from), (left + total, top + from)],
         ];
         for line in lines {
-            area.draw(&PathElement::new(line.to_vec(), DATA.stroke_width(1)))?;
+            area.draw(&PathElement::new(line.to_vec(), ON_LIGHT.stroke_width(1)))?;
         }
     }
     let size = style::SMALL;
@@ -189,7 +191,7 @@ fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, is_upr
     Ok(())
 }
 
-fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limit: f64) -> Result<(), PlotError> {
+pub(super) fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limit: f64) -> Result<(), PlotError> {
     let (left, top) = (origin.0, origin.1 + 18);
     area.draw(&Text::new("weight", (left, origin.1), style::font(style::SMALL)))?;
     for y in 0..height {
@@ -209,7 +211,7 @@ fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limit: f64) -> 
 }
 
 /// From blue (−1) over white (0) to red (1).
-fn diverging(value: f64) -> RGBColor {
+pub(super) fn diverging(value: f64) -> RGBColor {
     let full = if value < 0.0 {
         [33.0, 102.0, 172.0]
     } else {

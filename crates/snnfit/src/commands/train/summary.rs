@@ -1,0 +1,77 @@
+//! What `train` says at its end: why it stopped, the best step, findings, the next command.
+
+use std::collections::BTreeMap;
+
+use crate::cli::Format;
+use crate::error::Error;
+use crate::findings::{self, Finding, ParameterBounds, Validations};
+use crate::run_dir::{RunDir, StopReason};
+use crate::trainer::Trainer;
+
+/// What came out, as text or JSON on stdout.
+pub(super) fn tell(
+    run: &RunDir,
+    trainer: &Trainer,
+    floors: &BTreeMap<String, f64>,
+    reason: StopReason,
+    format: Format,
+) -> Result<(), Error> {
+    let state = &trainer.state;
+    let validations = Validations {
+        totals: state.validations.clone(),
+        stop_reason: Some(reason),
+    };
+    let verdict = findings::verdict(&validations);
+    let findings = found(trainer, &validations);
+    let floor: f64 = floors.values().sum();
+    let next = match reason {
+        StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
+        StopReason::Diverged => format!(
+            "snnfit train --config {} --set 'optimizer.adamw.lr = {:.0e}' --out NEW",
+            run.run_toml().display(),
+            0.1 * trainer.learning_rate(1)
+        ),
+        _ => format!("snnfit train --resume {}", run.path().display()),
+    };
+    if format == Format::Json {
+        return super::super::print_json(&serde_json::json!({
+            "schema": 1, "run": run.path(), "step": state.step, "stop_reason": reason, "verdict": verdict,
+            "best": state.best, "floor": floors, "skipped": state.skipped, "findings": findings, "next": next,
+        }));
+    }
+    let mut lines = vec![match reason {
+        StopReason::Diverged | StopReason::Converged => format!("{} (step {})", reason.text(), state.step),
+        _ => format!("{} at step {}: {verdict}", reason.text(), state.step),
+    }];
+    if let Some(best) = state.best {
+        let difference = 100.0 * (best.value / floor - 1.0);
+        lines.push(format!(
+            "best validation loss {:.4} at step {}; training trials in the model's place {floor:.4}{}",
+            best.value,
+            best.step,
+            if difference.is_finite() {
+                format!(" ({difference:+.1} %)")
+            } else {
+                String::new()
+            }
+        ));
+    }
+    if state.skipped > 0 {
+        lines.push(format!(
+            "{} steps were skipped because values were not finite",
+            state.skipped
+        ));
+    }
+    let told = findings::text(&findings, findings::MOST_AFTER_TRAINING);
+    lines.extend((!told.is_empty()).then(|| told.trim_end().to_owned()));
+    lines.push(format!("run    {}\nnext   {next}", run.path().display()));
+    super::super::print(&(lines.join("\n") + "\n"))
+}
+
+/// What training knows to be wrong, the worst first. Rates and metrics are for `evaluate`: they need a simulation.
+fn found(trainer: &Trainer, validations: &Validations) -> Vec<Finding> {
+    let mut found = findings::of_parameters(&ParameterBounds::of(&trainer.rsnn));
+    found.extend(findings::of_skipped_steps(trainer.state.skipped, trainer.state.step));
+    found.extend(findings::of_validations(validations));
+    findings::sorted(found)
+}

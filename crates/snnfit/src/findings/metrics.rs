@@ -1,0 +1,264 @@
+//! What the metrics of an evaluation show: dispersion, lost trial types, null models that are better.
+
+use losses::metrics::MetricValue;
+
+use super::{Finding, Kind, Severity, number, percent};
+use crate::evaluate::Report;
+use crate::report::glossary::{self, Family, Right};
+
+/// Below this ratio of trial-to-trial variances a model varies visibly less than the recording.
+const UNDER_DISPERSED: f64 = 0.8;
+/// Above it visibly more: the inverse of [`UNDER_DISPERSED`].
+const OVER_DISPERSED: f64 = 1.25;
+/// Beyond a factor 2 of this ratio (or below a half) dispersion is severe.
+const SEVERE_DISPERSION: f64 = 2.0;
+/// Fano factors of model and data differ by this factor before they are told: they depend on few spikes.
+const COUNT_VARIABILITY: f64 = 2.0;
+/// Rarer recorded trial types are not expected of a model: some tens of trials hardly show them.
+const LEAST_TYPE_SHARE: f64 = 0.05;
+/// Recorded trials whose clusters have a larger silhouette are of separate kinds: 0.5 is the usual word for structure.
+const SEPARATE: f64 = 0.5;
+/// Below this share of the recorded silhouette the model's trials run into one another.
+const MERGED_SHARE: f64 = 0.5;
+/// A type with less than this share of its recorded share is lost, not just rare.
+const COLLAPSED_SHARE: f64 = 0.2;
+
+/// Findings of the metrics.
+pub fn of_metrics(report: &Report) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = collapsed_types(report).into_iter().collect();
+    findings.extend(merged_modes(report));
+    findings.extend(dispersion(report));
+    findings.extend(count_variability(report));
+    findings.extend(worse_than_null(report));
+    findings
+}
+
+/// A value with its interval.
+fn with_interval(metric: &MetricValue) -> String {
+    match metric.ci95 {
+        Some([low, high]) => format!(
+            "{} (95 % interval {} to {})",
+            number(metric.value),
+            number(low),
+            number(high)
+        ),
+        None => number(metric.value),
+    }
+}
+
+fn dispersion(report: &Report) -> Option<Finding> {
+    let metric = report.metric("feature_variance_ratio")?;
+    let ratio = metric.value;
+    let is_severe = !(1.0 / SEVERE_DISPERSION..=SEVERE_DISPERSION).contains(&ratio);
+    let severity = if is_severe {
+        Severity::Severe
+    } else {
+        Severity::Moderate
+    };
+    let how_much = format!(
+        "trial-to-trial variance of population activity, model over data: {}",
+        with_interval(metric)
+    );
+    if ratio < UNDER_DISPERSED {
+        return Some(Finding {
+            kind: Kind::UnderDispersion,
+            severity,
+            what: "the model varies too little from trial to trial".to_owned(),
+            how_much,
+            why: "its single trials look like averages; shares of trial types and correlations across trials come out too \
+                  narrow"
+                .to_owned(),
+            remedy: "give single trials more weight (`loss.trial_matching`), with \
+                     `train.n_trials` large enough to show all of them; a latent with more dimensions: \
+                     `model.rsnn.latent.mlp.dimensions`; raise `model.rsnn.noise`"
+                .to_owned(),
+        });
+    }
+    (ratio > OVER_DISPERSED).then(|| Finding {
+        kind: Kind::OverDispersion,
+        severity,
+        what: "the model varies too much from trial to trial".to_owned(),
+        how_much,
+        why: "it shows activity that the animal's trials never had; averages hide it".to_owned(),
+        remedy: "let latent offsets start smaller with `model.rsnn.latent.mlp.init_scale`, or bound them with \
+                 `model.rsnn.latent.mlp.bound`; lower `model.rsnn.noise`; more steps: `train.max_steps`"
+            .to_owned(),
+    })
+}
+
+fn count_variability(report: &Report) -> Option<Finding> {
+    let metric = report.metric("fano_ratio")?;
+    if (1.0 / COUNT_VARIABILITY..=COUNT_VARIABILITY).contains(&metric.value) {
+        return None;
+    }
+    let (how, remedy) = if metric.value > 1.0 {
+        (
+            "too much",
+            "let latent offsets start smaller with `model.rsnn.latent.mlp.init_scale`, or bound them with \
+             `model.rsnn.latent.mlp.bound`; compare neurons on single trials with `loss.trial_matched_likelihood`",
+        )
+    } else {
+        (
+            "too little",
+            "raise `model.rsnn.noise`; compare neurons on single trials with `loss.trial_matched_likelihood`",
+        )
+    };
+    Some(Finding {
+        kind: Kind::CountVariability,
+        severity: Severity::Moderate,
+        what: format!("single neurons vary {how} from trial to trial"),
+        how_much: format!(
+            "Fano factor of spike counts, model over data: {}",
+            with_interval(metric)
+        ),
+        why: "losses of averages and populations don't see it, but decoding from single neurons and their pairs does"
+            .to_owned(),
+        remedy: remedy.to_owned(),
+    })
+}
+
+/// One finding for all types that are lost: they are lost together.
+fn collapsed_types(report: &Report) -> Option<Finding> {
+    let of_type = |metric: &MetricValue| {
+        let name = metric.name.strip_prefix("type_fraction/")?;
+        let recorded = report.metric(&format!("type_fraction_data/{name}"))?.value;
+        let is_excluded = metric.ci95.is_none_or(|[_, high]| high < recorded);
+        let is_lost = recorded >= LEAST_TYPE_SHARE && metric.value < COLLAPSED_SHARE * recorded && is_excluded;
+        is_lost.then(|| (name.to_owned(), metric.value, recorded))
+    };
+    let lost: Vec<(String, f64, f64)> = report.metrics.iter().filter_map(of_type).collect();
+    let names: Vec<&str> = lost.iter().map(|(name, ..)| name.as_str()).collect();
+    let shares = lost.iter().map(|(name, model, recorded)| {
+        format!(
+            "{name} {} of the model's trials, {} of the recorded ones",
+            percent(*model),
+            percent(*recorded)
+        )
+    });
+    (!lost.is_empty()).then(|| Finding {
+        kind: Kind::CollapsedTrialType,
+        severity: Severity::Severe,
+        what: format!("the model hardly shows trials of type {}", names.join(", ")),
+        how_much: shares.collect::<Vec<_>>().join("; "),
+        why: "a mode of the recorded trials is missing: the model can't tell what makes a trial one or the other"
+            .to_owned(),
+        remedy: "give single trials more weight (`loss.trial_matching`), draw types equally often with \
+                 `train.balance_trial_types`, more trials a step: `train.n_trials`"
+            .to_owned(),
+    })
+}
+
+/// Recorded trials are of separate kinds, the model's are one cloud.
+fn merged_modes(report: &Report) -> Option<Finding> {
+    let metric = report.metric("mode_silhouette")?;
+    let recorded = metric.reference_train_test.filter(|recorded| *recorded > SEPARATE)?;
+    (metric.value < MERGED_SHARE * recorded).then(|| Finding {
+        kind: Kind::MergedModes,
+        severity: Severity::Moderate,
+        what: "the model's trials are not of separate kinds".to_owned(),
+        how_much: format!(
+            "mean silhouette of the clusters of single trials: {}, of recorded trials {}",
+            with_interval(metric),
+            number(recorded)
+        ),
+        why: "a share of trial types by template counts trials on either side of a line even where there is no gap"
+            .to_owned(),
+        remedy: "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.init_scale`, \
+                 `model.rsnn.latent.mlp.dimensions`; more weight for single trials: `loss.trial_matching`"
+            .to_owned(),
+    })
+}
+
+/// A metric that some null model wins.
+struct Lost<'r> {
+    metric: &'r MetricValue,
+    null: (&'r str, f64),
+    /// Whether the null lies outside of the interval.
+    is_clear: bool,
+}
+
+/// The best null model of a metric, if it is better than the model.
+fn lost(metric: &MetricValue) -> Option<Lost<'_>> {
+    let definition = glossary::definition(&metric.name)?;
+    let nulls = metric.nulls.iter().map(|(name, value)| (name.as_str(), *value));
+    let nulls = nulls.filter(|(_, value)| value.is_finite());
+    let (null, is_worse, is_clear) = match definition.right {
+        Right::High => {
+            let null = nulls.max_by(|a, b| a.1.total_cmp(&b.1))?;
+            let is_clear = metric.ci95.is_some_and(|[_, high]| high < null.1);
+            (null, metric.value < null.1, is_clear)
+        }
+        Right::Low => {
+            let null = nulls.min_by(|a, b| a.1.total_cmp(&b.1))?;
+            let is_clear = metric.ci95.is_some_and(|[low, _]| low > null.1);
+            (null, metric.value > null.1, is_clear)
+        }
+        Right::One | Right::AsData | Right::AsShares | Right::AsReference | Right::None => return None,
+    };
+    is_worse.then_some(Lost { metric, null, is_clear })
+}
+
+/// One finding for each family of metrics: they fail together.
+fn worse_than_null(report: &Report) -> Vec<Finding> {
+    let families = [
+        Family::TrialAverages,
+        Family::SingleTrials,
+        Family::Rates,
+        Family::Variability,
+    ];
+    let of_family = |family: Family| {
+        let is_of_family = |metric: &&MetricValue| {
+            // Variants and areas fail with the metric they belong to.
+            let definition = glossary::definition(&metric.name);
+            definition.is_some_and(|d| d.family == family && d.names.contains(&metric.name.as_str()))
+                && !metric.name.ends_with("_ref_centered")
+        };
+        let losts: Vec<Lost<'_>> = report.metrics.iter().filter(is_of_family).filter_map(lost).collect();
+        (!losts.is_empty()).then(|| finding(family, &losts))
+    };
+    families.into_iter().filter_map(of_family).collect()
+}
+
+fn finding(family: Family, losts: &[Lost<'_>]) -> Finding {
+    let each = losts.iter().map(|lost| {
+        format!(
+            "{} is {}, {} has {}{}",
+            lost.metric.name,
+            number(lost.metric.value),
+            lost.null.0,
+            number(lost.null.1),
+            if lost.is_clear { "" } else { " (within the interval)" }
+        )
+    });
+    let (what, remedy) = match family {
+        Family::TrialAverages => (
+            "trial averages are no better than those of a null model",
+            "give the PSTH loss more weight (`loss.psth`); more steps: `train.max_steps`; a larger `optimizer.adamw.lr`",
+        ),
+        Family::SingleTrials => (
+            "single trials are no better than those of a null model",
+            "give single trials more weight (`loss.trial_matching`); more trials a step: `train.n_trials`",
+        ),
+        Family::Rates => (
+            "mean rates are no better than those of a null model",
+            "add the loss `loss.firing_rate`; more steps: `train.max_steps`",
+        ),
+        Family::Variability => (
+            "noise correlations are no better than those of a null model",
+            "fit single trials of single neurons with `loss.trial_matched_likelihood`; more trials a step: \
+             `train.n_trials`",
+        ),
+    };
+    Finding {
+        kind: Kind::WorseThanNull,
+        severity: if losts.iter().any(|lost| lost.is_clear) {
+            Severity::Moderate
+        } else {
+            Severity::Mild
+        },
+        what: what.to_owned(),
+        how_much: each.collect::<Vec<_>>().join("; "),
+        why: "a null model knows averages only: what it does as well needs no network".to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}

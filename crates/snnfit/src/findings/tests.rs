@@ -1,0 +1,318 @@
+//! Each rule on hand-made numbers, on both sides of its threshold.
+
+use std::collections::BTreeMap;
+
+use losses::metrics::MetricValue;
+
+use super::*;
+use crate::config::schema_table;
+use crate::evaluate::{Report, SCHEMA};
+use crate::run_dir::StopReason;
+
+fn kinds(findings: &[Finding]) -> Vec<Kind> {
+    findings.iter().map(|finding| finding.kind).collect()
+}
+
+fn area(name: &str, model_hz: &[f64], recorded_hz: &[f64]) -> AreaRates {
+    AreaRates {
+        area: name.to_owned(),
+        model_hz: model_hz.to_vec(),
+        recorded_hz: recorded_hz.to_vec(),
+    }
+}
+
+fn report(metrics: Vec<MetricValue>) -> Report {
+    Report {
+        schema: SCHEMA,
+        run: "a".to_owned(),
+        split: "test".to_owned(),
+        checkpoint_step: 1,
+        model_trials: 10,
+        trials: Vec::new(),
+        metrics,
+        left_out: Vec::new(),
+        notes: Vec::new(),
+        feature_variance: Vec::new(),
+        findings: Vec::new(),
+    }
+}
+
+fn metric(name: &str, value: f64, ci95: [f64; 2], nulls: &[(&str, f64)]) -> MetricValue {
+    MetricValue {
+        ci95: Some(ci95),
+        nulls: nulls.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        ..MetricValue::new(name, value, 10, "1")
+    }
+}
+
+fn of(metrics: Vec<MetricValue>) -> Vec<Finding> {
+    of_metrics(&report(metrics))
+}
+
+fn validations(values: &[f64]) -> Validations {
+    let totals = values
+        .iter()
+        .enumerate()
+        .map(|(i, value)| (100 * (i as u64 + 1), *value));
+    Validations {
+        totals: totals.collect(),
+        stop_reason: Some(StopReason::MaxSteps),
+    }
+}
+
+#[test]
+fn areas_are_silent_below_a_tenth_and_run_away_above_three_times_the_recorded_rate() {
+    let recorded = [4.0, 6.0];
+    assert_eq!(
+        kinds(&of_rates(&[area("V1", &[0.2, 0.7], &recorded)]))[0],
+        Kind::SilentArea
+    );
+    assert_eq!(
+        kinds(&of_rates(&[area("V1", &[15.0, 16.0], &recorded)])),
+        [Kind::RunawayArea]
+    );
+    for model in [[0.5, 0.7], [14.0, 15.0]] {
+        assert!(of_rates(&[area("V1", &model, &recorded)]).is_empty(), "{model:?}");
+    }
+    assert!(
+        of_rates(&[area("V1", &[], &[])]).is_empty(),
+        "an area without neurons has no rate"
+    );
+    let text = text(&of_rates(&[area("V1", &[0.2, 0.2], &recorded)]), 5);
+    assert!(
+        text.contains("severe: area V1 is silent in the model · 0.20 Hz in the model, 5.0 Hz recorded (4 %, mean"),
+        "{text}"
+    );
+}
+
+#[test]
+fn silent_neurons_are_told_from_one_in_twenty_on_and_never_those_that_hardly_fire_themselves() {
+    let recorded = vec![5.0; 40];
+    let with_silent = |n: usize| -> Vec<f64> { (0..40).map(|i| if i < n { 0.1 } else { 5.0 }).collect() };
+    assert!(of_rates(&[area("V1", &with_silent(1), &recorded)]).is_empty());
+    let found = of_rates(&[area("V1", &with_silent(2), &recorded)]);
+    assert_eq!(
+        (kinds(&found), found[0].severity),
+        (vec![Kind::SilentNeurons], Severity::Moderate)
+    );
+    assert!(found[0].how_much.contains("V1 2 of 40"), "{}", found[0].how_much);
+    let found = of_rates(&[area("V1", &with_silent(12), &recorded)]);
+    assert_eq!(found[0].severity, Severity::Severe);
+    let mut slow = recorded.clone();
+    slow[..2].fill(0.3);
+    assert!(of_rates(&[area("V1", &with_silent(2), &slow)]).is_empty());
+}
+
+#[test]
+fn dispersion_is_told_beyond_its_bounds() {
+    let ratio = |value: f64| of(vec![metric("feature_variance_ratio", value, [value; 2], &[])]);
+    assert_eq!(kinds(&ratio(0.79)), [Kind::UnderDispersion]);
+    assert_eq!(kinds(&ratio(1.26)), [Kind::OverDispersion]);
+    assert_eq!(
+        (ratio(0.3)[0].severity, ratio(0.79)[0].severity),
+        (Severity::Severe, Severity::Moderate)
+    );
+    assert!(ratio(0.81).is_empty() && ratio(1.24).is_empty());
+    let fano = |value: f64| kinds(&of(vec![metric("fano_ratio", value, [value; 2], &[])]));
+    assert_eq!(
+        (fano(4.6), fano(0.4)),
+        (vec![Kind::CountVariability], vec![Kind::CountVariability])
+    );
+    assert!(fano(1.9).is_empty() && fano(0.6).is_empty());
+}
+
+#[test]
+fn a_trial_type_has_collapsed_when_its_share_is_a_fifth_and_the_interval_excludes_the_recorded_one() {
+    let types = |model: f64, high: f64, recorded: f64| {
+        kinds(&of(vec![
+            metric("type_fraction/miss", model, [0.0, high], &[]),
+            metric("type_fraction_data/miss", recorded, [recorded; 2], &[]),
+        ]))
+    };
+    assert_eq!(types(0.01, 0.03, 0.2), [Kind::CollapsedTrialType]);
+    assert!(types(0.05, 0.1, 0.2).is_empty(), "a quarter of it");
+    assert!(
+        types(0.01, 0.3, 0.2).is_empty(),
+        "the interval holds the recorded share"
+    );
+    assert!(types(0.0, 0.01, 0.04).is_empty(), "rare in the recording too");
+    let lost = ["a", "b"].map(|name| {
+        [
+            metric(&format!("type_fraction/{name}"), 0.0, [0.0; 2], &[]),
+            metric(&format!("type_fraction_data/{name}"), 0.4, [0.3, 0.5], &[]),
+        ]
+    });
+    let found = of(lost.concat());
+    assert_eq!(kinds(&found), [Kind::CollapsedTrialType], "told once");
+    assert!(found[0].what.ends_with("of type a, b"), "{}", found[0].what);
+}
+
+#[test]
+fn modes_have_merged_where_recorded_trials_are_separate_and_the_models_are_not() {
+    let modes = |model: f64, recorded: Option<f64>| {
+        let silhouette = MetricValue {
+            reference_train_test: recorded,
+            ..metric("mode_silhouette", model, [model; 2], &[])
+        };
+        kinds(&of(vec![silhouette]))
+    };
+    assert_eq!(modes(0.1, Some(0.79)), [Kind::MergedModes]);
+    assert!(modes(0.4, Some(0.79)).is_empty(), "more than half of it");
+    assert!(modes(0.1, Some(0.4)).is_empty(), "recorded trials are one cloud too");
+    assert!(modes(0.1, None).is_empty());
+}
+
+#[test]
+fn null_models_that_are_better_are_told_once_for_each_family() {
+    let nulls = [("trial_shuffled", 0.5), ("psth_shared_gain", 0.6)];
+    let found = of(vec![
+        metric("psth_pearson", 0.55, [0.52, 0.58], &nulls),
+        metric("psth_pearson_ref_centered", 0.5, [0.4, 0.55], &nulls),
+        metric("neuron_loss", 0.7, [0.4, 0.9], &nulls),
+    ]);
+    assert_eq!(kinds(&found), [Kind::WorseThanNull]);
+    assert_eq!(found[0].severity, Severity::Moderate);
+    assert_eq!(
+        found[0].how_much,
+        "psth_pearson is 0.55, psth_shared_gain has 0.60; neuron_loss is 0.70, trial_shuffled has 0.50 (within the interval)"
+    );
+    assert!(
+        of(vec![
+            metric("psth_pearson", 0.61, [0.5, 0.7], &nulls),
+            metric("trial_loss", 0.49, [0.4, 0.5], &nulls),
+            metric("fano_ratio", 1.0, [0.9, 1.1], &nulls),
+        ])
+        .is_empty()
+    );
+}
+
+#[test]
+fn parameters_at_their_bounds_are_told_above_their_shares() {
+    let bounds = |n_at_floor, n_at_bound| ParameterBounds {
+        n_weights: 100,
+        n_at_floor,
+        n_resting: 10,
+        n_at_bound,
+    };
+    assert_eq!(kinds(&of_parameters(&bounds(96, 0))), [Kind::WeightsAtFloor]);
+    assert_eq!(kinds(&of_parameters(&bounds(0, 3))), [Kind::RestingPotentialsAtBounds]);
+    assert!(of_parameters(&bounds(95, 2)).is_empty());
+    assert!(
+        of_parameters(&ParameterBounds::default()).is_empty(),
+        "a network without weights"
+    );
+}
+
+#[test]
+fn many_skipped_steps_are_told() {
+    assert_eq!(of_skipped_steps(2, 100).map(|f| f.kind), Some(Kind::SkippedSteps));
+    assert_eq!((of_skipped_steps(1, 100), of_skipped_steps(0, 0)), (None, None));
+}
+
+#[test]
+fn a_falling_validation_loss_is_not_converged_and_one_that_rises_for_long_overfits() {
+    let kind = |values: &[f64]| of_validations(&validations(values)).map(|found| found.kind);
+    let falling: Vec<f64> = (0..20).map(|i| 10.0 - 0.3 * f64::from(i)).collect();
+    assert_eq!(kind(&falling), Some(Kind::NotConverged));
+    assert_eq!(kind(&falling[..9]), None, "too few to say");
+    let plateau: Vec<f64> = (0..20)
+        .map(|i| 5.0 + 5.0 * (-f64::from(i)).exp() + 0.01 * f64::from(i % 2))
+        .collect();
+    assert_eq!(kind(&plateau), None);
+    let rising: Vec<f64> = (0..20)
+        .map(|i| {
+            if i < 5 {
+                6.0 - f64::from(i)
+            } else {
+                2.0 + 0.1 * f64::from(i - 4)
+            }
+        })
+        .collect();
+    assert_eq!(kind(&rising), Some(Kind::Overfitting));
+    let late: Vec<f64> = (0..20).map(|i| if i == 15 { 1.0 } else { 2.0 }).collect();
+    assert_eq!(kind(&late), None, "the best step is not early");
+    let broken: Vec<f64> = vec![f64::NAN; 20];
+    assert_eq!(kind(&broken), None);
+}
+
+#[test]
+fn the_verdict_compares_the_halves_of_the_validations() {
+    let of = |values: &[f64]| verdict(&validations(values));
+    assert_eq!(of(&[5.0, 4.0, 3.0, 2.0]), "improving");
+    assert_eq!(of(&[2.0, 2.0, 3.0, 3.0]), "worsening");
+    assert_eq!(of(&[2.0, 2.0, 2.0, 2.01]), "converged");
+    assert_eq!(of(&[2.0, 1.0]), "stopped");
+    let diverged = Validations {
+        stop_reason: Some(StopReason::Diverged),
+        ..validations(&[])
+    };
+    assert_eq!(verdict(&diverged), "diverged");
+}
+
+/// One finding of each kind.
+fn every_kind() -> Vec<Finding> {
+    let nulls = [("trial_shuffled", 0.5)];
+    let lost = |name: &str, value: f64| metric(name, value, [value; 2], &nulls);
+    let mut findings = of_rates(&[area("a", &[0.0; 2], &[5.0; 2]), area("b", &[50.0; 2], &[5.0; 2])]);
+    findings.extend(of(vec![
+        metric("feature_variance_ratio", 0.5, [0.5; 2], &[]),
+        metric("fano_ratio", 5.0, [5.0; 2], &[]),
+        metric("type_fraction/miss", 0.0, [0.0; 2], &[]),
+        metric("type_fraction_data/miss", 0.5, [0.5; 2], &[]),
+        lost("psth_pearson", 0.1),
+        lost("trial_loss", 0.9),
+        lost("firing_rate_wasserstein", 0.9),
+        lost("noise_correlation_r", 0.1),
+    ]));
+    findings.extend(of(vec![metric("feature_variance_ratio", 1.5, [1.5; 2], &[])]));
+    findings.extend(of(vec![metric("fano_ratio", 0.1, [0.1; 2], &[])]));
+    findings.extend(of_parameters(&ParameterBounds {
+        n_weights: 1,
+        n_at_floor: 1,
+        n_resting: 1,
+        n_at_bound: 1,
+    }));
+    findings.extend(of_skipped_steps(1, 1));
+    let falling: Vec<f64> = (0..20).map(|i| 10.0 - 0.3 * f64::from(i)).collect();
+    findings.extend(of_validations(&validations(&falling)));
+    let rising: Vec<f64> = (0..20).map(|i| 1.0 + 0.1 * f64::from(i)).collect();
+    findings.extend(of_validations(&validations(&rising)));
+    findings
+}
+
+#[test]
+fn remedies_name_keys_that_the_configuration_has() {
+    let keys: Vec<String> = schema_table().into_iter().map(|row| row.key).collect();
+    let findings = every_kind();
+    let by_kind: BTreeMap<Kind, usize> = findings.iter().map(|finding| (finding.kind, 1)).collect();
+    assert_eq!(by_kind.len(), 13, "{by_kind:?}");
+    for finding in &findings {
+        let quoted: Vec<&str> = finding.remedy.split('`').skip(1).step_by(2).collect();
+        assert!(!quoted.is_empty(), "{}", finding.remedy);
+        for key in quoted.iter().filter(|key| key.contains('.')) {
+            assert!(keys.iter().any(|known| known == key), "no key {key}");
+        }
+    }
+}
+
+#[test]
+fn the_worst_come_first_and_a_list_says_what_it_leaves_out() {
+    let findings = sorted(every_kind());
+    assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
+    let told = text(&findings, 3);
+    assert_eq!(told.matches("why it matters").count(), 3);
+    let rest = format!("and {} more", findings.len() - 3);
+    assert!(
+        told.starts_with("findings:\n  severe: ") && told.contains(&rest),
+        "{told}"
+    );
+    assert_eq!(text(&[], 3), "");
+}
+
+#[test]
+fn findings_are_read_back_as_they_are_written() {
+    let findings = every_kind();
+    let json = serde_json::to_string(&findings).unwrap();
+    assert!(json.contains("\"kind\":\"silent_area\",\"severity\":\"severe\",\"what\":"));
+    assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), findings);
+}

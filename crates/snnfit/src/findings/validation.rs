@@ -1,0 +1,116 @@
+//! What the validation losses of a run say: converged or not, overfitting, and the verdict in one word.
+
+use losses::statistics::mean;
+
+use super::{Finding, Kind, Severity, number, percent};
+use crate::run_dir::StopReason;
+
+/// With fewer validations a trend can't be told from their noise.
+const LEAST_VALIDATIONS: usize = 10;
+/// A fall of the mean validation loss from one fifth of the validations to the next by more than this is no plateau.
+const STILL_FALLING: f64 = 0.02;
+/// The best validation lies before this share of the steps in a run that overfits; noise puts it in the later part.
+const EARLY_BEST: f64 = 0.5;
+/// And the last fifth of the validations is by so much worse than the best one, beyond the noise between validations.
+const WORSE_THAN_BEST: f64 = 0.05;
+/// Halves of the validations whose means differ by less than this are equal, for the verdict.
+const VERDICT_CHANGE: f64 = 0.02;
+
+/// Validation losses of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Validations {
+    /// Step and weighted sum of the losses, in order.
+    pub totals: Vec<(u64, f64)>,
+    /// Why training stopped; `None` while it runs, or when it was killed.
+    pub stop_reason: Option<StopReason>,
+}
+
+impl Validations {
+    fn mean_of_fifth(&self, from_end: usize) -> f64 {
+        let fifth = self.totals.len() / 5;
+        let end = self.totals.len() - from_end * fifth;
+        let values: Vec<f64> = self.totals[end - fifth..end].iter().map(|(_, value)| *value).collect();
+        mean(&values)
+    }
+
+    fn best(&self) -> Option<(u64, f64)> {
+        let finite = self.totals.iter().filter(|(_, value)| value.is_finite());
+        finite.copied().min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
+
+/// Not converged, or overfitting.
+pub fn of_validations(validations: &Validations) -> Option<Finding> {
+    let totals = &validations.totals;
+    let (Some((best_step, best)), Some((last_step, _))) = (validations.best(), totals.last()) else {
+        return None;
+    };
+    if totals.len() < LEAST_VALIDATIONS || best <= 0.0 {
+        return None;
+    }
+    let (before, last) = (validations.mean_of_fifth(1), validations.mean_of_fifth(0));
+    if last < (1.0 - STILL_FALLING) * before {
+        return Some(not_converged(validations, before, last));
+    }
+    let is_early = (best_step as f64) < EARLY_BEST * *last_step as f64;
+    (is_early && last > (1.0 + WORSE_THAN_BEST) * best).then(|| Finding {
+        kind: Kind::Overfitting,
+        severity: Severity::Moderate,
+        what: "the validation loss has been rising for a long time".to_owned(),
+        how_much: format!(
+            "best {} at step {best_step}, {} at the end, step {last_step} (+{})",
+            number(best),
+            number(last),
+            percent(last / best - 1.0)
+        ),
+        why: "later steps fit the training trials themselves; the best checkpoint, which `evaluate` takes, has seen only \
+              part of the training"
+            .to_owned(),
+        remedy: "stop earlier with `train.patience`; raise `optimizer.adamw.l1`; more recorded trials, or a smaller \
+                 `split.test_fraction`"
+            .to_owned(),
+    })
+}
+
+fn not_converged(validations: &Validations, before: f64, last: f64) -> Finding {
+    let go_on = match validations.stop_reason {
+        Some(StopReason::MaxSteps) => "more steps: `train.max_steps` (with `--resume` and `--set`, the run goes on)",
+        _ => "let the run go on: `snnfit train --resume`",
+    };
+    Finding {
+        kind: Kind::NotConverged,
+        severity: Severity::Moderate,
+        what: "training has not converged".to_owned(),
+        how_much: format!(
+            "the validation loss fell from {} to {} over the last fifth of the validations (−{})",
+            number(before),
+            number(last),
+            percent(1.0 - last / before)
+        ),
+        why: "every number of this fit would still change".to_owned(),
+        remedy: format!("{go_on}; or larger ones: `optimizer.adamw.lr`"),
+    }
+}
+
+/// converged | improving | worsening | stopped | diverged.
+pub fn verdict(validations: &Validations) -> &'static str {
+    match validations.stop_reason {
+        Some(StopReason::Diverged) => return "diverged",
+        Some(StopReason::Converged) => return "converged",
+        _ => {}
+    }
+    let values = &validations.totals;
+    let half = values.len() / 2;
+    if half < 2 {
+        return "stopped";
+    }
+    let mean_of = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
+    let (before, after) = (mean_of(&values[..half]), mean_of(&values[half..]));
+    if !after.is_finite() || after > (1.0 + VERDICT_CHANGE) * before {
+        "worsening"
+    } else if after < (1.0 - VERDICT_CHANGE) * before {
+        "improving"
+    } else {
+        "converged"
+    }
+}
