@@ -97,7 +97,19 @@ fn sessions_match_on_the_behaviours_that_they_recorded() {
         "{}",
         run.stderr
     );
-    evaluate(&folder, &["a", "--split", "validation"]);
+    let report = evaluate(&folder, &["a", "--split", "validation"]);
+    // Two traces that say nothing of the trial: types by behaviour are there, and so are the pictures.
+    assert!(value(&report, "lick_classifier_accuracy") <= 1.0);
+    let picture = std::fs::read_to_string(folder.path("a/report-validation/behaviour.svg")).unwrap();
+    assert!(picture.contains("jaw") && picture.contains("whisker"));
+    let silenced = evaluate(&folder, &["a", "--silence", "area:area1", "--trials", "6"]);
+    let changes = silenced["periods"][0]["behaviour"].as_array().unwrap();
+    let changed: Vec<&str> = changes.iter().map(|change| change["name"].as_str().unwrap()).collect();
+    assert_eq!(changed, ["jaw", "whisker"]);
+    assert!(
+        changes.iter().any(|change| change["delta"].as_f64() != Some(0.0)),
+        "{changes:?}"
+    );
     let named = ["--trials", "6", "--out", "sim.h5"];
     succeed(&folder, &[&["simulate", "a"], &named[..]].concat());
     let simulated = data::file::read(&folder.path("sim.h5")).unwrap();

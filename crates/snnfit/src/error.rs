@@ -215,10 +215,29 @@ impl Error {
             Self::Fit(error) if error.exit_code() == exit_code::INTERNAL => BUG_HELP.to_owned(),
             Self::Fit(error) => error.help()?.to_owned(),
             Self::Internal { .. } => BUG_HELP.to_owned(),
+            error if is_disk_full(error) => {
+                "make room on that disk: what was there before is intact, and a run goes on \
+                                             from its last checkpoint with `snnfit train --resume RUN`"
+                    .to_owned()
+            }
             _ => return None,
         };
         Some(text)
     }
+}
+
+/// Whether a file couldn't be written for want of space.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn fs_path(error: &data::fs::FsError) -> Option<&Path> {
@@ -476,5 +495,17 @@ mod tests {
         let report = Report::new(&taken);
         assert_eq!(report.message, "a.h5: already exists and is not overwritten");
         assert_eq!(report.help_text().as_deref(), Some("choose another name or remove it"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let write = |kind: std::io::ErrorKind| {
+            let path = std::path::PathBuf::from("runs/a/checkpoints/step-00000015.ckpt");
+            let source = data::fs::FsError::new(&path, "write the file", kind.into());
+            Error::Checkpoint(CheckpointError::Write(source))
+        };
+        let help = write(std::io::ErrorKind::StorageFull).kind_help().unwrap();
+        assert!(help.contains("--resume"), "{help}");
+        assert!(write(std::io::ErrorKind::PermissionDenied).kind_help().is_none());
     }
 }

@@ -219,7 +219,7 @@ const PICTURES: [Picture; 12] = [
     ("weights", |_| (800, 680), weights::draw),
     ("weights_by_population", connectivity::size, connectivity::draw),
     ("noise_correlations", |_| (600, 640), noise_correlation::draw),
-    ("behaviour", |_| (800, 320), behaviour::draw),
+    ("behaviour", behaviour::size, behaviour::draw),
 ];
 
 /// Draws all pictures into a directory, which is made if it is missing; files of the same names are replaced, each in

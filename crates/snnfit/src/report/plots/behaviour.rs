@@ -1,11 +1,11 @@
 //! Behaviour of model and data by trial type: mean and standard deviation over trials.
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array3, Axis, s};
 use plotters::prelude::*;
 
 use super::activity::{shown_types, type_name};
 use super::style::{self, Canvas, DATA, Labels, MODEL, Mark};
-use super::{PlotError, Scene};
+use super::{PlotError, PlotInputs, Scene};
 use crate::evaluate::EvaluationInputs;
 
 const MAX_TYPES: usize = 4;
@@ -42,52 +42,74 @@ impl Band {
     }
 }
 
-/// Columns: trial types, the model's by template. The first behaviour trace: networks have one.
+const MAX_TRACES: usize = 6;
+/// Height of a row of panels, pixels.
+const ROW: u32 = 240;
+
+pub(super) fn size(inputs: &PlotInputs<'_>) -> (u32, u32) {
+    (800, 80 + ROW * inputs.behaviour.len().clamp(1, MAX_TRACES) as u32)
+}
+
+/// Rows: behaviour traces; columns: trial types, the model's by template.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
     let inputs = scene.inputs.evaluation;
     let Some(model) = inputs.model.behaviour.filter(|_| inputs.has_behaviour) else {
         return Err(PlotError::empty("the network has no readout of behaviour"));
     };
-    let types: Vec<Option<usize>> = shown_types(scene).into_iter().take(MAX_TYPES).collect();
-    let bands: Vec<(Band, Band)> = types
-        .iter()
-        .map(|label| {
-            let n_bins = inputs.recording.n_bins();
-            let shown = |k: &usize| match (label, &scene.model_types) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (label, Some(types)) => types.get(*k).copied().flatten() == *label,
-            };
-            let trials = (0..model.len_of(Axis(0))).filter(shown);
-            let simulated: Vec<Vec<f64>> = trials.map(|k| first_channel(model.index_axis(Axis(0), k))).collect();
-            (
-                Band::of(&recorded(inputs, *label), n_bins),
-                Band::of(&simulated, n_bins),
-            )
-        })
+    let n_traces = model.len_of(Axis(2)).min(MAX_TRACES);
+    let names: Vec<&str> = (0..n_traces)
+        .map(|b| scene.inputs.behaviour.get(b).map_or("behaviour", String::as_str))
         .collect();
-    let ends: Vec<f64> = bands
-        .iter()
-        .flat_map(|(data, model)| data.ends().chain(model.ends()))
-        .collect();
-    let finite = || ends.iter().copied().filter(|value| value.is_finite());
-    let (low, high) = (
-        finite().fold(f64::INFINITY, f64::min),
-        finite().fold(f64::NEG_INFINITY, f64::max),
-    );
-    if !(low.is_finite() && high.is_finite()) {
-        return Err(PlotError::empty("no trial has behaviour that was recorded"));
-    }
-    let name = scene.inputs.behaviour.first().map_or("behaviour", String::as_str);
     let note = format!(
         "mean ± standard deviation over trials; {}, {} model trials typed by template; n: trials, data / model",
         scene.recorded_trials(),
         inputs.model.conditions.len()
     );
-    let below = style::titled(canvas, &format!("Behaviour: {name}"), &note)?;
+    let title = style::shown(
+        &format!("Behaviour: {}", names.join(", ")),
+        n_traces,
+        model.len_of(Axis(2)),
+        "traces",
+    );
+    let below = style::titled(canvas, &title, &note)?;
     style::legend(canvas, &[("data", Mark::Line(DATA)), ("model", Mark::Line(MODEL))])?;
+    let mut is_drawn = false;
+    for (b, (name, area)) in names.iter().zip(below.split_evenly((n_traces, 1))).enumerate() {
+        is_drawn |= row(scene, &area, model, b, name)?;
+    }
+    if is_drawn {
+        Ok(())
+    } else {
+        Err(PlotError::empty("no trial has behaviour that was recorded"))
+    }
+}
+
+/// The panels of trace `b`; false where no trial has a finite value of it.
+fn row(scene: &Scene<'_>, area: &Canvas<'_>, model: &Array3<f64>, b: usize, name: &str) -> Result<bool, PlotError> {
+    let inputs = scene.inputs.evaluation;
+    let types: Vec<Option<usize>> = shown_types(scene).into_iter().take(MAX_TYPES).collect();
+    let n_bins = inputs.recording.n_bins();
+    let of_type = |label: &Option<usize>| {
+        let is_shown = |k: &usize| match (label, &scene.model_types) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (label, Some(types)) => types.get(*k).copied().flatten() == *label,
+        };
+        let trials = (0..model.len_of(Axis(0))).filter(is_shown);
+        let simulated: Vec<Vec<f64>> = trials.map(|k| model.slice(s![k, .., b]).to_vec()).collect();
+        let recorded = recorded(inputs, *label, b);
+        (Band::of(&recorded, n_bins), Band::of(&simulated, n_bins))
+    };
+    let bands: Vec<(Band, Band)> = types.iter().map(of_type).collect();
+    let ends = bands.iter().flat_map(|(data, model)| data.ends().chain(model.ends()));
+    let (low, high) = ends
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+    if !(low.is_finite() && high.is_finite()) {
+        return Ok(false);
+    }
     let margin = 0.06 * (high - low).max(f64::MIN_POSITIVE);
-    let panels = below.split_evenly((1, types.len()));
+    let panels = area.split_evenly((1, types.len()));
     for (i, (label, (data, model))) in types.iter().zip(&bands).enumerate() {
         let title = format!("{} (n = {} / {})", type_name(scene, *label), data.n, model.n);
         let labels = Labels {
@@ -97,7 +119,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         };
         panel(scene, &panels[i], &labels, low - margin..high + margin, [data, model])?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn panel(
@@ -130,15 +152,8 @@ fn panel(
     style::curve(&mut chart, &times, &model.mean, MODEL)
 }
 
-fn first_channel(trial: ArrayView2<'_, f64>) -> Vec<f64> {
-    trial
-        .outer_iter()
-        .filter_map(|at_bin| at_bin.first().copied())
-        .collect()
-}
-
-/// Evaluated trials of a type, of all sessions that have behaviour; padding is NaN.
-fn recorded(inputs: &EvaluationInputs<'_>, label: Option<usize>) -> Vec<Vec<f64>> {
+/// Trace `b` of the evaluated trials of a type, of all sessions that have behaviour; padding is NaN.
+fn recorded(inputs: &EvaluationInputs<'_>, label: Option<usize>, b: usize) -> Vec<Vec<f64>> {
     let sessions = inputs.recording.sessions().iter().zip(inputs.test);
     sessions
         .filter_map(|(session, trials)| Some((session, session.behaviour.as_ref()?, trials)))
@@ -146,7 +161,7 @@ fn recorded(inputs: &EvaluationInputs<'_>, label: Option<usize>) -> Vec<Vec<f64>
             let is_shown = |k: &&usize| label.is_none_or(|y| session.trial_types[**k] == y);
             let shown = trials.iter().filter(is_shown);
             shown
-                .map(|&k| first_channel(behaviour.index_axis(Axis(0), k)))
+                .map(|&k| behaviour.slice(s![k, .., b]).to_vec())
                 .collect::<Vec<_>>()
         })
         .filter(|trial| trial.iter().any(|value| value.is_finite()))
