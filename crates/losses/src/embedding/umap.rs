@@ -362,13 +362,18 @@ impl Layout<'_> {
         }
     }
 
+    /// From point j to point i, and the squared distance.
+    fn between(&self, placed: &Array2<f64>, i: usize, j: usize) -> ([f64; 2], f64) {
+        let others = self.fixed.unwrap_or(placed);
+        let difference = [0, 1].map(|axis| placed[[i, axis]] - others[[j, axis]]);
+        (
+            difference,
+            difference[0] * difference[0] + difference[1] * difference[1],
+        )
+    }
+
     fn attract(&self, placed: &mut Array2<f64>, i: usize, j: usize, step: f64) {
-        let other = match self.fixed {
-            Some(fixed) => [fixed[[j, 0]], fixed[[j, 1]]],
-            None => [placed[[j, 0]], placed[[j, 1]]],
-        };
-        let difference = [placed[[i, 0]] - other[0], placed[[i, 1]] - other[1]];
-        let squared = difference[0] * difference[0] + difference[1] * difference[1];
+        let (difference, squared) = self.between(placed, i, j);
         if squared == 0.0 {
             return;
         }
@@ -388,12 +393,7 @@ impl Layout<'_> {
         if self.fixed.is_none() && i == j {
             return;
         }
-        let other = match self.fixed {
-            Some(fixed) => [fixed[[j, 0]], fixed[[j, 1]]],
-            None => [placed[[j, 0]], placed[[j, 1]]],
-        };
-        let difference = [placed[[i, 0]] - other[0], placed[[i, 1]] - other[1]];
-        let squared = difference[0] * difference[0] + difference[1] * difference[1];
+        let (difference, squared) = self.between(placed, i, j);
         if squared == 0.0 {
             return;
         }
