@@ -25,6 +25,11 @@ fn a_run_whose_numbers_break_down_exits_with_7_and_keeps_the_state_before() {
     // Going on would diverge again: a new run is what helps.
     let next = "next   snnfit train --config a/run.toml --set 'optimizer.adamw.lr = ";
     assert!(summary.last().unwrap().starts_with(next), "{}", run.stdout);
+    assert!(
+        summary.last().unwrap().ends_with("lr = 1e37' --out NEW"),
+        "{}",
+        run.stdout
+    );
     // Three steps in a row may be skipped (train.max_skipped); the fourth is the end.
     assert_eq!(run.stderr.matches("skipped: parameter '").count(), 3, "{}", run.stderr);
     assert!(run.stderr.contains("step 4: parameter '"), "{}", run.stderr);

@@ -169,12 +169,16 @@ fn a_run_that_is_out_of_time_exits_with_9_and_goes_on() {
 #[test]
 fn every_kind_of_run_goes_on_bit_by_bit_with_any_number_of_threads() {
     let folder = folder();
-    let variants: [&[&str]; 5] = [
+    let variants: [&[&str]; 6] = [
         &[],
         &["train.gradient_splitter = false", "train.balance_trial_types = true"],
         &["preset = \"sourmpis2023_code\"", "optimizer.adamw.weight_decay = 0.1"],
         &["model.rsnn.n_hidden = 9", "model.rsnn.train_noise_gain = true"],
         &["model.rsnn.delay_groups = 2", "model.rsnn.max_delay_ms = 8.0"],
+        &[
+            "model.rsnn.latent.mlp.init_scale = 0.5",
+            "model.rsnn.latent.mlp.weight_decay = 3.0",
+        ],
     ];
     for (i, variant) in variants.iter().enumerate() {
         let names = ["straight", "one", "two"].map(|name| format!("{name}-{i}"));
@@ -374,4 +378,36 @@ fn runs_of_every_matching_method_go_on_bit_by_bit_and_evaluate() {
         assert_same_checkpoints(&folder, &stopped, &straight, 14);
         succeed(&folder, &["evaluate", &straight, "--trials", "20"]);
     }
+}
+
+#[test]
+fn a_learning_rate_that_falls_to_0_ends_the_updates_and_goes_on_after_a_stop() {
+    let folder = folder();
+    let sets = [
+        "optimizer.adamw.lr_final = 0.0",
+        "train.checkpoint_every = 1",
+        "train.max_steps = 20",
+    ];
+    train(&folder, "straight", &sets);
+    // The two latest checkpoints are kept.
+    let parameters = |step| {
+        let mut read = checkpoint::read(&step_path(&folder, "straight", step)).unwrap();
+        read.sections.remove("parameters").unwrap()
+    };
+    assert_eq!(parameters(20), parameters(19), "the last step's rate is 0");
+    train(&folder, "a", &sets);
+    std::fs::remove_file(step_path(&folder, "a", 20)).unwrap();
+    let events = folder.path("a/events.ndjson");
+    let begun = resume(&folder, "a", &[]);
+    assert!(!begun.stderr.contains("learning rate"), "{}", begun.stderr);
+    assert_same_checkpoints(&folder, "a", "straight", 20);
+    let rates = std::fs::read_to_string(events).unwrap();
+    assert!(rates.contains("\"lr\":0.0,"), "{rates}");
+    // The rate rises again: that is said.
+    let longer = resume(&folder, "a", &["train.max_steps = 25"]);
+    assert!(
+        longer.stderr.contains("falls until step 25, not 20"),
+        "{}",
+        longer.stderr
+    );
 }

@@ -1,6 +1,10 @@
-"""One Markdown table of the aggregated evaluations that methods.sh wrote: mean over seeds, with the standard deviation.
+"""One Markdown table of the evaluations that methods.sh wrote.
 
-    python3 scripts/experiments/methods_table.py OUT METHOD...
+    python3 scripts/experiments/methods_table.py OUT SEEDS METHOD...
+
+A row for each method: mean over seeds and standard deviation, or the value and its 95 % interval for one seed. Below them
+what stands in the model's place: training trials, the ceiling, null models. The last two columns are the published figures
+(Sourmpis et al. 2023, stored logs): trial-matched correlation of training batches, and the share of hits.
 """
 import json
 import sys
@@ -16,44 +20,68 @@ METRICS = [
     "feature_variance_ratio_within_type",
     "fano_ratio",
     "noise_correlation_mean",
+    "noise_correlation_r",
 ]
+PUBLISHED = {
+    "none": ("0.836", "0.983"),
+    "hard": ("0.907", "0.812"),
+    "soft_published": ("0.907", "0.787"),
+    "gan": ("0.901", "0.804"),
+    "likelihood": ("0.860", "0.904"),
+}
 
 
 def seconds(run: Path) -> float:
-    """Wall time of a fit: the time stamp of its last step."""
-    last = 0.0
+    """Wall time of a fit: each process's time stamp of its last step that counts, summed."""
+    elapsed = []
     for line in (run / "events.ndjson").read_text().splitlines():
         event = json.loads(line)
-        last = max(last, event.get("wall_s", 0.0)) if event.get("event") == "step" else last
-    return last
+        if event.get("event") == "start":
+            elapsed.append(0.0)
+        elif event.get("event") == "step" and elapsed:
+            elapsed[-1] = event["wall_s"]
+    return sum(elapsed)
+
+
+def cell(metric: dict | None) -> str:
+    """Mean and standard deviation over seeds, or value and interval of one."""
+    if metric is None:
+        return "–"
+    if "mean" not in metric:
+        interval = metric.get("ci95")
+        return f"{metric['value']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    spread = metric.get("sd")
+    return f"{metric['mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 
 
 def main() -> None:
-    out, methods = Path(sys.argv[1]), sys.argv[2:]
-    print("| method | " + " | ".join(f"`{name}`" for name in METRICS) + " | seconds |")
-    print("|---" * (len(METRICS) + 2) + "|")
-    reference = None
+    out, seeds, methods = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3:]
+    columns = [f"`{name}`" for name in METRICS]
+    print("| method | seeds | " + " | ".join(columns) + " | seconds | published correlation | published hits |")
+    print("|---" * (len(METRICS) + 5) + "|")
+    reference: dict = {}
     for method in methods:
-        report = json.loads((out / f"{method}.json").read_text())
+        path = out / f"{method}.json"
+        if not path.exists():
+            continue
+        report = json.loads(path.read_text())
         found = {metric["name"]: metric for metric in report["metrics"]}
-        cells = []
-        for name in METRICS:
-            metric = found.get(name)
-            if metric is None:
-                cells.append("–")
-            elif "mean" in metric:
-                cells.append(f"{metric['mean']:.3f} ± {metric['sd'] or 0.0:.3f}")
-            else:
-                cells.append(f"{metric['value']:.3f}")
-        times = [seconds(run) for run in sorted(out.glob(f"{method}_[0-9]*"))]
-        cells.append(f"{sum(times) / max(len(times), 1):.0f}")
-        print(f"| {method} | " + " | ".join(cells) + " |")
+        runs = [out / f"{method}_{seed}" for seed in seeds]
+        runs = [run for run in runs if any(run.glob("metrics*.json"))]
+        times = sorted(seconds(run) for run in runs)
+        cells = [cell(found.get(name)) for name in METRICS] + [f"{times[len(times) // 2]:.0f}" if times else "–"]
+        cells += PUBLISHED.get(method, ("–", "–"))
+        print(f"| {method} | {len(runs)} | " + " | ".join(cells) + " |")
         reference = reference or found
-    row = []
-    for name in METRICS:
-        value = (reference or {}).get(name, {}).get("reference_train_test")
-        row.append("–" if value is None else f"{value:.3f}")
-    print("| training data in the model's place | " + " | ".join(row) + " | – |")
+    rows = {"training trials in the model's place": "reference_train_test", "ceiling": "ceiling_noiseless"}
+    for title, key in rows.items():
+        values = [reference.get(name, {}).get(key) for name in METRICS]
+        print(f"| {title} | – | " + " | ".join("–" if v is None else f"{v:.3f}" for v in values) + " | – | – | – |")
+    nulls = sorted({null for name in METRICS for null in (reference.get(name, {}).get("nulls") or {})})
+    for null in nulls:
+        values = [(reference.get(name, {}).get("nulls") or {}).get(null) for name in METRICS]
+        cells = " | ".join("–" if v is None else f"{v:.3f}" for v in values)
+        print(f"| null: {null} | – | {cells} | – | – | – |")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use crate::LossError;
+use crate::distances::squared_distance;
 use crate::error::{check_finite, check_shape};
 
 /// Value of an energy distance.
@@ -84,7 +85,7 @@ pub fn energy_distance(
 
 /// `r^β` and the factor of `y − x` in its gradient, `β r^(β−2)`.
 fn distance(y: &ndarray::ArrayView1<'_, f64>, x: &ndarray::ArrayView1<'_, f64>, exponent: f64) -> (f64, f64) {
-    let square: f64 = y.iter().zip(x).map(|(y, x)| (y - x) * (y - x)).sum();
+    let square = squared_distance(y, x);
     if square == 0.0 {
         return (0.0, 0.0);
     }

@@ -8,6 +8,7 @@ use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
+use crate::distances::{squared_distances, squared_distances_within};
 use crate::error::{check_finite, check_positive, check_shape};
 
 /// Squared distances below this count as this. Source: geomloss 0.2.5, which the published program calls.
@@ -84,6 +85,13 @@ impl Sinkhorn {
     pub fn check(&self) -> Result<(), LossError> {
         let (Blur::Absolute(blur) | Blur::Relative(blur)) = self.blur;
         check_positive("blur", blur)?;
+        if blur.powf(self.cost.exponent()) == 0.0 {
+            return Err(LossError::Parameter {
+                name: "blur",
+                found: blur.to_string(),
+                expected: "a blur whose square is above 0",
+            });
+        }
         if !(self.scaling > 0.0 && self.scaling <= MAX_SCALING) {
             return Err(LossError::Parameter {
                 name: "scaling",
@@ -133,18 +141,15 @@ impl Sinkhorn {
                 reason: format!("{} model and {} recorded trials", model.nrows(), data.nrows()),
             });
         }
-        let squares = squared_distances(data, model);
-        let xy = self.costs(&squares);
+        let xy = self.costs(&squared_distances(data, model));
         let yx = xy.t().as_standard_layout().into_owned();
-        let (xx, yy) = (
-            self.costs(&squared_distances(data, data)),
-            self.costs(&squared_distances(model, model)),
-        );
+        let of_data = squared_distances_within(data);
+        let (xx, yy) = (self.costs(&of_data), self.costs(&squared_distances_within(model)));
         let diameter = diameter(model, data);
         let blur = match self.blur {
             Blur::Absolute(blur) => blur,
             Blur::Relative(share) => {
-                let scales = [median_distance(data), diameter, 1.0];
+                let scales = [median_distance(&of_data), diameter, 1.0];
                 share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
             }
         };
@@ -272,17 +277,9 @@ fn softmin(epsilon: f64, costs: &Array2<f64>, ln_weight: f64, h: Option<&Array1<
         .collect()
 }
 
-/// `‖a_i − b_j‖²`, `[rows of a, rows of b]`.
-pub(crate) fn squared_distances(a: &ArrayView2<'_, f64>, b: &ArrayView2<'_, f64>) -> Array2<f64> {
-    Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| {
-        a.row(i).iter().zip(b.row(j)).map(|(x, y)| (x - y) * (x - y)).sum()
-    })
-}
-
-/// Median distance of two different rows; 0 for fewer than two.
-pub fn median_distance(rows: &ArrayView2<'_, f64>) -> f64 {
-    let squares = squared_distances(rows, rows);
-    let mut pairs: Vec<f64> = (0..rows.nrows())
+/// Median distance of two different rows, by the squared distances of all pairs; 0 for fewer than two.
+fn median_distance(squares: &Array2<f64>) -> f64 {
+    let mut pairs: Vec<f64> = (0..squares.nrows())
         .flat_map(|i| (0..i).map(move |j| (i, j)))
         .map(|at| squares[at])
         .collect();

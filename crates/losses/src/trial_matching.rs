@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::LossError;
 use crate::assignment::assign;
+use crate::distances::squared_distance;
 use crate::error::{check_finite, check_indices, check_shape};
 use crate::statistics::DataFeatures;
 
@@ -149,18 +150,13 @@ pub fn match_session(
         )?;
         check_indices("candidate model trials", &candidates.model, model.nrows())?;
         check_indices("candidate data trials", &candidates.data, data.nrows())?;
-        let cost = squared_distances(
+        let cost = approximate_squared_distances(
             &model.select(Axis(0), &candidates.model),
             &data.select(Axis(0), &candidates.data),
         );
         for (i, j) in assign(&cost.view())?.into_iter().enumerate() {
             let (i, j) = (candidates.model[i], candidates.data[j]);
-            let of_pair = model
-                .row(i)
-                .iter()
-                .zip(data.row(j))
-                .map(|(x, y)| (x - y) * (x - y))
-                .sum::<f64>();
+            let of_pair = squared_distance(&model.row(i), &data.row(j));
             pairs.push(Pair {
                 model: i,
                 data: j,
@@ -192,7 +188,7 @@ pub fn match_session(
 
 /// `|x_i − y_j|²` `[n, m]` of rows `[n, F]` and `[m, F]`, as `|x|² + |y|² − 2xy`: one matrix product, which is wrong by rounding
 /// of the squared norms. Good enough to choose pairs by; what a pair costs is summed for itself.
-fn squared_distances(x: &Array2<f64>, y: &Array2<f64>) -> Array2<f64> {
+fn approximate_squared_distances(x: &Array2<f64>, y: &Array2<f64>) -> Array2<f64> {
     let norms = |rows: &Array2<f64>| rows.outer_iter().map(|row| row.dot(&row)).collect::<Vec<f64>>();
     let (of_x, of_y) = (norms(x), norms(y));
     let mut distances = x.dot(&y.t());

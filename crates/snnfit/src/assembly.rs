@@ -90,9 +90,6 @@ impl Assembly {
             )?
         };
         warnings.extend(splits.warnings.iter().cloned());
-        for (session, split) in sessions.iter_mut().zip(&splits.sessions) {
-            trace_rules::apply(&experiment.data, session, &split.train)?;
-        }
         let checked::Model::Rsnn(model) = &experiment.model;
         let areas = model.areas.clone().unwrap_or_else(|| recorded_areas(&sessions));
         let populations = populations(&experiment, model, &sessions, &areas)?;
@@ -111,6 +108,15 @@ impl Assembly {
                 .any(|n| n.source.is_some_and(|u| u.session == s))
         };
         let used: Vec<bool> = (0..sessions.len()).map(is_used).collect();
+        for ((session, split), _) in sessions
+            .iter_mut()
+            .zip(&splits.sessions)
+            .zip(&used)
+            .filter(|(_, used)| **used)
+        {
+            warnings.extend(trace_rules::apply(&experiment.data, session, &split.train)?);
+        }
+        check_traces(&experiment.data.behaviour, &sessions, &splits.sessions, &used)?;
         if matches!(model.input, checked::Input::Recorded(_)) && movies.is_some() {
             check_movies(&sessions, &used)?;
         }
@@ -169,14 +175,20 @@ impl Assembly {
     /// and the last of several. A recorded stimulus has its cue at the event that trials are aligned to.
     pub fn times(&self) -> TaskTimes {
         let checked::Model::Rsnn(model) = &self.experiment.model;
-        let onsets = match &model.input {
-            checked::Input::Poisson(input) => input.onsets_ms.clone(),
+        // An onset outside of the window has no effect.
+        let start_ms = self.sessions.first().map_or(0.0, |s| s.start_ms);
+        let end_ms = start_ms + self.n_steps() as f64 * self.experiment.data.bin_ms;
+        let onsets: Vec<f64> = match &model.input {
+            checked::Input::Poisson(input) => {
+                let within = |onset: &f64| (start_ms..end_ms).contains(onset);
+                input.onsets_ms.iter().copied().filter(within).collect()
+            }
             checked::Input::Recorded(_) => Vec::new(),
         };
         let least = onsets.iter().copied().reduce(f64::min).unwrap_or(0.0);
         let largest = onsets.iter().copied().reduce(f64::max).unwrap_or(0.0);
         TaskTimes {
-            start_ms: self.sessions.first().map_or(0.0, |s| s.start_ms),
+            start_ms,
             cue_ms: largest,
             delay_ms: (least < largest).then_some([least, largest]),
         }
@@ -363,6 +375,25 @@ fn model_type(cell_type: CellType) -> connectivity::CellType {
         CellType::Inhibitory => connectivity::CellType::Inhibitory,
         CellType::Unknown => connectivity::CellType::Unknown,
     }
+}
+
+/// Refuses a trace of behaviour that no session in use has in a training trial: nothing could be fitted to it.
+fn check_traces(
+    names: &[String],
+    sessions: &[BinnedSession],
+    splits: &[data::SessionSplit],
+    used: &[bool],
+) -> Result<(), FitError> {
+    for name in names {
+        let is_recorded = |((session, split), is_used): ((&BinnedSession, &data::SessionSplit), &bool)| {
+            let trace = session.behaviour.get(name).filter(|_| *is_used);
+            trace.is_some_and(|trace| split.train.iter().any(|&k| trace.row(k).iter().all(|v| v.is_finite())))
+        };
+        if !sessions.iter().zip(splits).zip(used).any(is_recorded) {
+            return Err(FitError::NoTrace { trace: name.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Movies of all sessions in one array, and the index of each session's first.
@@ -588,6 +619,7 @@ fn spec(
             dimensions: latent.dimensions,
             is_bounded: latent.bound,
             init_scale: latent.init_scale,
+            weight_decay: latent.weight_decay,
             kind: match latent.kind {
                 checked::LatentKind::Mlp => LatentKind::Mlp,
                 checked::LatentKind::Linear => LatentKind::Linear,

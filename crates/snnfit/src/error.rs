@@ -16,6 +16,7 @@ use crate::config::{ConfigError, Problem};
 use crate::events::EventError;
 use crate::exit_code;
 use crate::fit_error::FitError;
+use crate::report::plots::PlotError;
 use crate::run_dir::RunError;
 
 /// Width of reports in characters.
@@ -92,6 +93,7 @@ impl From<FitError> for Error {
     fn from(error: FitError) -> Self {
         match error {
             FitError::Data(error) => Self::Data(error),
+            FitError::Plot(PlotError::Fs(error)) => Self::Output(error),
             other => Self::Fit(other),
         }
     }
@@ -233,6 +235,14 @@ fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
     while let Some(error) = cause {
         let io = error.downcast_ref::<std::io::Error>();
         if io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        // The HDF5 library reports text alone.
+        if let Some(data::DataError::Hdf5 { detail, .. }) = error.downcast_ref::<data::DataError>()
+            && ["No space left on device", "Disk quota exceeded"]
+                .iter()
+                .any(|text| detail.contains(text))
+        {
             return true;
         }
         cause = error.source();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use activity::{AreaRates, of_rates};
 pub use metrics::of_metrics;
 pub use network::{ParameterBounds, of_parameters, of_skipped_steps};
-pub use validation::{Validations, of_validations, verdict};
+pub use validation::{LATEST_VALIDATIONS, Validations, of_validations, verdict};
 
 /// As many are told at the end of a training: a person reads no more before evaluating.
 pub const MOST_AFTER_TRAINING: usize = 3;

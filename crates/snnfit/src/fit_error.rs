@@ -56,6 +56,12 @@ pub enum FitError {
         /// The window.
         window_ms: Option<[f64; 2]>,
     },
+    /// A behaviour trace that nothing could be fitted to.
+    #[error("behaviour '{trace}' has no training trial that is complete in any session with model neurons")]
+    NoTrace {
+        /// The trace.
+        trace: String,
+    },
     /// A behaviour trace can't be brought to the units that `[data.traces]` asks for.
     #[error("session '{session}': behaviour '{trace}': {reason}")]
     TraceRule {
@@ -240,6 +246,10 @@ impl FitError {
             ),
             Self::WindowOutside { .. } => Some(
                 "times count from the event that trials are aligned to; `snnfit inspect FILE` says how long trials are",
+            ),
+            Self::NoTrace { .. } => Some(
+                "leave it out of data.behaviour, or choose a window (data.window_ms) and sessions (data.sessions) in which it \
+                 was recorded",
             ),
             Self::TraceRule { .. } => Some("change the trace's table in [data.traces], or data.window_ms"),
             Self::Loss(LossError::NoPopulation { .. }) => {

@@ -388,7 +388,11 @@ impl Comparison {
                     )
                 }
             };
-            evaluation.weighted.insert(loss.name().to_owned(), value * weight);
+            let name = match (loss, adversary) {
+                (Loss::SpikeGan(_), None) => SPIKE_GAN_ENERGY,
+                _ => loss.name(),
+            };
+            evaluation.weighted.insert(name.to_owned(), value * weight);
             evaluation.tasks.push(task);
         }
         Ok(evaluation)
@@ -515,7 +519,11 @@ impl Comparison {
                     method.of_features(&model, &target, &candidates)?.0
                 }
             };
-            floors.insert(loss.name().to_owned(), value * loss.weight());
+            let name = match loss {
+                Loss::SpikeGan(_) => SPIKE_GAN_ENERGY,
+                _ => loss.name(),
+            };
+            floors.insert(name.to_owned(), value * loss.weight());
         }
         Ok(floors)
     }
@@ -533,6 +541,9 @@ fn channel(group: &Population) -> Channel {
 fn compares_trials(loss: &Loss) -> bool {
     matches!(loss, Loss::TrialMatching { .. } | Loss::SpikeGan(_))
 }
+
+/// Name in validations of the energy distance that stands for a spike-GAN: not the quantity that training lowers.
+pub const SPIKE_GAN_ENERGY: &str = "spike_gan_energy";
 
 /// The distance of clouds of trials that stands for a loss without discriminators.
 fn method_of(loss: &Loss) -> Method {

@@ -15,10 +15,14 @@ const LEAST_STD: f64 = 1e-12;
 /// The baseline is the mean over the bins of `baseline_ms`, of the trial or of the training trials. The scale is the root
 /// of the mean over time of the variance over training trials (specification §1.14). NaN stays NaN and counts nowhere.
 ///
+/// Returned are sentences about trials that lose the trace because they have no baseline.
+///
 /// # Errors
-/// [`FitError::TraceRule`] for a baseline outside of the window, or a trace that doesn't vary and can't be scaled.
-pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Result<(), FitError> {
+/// [`FitError::TraceRule`] for a baseline outside of the window or without values, or a trace that doesn't vary and can't
+/// be scaled.
+pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Result<Vec<String>, FitError> {
     let (start_ms, bin_ms) = (session.start_ms, session.bin_ms);
+    let mut warnings = Vec::new();
     for (name, rule) in data.behaviour.iter().zip(&data.traces) {
         if *rule == TraceRule::default() {
             continue;
@@ -45,7 +49,17 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
                     "the baseline from {from} to {to} ms is not within the window from {start_ms} to {end_ms} ms"
                 )));
             }
-            subtract_baseline(trace, rule.baseline, first as usize..last as usize, train);
+            let n_lost = subtract_baseline(trace, rule.baseline, first as usize..last as usize, train);
+            if trace.iter().all(|value| !value.is_finite()) {
+                return Err(fail(format!("it has no values from {from} to {to} ms, its baseline")));
+            }
+            if n_lost > 0 {
+                warnings.push(format!(
+                    "session '{}': behaviour '{name}' has no values from {from} to {to} ms, its baseline, in {n_lost} trials: \
+                     they count as trials without it",
+                    session.id
+                ));
+            }
         }
         let scale = match rule.scale {
             TraceScale::None => 1.0,
@@ -58,13 +72,19 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
         }
         trace.mapv_inplace(|value| (f64::from(value) / scale * rule.factor) as f32);
     }
-    Ok(())
+    Ok(warnings)
 }
 
-fn subtract_baseline(trace: &mut Array2<f32>, baseline: Baseline, bins: std::ops::Range<usize>, train: &[usize]) {
+/// The number of trials that had values before and have none now.
+fn subtract_baseline(
+    trace: &mut Array2<f32>,
+    baseline: Baseline,
+    bins: std::ops::Range<usize>,
+    train: &[usize],
+) -> usize {
     let of_trial = |k: usize| mean(trace.slice(s![k, bins.clone()]).iter().map(|v| f64::from(*v)));
     let baselines: Vec<f64> = match baseline {
-        Baseline::None => return,
+        Baseline::None => return 0,
         Baseline::Trial => (0..trace.nrows()).map(of_trial).collect(),
         Baseline::Session => {
             let of_train = trace.select(Axis(0), train);
@@ -72,9 +92,12 @@ fn subtract_baseline(trace: &mut Array2<f32>, baseline: Baseline, bins: std::ops
             vec![mean(values.iter().map(|v| f64::from(*v))); trace.nrows()]
         }
     };
+    let mut n_lost = 0;
     for (mut row, baseline) in trace.outer_iter_mut().zip(baselines) {
+        n_lost += usize::from(baseline.is_nan() && row.iter().any(|value| value.is_finite()));
         row.mapv_inplace(|value| (f64::from(value) - baseline) as f32);
     }
+    n_lost
 }
 
 /// Mean of the finite values; NaN without any.
@@ -120,5 +143,82 @@ mod tests {
         // Variances 1 and 0 over the first two trials; the third bin has no value.
         assert!((standard_deviation(&trace, &[0, 1]) - 0.5f64.sqrt()).abs() < 1e-12);
         assert!(standard_deviation(&trace, &[]).is_nan());
+    }
+
+    /// Applies a rule to one session with this trace, from −4 ms on in bins of 2 ms.
+    fn applied(rule: TraceRule, trace: Array2<f32>, train: &[usize]) -> Result<(Array2<f32>, Vec<String>), FitError> {
+        let data = Data {
+            files: Vec::new(),
+            bin_ms: 2.0,
+            window_ms: None,
+            sessions: None,
+            behaviour: vec!["whisker".to_owned(), "jaw".to_owned()],
+            traces: vec![TraceRule::default(), rule],
+            max_rate_hz: None,
+        };
+        let mut session = BinnedSession {
+            id: "s".to_owned(),
+            bin_ms: 2.0,
+            start_ms: -4.0,
+            spikes: ndarray::Array3::zeros((trace.nrows(), trace.ncols(), 0)),
+            valid_bins: vec![trace.ncols(); trace.nrows()],
+            units: Vec::new(),
+            rates_hz: Vec::new(),
+            trials: Vec::new(),
+            behaviour: [("jaw".to_owned(), trace)].into(),
+            movies: None,
+            warnings: Vec::new(),
+        };
+        let warnings = apply(&data, &mut session, train)?;
+        Ok((session.behaviour["jaw"].clone(), warnings))
+    }
+
+    #[test]
+    fn a_rule_subtracts_its_baseline_divides_by_its_scale_and_multiplies_by_its_factor() {
+        let rule = TraceRule {
+            baseline: Baseline::Trial,
+            baseline_ms: None,
+            scale: TraceScale::Session,
+            factor: -3.0,
+        };
+        // Less the mean of the first two bins: (−1, 1, 4) and (−1, 1, 8); variances 0, 0 and 4, scale √(4/3).
+        let trace = array![[1.0f32, 3.0, 6.0], [2.0, 4.0, 11.0]];
+        let (found, warnings) = applied(rule, trace, &[0, 1]).unwrap();
+        let scale = (4.0f64 / 3.0).sqrt();
+        for (found, expected) in found.iter().zip([-1.0, 1.0, 4.0, -1.0, 1.0, 8.0]) {
+            assert!(
+                (f64::from(*found) + 3.0 * expected / scale).abs() < 1e-6,
+                "{found} {expected}"
+            );
+        }
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn trials_without_a_baseline_are_told_and_a_session_without_any_is_an_error() {
+        let rule = |baseline| TraceRule {
+            baseline,
+            ..TraceRule::default()
+        };
+        // A camera that starts late.
+        let late = array![[f32::NAN, f32::NAN, 6.0], [2.0, 4.0, 11.0]];
+        let (found, warnings) = applied(rule(Baseline::Trial), late.clone(), &[0, 1]).unwrap();
+        assert!(found.row(0).iter().all(|v| v.is_nan()) && found[[1, 2]] == 8.0);
+        assert!(
+            warnings[0].contains("from -4 to 0 ms, its baseline, in 1 trials"),
+            "{warnings:?}"
+        );
+        for baseline in [Baseline::Trial, Baseline::Session] {
+            let error = applied(rule(baseline), late.clone().select(Axis(0), &[0]), &[0]).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("it has no values from -4 to 0 ms, its baseline"),
+                "{error}"
+            );
+        }
+        // The session's baseline is that of the training trials.
+        assert!(applied(rule(Baseline::Session), late.clone(), &[0]).is_err());
+        assert!(applied(rule(Baseline::Session), late, &[1]).unwrap().1.is_empty());
     }
 }

@@ -5,6 +5,7 @@ use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
 use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
+use crate::findings;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
@@ -43,7 +44,7 @@ pub struct State {
     pub best: Option<Best>,
     /// The gradient splitter, if the losses go through one.
     pub splitter: Option<GradientSplitter>,
-    /// Validation losses so far: (step, total), the last 100.
+    /// Validation losses so far: (step, total), the last [`findings::LATEST_VALIDATIONS`].
     pub validations: Vec<(u64, f64)>,
     /// Mean training losses since the last log line: number of steps and sums by name.
     pub running: Running,
@@ -568,7 +569,11 @@ impl Trainer {
         };
         let total = losses.as_ref().map_or(f64::INFINITY, |losses| losses.values().sum());
         self.state.validations.push((number, total));
-        let surplus = self.state.validations.len().saturating_sub(100);
+        let surplus = self
+            .state
+            .validations
+            .len()
+            .saturating_sub(findings::LATEST_VALIDATIONS);
         self.state.validations.drain(..surplus);
         if total.is_finite() && self.state.best.is_none_or(|best| total < best.value) {
             self.state.best = Some(Best {

@@ -1,6 +1,7 @@
 //! Clusters of trials: k-means, and how well separated they are.
 
 use crate::LossError;
+use crate::distances::squared_distance;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::{Rng, RngExt};
 
@@ -65,7 +66,7 @@ impl Clusters {
             }
         }
         let own = data.outer_iter().zip(&labels);
-        let inertia = own.map(|(point, c)| squared(&point, &centers.row(*c))).sum();
+        let inertia = own.map(|(point, c)| squared_distance(&point, &centers.row(*c))).sum();
         Ok(Self {
             centers,
             labels,
@@ -119,7 +120,7 @@ impl Clusters {
             }
             let mut sums = vec![0.0; n_clusters];
             for (other, label) in data.outer_iter().zip(&self.labels) {
-                sums[*label] += squared(&point, &other).sqrt();
+                sums[*label] += squared_distance(&point, &other).sqrt();
             }
             let within = sums[own] / (sizes[own] - 1) as f64;
             let between = (0..n_clusters)
@@ -135,15 +136,11 @@ impl Clusters {
     }
 }
 
-fn squared(a: &ArrayView1<'_, f64>, b: &ArrayView1<'_, f64>) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
-}
-
 /// Nearest centre and squared distance; ties go to the first.
 fn closest(centers: &Array2<f64>, point: &ArrayView1<'_, f64>) -> (usize, f64) {
     let mut best = (0, f64::INFINITY);
     for (c, center) in centers.outer_iter().enumerate() {
-        let distance = squared(&center, point);
+        let distance = squared_distance(&center, point);
         if distance < best.1 {
             best = (c, distance);
         }
@@ -159,7 +156,7 @@ fn seeds<R: Rng + ?Sized>(data: &ArrayView2<'_, f64>, n_clusters: usize, rng: &m
     for c in 1..n_clusters {
         let last = centers.row(c - 1).to_owned();
         for (distance, point) in distances.iter_mut().zip(data.outer_iter()) {
-            *distance = distance.min(squared(&point, &last.view()));
+            *distance = distance.min(squared_distance(&point, &last.view()));
         }
         let mut left = rng.random::<f64>() * distances.sum();
         // Where all points are centres already, the last one is taken again.

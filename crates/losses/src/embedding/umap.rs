@@ -2,7 +2,8 @@
 //!
 //! Exact neighbours, fuzzy graph, spectral start, stochastic gradient descent with negative samples, and the projection of
 //! further points into a plane that is there. Settings are the defaults of umap-learn: 15 neighbours, least distance 0.1,
-//! spread 1, 500 epochs. Everything runs in one thread from one generator, so that a seed gives the same picture anywhere.
+//! spread 1, 500 epochs. Everything runs in one thread from one generator, so that the number of
+//! threads changes nothing.
 //!
 //! # Source
 //! McInnes, Healy, Melville: UMAP: uniform manifold approximation and projection for dimension reduction.
@@ -268,6 +269,12 @@ fn start<R: Rng + ?Sized>(data: &ArrayView2<'_, f64>, graph: &Graph, rng: &mut R
     } else {
         Pca::fit(data, 2)?.transform(data)?
     };
+    if placed.ncols() < 2 {
+        // Data of one feature have one component.
+        let line = placed;
+        placed = Array2::zeros((n, 2));
+        placed.slice_mut(ndarray::s![.., ..line.ncols()]).assign(&line);
+    }
     let largest = placed.iter().fold(0.0f64, |a, b| a.max(b.abs()));
     let expansion = if largest > 0.0 { 10.0 / largest } else { 1.0 };
     placed.mapv_inplace(|x| x * expansion + 1e-4 * normal(rng));

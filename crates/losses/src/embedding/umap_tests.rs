@@ -114,6 +114,7 @@ fn a_seed_gives_one_picture_and_impossible_points_are_refused() {
     // Equal points, and groups that no edge connects, have a picture too.
     for data in [
         Array2::<f64>::ones((20, 3)),
+        Array2::from_shape_fn((40, 1), |(i, _)| 1000.0 * (i / 20) as f64 + (i % 20) as f64 * 0.01),
         Array2::from_shape_fn((40, 2), |(i, _)| 1000.0 * (i / 20) as f64 + (i % 20) as f64 * 0.01),
     ] {
         let umap = Umap::fit(&data.view(), &mut rng).unwrap();

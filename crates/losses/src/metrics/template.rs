@@ -34,6 +34,8 @@ pub struct TrialTypeTemplates {
     areas: Vec<usize>,
     neurons: Vec<Vec<usize>>, // of each area used
     area_blocks: Vec<Block>,
+    /// Behaviour channels, and a block of each.
+    channels: Vec<usize>,
     behaviour_blocks: Vec<Block>,
     filters: Filters,
     options: TemplateOptions,
@@ -101,12 +103,13 @@ impl TrialTypeTemplates {
                     .to_owned(),
             });
         }
-        let behaviour_blocks = means.behaviour_blocks(&types);
+        let (channels, behaviour_blocks) = means.behaviour_blocks(&types);
         Ok(Self {
             types,
             areas,
             neurons,
             area_blocks,
+            channels,
             behaviour_blocks,
             filters,
             options,
@@ -128,9 +131,9 @@ impl TrialTypeTemplates {
         &self.neurons
     }
 
-    /// Behaviour channels compared; 0 if not asked for, or not recorded in trials of every type.
-    pub fn n_channels(&self) -> usize {
-        self.behaviour_blocks.len()
+    /// Behaviour channels compared, ascending: those recorded in trials of every type; none if not asked for.
+    pub fn channels(&self) -> &[usize] {
+        &self.channels
     }
 
     /// Single trials as the templates see them: filtered traces of each area, normalised like the template's, `[K, A·T2]`.
@@ -164,7 +167,7 @@ impl TrialTypeTemplates {
     ///
     /// # Shapes
     /// `traces` `[K, T, A]`: mean spikes over [`Self::neurons`] of each area compared; `behaviour`
-    /// `[K, T, B]`, needed if the templates have behaviour. Result `[K]`.
+    /// `[K, T, B]` of the [`Self::channels`], needed if there are any. Result `[K]`.
     ///
     /// # Errors
     /// [`LossError::Shape`] if areas, bins or behaviour do not fit.
@@ -252,10 +255,13 @@ impl TypeMeans {
         block(&self.areas, area, types)
     }
 
-    fn behaviour_blocks(&self, types: &[usize]) -> Vec<Block> {
-        (0..)
-            .map_while(|channel| block(&self.channels, channel, types))
-            .collect()
+    /// Channels that have a template of every type, and these.
+    fn behaviour_blocks(&self, types: &[usize]) -> (Vec<usize>, Vec<Block>) {
+        let channels: BTreeSet<usize> = self.channels.keys().map(|&(channel, _)| channel).collect();
+        channels
+            .into_iter()
+            .filter_map(|channel| Some((channel, block(&self.channels, channel, types)?)))
+            .unzip()
     }
 }
 

@@ -54,9 +54,9 @@ impl PerturbationArgs {
 /// What silencing removes, on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum SilencedName {
-    /// Their spikes reach no neuron.
+    /// Their spikes reach no neuron by a synapse; behaviour is still read out from them, and may feed back.
     Outgoing,
-    /// No spike, input or recorded stimulus reaches them.
+    /// No spike, input, recorded stimulus or feedback of behaviour reaches them.
     Incoming,
     /// Both.
     #[default]

@@ -59,7 +59,12 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
             if is_json {
                 super::print_json(&all)?;
             } else {
-                super::print(&super::visible(&all.table()))?;
+                let of_run = |report: &Report| {
+                    let found = findings::text(&report.findings, usize::MAX);
+                    (!found.is_empty()).then(|| format!("\n{}: {found}", report.run))
+                };
+                let found: Vec<String> = reports.iter().filter_map(of_run).collect();
+                super::print(&super::visible(&(all.table() + &found.concat())))?;
             }
         }
     }
@@ -72,6 +77,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         requirement.check_name().map_err(|error| unknown_metric(&error))?;
     }
     let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
+    super::refuse_adapter(args.device.choice, &fitted.assembly.experiment)?;
     let (part, name) = match args.split {
         SplitChoice::Test => (Part::Test, "test"),
         SplitChoice::Validation => (Part::Validation, "validation"),

@@ -71,6 +71,9 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
     }
 }
 
+/// The table that makes a network a closed loop.
+const CLOSED_LOOP: &str = "[model.rsnn.behaviour.feedback]";
+
 /// Opens a device.
 fn open_device(choice: DeviceChoice) -> Result<OpenDevice, Error> {
     device::open(choice).map_err(|error| Error::from(FitError::Core(error)))
@@ -79,7 +82,7 @@ fn open_device(choice: DeviceChoice) -> Result<OpenDevice, Error> {
 /// Opens the device of a training: the engine `native_int16` has only the processor, and a closed loop too.
 fn open_device_for(choice: DeviceChoice, experiment: &Experiment) -> Result<OpenDevice, Error> {
     let (what, other) = if experiment.model.is_closed_loop() {
-        ("[model.rsnn.behaviour.feedback]", "leave the table out")
+        (CLOSED_LOOP, "leave the table out")
     } else if experiment.train.engine == Engine::NativeInt16 {
         ("train.engine = \"native_int16\"", "train.engine = \"native\"")
     } else {
@@ -89,6 +92,16 @@ fn open_device_for(choice: DeviceChoice, experiment: &Experiment) -> Result<Open
         return Err(on_processor(what, other));
     }
     open_processor(what)
+}
+
+/// Refuses an adapter by name for a closed loop, which only the processor computes; `auto` takes it there.
+fn refuse_adapter(choice: DeviceChoice, experiment: &Experiment) -> Result<(), Error> {
+    match choice {
+        DeviceChoice::Wgpu(_) if experiment.model.is_closed_loop() => {
+            Err(on_processor(CLOSED_LOOP, "leave the table out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The processor, because an engine that has only that was asked for.

@@ -30,6 +30,7 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     };
     let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
     let assembly = &fitted.assembly;
+    super::refuse_adapter(args.device.choice, &assembly.experiment)?;
     let Some(plan) = Plan::new(&args.perturbation, assembly)? else {
         return Err(Error::Internal {
             message: "a perturbation without neurons".to_owned(),

@@ -9,6 +9,7 @@ use snn_core::rng::StreamRng;
 
 use crate::assembly::Part;
 use crate::cli::{Global, SimulateArgs};
+use crate::config::checked::TraceRule;
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
@@ -24,6 +25,7 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
     let plan = Plan::new(&args.perturbation, &fitted.assembly)?;
     super::tell_perturbations(plan.as_ref());
+    super::refuse_adapter(args.device.choice, &fitted.assembly.experiment)?;
     let perturbations = plan.map_or_else(Vec::new, |plan| plan.perturbations);
     let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
@@ -83,13 +85,18 @@ fn recording(
     });
     let mut behaviour = BTreeMap::new();
     if let Some(traces) = &traces {
-        for (name, trace) in assembly.experiment.data.behaviour.iter().zip(traces.axis_iter(Axis(2))) {
+        let data = &assembly.experiment.data;
+        for ((name, rule), trace) in data.behaviour.iter().zip(&data.traces).zip(traces.axis_iter(Axis(2))) {
             let samples = BehaviourSamples::PerBin(trace.mapv(|x| x as f32));
             behaviour.insert(
                 name.clone(),
                 Behaviour {
                     samples,
-                    unit: "as recorded".to_owned(),
+                    unit: if *rule == TraceRule::default() {
+                        "as recorded".to_owned()
+                    } else {
+                        format!("as compared: recorded values after [data.traces.{name}]")
+                    },
                 },
             );
         }

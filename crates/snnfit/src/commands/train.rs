@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::assembly::Assembly;
 use crate::checkpoint::{self, CheckpointError};
 use crate::cli::{Format, Global, TrainArgs};
-use crate::config::checked::Interval;
+use crate::config::checked::{Experiment, Interval, Optimizer};
 use crate::config::{self, Loaded};
 use crate::error::Error;
 use crate::events::{self, Event, EventLog, Number, StepEvent};
@@ -184,6 +184,7 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     let run = RunDir::open(path)?;
     let (lock, warning) = run.lock()?;
     let mut loaded = config::load(&run.run_toml(), &args.set).map_err(Error::in_run)?;
+    let begun = config::load(&run.run_toml(), &[]).map_err(Error::in_run)?.experiment;
     if !args.data.is_empty() {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         loaded.experiment.data.files = args.data.iter().map(absolute).collect();
@@ -201,6 +202,7 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
             device.name()
         ));
     }
+    warnings.extend(rate_warning(&begun, &trainer.assembly.experiment));
     let first_step = match checkpoint::latest_intact(&run.checkpoints()) {
         Ok(found) => {
             warnings.extend(found.passed_over.iter().map(ToString::to_string));
@@ -229,6 +231,18 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
         trainer,
         floors,
         warnings,
+    })
+}
+
+/// A learning rate that falls until the last step rises again where that step is moved.
+fn rate_warning(begun: &Experiment, resumed: &Experiment) -> Option<String> {
+    let Optimizer::AdamW(adamw) = resumed.optimizer;
+    let (before, now) = (begun.train.max_steps, resumed.train.max_steps);
+    (adamw.lr_final.is_some() && before != now).then(|| {
+        format!(
+            "the learning rate now falls until step {now}, not {before}: it won't go on where it was, and the run won't be \
+             equal to one of {now} steps"
+        )
     })
 }
 

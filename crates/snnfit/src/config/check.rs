@@ -184,6 +184,14 @@ fn check_trace(r: &mut Resolver<'_>, name: &str, raw: &raw::TraceRule) -> TraceR
             None
         }
     };
+    if baseline_ms.is_some() && baseline == raw::Baseline::None {
+        let message = format!("`{}` without a baseline has no effect", key("baseline_ms"));
+        let help = format!(
+            "add {} = \"trial\" (or \"session\"), or leave the key out",
+            key("baseline")
+        );
+        r.problem(&key("baseline_ms"), &message, &help);
+    }
     let factor = r.number(&key("factor"), raw.factor, 1.0, Rule::Finite);
     if factor == 0.0 {
         let message = format!("`{}` = 0 leaves nothing of the trace", key("factor"));
@@ -444,9 +452,21 @@ fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimiz
     let raw::Optimizer::AdamW(raw) = raw.unwrap_or_else(|| raw::Optimizer::AdamW(raw::AdamW::default()));
     let key = |name: &str| format!("optimizer.adamw.{name}");
     let lr = r.number(&key("lr"), raw.lr, d::LR, Rule::Positive);
+    let lr_final = r.optional(&key("lr_final"), raw.lr_final, None);
+    if let Some(last) = lr_final {
+        r.check_number(&key("lr_final"), last, Rule::NonNegative, None);
+        if last > lr {
+            let message = format!("`{}` = {last} is above `{}` = {lr}", key("lr_final"), key("lr"));
+            r.problem(
+                &key("lr_final"),
+                &message,
+                "the learning rate falls: lower lr_final, or raise lr",
+            );
+        }
+    }
     Optimizer::AdamW(AdamW {
         lr,
-        lr_final: r.number(&key("lr_final"), raw.lr_final, lr, Rule::NonNegative),
+        lr_final,
         beta1: r.number(&key("beta1"), raw.beta1, d::BETA1, Rule::BelowOne),
         beta2: r.number(&key("beta2"), raw.beta2, d::BETA2, Rule::BelowOne),
         epsilon: r.number(&key("epsilon"), raw.epsilon, d::EPSILON, Rule::Positive),

@@ -265,6 +265,7 @@ fn check_latent(r: &mut Resolver<'_>, raw: Option<raw::Latent>) -> Option<Latent
         dimensions: r.count(&key("dimensions"), raw.dimensions, d::LATENT_DIMENSIONS, 1..=4096),
         bound: r.value(&key("bound"), raw.bound, None, false),
         init_scale: r.number(&key("init_scale"), raw.init_scale, 1.0, Rule::NonNegative),
+        weight_decay: r.number(&key("weight_decay"), raw.weight_decay, 0.0, Rule::NonNegative),
     })
 }
 

@@ -245,6 +245,8 @@ pub struct Latent {
     pub bound: bool,
     /// Factor on the published initial size of the offsets, ≥ 0.
     pub init_scale: f64,
+    /// Decoupled weight decay of the last map, ≥ 0.
+    pub weight_decay: f64,
 }
 
 /// Behaviour readout (§1.7).
@@ -372,7 +374,7 @@ pub struct AdamW {
     /// Learning rate of the first step, > 0.
     pub lr: f64,
     /// Learning rate that the last step comes down to, ≥ 0.
-    pub lr_final: f64,
+    pub lr_final: Option<f64>,
     /// Decay of the first moment, in [0, 1).
     pub beta1: f64,
     /// Decay of the second moment, in [0, 1).
@@ -391,11 +393,11 @@ impl AdamW {
     /// # Source
     /// Loshchilov, Hutter: SGDR: stochastic gradient descent with warm restarts. ICLR 2017, eq. 5, without restarts.
     pub fn learning_rate(&self, step: u64, max_steps: u64) -> f64 {
-        if self.lr_final == self.lr || max_steps < 2 {
+        let Some(last) = self.lr_final.filter(|_| max_steps > 1) else {
             return self.lr;
-        }
+        };
         let done = step.min(max_steps - 1) as f64 / (max_steps - 1) as f64;
-        self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+        last + (self.lr - last) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
     }
 }
 
@@ -464,13 +466,13 @@ mod tests {
             weight_decay: 0.0,
             l1: 0.0,
         };
-        let rate = |step| adam(2e-4).learning_rate(step, 101);
+        let rate = |step| adam(Some(2e-4)).learning_rate(step, 101);
         assert!((rate(0) - 1e-3).abs() < 1e-15 && (rate(100) - 2e-4).abs() < 1e-15);
         assert!((rate(50) - 6e-4).abs() < 1e-15);
         // A third of the way, where cos(π/3) = 1/2.
-        assert!((adam(0.0).learning_rate(25, 76) - 0.75e-3).abs() < 1e-15);
+        assert!((adam(Some(0.0)).learning_rate(25, 76) - 0.75e-3).abs() < 1e-15);
         assert_eq!(rate(500), rate(100));
-        assert_eq!(adam(1e-3).learning_rate(70, 101), 1e-3);
-        assert_eq!(adam(0.0).learning_rate(0, 1), 1e-3);
+        assert_eq!(adam(None).learning_rate(70, 101), 1e-3);
+        assert_eq!(adam(Some(0.0)).learning_rate(0, 1), 1e-3);
     }
 }

@@ -251,6 +251,11 @@ const SECTIONS: &[Section] = &[
                 Default("1.0"),
                 "factor on the published initial size of the offsets",
             ),
+            key(
+                "weight_decay",
+                Default("0.0"),
+                "at each update offsets shrink by the factor 1 − lr·weight_decay",
+            ),
         ],
     },
     Section {
@@ -264,6 +269,11 @@ const SECTIONS: &[Section] = &[
                 "init_scale",
                 Default("1.0"),
                 "factor on the published initial size of the offsets",
+            ),
+            key(
+                "weight_decay",
+                Default("0.0"),
+                "at each update offsets shrink by the factor 1 − lr·weight_decay",
             ),
         ],
     },

@@ -272,6 +272,8 @@ pub struct LatentOptions {
     pub bound: Option<bool>,
     /// Factor on the published initial size of the offsets.
     pub init_scale: Option<f64>,
+    /// Decoupled weight decay of the last map.
+    pub weight_decay: Option<f64>,
 }
 
 /// `[model.rsnn.behaviour]`

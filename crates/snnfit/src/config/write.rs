@@ -57,7 +57,7 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
         loss: Some(losses.iter().map(loss_to_raw).collect()),
         optimizer: Some(raw::Optimizer::AdamW(raw::AdamW {
             lr: Some(adamw.lr),
-            lr_final: Some(adamw.lr_final),
+            lr_final: adamw.lr_final,
             beta1: Some(adamw.beta1),
             beta2: Some(adamw.beta2),
             epsilon: Some(adamw.epsilon),
@@ -182,6 +182,7 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
                 dimensions: Some(latent.dimensions as u64),
                 bound: Some(latent.bound),
                 init_scale: Some(latent.init_scale),
+                weight_decay: Some(latent.weight_decay),
             };
             match latent.kind {
                 LatentKind::Mlp => raw::Latent::Mlp(options),

@@ -1,17 +1,19 @@
 //! Trial types by behaviour, and trials in which the animal moves before it may.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use losses::LossError;
-use losses::bootstrap::bootstrap_ci95;
 use losses::metrics::{MetricValue, fraction_of_type, is_active};
 use ndarray::Axis;
 use rand::Rng;
 
 use super::context::Context;
-use super::licks::{Classifier, Task, Threshold, Traces};
+use super::licks::{Classifier, Task, Threshold, Traces, channels_in_common};
 use super::stand_in::StandIn;
 
+/// The trace that a threshold and activity are of.
+const FIRST: [usize; 1] = [0];
 /// Length of the baseline before the stimulus, ms. Source: the publication.
 const BASELINE_MS: f64 = 200.0;
 
@@ -20,30 +22,43 @@ pub(super) fn by_classifier(context: &Context<'_>, rng: &mut dyn Rng) -> Result<
     if !context.inputs.has_behaviour {
         return Ok(Vec::new());
     }
-    let train = recorded(context, true)?;
+    let channels = channels_in_common(context.inputs.recording, context.inputs.train);
+    let train = recorded(context, true, &channels)?;
     let task = Task::new(context.inputs.trial_types, &train)?;
     let classifier = Classifier::fit(&task, &train, context.inputs.filters.spike(), rng)?;
     let mut metrics = Vec::new();
-    if let Ok(test) = recorded(context, false) {
+    if let Ok(test) = recorded(context, false, &channels) {
         let mut right = Vec::new();
         for traces in &test {
             let licks = classifier.licks(&traces.values.view())?;
-            let is_right = |(lick, label): (&bool, &usize)| f64::from(u8::from(*lick == task.is_lick(*label)));
-            right.push(licks.iter().zip(&traces.types).map(is_right).collect::<Vec<f64>>());
+            let is_right = |(lick, label): (&bool, &usize)| Some(f64::from(u8::from(*lick == task.is_lick(*label)?)));
+            right.push(
+                licks
+                    .iter()
+                    .zip(&traces.types)
+                    .filter_map(is_right)
+                    .collect::<Vec<f64>>(),
+            );
         }
         let n = right.iter().map(Vec::len).sum::<usize>();
         let mean = right.iter().flatten().sum::<f64>() / n as f64;
-        metrics.push(MetricValue {
+        metrics.extend((n > 0).then_some(MetricValue {
             ci95: Some(super::interval::of_mean(
                 &right,
                 context.inputs.settings.n_resamples,
                 rng,
             )?),
             ..MetricValue::new("lick_classifier_accuracy", mean, n, "1")
-        });
+        }));
     }
     let licks = |traces: &Traces| classifier.licks(&traces.values.view());
-    metrics.extend(fractions(context, "type_fraction_classifier", &task, licks, rng)?);
+    let found = fractions(context, "type_fraction_classifier", &task, (&channels, licks), rng)?;
+    // The network has seen the training trials, which references and nulls are made of: their labels are what it learnt.
+    metrics.extend(found.into_iter().map(|metric| MetricValue {
+        nulls: BTreeMap::new(),
+        reference_train_test: None,
+        ..metric
+    }));
     Ok(metrics)
 }
 
@@ -52,7 +67,7 @@ pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
     if !context.inputs.has_behaviour {
         return Ok(Vec::new());
     }
-    let train = recorded(context, true)?;
+    let train = recorded(context, true, &FIRST)?;
     let task = Task::new(context.inputs.trial_types, &train)?;
     let n_bins = context.inputs.recording.n_bins();
     let cue = context
@@ -61,9 +76,15 @@ pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         .min(n_bins.saturating_sub(1));
     let threshold = Threshold::fit(&task, &train, cue)?;
     let n = train.iter().map(|t| t.types.len()).sum();
-    let mut metrics = vec![MetricValue::new("lick_threshold", threshold.value, n, "1")];
+    let mut metrics = vec![MetricValue::new("lick_threshold", threshold.value, n, "trace")];
     let licks = |traces: &Traces| Ok(threshold.licks(&traces.values.view()));
-    metrics.extend(fractions(context, "type_fraction_threshold", &task, licks, rng)?);
+    metrics.extend(fractions(
+        context,
+        "type_fraction_threshold",
+        &task,
+        (&FIRST, licks),
+        rng,
+    )?);
     Ok(metrics)
 }
 
@@ -85,13 +106,13 @@ pub(super) fn activity(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<M
     };
     let delay = inputs.bin_at(from_ms)..inputs.bin_at(to_ms);
     let baseline = inputs.bin_at(from_ms - BASELINE_MS)..inputs.bin_at(from_ms);
-    let Some(model) = model_traces(context) else {
+    let Some(model) = model_traces(context, &FIRST) else {
         return Err(undefined("the model has no behaviour"));
     };
     let Some(types) = context.model.types.as_ref().and_then(|types| types.first()) else {
         return Err(undefined("the model's trials have no type by template"));
     };
-    let recorded = recorded(context, false)?;
+    let recorded = recorded(context, false, &FIRST)?;
     let mut metrics = Vec::new();
     for (label, name) in inputs.trial_types.iter().enumerate() {
         let of_model: Vec<f64> = active(&model, &baseline, &delay)
@@ -135,25 +156,33 @@ fn active(traces: &Traces, baseline: &Range<usize>, delay: &Range<usize>) -> Vec
 }
 
 /// Behaviour of training or evaluated trials.
-fn recorded(context: &Context<'_>, is_train: bool) -> Result<Vec<Traces>, LossError> {
+fn recorded(context: &Context<'_>, is_train: bool, channels: &[usize]) -> Result<Vec<Traces>, LossError> {
     let selection = if is_train {
         context.inputs.train
     } else {
         &context.test.all
     };
-    let traces = Traces::recorded(context.inputs.recording, selection);
-    if traces.is_empty() {
+    let traces = Traces::recorded(context.inputs.recording, selection, channels);
+    if channels.is_empty() || traces.is_empty() {
+        let reason = if channels.is_empty() {
+            "the sessions have no trace of behaviour in common"
+        } else {
+            "no trial has behaviour that the model has too"
+        };
         return Err(LossError::NoData {
             what: "trial types by behaviour",
-            reason: "no trial has behaviour that the model has too".to_owned(),
+            reason: reason.to_owned(),
         });
     }
     Ok(traces)
 }
 
-fn model_traces(context: &Context<'_>) -> Option<Traces> {
+fn model_traces(context: &Context<'_>, channels: &[usize]) -> Option<Traces> {
     let model = &context.inputs.model;
-    let values = model.behaviour.filter(|_| context.inputs.has_behaviour)?.clone();
+    let values = model
+        .behaviour
+        .filter(|_| context.inputs.has_behaviour)?
+        .select(Axis(2), channels);
     let types = vec![0; values.len_of(Axis(0))];
     values.iter().all(|v| v.is_finite()).then(|| Traces {
         values,
@@ -167,7 +196,7 @@ fn fractions(
     context: &Context<'_>,
     name: &str,
     task: &Task,
-    licks: impl Fn(&Traces) -> Result<Vec<bool>, LossError>,
+    (channels, licks): (&[usize], impl Fn(&Traces) -> Result<Vec<bool>, LossError>),
     rng: &mut dyn Rng,
 ) -> Result<Vec<MetricValue>, LossError> {
     let types_of = |traces: &Traces| -> Result<Vec<usize>, LossError> {
@@ -180,9 +209,9 @@ fn fractions(
     };
     let of_stand_in = |stand_in: &StandIn<'_>| -> Result<Vec<usize>, LossError> {
         let traces = if stand_in.is_simultaneous {
-            model_traces(context).into_iter().collect()
+            model_traces(context, channels).into_iter().collect()
         } else {
-            Traces::recorded(&stand_in.recording, &stand_in.usable)
+            Traces::recorded(&stand_in.recording, &stand_in.usable, channels)
         };
         let mut types = Vec::new();
         for traces in &traces {
@@ -199,20 +228,16 @@ fn fractions(
     let types = context.each(of_stand_in)?;
     let mut metrics = Vec::new();
     for (label, type_name) in context.inputs.trial_types.iter().enumerate() {
-        let is_type = |types: &[Vec<&usize>]| {
-            let n: usize = types.iter().map(Vec::len).sum();
-            types.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
-        };
         let of_model = vec![types.model.clone()];
         let metric = types.metric(&format!("{name}/{type_name}"), types.model.len(), "1", |types| {
             fraction_of_type(types, label)
         });
         metrics.push(MetricValue {
-            ci95: Some(bootstrap_ci95(
+            ci95: Some(super::interval::of_fraction(
                 &of_model,
+                label,
                 context.inputs.settings.n_resamples,
                 rng,
-                is_type,
             )?),
             ..metric
         });

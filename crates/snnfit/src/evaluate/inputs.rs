@@ -12,7 +12,7 @@ pub struct SimulatedTrials<'a> {
     pub counts: &'a Array3<u8>,
     /// Stimulus condition of each trial `[K]`, an index as in the recording.
     pub conditions: &'a [usize],
-    /// Behaviour `[K, T, B]` in the recording's units, if the model has any.
+    /// Behaviour `[K, T, B]` in the units that are compared (`[data.traces]`), if the model has any.
     pub behaviour: Option<&'a Array3<f64>>,
 }
 

@@ -12,6 +12,19 @@ pub(super) fn of_mean(values: &[Vec<f64>], n_resamples: usize, rng: &mut dyn Rng
     bootstrap_ci95(values, n_resamples, rng, pooled_mean)
 }
 
+/// Interval of the share of nested labels that are `label`, sessions pooled.
+pub(super) fn of_fraction(
+    labels: &[Vec<usize>],
+    label: usize,
+    n_resamples: usize,
+    rng: &mut dyn Rng,
+) -> Result<[f64; 2], LossError> {
+    bootstrap_ci95(labels, n_resamples, rng, |labels| {
+        let n: usize = labels.iter().map(Vec::len).sum();
+        labels.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
+    })
+}
+
 /// Interval of a distance between two samples.
 ///
 /// A distance of resampled samples is larger than that of the samples, because resampling adds noise to both; the

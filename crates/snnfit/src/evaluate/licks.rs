@@ -1,6 +1,6 @@
 //! Whether an animal licked, judged from behaviour traces alone: a small network, and a threshold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use losses::LossError;
 use losses::metrics::best_threshold;
@@ -8,12 +8,12 @@ use losses::perceptron::{Layer, Perceptron};
 use losses::statistics::{MovingMean, Recording, TrialSelection};
 use ndarray::{Array1, Array2, Array3, ArrayView3, Axis, s};
 use rand::Rng;
-use rand::rngs::SmallRng;
+use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use snn_core::CoreError;
 use snn_core::adamw::{AdamW, AdamWConfig};
 use snn_core::models::Parameters;
+use snn_core::rng::StreamRng;
 
 /// Hidden units of the classifier. Source: the publication.
 const HIDDEN: [usize; 2] = [128, 128];
@@ -25,6 +25,8 @@ const LEARNING_RATE: f64 = 1e-3;
 const N_UPDATES: usize = 1000;
 /// Trial types in which the animal licks, by their letters alone.
 const LICK_TYPES: [&str; 4] = ["hit", "fa", "falsealarm", "lick"];
+/// Trials that were broken off because of a lick before the cue (`EarlyLick`) are of neither kind.
+const BROKEN_OFF: &str = "early";
 
 /// Behaviour of some trials of a session.
 #[derive(Debug, Clone)]
@@ -38,22 +40,21 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Of the selected complete trials of all sessions that recorded every trace; sessions without any have none.
-    pub(super) fn recorded(recording: &Recording, selection: &TrialSelection) -> Vec<Self> {
+    /// These traces of the selected complete trials, of all sessions that recorded them.
+    pub(super) fn recorded(recording: &Recording, selection: &TrialSelection, channels: &[usize]) -> Vec<Self> {
         let sessions = recording.sessions().iter().zip(selection);
         sessions
             .filter_map(|(session, trials)| {
                 let behaviour = session.behaviour.as_ref()?;
-                let channels: Vec<usize> = (0..behaviour.len_of(Axis(2))).collect();
-                if session.channels() != channels {
+                if !channels.iter().all(|channel| session.channels().contains(channel)) {
                     return None;
                 }
                 let is_whole = |k: &usize| {
-                    session.valid_bins[*k] == recording.n_bins() && session.has_finite_behaviour(*k, &channels)
+                    session.valid_bins[*k] == recording.n_bins() && session.has_finite_behaviour(*k, channels)
                 };
                 let trials: Vec<usize> = trials.iter().copied().filter(is_whole).collect();
                 Some(Self {
-                    values: behaviour.select(Axis(0), &trials),
+                    values: behaviour.select(Axis(0), &trials).select(Axis(2), channels),
                     conditions: trials.iter().map(|&k| session.conditions[k]).collect(),
                     types: trials.iter().map(|&k| session.trial_types[k]).collect(),
                 })
@@ -61,12 +62,33 @@ impl Traces {
             .filter(|traces| !traces.types.is_empty())
             .collect()
     }
+
+    /// Those whose type says whether the animal licked.
+    fn judged(&self, task: &Task) -> Self {
+        let kept: Vec<usize> = (0..self.types.len())
+            .filter(|&k| task.is_lick(self.types[k]).is_some())
+            .collect();
+        Self {
+            values: self.values.select(Axis(0), &kept),
+            conditions: kept.iter().map(|&k| self.conditions[k]).collect(),
+            types: kept.iter().map(|&k| self.types[k]).collect(),
+        }
+    }
+}
+
+/// Traces that all those sessions recorded that recorded any of the model's.
+pub(super) fn channels_in_common(recording: &Recording, selection: &TrialSelection) -> Vec<usize> {
+    let sessions = recording.sessions().iter().zip(selection);
+    let recorded = sessions.filter(|(session, trials)| !trials.is_empty() && !session.channels().is_empty());
+    let channels = recorded.map(|(session, _)| session.channels().iter().copied().collect::<BTreeSet<usize>>());
+    let common = channels.reduce(|a, b| a.intersection(&b).copied().collect());
+    common.unwrap_or_default().into_iter().collect()
 }
 
 /// Which trial types are licks, and which type a lick or none at a stimulus is.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
-    is_lick: Vec<bool>,
+    is_lick: Vec<Option<bool>>,
     type_of: BTreeMap<(usize, bool), usize>,
 }
 
@@ -77,14 +99,18 @@ impl Task {
             let letters = name.chars().filter(|c| c.is_alphabetic());
             letters.flat_map(char::to_lowercase).collect()
         };
-        let is_lick: Vec<bool> = names
+        let is_lick: Vec<Option<bool>> = names
             .iter()
-            .map(|name| LICK_TYPES.contains(&letters(name).trim_end_matches('s')))
+            .map(|name| {
+                let letters = letters(name);
+                (!letters.starts_with(BROKEN_OFF)).then(|| LICK_TYPES.contains(&letters.trim_end_matches('s')))
+            })
             .collect();
         let mut counts = BTreeMap::<(usize, bool), BTreeMap<usize, usize>>::new();
         for traces in train {
             for (condition, label) in traces.conditions.iter().zip(&traces.types) {
-                let of = counts.entry((*condition, is_lick[*label])).or_default();
+                let Some(is_lick) = is_lick[*label] else { continue };
+                let of = counts.entry((*condition, is_lick)).or_default();
                 *of.entry(*label).or_default() += 1;
             }
         }
@@ -107,8 +133,8 @@ impl Task {
         Ok(Self { is_lick, type_of })
     }
 
-    /// Whether a type is one with licks.
-    pub(super) fn is_lick(&self, label: usize) -> bool {
+    /// Whether a type is one with licks; none for trials that were broken off.
+    pub(super) fn is_lick(&self, label: usize) -> Option<bool> {
         self.is_lick[label]
     }
 
@@ -136,9 +162,10 @@ impl Classifier {
     /// Traces are standardised, so that any unit will do, and the learning rate is larger; 1000 updates whatever the number
     /// of sessions.
     pub(super) fn fit(task: &Task, train: &[Traces], filter: MovingMean, rng: &mut dyn Rng) -> Result<Self, LossError> {
-        let mut rng = SmallRng::seed_from_u64(rng.random());
+        let mut rng = StreamRng::new(rng.random(), "lick classifier", 0);
+        let train: Vec<Traces> = train.iter().map(|traces| traces.judged(task)).collect();
         let n_channels = train.first().map_or(0, |t| t.values.len_of(Axis(2)));
-        let scale = (0..n_channels).map(|b| moments(train, b)).collect();
+        let scale = (0..n_channels).map(|b| moments(&train, b)).collect();
         let mut classifier = Self {
             network: Perceptron {
                 layers: Vec::new(),
@@ -150,7 +177,7 @@ impl Classifier {
         let sets: Vec<(Array2<f64>, Vec<bool>)> = train
             .iter()
             .map(|traces| {
-                let labels = traces.types.iter().map(|&label| task.is_lick(label)).collect();
+                let labels = traces.types.iter().filter_map(|&label| task.is_lick(label)).collect();
                 (classifier.features(&traces.values.view()), labels)
             })
             .collect();
@@ -218,9 +245,9 @@ impl Threshold {
     pub(super) fn fit(task: &Task, train: &[Traces], from: usize) -> Result<Self, LossError> {
         let mut threshold = Self { value: f64::NAN, from };
         let (mut peaks, mut licked) = (Vec::new(), Vec::new());
-        for traces in train {
+        for traces in train.iter().map(|traces| traces.judged(task)) {
             peaks.extend(threshold.peaks(&traces.values.view()));
-            licked.extend(traces.types.iter().map(|&label| task.is_lick(label)));
+            licked.extend(traces.types.iter().filter_map(|&label| task.is_lick(label)));
         }
         threshold.value = best_threshold(&peaks, &licked).ok_or_else(|| LossError::NoData {
             what: "threshold of licks",
@@ -291,7 +318,7 @@ mod tests {
 
     /// Trials of a session whose traces rise after bin 30 where the animal licks; labels miss 0, hit 1, CR 2, FA 3.
     fn session(seed: u64) -> Traces {
-        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rng = StreamRng::new(seed, "test", 0);
         let types: Vec<usize> = (0..60).map(|k| k % 4).collect();
         let values = Array3::from_shape_fn((60, 60, 2), |(k, t, b)| {
             let is_up = t >= 30 && types[k] % 2 == 1 && b == 0;
@@ -324,7 +351,7 @@ mod tests {
         assert_eq!(task.trial_type(2, true), None);
         let new = session(3);
         let expected: Vec<bool> = new.types.iter().map(|y| y % 2 == 1).collect();
-        let mut rng = SmallRng::seed_from_u64(4);
+        let mut rng = StreamRng::new(4, "test", 0);
         let filter = MovingMean::half_overlapping(6).unwrap();
         let classifier = Classifier::fit(&task, &train, filter, &mut rng).unwrap();
         assert_eq!(classifier.licks(&new.values.view()).unwrap(), expected);

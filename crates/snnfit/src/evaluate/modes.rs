@@ -2,17 +2,18 @@
 
 use losses::LossError;
 use losses::assignment::assign;
-use losses::bootstrap::bootstrap_ci95;
 use losses::embedding::{Clusters, Pca, Umap, graph_clusters};
 use losses::metrics::{MetricValue, TrialTypeTemplates, fraction_of_type};
 use losses::statistics::mean;
-use ndarray::{Array2, Axis, concatenate, s};
-use rand::rngs::SmallRng;
-use rand::{Rng, RngExt, SeedableRng};
+use ndarray::{Array2, s};
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
+use snn_core::rng::StreamRng;
+use std::collections::BTreeSet;
 
 use super::context::{self, Context};
 use super::inputs::EvaluationInputs;
+use super::session_types::SessionTyper;
 use super::stand_in::StandIn;
 use super::trial_types::Composer;
 use super::{EvaluateError, interval, report};
@@ -33,7 +34,7 @@ pub struct Modes {
     pub trial_types: Vec<String>,
     /// Shares of variance along the first two principal components.
     pub explained: Vec<f64>,
-    /// Mean silhouette of the clusters.
+    /// Mean silhouette of the clusters, of all neurons together.
     pub silhouette: f64,
     /// The model's trials.
     pub trials: Vec<ModeTrial>,
@@ -79,7 +80,7 @@ struct Clustered {
 /// Clusters of rows `[K, F]`: as many as there are types, of the neighbours' graph in the space of the principal components;
 /// each is given the type whose template is near, one to one.
 fn cluster(rows: &Array2<f64>, templates: &TrialTypeTemplates, rng: &mut dyn Rng) -> Result<Clustered, LossError> {
-    let mut rng = SmallRng::seed_from_u64(rng.random());
+    let mut rng = StreamRng::new(rng.random(), "modes", 0);
     let pca = Pca::fit(&rows.view(), MAX_COMPONENTS)?;
     let mut count = 0;
     let mut explained = 0.0;
@@ -106,70 +107,72 @@ fn cluster(rows: &Array2<f64>, templates: &TrialTypeTemplates, rng: &mut dyn Rng
     })
 }
 
-/// Rows of the usable trials of a stand-in: of the model each trial once, of others every so many, so that there are about as
-/// many, because the graph's eigenvectors take the cube of their number.
-fn rows(
-    stand_in: &StandIn<'_>,
-    templates: &TrialTypeTemplates,
-    inputs: &EvaluationInputs<'_>,
-    rng: &mut dyn Rng,
-) -> Result<Array2<f64>, LossError> {
-    let composer = Composer::new(stand_in, templates, inputs);
-    let (n_sessions, every) = if stand_in.is_simultaneous {
-        (1, 1)
-    } else {
-        let total: usize = stand_in.usable.iter().map(Vec::len).sum();
-        let n_model = inputs.model.conditions.len().max(1);
-        (stand_in.usable.len(), total.div_ceil(n_model).max(1))
-    };
-    let mut parts = Vec::new();
-    for (session, trials) in stand_in.usable.iter().enumerate().take(n_sessions) {
-        let some: Vec<usize> = trials.iter().copied().step_by(every).collect();
-        parts.push(templates.rows(&composer.traces(session, &some, rng).view())?);
-    }
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    concatenate(Axis(0), &views).map_err(|_| LossError::NoData {
-        what: "modes",
-        reason: "there is no trial".to_owned(),
-    })
-}
-
-/// `mode_fraction/<type>` and `mode_silhouette`.
+/// `mode_fraction/<type>` and `mode_silhouette`: clusters of each session's trials, found from the session's own neurons.
+///
+/// Session by session, because only the model has all neurons in one trial. Recorded trials of all neurons would have to be
+/// put together from several sessions by their labels, and their clusters would lie apart because of that.
 pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
-    let templates = context.templates.as_ref().map_err(Clone::clone)?;
-    if templates.types().len() < 2 {
-        return Err(LossError::NoData {
-            what: "modes",
-            reason: "the training trials are all of one trial type".to_owned(),
-        });
+    let undefined = |reason: &str| LossError::NoData {
+        what: "modes",
+        reason: reason.to_owned(),
+    };
+    let mut typers = Vec::new();
+    for session in 0..context.inputs.recording.sessions().len() {
+        if context.model.compared[session].is_empty() {
+            continue;
+        }
+        let typer = report::if_defined(SessionTyper::new(context.inputs, session))?;
+        typers.extend(typer.filter(SessionTyper::is_typing).map(|typer| (session, typer)));
+    }
+    if typers.is_empty() {
+        return Err(undefined("no session has training trials of two trial types"));
     }
     let found = context.each(|stand_in| {
-        let rows = rows(stand_in, templates, context.inputs, rng)?;
-        cluster(&rows, templates, rng)
+        let mut found = Found::default();
+        for (session, typer) in &typers {
+            let recorded = &stand_in.recording.sessions()[*session];
+            let rows = typer.rows(recorded, &stand_in.compared[*session])?;
+            if let Some(clustered) = report::if_defined(cluster(&rows, typer.templates(), rng))? {
+                found.types.push(clustered.types);
+                found.silhouettes.push(clustered.silhouettes);
+            }
+        }
+        if found.types.is_empty() {
+            return Err(undefined("no session has trials enough to find clusters in"));
+        }
+        Ok(found)
     })?;
-    let n = found.model.types.len();
+    let n = found.model.types.iter().map(Vec::len).sum();
     let n_resamples = context.inputs.settings.n_resamples;
     let mut metrics = Vec::new();
-    for &label in templates.types() {
+    let types: BTreeSet<usize> = typers
+        .iter()
+        .flat_map(|(_, typer)| typer.templates().types())
+        .copied()
+        .collect();
+    for label in types {
         let name = format!("mode_fraction/{}", context.inputs.trial_types[label]);
-        let is_type = |types: &[Vec<&usize>]| {
-            let n: usize = types.iter().map(Vec::len).sum();
-            types.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
-        };
-        let of_model = vec![found.model.types.clone()];
         metrics.push(MetricValue {
-            ci95: Some(bootstrap_ci95(&of_model, n_resamples, rng, is_type)?),
-            ..found.metric(&name, n, "1", |clustered| fraction_of_type(&clustered.types, label))
+            ci95: Some(interval::of_fraction(&found.model.types, label, n_resamples, rng)?),
+            ..found.metric(&name, n, "1", |found| fraction_of_type(&found.types.concat(), label))
         });
     }
-    let silhouettes = vec![found.model.silhouettes.clone()];
-    if !found.model.silhouettes.is_empty() {
+    if found.model.silhouettes.iter().any(|of_session| !of_session.is_empty()) {
         metrics.push(MetricValue {
-            ci95: Some(interval::of_mean(&silhouettes, n_resamples, rng)?),
-            ..found.metric("mode_silhouette", n, "1", |clustered| mean(&clustered.silhouettes))
+            ci95: Some(interval::of_mean(&found.model.silhouettes, n_resamples, rng)?),
+            ..found.metric("mode_silhouette", n, "1", |found| mean(&found.silhouettes.concat()))
         });
     }
     Ok(metrics)
+}
+
+/// Clusters of the sessions in which some were found.
+#[derive(Default)]
+struct Found {
+    /// Type of each trial's cluster, by session.
+    types: Vec<Vec<usize>>,
+    /// Silhouette of each trial, by session; none where all trials are alike.
+    silhouettes: Vec<Vec<f64>>,
 }
 
 /// Where the model's trials lie, for pictures and `modes.json`; none where there are no templates of two types.
@@ -183,11 +186,12 @@ pub fn modes(inputs: &EvaluationInputs<'_>, rng: &mut dyn Rng) -> Result<Option<
     };
     let mut model = StandIn::model(inputs)?;
     model.classify(&templates, inputs, rng)?;
-    let rows = rows(&model, &templates, inputs, rng)?;
+    let traces = Composer::new(&model, &templates, inputs).traces(0, &model.usable[0], rng);
+    let rows = templates.rows(&traces.view())?;
     let Some(found) = report::if_defined(cluster(&rows, &templates, rng))? else {
         return Ok(None);
     };
-    let mut seeded = SmallRng::seed_from_u64(rng.random());
+    let mut seeded = StreamRng::new(rng.random(), "modes", 1);
     let Some(umap) = report::if_defined(Umap::fit(&rows.view(), &mut seeded))? else {
         return Ok(None);
     };

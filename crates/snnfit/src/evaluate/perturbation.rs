@@ -68,7 +68,7 @@ pub struct Period {
     pub period_ms: [f64; 2],
     /// Mean rate of each area and cell type, Hz.
     pub rates_hz: Vec<Change>,
-    /// Mean of each behaviour trace, in the recording's units.
+    /// Mean of each behaviour trace, in the units that are compared (`[data.traces]`).
     pub behaviour: Vec<Change>,
     /// Mean rate of each neuron, Hz, in model order.
     pub neurons: Vec<NeuronChange>,

@@ -7,7 +7,7 @@
 use losses::LossError;
 use losses::metrics::{TemplateOptions, TrialTypeTemplates};
 use losses::statistics::{RecordedSession, Recording};
-use ndarray::{Array3, Axis, s};
+use ndarray::{Array2, Array3, Axis};
 
 use super::inputs::EvaluationInputs;
 
@@ -53,8 +53,18 @@ impl SessionTyper {
         self.templates.types().len() > 1
     }
 
-    /// Types of some complete trials, of the model or of anything else that has the session's neurons.
-    pub(super) fn classify(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
+    /// The templates.
+    pub(super) fn templates(&self) -> &TrialTypeTemplates {
+        &self.templates
+    }
+
+    /// Some complete trials as the templates see them ([`TrialTypeTemplates::rows`]).
+    pub(super) fn rows(&self, session: &RecordedSession, trials: &[usize]) -> Result<Array2<f64>, LossError> {
+        self.templates.rows(&self.traces(session, trials).view())
+    }
+
+    /// Mean spikes of each population compared `[n, T, A]`.
+    fn traces(&self, session: &RecordedSession, trials: &[usize]) -> Array3<f64> {
         let n_bins = session.counts.len_of(Axis(1));
         let areas = self.templates.areas();
         let mut traces = Array3::zeros((trials.len(), n_bins, areas.len()));
@@ -67,9 +77,15 @@ impl SessionTyper {
                 }
             }
         }
-        let n_channels = self.templates.n_channels();
-        let behaviour = session.behaviour.as_ref().filter(|_| n_channels > 0);
-        let behaviour = behaviour.map(|b| b.select(Axis(0), trials).slice_move(s![.., .., ..n_channels]));
+        traces
+    }
+
+    /// Types of some complete trials, of the model or of anything else that has the session's neurons.
+    pub(super) fn classify(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
+        let traces = self.traces(session, trials);
+        let channels = self.templates.channels();
+        let behaviour = session.behaviour.as_ref().filter(|_| !channels.is_empty());
+        let behaviour = behaviour.map(|b| b.select(Axis(0), trials).select(Axis(2), channels));
         self.templates
             .classify(&traces.view(), behaviour.as_ref().map(|b| b.view()).as_ref())
     }

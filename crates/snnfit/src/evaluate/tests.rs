@@ -201,9 +201,6 @@ fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
     near("fano_ratio", 1.0, 0.15);
     near("hit_fraction", 0.8, 0.05);
     near("hit_fraction_data", 0.8, 1e-9);
-    // Found without labels.
-    near("mode_fraction/Hit", 0.8, 0.06);
-    near("mode_fraction/Miss", 0.2, 0.06);
     let psth = metric(&report, "psth_pearson");
     let ceiling = psth.ceiling_noiseless.unwrap();
     assert!(psth.value < ceiling && ceiling < 1.0, "{} of {ceiling}", psth.value);
@@ -725,9 +722,12 @@ fn behaviour_tells_types_and_active_trials() {
     for name in ["type_fraction_classifier", "type_fraction_threshold"] {
         assert!((value(&format!("{name}/Hit")) - 0.6).abs() < 1e-9, "{name}");
         assert!((value(&format!("{name}/Miss")) - 0.4).abs() < 1e-9, "{name}");
-        let reference = metric(&report, &format!("{name}/Hit")).reference_train_test;
-        assert!((reference.unwrap() - 0.8).abs() < 0.01, "{name}: {reference:?}");
     }
+    let reference = |name: &str| metric(&report, name).reference_train_test;
+    let by_threshold = reference("type_fraction_threshold/Hit").unwrap();
+    assert!((by_threshold - 0.8).abs() < 0.01, "{by_threshold}");
+    // The network was trained on the trials of a reference.
+    assert_eq!(reference("type_fraction_classifier/Hit"), None);
     let threshold = value("lick_threshold");
     assert!((3.3..7.1).contains(&threshold), "{threshold}");
     // Bin 50 is 60 ms after the stimulus: within the delay, and after the 20 bins of baseline that there are.
@@ -745,6 +745,26 @@ fn behaviour_tells_types_and_active_trials() {
         "{:?}",
         report.left_out
     );
+}
+
+#[test]
+fn modes_of_sessions_are_those_of_the_recording_for_the_recorded_process() {
+    // Types far enough apart to be found without labels in each session's few neurons.
+    let strengths = [3.0, 0.0];
+    let fixture = Fixture::of_strengths(strengths, 160);
+    let report = fixture.evaluate(&process_of(strengths, 150, &mut rng(4)).0, 5);
+    for (name, expected) in [("mode_fraction/Hit", 0.8), ("mode_fraction/Miss", 0.2)] {
+        let metric = metric(&report, name);
+        assert!((metric.value - expected).abs() < 0.05, "{metric:?}");
+        assert!(
+            (metric.reference_train_test.unwrap() - expected).abs() < 0.05,
+            "{metric:?}"
+        );
+    }
+    let silhouette = metric(&report, "mode_silhouette");
+    let reference = silhouette.reference_train_test.unwrap();
+    assert!((silhouette.value - reference).abs() < 0.03, "{silhouette:?}");
+    assert!(silhouette.nulls["trial_shuffled"] < 0.6 * reference, "{silhouette:?}");
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use losses::LossError;
-use losses::bootstrap::bootstrap_ci95;
 use losses::metrics::{MetricValue, TrialTypeTemplates, fraction_of_type};
 use ndarray::{Array2, Array3, ArrayView3, Axis};
 use rand::{Rng, RngExt};
 
 use super::context::Context;
 use super::inputs::EvaluationInputs;
+use super::interval;
 use super::stand_in::StandIn;
 
 /// Puts the sessions of a stand-in together to trials of all neurons, and types them.
@@ -52,7 +52,7 @@ impl<'s> Composer<'s> {
             by_label: by_label.collect(),
             stand_in,
             templates,
-            has_behaviour: inputs.has_behaviour && templates.n_channels() > 0,
+            has_behaviour: inputs.has_behaviour && !templates.channels().is_empty(),
         }
     }
 
@@ -86,7 +86,7 @@ impl<'s> Composer<'s> {
         let n_bins = self.stand_in.recording.n_bins();
         let n_areas = self.templates.areas().len();
         let mut traces = Array3::zeros((trials.len(), n_bins, n_areas));
-        let mut behaviour = Array3::from_elem((trials.len(), n_bins, self.templates.n_channels()), f64::NAN);
+        let mut behaviour = Array3::from_elem((trials.len(), n_bins, self.templates.channels().len()), f64::NAN);
         for (row, &k) in trials.iter().enumerate() {
             let members = self.members(session, k, rng);
             let mut trace = traces.index_axis_mut(Axis(0), row);
@@ -150,8 +150,9 @@ impl<'s> Composer<'s> {
     /// Behaviour `[T, B]` of a trial of all neurons: each trace that of its own session, or else of the first that has it.
     fn behaviour(&self, session: usize, members: &[Option<usize>]) -> Option<Array2<f64>> {
         let sessions = self.stand_in.recording.sessions();
-        let mut joined = Array2::zeros((self.stand_in.recording.n_bins(), self.templates.n_channels()));
-        for (b, mut channel) in joined.axis_iter_mut(Axis(1)).enumerate() {
+        let channels = self.templates.channels();
+        let mut joined = Array2::zeros((self.stand_in.recording.n_bins(), channels.len()));
+        for (mut channel, &b) in joined.axis_iter_mut(Axis(1)).zip(channels) {
             let order = std::iter::once(session).chain((0..sessions.len()).filter(|&s| s != session));
             let found = order
                 .filter_map(|s| Some((sessions[s].behaviour.as_ref()?, members[s]?)))
@@ -184,15 +185,11 @@ pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<
     let all_recorded: Vec<usize> = recorded.iter().flatten().copied().collect();
     let mut metrics = Vec::new();
     for (label, type_name) in context.inputs.trial_types.iter().enumerate() {
-        let is_type = |types: &[Vec<&usize>]| {
-            let n: usize = types.iter().map(Vec::len).sum();
-            types.iter().flatten().filter(|&&&y| y == label).count() as f64 / n as f64
-        };
         let of_model = vec![types.model.clone()];
         let mut model = types.metric("", types.model.len(), "1", |types| fraction_of_type(types, label));
-        model.ci95 = Some(bootstrap_ci95(&of_model, n_resamples, rng, is_type)?);
+        model.ci95 = Some(interval::of_fraction(&of_model, label, n_resamples, rng)?);
         let data = MetricValue {
-            ci95: Some(bootstrap_ci95(&recorded, n_resamples, rng, is_type)?),
+            ci95: Some(interval::of_fraction(&recorded, label, n_resamples, rng)?),
             ..MetricValue::new("", fraction_of_type(&all_recorded, label), n_recorded, "1")
         };
         let mut push = |of_model: String, of_data: String| {

@@ -16,6 +16,9 @@ const WORSE_THAN_BEST: f64 = 0.05;
 /// Halves of the validations whose means differ by less than this are equal, for the verdict.
 const VERDICT_CHANGE: f64 = 0.02;
 
+/// Validations that count, the latest: as many as a fit remembers, so that it and `evaluate` say the same.
+pub const LATEST_VALIDATIONS: usize = 100;
+
 /// Validation losses of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Validations {
@@ -26,22 +29,27 @@ pub struct Validations {
 }
 
 impl Validations {
+    fn latest(&self) -> &[(u64, f64)] {
+        &self.totals[self.totals.len().saturating_sub(LATEST_VALIDATIONS)..]
+    }
+
     fn mean_of_fifth(&self, from_end: usize) -> f64 {
-        let fifth = self.totals.len() / 5;
-        let end = self.totals.len() - from_end * fifth;
-        let values: Vec<f64> = self.totals[end - fifth..end].iter().map(|(_, value)| *value).collect();
+        let totals = self.latest();
+        let fifth = totals.len() / 5;
+        let end = totals.len() - from_end * fifth;
+        let values: Vec<f64> = totals[end - fifth..end].iter().map(|(_, value)| *value).collect();
         mean(&values)
     }
 
     fn best(&self) -> Option<(u64, f64)> {
-        let finite = self.totals.iter().filter(|(_, value)| value.is_finite());
+        let finite = self.latest().iter().filter(|(_, value)| value.is_finite());
         finite.copied().min_by(|a, b| a.1.total_cmp(&b.1))
     }
 }
 
 /// Not converged, or overfitting.
 pub fn of_validations(validations: &Validations) -> Option<Finding> {
-    let totals = &validations.totals;
+    let totals = validations.latest();
     let (Some((best_step, best)), Some((last_step, _))) = (validations.best(), totals.last()) else {
         return None;
     };
@@ -99,16 +107,18 @@ pub fn verdict(validations: &Validations) -> &'static str {
         Some(StopReason::Converged) => return "converged",
         _ => {}
     }
-    let values = &validations.totals;
+    let values = validations.latest();
     let half = values.len() / 2;
     if half < 2 {
         return "stopped";
     }
     let mean_of = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
     let (before, after) = (mean_of(&values[..half]), mean_of(&values[half..]));
-    if !after.is_finite() || after > (1.0 + VERDICT_CHANGE) * before {
+    // An energy distance may be negative.
+    let change = (after - before) / before.abs();
+    if !after.is_finite() || change > VERDICT_CHANGE {
         "worsening"
-    } else if after < (1.0 - VERDICT_CHANGE) * before {
+    } else if change < -VERDICT_CHANGE {
         "improving"
     } else {
         "converged"

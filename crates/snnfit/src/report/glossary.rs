@@ -218,16 +218,16 @@ pub const METRICS: &[Definition] = &[
     Definition {
         names: &["mode_fraction/TYPE"],
         unit: "1",
-        right: Right::AsShares,
+        right: Right::AsReference,
         family: Family::SingleTrials,
-        text: "share of model trials in the cluster of this type. Clusters are found without labels: spectral clusters of the graph of neighbouring trials, as many as there are types, in the space of the first principal components of the population activity; each cluster has the type whose template is near",
+        text: "share of model trials in the cluster of this type, all sessions together. Clusters are found without labels in each session's neurons: spectral clusters of the graph of neighbouring trials, as many as there are types, in the space of the first principal components of the population activity; each cluster has the type whose template is near",
     },
     Definition {
         names: &["mode_silhouette"],
         unit: "1",
         right: Right::AsReference,
         family: Family::SingleTrials,
-        text: "mean silhouette of these clusters: near 1 where they are far apart, near 0 where trials are one cloud",
+        text: "mean silhouette of these clusters: near 1 where they are far apart, near 0 where trials are one cloud. Fewer neurons in a session: smaller, in the recording too",
     },
     Definition {
         names: &["lick_classifier_accuracy"],

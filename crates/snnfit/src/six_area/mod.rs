@@ -146,7 +146,7 @@ fn bad<T>(name: &str, found: impl std::fmt::Display, expected: &str) -> Result<T
 /// The network is calibrated, then each session simulates its own trials of the whole network, a chunk at a time, and
 /// keeps the spikes of its units. Trials follow one another without a gap. A spike's time is uniform within its bin of
 /// 2 ms. `jaw` is sampled at 500 Hz in units of its own (0 at rest, about 4 in a lick).
-/// Allocates the recording, 24 MB per trial of a chunk at most, and the weights.
+/// Allocates the recording, 48 MB per trial of a chunk at most, and the weights.
 ///
 /// # Errors
 /// An option out of range.

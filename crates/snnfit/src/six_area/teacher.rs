@@ -187,7 +187,10 @@ impl Teacher {
         Ok(Simulated { rollout, jaw })
     }
 
-    /// Logarithm of jaw plus baseline, less that of the baseline, `[K, T]`: `x(t) = α x(t−1) + (1 − α) u(t)`, which is the recursion of §1.7.
+    /// Logarithm of jaw plus baseline, less that of the baseline, `[K, T]`: `x(t) = α x(t−1) + (1 − α) u(t)`.
+    ///
+    /// # Departures
+    /// The recursion of §1.7 has `u − ln b` for u and rests at 1 − b: the same for b = 1 alone. Ours rests at 0 for any b.
     fn filtered(&self, rollout: &Rollout) -> Result<Array2<f64>, CoreError> {
         let alpha = Ms(JAW_TAU_MS).decay(dt());
         let channel = std::slice::from_ref(&self.jaw);

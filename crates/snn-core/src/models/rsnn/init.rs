@@ -230,13 +230,16 @@ impl Rsnn {
 
     /// Brings parameters back to the allowed set after an update with learning rate `lr` and weight penalty `l1`:
     /// recurrent and input weights by [`crate::connectivity`], `v_rest` to ±threshold, the readout's baseline and
-    /// standard deviation to at least 0.001. Noise gain, latent and readout weights are free.
+    /// standard deviation to at least 0.001; the latent's last map decays. Noise gain and readout weights are free.
     ///
     /// # Source
     /// Specification §1.10.
     pub fn project(&mut self, lr: f64, l1: f64) {
         let connectivity = self.spec.connectivity();
         let signs = self.spec.input.signs(self.spec.has_dale);
+        if let Some(latent) = &self.spec.latent {
+            latent.decay(&mut self.parameters, lr);
+        }
         let (lr, l1) = (lr as f32, l1 as f32);
         if let Some(w) = self.parameters.view_mut::<Ix3>("w") {
             connectivity.project(w, lr, l1);

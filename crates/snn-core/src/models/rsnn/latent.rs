@@ -34,6 +34,21 @@ impl LatentSpec {
         parameters
     }
 
+    /// Multiplies the last map, w2 or θ, by 1 − `lr`·λ, at least 0.
+    ///
+    /// Why: averages over trials and over neurons hardly tell offsets of single neurons, so nothing else takes away
+    /// those that the fit started with, and neurons vary more from trial to trial than recorded ones.
+    pub(super) fn decay(&self, parameters: &mut Parameters, lr: f64) {
+        let map = match self.kind {
+            LatentKind::Mlp => "latent.w2",
+            LatentKind::Linear => "latent.theta",
+        };
+        let keep = (1.0 - lr * self.weight_decay).max(0.0) as f32;
+        if let Some(map) = parameters.get_mut(map) {
+            map.mapv_inplace(|weight| keep * weight);
+        }
+    }
+
     /// ψ ~ U(−0.5, 0.5), `[K, L]`: trial k draws the row at (0, `first_trial` + k, `step`) of the stream.
     pub(super) fn draw(&self, n_trials: usize, key: Key, step: u32, first_trial: u32) -> Array2<f64> {
         let mut psi = Array2::zeros((n_trials, self.dimensions));

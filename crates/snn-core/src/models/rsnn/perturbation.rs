@@ -48,9 +48,11 @@ pub enum Effect {
 /// still arrives after it, if its delay takes that long, and one from before the window doesn't arrive within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Silenced {
-    /// From the neurons: their spikes reach no neuron (their rows of W are 0). The readout of behaviour still sees them.
+    /// From the neurons: their spikes reach no neuron by a synapse (their rows of W are 0). The readout of behaviour still
+    /// sees them, and in a closed loop its feedback still reaches all neurons.
     Outgoing,
-    /// To the neurons: neither recurrent spikes nor inputs nor a recorded stimulus reach them (their gain is 0).
+    /// To the neurons: neither recurrent spikes nor inputs nor a recorded stimulus nor feedback of behaviour reach them
+    /// (their gain is 0).
     Incoming,
     /// Both.
     #[default]

@@ -57,7 +57,7 @@ pub struct RsnnSpec {
     pub input: InputSpec,
     /// Trial-to-trial offset, if any.
     pub latent: Option<LatentSpec>,
-    /// Open-loop behaviour readout, if any.
+    /// Behaviour readout, open-loop or closed-loop, if any.
     pub behaviour: Option<BehaviourSpec>,
 }
 
@@ -74,6 +74,8 @@ pub struct LatentSpec {
     pub is_bounded: bool,
     /// Factor on the published initial values of the last map (w2, theta): offsets start that much smaller.
     pub init_scale: f64,
+    /// Decay λ of the last map with each update: it is multiplied by 1 − lr·λ, beside the optimiser's own decay.
+    pub weight_decay: f64,
     /// How ψ becomes an offset.
     pub kind: LatentKind,
 }
@@ -255,14 +257,15 @@ impl RsnnSpec {
         {
             return Err(range("dimensions of the latent", 0.0, "at least 1"));
         }
-        if let Some(latent) = &self.latent
-            && !(latent.init_scale.is_finite() && latent.init_scale >= 0.0)
-        {
-            return Err(range(
-                "initial scale of the latent",
-                latent.init_scale,
-                "finite and at least 0",
-            ));
+        if let Some(latent) = &self.latent {
+            for (what, value) in [
+                ("initial scale of the latent", latent.init_scale),
+                ("weight decay of the latent", latent.weight_decay),
+            ] {
+                if !(value.is_finite() && value >= 0.0) {
+                    return Err(range(what, value, "finite and at least 0"));
+                }
+            }
         }
         self.input.check()?;
         self.check_behaviour()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::Format;
+use crate::config::checked::Optimizer;
 use crate::error::Error;
 use crate::findings::{self, Finding, ParameterBounds, Validations};
 use crate::run_dir::{RunDir, StopReason};
@@ -26,11 +27,7 @@ pub(super) fn tell(
     let floor: f64 = floors.values().sum();
     let next = match reason {
         StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
-        StopReason::Diverged => format!(
-            "snnfit train --config {} --set 'optimizer.adamw.lr = {:.0e}' --out NEW",
-            run.run_toml().display(),
-            0.1 * trainer.learning_rate(1)
-        ),
+        StopReason::Diverged => with_lower_rate(run, trainer),
         _ => format!("snnfit train --resume {}", run.path().display()),
     };
     if format == Format::Json {
@@ -44,7 +41,12 @@ pub(super) fn tell(
         _ => format!("{} at step {}: {verdict}", reason.text(), state.step),
     }];
     if let Some(best) = state.best {
-        let difference = 100.0 * (best.value / floor - 1.0);
+        // Energy distances may be about 0, or below: there is no percentage of these.
+        let difference = if floor > 0.0 {
+            100.0 * (best.value / floor - 1.0)
+        } else {
+            f64::NAN
+        };
         lines.push(format!(
             "best validation loss {:.4} at step {}; training trials in the model's place {floor:.4}{}",
             best.value,
@@ -66,6 +68,18 @@ pub(super) fn tell(
     lines.extend((!told.is_empty()).then(|| told.trim_end().to_owned()));
     lines.push(format!("run    {}\nnext   {next}", run.path().display()));
     super::super::print(&(lines.join("\n") + "\n"))
+}
+
+/// The command of a new run at a tenth of the learning rate.
+fn with_lower_rate(run: &RunDir, trainer: &Trainer) -> String {
+    let Optimizer::AdamW(adamw) = trainer.assembly.experiment.optimizer;
+    let rate = |key: &str, rate: f64| format!(" --set 'optimizer.adamw.{key} = {:.0e}'", 0.1 * rate);
+    format!(
+        "snnfit train --config {}{}{} --out NEW",
+        run.run_toml().display(),
+        rate("lr", adamw.lr),
+        adamw.lr_final.map_or_else(String::new, |last| rate("lr_final", last)),
+    )
 }
 
 /// What training knows to be wrong, the worst first. Rates and metrics are for `evaluate`: they need a simulation.

@@ -1,25 +1,17 @@
 //! Text in HTML: escaped, with code in backticks.
 
-use std::fmt::Write;
+use crate::report::shown;
 
 /// A text that is shown as it is, in content and in quoted attributes; control characters become visible escapes.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in shown(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(c),
-            // Marks that reverse the direction of what follows them would do so to the page.
-            c if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                // Writing to a String cannot fail.
-                let _ = write!(escaped, "{}", c.escape_unicode());
-            }
             c => escaped.push(c),
         }
     }

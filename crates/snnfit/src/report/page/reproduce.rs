@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::html::escape;
 use super::{Content, PageInputs};
+use crate::run_dir::StopReason;
 
 pub(super) fn content(inputs: &PageInputs<'_>) -> Content {
     let facts = inputs.facts;
@@ -18,6 +19,16 @@ pub(super) fn content(inputs: &PageInputs<'_>) -> Content {
         run = escape(&run),
         options = escape(&options),
     );
+    if let (Some(reason), Some(step)) = (facts.stop_reason, facts.last_step)
+        && !matches!(reason, StopReason::MaxSteps | StopReason::Converged)
+    {
+        let _ = writeln!(
+            html,
+            "<p>Training ended at step {step} ({}); the first command goes on to <code>train.max_steps</code>. Its checkpoints up to \
+             that step are the same.</p>",
+            escape(reason.text())
+        );
+    }
     html.push_str(
         "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Recordings\">\n<table class=\"small\">\n<caption>Recordings</caption>\n\
          <thead><tr><th scope=\"col\">file</th><th scope=\"col\">SHA-256</th></tr></thead>\n<tbody>\n",

@@ -191,6 +191,12 @@ fn draw_rows(area: &Canvas<'_>, rows: &[Row], axis: &Axis<'_>) -> Result<(), Plo
                 &x,
             )?;
         }
+        // What lies beyond the axis is told as a number.
+        let beyond = row.dots.iter().map(|dot| dot.value).filter(|value| *value > axis.end);
+        if let Some(largest) = beyond.reduce(f64::max) {
+            let text = format!("{} →", style::decimals(largest, 1));
+            area.draw(&Text::new(text, (right - 10, y), style::right_of(style::SMALL)))?;
+        }
     }
     Ok(())
 }

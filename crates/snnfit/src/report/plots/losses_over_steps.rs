@@ -18,7 +18,13 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         .collect();
     names.sort_unstable();
     names.dedup();
-    let mut panels: Vec<Option<&str>> = vec![None];
+    // A spike-GAN is validated by another quantity than it is trained by: the sums can't be compared.
+    let of =
+        |points: &[(u64, BTreeMap<String, f64>)]| points.last().map(|(_, losses)| losses.keys().cloned().collect());
+    let (of_train, of_validation): (Option<Vec<String>>, Option<Vec<String>>) =
+        (of(&history.train), of(&history.validation));
+    let is_one_sum = of_train.is_none() || of_validation.is_none() || of_train == of_validation;
+    let mut panels: Vec<Option<&str>> = if is_one_sum { vec![None] } else { Vec::new() };
     if names.len() > 1 {
         panels.extend(names.iter().map(|&name| Some(name)));
     }

@@ -2,11 +2,11 @@
 
 use plotters::prelude::*;
 
-use super::style::{self, Canvas, DATA, Labels, MODEL, Mark, SECOND};
+use super::style::{self, Canvas, DATA, GUIDE, Labels, MODEL, Mark, SECOND};
 use super::{PlotError, Scene};
-use crate::evaluate::{ModeTrial, Modes};
+use crate::evaluate::{ModeTemplate, ModeTrial, Modes};
 
-/// Colours of the types (Okabe–Ito); more types begin again.
+/// Colours of the types (Okabe–Ito); types beyond are grey together.
 const COLORS: [RGBColor; 6] = [
     SECOND,
     MODEL,
@@ -17,8 +17,11 @@ const COLORS: [RGBColor; 6] = [
 ];
 
 fn color(label: usize) -> RGBColor {
-    COLORS[label % COLORS.len()]
+    COLORS.get(label).copied().unwrap_or(GUIDE)
 }
+
+/// Widest name in the legend, pixels.
+const MAX_NAME: i32 = 110;
 
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
     let Some(modes) = &scene.modes else {
@@ -28,22 +31,27 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     };
     let explained: Vec<String> = modes.explained.iter().map(|x| format!("{:.0} %", 100.0 * x)).collect();
     let note = format!(
-        "{} model trials, coloured by the type of the cluster that they are in (found without labels, mean silhouette {}); \
+        "{} model trials, coloured by the type of the cluster that they are in (found without labels from all neurons, mean silhouette {}); \
          rings: mean recorded trial of each type, projected. The first two components explain {} of the variance.",
         modes.trials.len(),
         style::decimals(modes.silhouette, 2),
         explained.join(" and "),
     );
     let below = style::titled(canvas, "Modes of single trials", &note)?;
-    let names: Vec<(&str, Mark)> = modes
-        .templates
+    let of_template = |template: &ModeTemplate| {
+        let name = modes.trial_types.get(template.trial_type).map_or("?", String::as_str);
+        let own = (template.trial_type < COLORS.len()).then_some(color(template.trial_type))?;
+        Some((style::fitted(name, MAX_NAME, style::SMALL), own))
+    };
+    let mut names: Vec<(String, RGBColor)> = modes.templates.iter().filter_map(of_template).collect();
+    if names.len() < modes.templates.len() {
+        names.push(("others".to_owned(), GUIDE));
+    }
+    let entries: Vec<(&str, Mark)> = names
         .iter()
-        .map(|template| {
-            let name = modes.trial_types.get(template.trial_type).map_or("?", String::as_str);
-            (name, Mark::Dot(color(template.trial_type)))
-        })
+        .map(|(name, color)| (name.as_str(), Mark::Dot(*color)))
         .collect();
-    style::legend(canvas, &names)?;
+    style::legend(canvas, &entries)?;
     let panels = below.split_evenly((1, 2));
     let pca = Labels {
         title: "principal components",
@@ -64,7 +72,7 @@ fn panel(
     labels: &Labels<'_>,
     modes: &Modes,
     of_trial: fn(&ModeTrial) -> [f64; 2],
-    of_template: fn(&crate::evaluate::ModeTemplate) -> [f64; 2],
+    of_template: fn(&ModeTemplate) -> [f64; 2],
 ) -> Result<(), PlotError> {
     let places = || {
         modes

@@ -228,3 +228,35 @@ fn the_initial_scale_of_the_latent_multiplies_its_last_map_alone() {
         assert!(parameters(f64::NAN).is_err() && parameters(-1.0).is_err());
     }
 }
+
+#[test]
+fn the_decay_of_the_latent_shrinks_its_last_map_alone() {
+    for (kind, last) in [(LatentKind::Mlp, "latent.w2"), (LatentKind::Linear, "latent.theta")] {
+        let model = |weight_decay| {
+            let latent = LatentSpec {
+                weight_decay,
+                ..latent(kind, false)
+            };
+            let spec = RsnnSpec {
+                latent: Some(latent),
+                ..small_spec()
+            };
+            Rsnn::new(spec, 1)
+        };
+        let (mut with, mut without) = (model(4.0).unwrap(), model(0.0).unwrap());
+        with.project(0.125, 0.01);
+        without.project(0.125, 0.01);
+        for (name, array) in without.parameters.iter() {
+            let factor = if name == last { 0.5 } else { 1.0 };
+            assert_eq!(
+                with.parameters.get(name).unwrap(),
+                &array.mapv(|x| x * factor),
+                "{name}"
+            );
+        }
+        // More than all of it is all of it.
+        with.project(1.0, 0.0);
+        assert!(with.parameters.get(last).unwrap().iter().all(|x| *x == 0.0));
+        assert!(model(f64::NAN).is_err() && model(-1.0).is_err());
+    }
+}

@@ -112,6 +112,7 @@ pub(super) fn latent(kind: LatentKind, is_bounded: bool) -> LatentSpec {
         dimensions: 3,
         is_bounded,
         init_scale: 1.0,
+        weight_decay: 0.0,
         kind,
     }
 }
