@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 
 use data::six_area::{AREAS, SESSION_SIZES};
 use data::{Activity, BehaviourSamples, Recording, Session};
-use snnfit::six_area::{SixAreaOptions, six_area};
+use snnfit::six_area::{SilencedArea, SixAreaOptions, six_area};
 
 use crate::cli::Folder;
 use crate::runs::succeed;
 
 fn generate(options: &SixAreaOptions) -> Recording {
-    six_area(options, |_, _| {}).unwrap()
+    six_area(options, |_, _| {}).unwrap().0
 }
 
 /// The small recording of seed 1, made once.
@@ -138,6 +138,108 @@ fn trial_types_have_the_published_frequencies() {
     // Sessions have trials of their own.
     let types = |s: &Session| -> Vec<String> { s.trials.iter().map(|t| t.trial_type.clone()).collect() };
     assert_ne!(types(&small().sessions[0]), types(&small().sessions[1]));
+}
+
+#[test]
+fn a_silenced_area_spikes_as_before_until_the_window_and_others_change_by_it_alone() {
+    let silenced = generate(&SixAreaOptions {
+        silenced: Some(SilencedArea {
+            area: 0,
+            window_ms: [0.0, 400.0],
+        }),
+        ..SixAreaOptions::small(1)
+    });
+    let window = |recording: &Recording, area: &str, from_ms, to_ms| {
+        let of = |label| rate_hz(recording, area, label, (from_ms, to_ms));
+        f64::midpoint(of("Hit"), of("Miss"))
+    };
+    // Before the window spike by spike, also after that of the trial before.
+    let mut n_compared = 0;
+    for (with, without) in silenced.sessions.iter().zip(&small().sessions) {
+        assert_eq!((&with.id, &with.trials), (&without.id, &without.trials));
+        for (with, without) in times(with).iter().zip(times(without)) {
+            let before = |times: &[f64]| -> Vec<f64> { times.iter().copied().filter(|t| t % 2.0 < 0.5).collect() };
+            assert_eq!(before(with), before(without));
+            n_compared += before(with).len();
+        }
+    }
+    assert!(n_compared > 1000);
+    // The silenced area no longer answers to the whisker, and the next one, which it drives too, does so less. All else is
+    // equal, so a small difference is one.
+    let at_rest = window(small(), "wS1", -400.0, 0.0);
+    let (answer, silent) = (window(small(), "wS1", 5.0, 50.0), window(&silenced, "wS1", 5.0, 50.0));
+    assert!(
+        answer > 2.0 * at_rest && silent < 1.2 * at_rest,
+        "{at_rest}: {answer} {silent} Hz"
+    );
+    let (answer, driven) = (window(small(), "wS2", 5.0, 100.0), window(&silenced, "wS2", 5.0, 100.0));
+    assert!(driven < 0.97 * answer, "{answer} -> {driven} Hz");
+}
+
+#[test]
+fn the_network_is_written_as_it_is_recorded() {
+    let folder = Folder::new();
+    let size = ["--small", "--session-sizes", "20,20,20", "--trials", "2"];
+    let out = ["synth", "six-area", "--out", "r.h5", "--network", "n.h5"];
+    succeed(&folder, &[&out[..], &size].concat());
+    let network = data::read_connectivity(&folder.path("n.h5")).unwrap();
+    assert_eq!(network.weights.dim(), (2, 240, 240));
+    assert_eq!(network.delays_ms, [2.0, 4.0]);
+    for session in data::read(&folder.path("r.h5")).unwrap().sessions {
+        for unit in &session.units {
+            let neuron = network.neurons.iter().find(|neuron| neuron.unit == unit.id).unwrap();
+            assert_eq!((&neuron.area, neuron.cell_type), (&unit.area, unit.cell_type));
+        }
+    }
+    // Weights have the sign of the neuron they come from; inhibition stays in its area.
+    let mut n_between = 0;
+    for ((_, to, from), w) in network.weights.indexed_iter() {
+        let (to, from) = (&network.neurons[to], &network.neurons[from]);
+        if from.cell_type == data::CellType::Inhibitory {
+            assert!(*w <= 0.0 && (*w == 0.0 || to.area == from.area));
+        } else {
+            assert!(*w >= 0.0);
+            n_between += usize::from(*w > 0.0 && to.area != from.area);
+        }
+    }
+    // 192 excitatory neurons, 200 neurons in other areas, one synapse of ten: 3840 with a standard deviation of 59.
+    assert!((3600..4080).contains(&n_between), "{n_between}");
+    let again = folder.run(&[&out[..], &size].concat());
+    assert!(
+        again.code != 0 && again.stderr.contains("already exists"),
+        "{}",
+        again.stderr
+    );
+    let missing = folder.run(&[
+        "synth",
+        "six-area",
+        "--out",
+        "x.h5",
+        "--silence",
+        "V1",
+        "--silence-ms",
+        "0,100",
+    ]);
+    assert!(
+        missing.code == 2 && missing.stderr.contains("the areas are wS1"),
+        "{}",
+        missing.stderr
+    );
+    let late = folder.run(&[
+        "synth",
+        "six-area",
+        "--out",
+        "x.h5",
+        "--silence",
+        "wS1",
+        "--silence-ms",
+        "0,1600",
+    ]);
+    assert!(
+        late.code == 2 && late.stderr.contains("-500 to 1500"),
+        "{}",
+        late.stderr
+    );
 }
 
 #[test]

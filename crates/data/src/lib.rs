@@ -11,6 +11,7 @@
 
 pub mod binned;
 pub mod binning;
+pub mod connectivity;
 pub mod error;
 pub mod file;
 pub mod fs;
@@ -26,6 +27,7 @@ pub mod validate;
 
 pub use binned::{BinnedSession, Condition, TrialInfo};
 pub use binning::{BinOptions, bin_recording, bin_session};
+pub use connectivity::{Connectivity, ConnectivityNeuron, read_connectivity, write_connectivity};
 pub use error::{DataError, Finding, Findings};
 pub use file::{read, write, write_replacing};
 pub use inspect::{RecordingSummary, summary};

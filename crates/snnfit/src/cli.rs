@@ -387,7 +387,7 @@ pub enum SynthKind {
     /// Two areas; the response reaches the second only in hit trials
     TwoArea(Box<TwoAreaArgs>),
     /// Six areas in a whisker detection task with delay and jaw movements, recorded from a spiking network
-    SixArea(SixAreaArgs),
+    SixArea(Box<SixAreaArgs>),
 }
 
 /// `snnfit synth six-area`; what is not given is as in the published recordings, or as in the small variant.
@@ -422,6 +422,22 @@ pub struct SixAreaArgs {
     /// Share of the others with a lick
     #[arg(long, value_name = "P")]
     pub p_false_alarm: Option<f64>,
+    /// Silence an area in every trial: no synaptic current from it or to it. Units and trials stay the same
+    #[arg(long, value_name = "AREA", requires = "silence_ms")]
+    pub silence: Option<String>,
+    /// When it is silenced, from -500 to 1500 ms after the whisker stimulus
+    #[arg(
+        long,
+        value_name = "FROM,TO",
+        requires = "silence",
+        value_delimiter = ',',
+        num_args = 1,
+        allow_negative_numbers = true
+    )]
+    pub silence_ms: Option<Vec<f64>>,
+    /// Also write the weights of the network, for comparison with fitted ones; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
 }
 
 /// `snnfit synth two-area`; what is not given is as in the publication, or as in the small variant.

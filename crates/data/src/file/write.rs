@@ -162,11 +162,11 @@ fn write_movies(group: &Group, movies: &StimulusMovies) -> hdf5::Result<()> {
     write_array(group, "movies", &movies.values.view())
 }
 
-fn write_column<T: H5Type + Clone>(group: &Group, name: &str, values: &[T]) -> hdf5::Result<()> {
+pub(crate) fn write_column<T: H5Type + Clone>(group: &Group, name: &str, values: &[T]) -> hdf5::Result<()> {
     write_array(group, name, &ArrayView1::from(values))
 }
 
-fn write_array<T: H5Type + Clone, D: Dimension>(
+pub(crate) fn write_array<T: H5Type + Clone, D: Dimension>(
     group: &Group,
     name: &str,
     values: &ArrayView<'_, T, D>,
@@ -202,7 +202,7 @@ fn chunk_of(shape: &[usize]) -> Vec<usize> {
     chunk
 }
 
-fn write_texts<'a>(group: &Group, name: &str, texts: impl Iterator<Item = &'a str>) -> hdf5::Result<()> {
+pub(crate) fn write_texts<'a>(group: &Group, name: &str, texts: impl Iterator<Item = &'a str>) -> hdf5::Result<()> {
     let texts = texts.map(to_text).collect::<hdf5::Result<Vec<_>>>()?;
     let builder = group
         .new_dataset_builder()
@@ -215,11 +215,11 @@ fn write_texts<'a>(group: &Group, name: &str, texts: impl Iterator<Item = &'a st
     dataset.write_raw(&texts)
 }
 
-fn write_text_attribute(group: &Group, name: &str, text: &str) -> hdf5::Result<()> {
+pub(crate) fn write_text_attribute(group: &Group, name: &str, text: &str) -> hdf5::Result<()> {
     write_attribute(group, name, &to_text(text)?)
 }
 
-fn write_attribute<T: H5Type>(group: &Group, name: &str, value: &T) -> hdf5::Result<()> {
+pub(crate) fn write_attribute<T: H5Type>(group: &Group, name: &str, value: &T) -> hdf5::Result<()> {
     group.new_attr::<T>().create(name)?.write_scalar(value)
 }
 

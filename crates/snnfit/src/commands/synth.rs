@@ -1,17 +1,18 @@
 //! `snnfit synth`: artificial recordings.
 
-use data::six_area::Frequencies;
+use data::six_area::{AREAS, Frequencies};
 use data::synth::{RecordedAreas, TwoAreaOptions};
-use data::{DataError, Recording};
+use data::{Connectivity, DataError, Recording};
 use snn_core::rng::StreamRng;
 
 use crate::cli::{Format, Global, RecordedAreasName, SixAreaArgs, SynthArgs, SynthKind, TwoAreaArgs};
 use crate::error::Error;
 use crate::exit_code;
 use crate::progress::{self, Progress, Snapshot};
-use crate::six_area::{self, SixAreaOptions};
+use crate::six_area::{self, SilencedArea, SixAreaOptions};
 
 pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
+    let mut connectivity_to_write = None;
     let (out, recording) = match &args.kind {
         SynthKind::TwoArea(args) => {
             let options = options(args)?;
@@ -21,17 +22,27 @@ pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
             (&args.out, recording)
         }
         SynthKind::SixArea(args) => {
+            let options = six_area_options(args)?;
             super::refuse_existing(&args.out)?;
-            (&args.out, six_area_recording(&six_area_options(args), global)?)
+            if let Some(network) = &args.network {
+                super::refuse_existing(network)?;
+            }
+            let (recording, connectivity) = six_area_recording(&options, global)?;
+            connectivity_to_write = args.network.as_ref().map(|network| (network, connectivity));
+            (&args.out, recording)
         }
     };
     data::write(out, &recording).map_err(super::output_error)?;
     tracing::info!("wrote {}", out.display());
+    if let Some((network, connectivity)) = connectivity_to_write {
+        data::write_connectivity(network, &connectivity).map_err(super::output_error)?;
+        tracing::info!("wrote {}", network.display());
+    }
     print_summary(&recording, global)?;
     Ok(exit_code::DONE)
 }
 
-fn six_area_recording(options: &SixAreaOptions, global: &Global) -> Result<Recording, Error> {
+fn six_area_recording(options: &SixAreaOptions, global: &Global) -> Result<(Recording, Connectivity), Error> {
     let mode = if global.quiet > 0 {
         progress::Mode::None
     } else {
@@ -49,13 +60,23 @@ fn six_area_recording(options: &SixAreaOptions, global: &Global) -> Result<Recor
     recording
 }
 
-fn six_area_options(args: &SixAreaArgs) -> SixAreaOptions {
+fn six_area_options(args: &SixAreaArgs) -> Result<SixAreaOptions, Error> {
     let base = if args.small {
         SixAreaOptions::small(args.seed)
     } else {
         SixAreaOptions::published(args.seed)
     };
-    SixAreaOptions {
+    let silenced = match (&args.silence, &args.silence_ms) {
+        (Some(name), Some(window_ms)) => Some(SilencedArea {
+            area: AREAS.iter().position(|area| area == name).ok_or_else(|| Error::Usage {
+                message: format!("--silence {name}: there is no such area"),
+                help: format!("the areas are {}", AREAS.join(", ")),
+            })?,
+            window_ms: pair("--silence-ms", window_ms)?,
+        }),
+        _ => None,
+    };
+    Ok(SixAreaOptions {
         session_sizes: args.session_sizes.clone().unwrap_or(base.session_sizes),
         n_trials: args.trials.unwrap_or(base.n_trials),
         n_per_area: args.neurons_per_area.unwrap_or(base.n_per_area),
@@ -65,7 +86,8 @@ fn six_area_options(args: &SixAreaArgs) -> SixAreaOptions {
             p_false_alarm: args.p_false_alarm.unwrap_or(base.frequencies.p_false_alarm),
         },
         seed: args.seed,
-    }
+        silenced,
+    })
 }
 
 /// Prints what a recording contains, as `inspect` does.

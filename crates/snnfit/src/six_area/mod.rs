@@ -14,10 +14,11 @@ mod teacher;
 use std::collections::BTreeMap;
 
 use data::six_area::{AREAS, Frequencies, PlannedTrial, SESSION_SIZES, Share, draw_units, plan_trials, share_out};
-use data::{Activity, Behaviour, BehaviourSamples, Recording, Session, Timing, Trial, Unit};
+use data::{Activity, Behaviour, BehaviourSamples, Connectivity, Recording, Session, Timing, Trial, Unit};
 use ndarray::Array2;
 use snn_core::bits::{SpikeBits, for_each_set};
-use snn_core::connectivity::CellType;
+use snn_core::connectivity::{CellType, Neuron};
+use snn_core::models::rsnn::{Effect, Perturbation, Silenced};
 use snn_core::rng::{Key, Place, StreamRng, fill_normals, philox4x32, uniform};
 use snn_core::units::Ms;
 
@@ -61,6 +62,17 @@ pub struct SixAreaOptions {
     pub frequencies: Frequencies,
     /// Seed.
     pub seed: u64,
+    /// An area that is silenced in every trial, if any.
+    pub silenced: Option<SilencedArea>,
+}
+
+/// An area without synaptic currents, from it or to it, in a part of every trial ([`Silenced::Both`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SilencedArea {
+    /// Index in [`AREAS`].
+    pub area: usize,
+    /// Start and end (ms after the whisker stimulus), from −500 to 1500.
+    pub window_ms: [f64; 2],
 }
 
 impl SixAreaOptions {
@@ -73,6 +85,7 @@ impl SixAreaOptions {
             n_per_area: 250,
             frequencies: Frequencies::default(),
             seed,
+            silenced: None,
         }
     }
 
@@ -121,6 +134,17 @@ impl SixAreaOptions {
                 return bad(name, p, "from 0 to 1");
             }
         }
+        if let Some(SilencedArea { area, window_ms }) = self.silenced {
+            if area >= AREAS.len() {
+                return bad("silence", area, "an area");
+            }
+            let [from, to] = window_ms;
+            let end_ms = START_MS + N_STEPS as f64 * DT_MS;
+            if !(START_MS <= from && from + DT_MS <= to && to <= end_ms) {
+                let expected = "a window of a bin (2 ms) at least from -500 to 1500 ms";
+                return bad("silence-ms", format!("{from},{to}"), expected);
+            }
+        }
         let shares = share_out(&self.session_sizes, AREAS.len(), self.n_per_area);
         match shares.iter().flatten().find(|share| share.n_units > self.n_per_area) {
             Some(share) => bad(
@@ -141,16 +165,20 @@ fn bad<T>(name: &str, found: impl std::fmt::Display, expected: &str) -> Result<T
     })
 }
 
-/// Generates the recording; `progress` is told how many of the trials have been simulated.
+/// Generates the recording and the network that it is of; `progress` is told how many of the trials have been simulated.
 ///
 /// The network is calibrated, then each session simulates its own trials of the whole network, a chunk at a time, and
 /// keeps the spikes of its units. Trials follow one another without a gap. A spike's time is uniform within its bin of
-/// 2 ms. `jaw` is sampled at 500 Hz in units of its own (0 at rest, about 4 in a lick).
+/// 2 ms. `jaw` is sampled at 500 Hz in units of its own (0 at rest, about 4 in a lick). With an area silenced, units and
+/// trials are those of the recording without, up to the window spike by spike.
 /// Allocates the recording, 48 MB per trial of a chunk at most, and the weights.
 ///
 /// # Errors
 /// An option out of range.
-pub fn six_area(options: &SixAreaOptions, mut progress: impl FnMut(usize, usize)) -> Result<Recording, Error> {
+pub fn six_area(
+    options: &SixAreaOptions,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Recording, Connectivity), Error> {
     let shares = options.check()?;
     let teacher = Teacher::new(options.n_per_area, options.frequencies, options.seed).map_err(internal)?;
     let mut rng = StreamRng::new(options.seed, "synth.units", 0);
@@ -161,7 +189,33 @@ pub fn six_area(options: &SixAreaOptions, mut progress: impl FnMut(usize, usize)
         let told = |k| progress(s * options.n_trials + k, n_all);
         sessions.push(record(s, units, &teacher, options, told)?);
     }
-    Ok(Recording { sessions })
+    Ok((Recording { sessions }, teacher.connectivity().map_err(internal)?))
+}
+
+/// Name of the unit that a neuron is recorded as.
+fn unit_id(neuron: usize) -> String {
+    format!("{neuron:04}")
+}
+
+fn cell_type(neuron: Neuron) -> data::CellType {
+    match neuron.cell_type {
+        CellType::Excitatory => data::CellType::Excitatory,
+        CellType::Inhibitory => data::CellType::Inhibitory,
+        CellType::Unknown => data::CellType::Unknown,
+    }
+}
+
+/// What is done to the teacher.
+fn perturbations(silenced: Option<SilencedArea>, teacher: &Teacher) -> Vec<Perturbation> {
+    let perturbation = |SilencedArea { area, window_ms }: SilencedArea| {
+        let bin = |ms: f64| ((ms - START_MS) / DT_MS).round() as usize;
+        Perturbation {
+            neurons: teacher.members()[area].iter().copied().collect(),
+            window: bin(window_ms[0])..bin(window_ms[1]),
+            effect: Effect::Silence(Silenced::Both),
+        }
+    };
+    silenced.map(perturbation).into_iter().collect()
 }
 
 fn internal(error: snn_core::CoreError) -> Error {
@@ -182,6 +236,7 @@ fn record(
     let mut jaw = Vec::with_capacity(options.n_trials * N_STEPS);
     let jitter = Key::new(options.seed, "synth.jitter");
     let noise = Key::new(options.seed, "synth.jaw");
+    let perturbations = perturbations(options.silenced, teacher);
     for (c, chunk) in trials.chunks(CHUNK_TRIALS).enumerate() {
         let first = c * CHUNK_TRIALS;
         progress(first);
@@ -190,20 +245,16 @@ fn record(
             step: s as u32,
             first_trial: first as u32,
         };
-        let Simulated { rollout, jaw: moved } = teacher.simulate(chunk, draws).map_err(internal)?;
-        keep_spikes(&rollout.spikes, &units, (s, first), jitter, &mut times_s);
+        let Simulated { spikes, jaw: moved, .. } = teacher.simulate(chunk, draws, &perturbations).map_err(internal)?;
+        keep_spikes(&spikes, &units, (s, first), jitter, &mut times_s);
         add_jaw(&moved, (s, first), noise, &mut jaw);
     }
     let duration_s = options.n_trials as f64 * TRIAL_S;
     let neurons = &teacher.rsnn.spec.neurons;
     let unit = |(&n, times): (&usize, &Vec<f64>)| Unit {
-        id: format!("{n:04}"),
+        id: unit_id(n),
         area: AREAS[neurons[n].area].to_owned(),
-        cell_type: match neurons[n].cell_type {
-            CellType::Excitatory => data::CellType::Excitatory,
-            CellType::Inhibitory => data::CellType::Inhibitory,
-            CellType::Unknown => data::CellType::Unknown,
-        },
+        cell_type: cell_type(neurons[n]),
         firing_rate_hz: Some(times.len() as f64 / duration_s),
     };
     let behaviour = Behaviour {

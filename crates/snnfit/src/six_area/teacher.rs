@@ -5,18 +5,19 @@
 //! (§1.3), so the probability to reach it hardly depends on the resting potential.
 
 use data::six_area::{AREAS, Frequencies, PlannedTrial, plan_typical_trials, target_rates};
+use data::{Connectivity, ConnectivityNeuron};
 use ndarray::{Array1, Array2, Axis};
 use rand::{Rng, RngExt};
 use snn_core::CoreError;
-use snn_core::bits::for_each_set;
+use snn_core::bits::{SpikeBits, for_each_set};
 use snn_core::connectivity::{CellType, InterArea, Neuron, population_layout};
-use snn_core::models::rsnn::{InputSpec, PoissonInput, Rsnn, RsnnSpec, StimulusScale};
+use snn_core::models::rsnn::{InputSpec, Perturbation, PoissonInput, Rsnn, RsnnSpec, StimulusScale, segments};
 use snn_core::rng::{Key, StreamRng};
-use snn_core::rollout::{Channel, Network, Noise, Rollout, Run, State, native};
+use snn_core::rollout::{Channel, Network, Noise, Run, State, native};
 use snn_core::surrogate::Surrogate;
 use snn_core::units::Ms;
 
-use super::{DT_MS, N_STEPS, N_WARMUP, START_MS, drive, dt};
+use super::{DT_MS, N_STEPS, N_WARMUP, START_MS, cell_type, drive, dt, unit_id};
 
 /// Inputs: a whisker group, an auditory group and background.
 const N_INPUTS: usize = 3 * super::INPUTS_PER_GROUP;
@@ -55,6 +56,8 @@ const JAW_TAU_MS: f64 = 50.0;
 const JAW_BASELINE: f64 = 3.0;
 /// Typical height of the jaw from 100 to 300 ms after the start of a lick.
 const JAW_LICK: f64 = 4.0;
+/// Least drive of the jaw by a lick, spikes per step: with less, the scale would make noise of spikes into movements.
+const LEAST_LICK: f64 = 0.01;
 /// Areas whose excitatory neurons move the jaw: ALM, tjM1 (§1.1).
 const MOTOR_AREAS: [usize; 2] = [4, 5];
 
@@ -72,8 +75,10 @@ pub(super) struct Teacher {
 
 /// Simulated trials.
 pub(super) struct Simulated {
-    /// Spikes and states.
-    pub(super) rollout: Rollout,
+    /// Spikes of the warm-up `[K, warm-up, N]`.
+    warmup: SpikeBits,
+    /// Spikes `[K, T, N]`.
+    pub(super) spikes: SpikeBits,
     /// Jaw without measurement noise, `[K, T]`.
     pub(super) jaw: Array2<f64>,
 }
@@ -110,8 +115,8 @@ impl Teacher {
         let mut rng = StreamRng::new(seed, "synth.calibration", 0);
         for round in 0..N_ROUNDS {
             let trials = plan_typical_trials(ROUND_TRIALS, frequencies, &mut rng);
-            let simulated = teacher.simulate(&trials, round_draws(round))?;
-            teacher.correct(&rates(&simulated.rollout, 0..N_STEPS), &targets, round);
+            let simulated = teacher.simulate(&trials, round_draws(round), &[])?;
+            teacher.correct(&rates(&simulated.spikes, 0..N_STEPS), &targets, round);
         }
         // For the jaw, half of the trials are licks whatever their frequency.
         let half = Frequencies {
@@ -144,6 +149,22 @@ impl Teacher {
         (0..AREAS.len()).map(of).collect()
     }
 
+    /// The network as a table of its weights: neurons are called as the units that are recorded from them.
+    pub(super) fn connectivity(&self) -> Result<Connectivity, CoreError> {
+        let spec = &self.rsnn.spec;
+        let neuron = |(n, neuron): (usize, &Neuron)| ConnectivityNeuron {
+            session: String::new(),
+            unit: unit_id(n),
+            area: spec.areas[neuron.area].clone(),
+            cell_type: cell_type(*neuron),
+        };
+        Ok(Connectivity {
+            weights: self.rsnn.parameters.cube("w")?.to_owned().permuted_axes([0, 2, 1]),
+            delays_ms: spec.delays.iter().map(|&steps| steps as f64 * DT_MS).collect(),
+            neurons: spec.neurons.iter().enumerate().map(neuron).collect(),
+        })
+    }
+
     /// Moves the tonic drive towards the target rates: one step of Newton's method in the logarithm of the rate.
     fn correct(&mut self, rates_hz: &[f64], targets_hz: &[f64], round: usize) {
         // Half a spike, so that a silent neuron has a finite step; later rounds average over the noise of the earlier.
@@ -156,8 +177,14 @@ impl Teacher {
         }
     }
 
-    /// Simulates trials; one that is simulated alone has the same spikes.
-    pub(super) fn simulate(&self, trials: &[PlannedTrial], draws: Draws<'_>) -> Result<Simulated, CoreError> {
+    /// Simulates trials; one that is simulated alone has the same spikes. Perturbations act in every trial, which draws the
+    /// random numbers that it draws without them.
+    pub(super) fn simulate(
+        &self,
+        trials: &[PlannedTrial],
+        draws: Draws<'_>,
+        perturbations: &[Perturbation],
+    ) -> Result<Simulated, CoreError> {
         let Draws {
             stream,
             step,
@@ -182,19 +209,56 @@ impl Teacher {
             clamp: None,
             initial: State::at_rest(trials.len(), self.network.max_delay(), &v_rest),
         };
-        let rollout = native::simulate(&self.network, &run, false)?;
-        let jaw = self.filtered(&rollout)?.mapv(|x| JAW_BASELINE * x.exp_m1());
-        Ok(Simulated { rollout, jaw })
+        let mut simulated = if perturbations.is_empty() {
+            let rollout = native::simulate(&self.network, &run, false)?;
+            Simulated {
+                warmup: rollout.warmup,
+                spikes: rollout.spikes,
+                jaw: Array2::zeros((0, 0)),
+            }
+        } else {
+            self.in_segments(&run, perturbations)?
+        };
+        simulated.jaw = self.filtered(&simulated)?.mapv(|x| JAW_BASELINE * x.exp_m1());
+        Ok(simulated)
+    }
+
+    /// Spikes of a run whose network changes in the course of a trial, without the jaw.
+    fn in_segments(&self, run: &Run, perturbations: &[Perturbation]) -> Result<Simulated, CoreError> {
+        let n = self.rsnn.spec.n_neurons();
+        let mut simulated = Simulated {
+            warmup: SpikeBits::zeros(run.n_trials, N_WARMUP, n),
+            spikes: SpikeBits::zeros(run.n_trials, N_STEPS, n),
+            jaw: Array2::zeros((0, 0)),
+        };
+        let mut state = run.initial.clone();
+        for steps in segments(perturbations, N_WARMUP, N_STEPS) {
+            let segment = run.segment(steps.clone(), state)?;
+            let first = steps.start.checked_sub(N_WARMUP);
+            let active = perturbations
+                .iter()
+                .filter(|p| first.is_some_and(|t| p.window.contains(&t)));
+            let rollout = match self.rsnn.perturbed(active, &self.network, &segment) {
+                Some((network, segment)) => native::simulate(&network, &segment, false)?,
+                None => native::simulate(&self.network, &segment, false)?,
+            };
+            match first {
+                Some(t) => simulated.spikes.set_steps(t, &rollout.spikes),
+                None => simulated.warmup.set_steps(steps.start, &rollout.spikes),
+            }
+            state = rollout.end;
+        }
+        Ok(simulated)
     }
 
     /// Logarithm of jaw plus baseline, less that of the baseline, `[K, T]`: `x(t) = α x(t−1) + (1 − α) u(t)`.
     ///
     /// # Departures
     /// The recursion of §1.7 has `u − ln b` for u and rests at 1 − b: the same for b = 1 alone. Ours rests at 0 for any b.
-    fn filtered(&self, rollout: &Rollout) -> Result<Array2<f64>, CoreError> {
+    fn filtered(&self, simulated: &Simulated) -> Result<Array2<f64>, CoreError> {
         let alpha = Ms(JAW_TAU_MS).decay(dt());
         let channel = std::slice::from_ref(&self.jaw);
-        let (before, during) = (rollout.warmup.project(channel)?, rollout.spikes.project(channel)?);
+        let (before, during) = (simulated.warmup.project(channel)?, simulated.spikes.project(channel)?);
         let mut filtered = during.index_axis_move(Axis(2), 0);
         for (mut row, before) in filtered.outer_iter_mut().zip(before.outer_iter()) {
             let mut x = before.iter().fold(0.0, |x, u| alpha * x + (1.0 - alpha) * u);
@@ -209,8 +273,8 @@ impl Teacher {
     /// Chooses the weights of the jaw: excitatory motor neurons that are driven when it moves open it, the others
     /// close it as much as is needed for 0 at rest; the scale makes a lick [`JAW_LICK`] high.
     fn attach_jaw(&mut self, trials: &[PlannedTrial]) -> Result<(), CoreError> {
-        let simulated = self.simulate(trials, round_draws(N_ROUNDS))?;
-        let before_stimulus = rates(&simulated.rollout, 0..(-START_MS / DT_MS) as usize);
+        let simulated = self.simulate(trials, round_draws(N_ROUNDS), &[])?;
+        let before_stimulus = rates(&simulated.spikes, 0..(-START_MS / DT_MS) as usize);
         let neurons = &self.rsnn.spec.neurons;
         let motor: Vec<usize> = (0..neurons.len())
             .filter(|&n| !is_inhibitory(neurons[n]) && MOTOR_AREAS.contains(&neurons[n].area))
@@ -224,7 +288,7 @@ impl Teacher {
         let weight = |n: usize| if opens(n) { 1.0 } else { -closing };
         let members = |scale: f64| motor.iter().map(|&n| (n as u32, (scale * weight(n)) as f32)).collect();
         self.jaw = Channel { members: members(1.0) };
-        let filtered = self.filtered(&simulated.rollout)?;
+        let filtered = self.filtered(&simulated)?;
         let mut heights = Vec::new();
         for (trial, row) in trials.iter().zip(filtered.outer_iter()) {
             if let Some(lick) = trial.lick {
@@ -233,7 +297,14 @@ impl Teacher {
             }
         }
         let mean = heights.iter().sum::<f64>() / heights.len().max(1) as f64;
-        let scale = (JAW_LICK / JAW_BASELINE).ln_1p() / mean.max(1e-3);
+        if mean < LEAST_LICK {
+            return Err(CoreError::Range {
+                what: "drive of the jaw by licks in a network with so few neurons per area".to_owned(),
+                value: mean,
+                expected: "clearly above 0: take more neurons per area, or another seed",
+            });
+        }
+        let scale = (JAW_LICK / JAW_BASELINE).ln_1p() / mean;
         self.jaw = Channel {
             members: members(scale),
         };
@@ -254,12 +325,12 @@ fn round_draws(round: usize) -> Draws<'static> {
 }
 
 /// Rates (Hz) over all trials and some steps.
-fn rates(rollout: &Rollout, steps: std::ops::Range<usize>) -> Vec<f64> {
-    let [n_trials, _, n] = rollout.spikes.shape();
+fn rates(spikes: &SpikeBits, steps: std::ops::Range<usize>) -> Vec<f64> {
+    let [n_trials, _, n] = spikes.shape();
     let mut counts = vec![0_u32; n];
     for k in 0..n_trials {
         for t in steps.clone() {
-            for_each_set(rollout.spikes.row(k, t), |n| counts[n] += 1);
+            for_each_set(spikes.row(k, t), |n| counts[n] += 1);
         }
     }
     let seconds = n_trials as f64 * steps.len() as f64 * DT_MS / 1000.0;

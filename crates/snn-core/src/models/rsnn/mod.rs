@@ -13,7 +13,7 @@ mod spec;
 mod tests;
 
 pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
-pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive};
+pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive, segments};
 pub use simulate::{Draws, Engine, Rolled, Simulation};
 pub use spec::{BehaviourSpec, FeedbackSpec, LatentKind, LatentSpec, Link, RsnnSpec, TraceSpec};
 

@@ -194,8 +194,8 @@ impl Rsnn {
         Ok(PerturbedTrials { spikes, behaviour })
     }
 
-    /// Network and run of a segment in which these perturbations are active, or none if there are none.
-    pub(super) fn perturbed<'p>(
+    /// Network and run of a segment (see [`segments`]) in which these perturbations are active, or none if there are none.
+    pub fn perturbed<'p>(
         &self,
         active: impl Iterator<Item = &'p Perturbation>,
         network: &Network,
@@ -237,7 +237,7 @@ impl Rsnn {
 
 /// Steps (warm-up included in the count) between which nothing changes, in order: the warm-up, then the recorded steps
 /// cut at the windows' ends.
-fn segments(perturbations: &[Perturbation], n_warmup: usize, n_steps: usize) -> Vec<Range<usize>> {
+pub fn segments(perturbations: &[Perturbation], n_warmup: usize, n_steps: usize) -> Vec<Range<usize>> {
     let mut cuts = BTreeSet::from([0, n_warmup, n_warmup + n_steps]);
     for perturbation in perturbations {
         cuts.insert(n_warmup + perturbation.window.start);
