@@ -116,7 +116,7 @@ impl Comparison {
     /// Filters the recording once.
     ///
     /// # Errors
-    /// Too few bins for the filters, no population large enough for trial matching, behaviour that no session has.
+    /// Too few bins for the filters, no population large enough for trial matching.
     pub fn new(
         recording: Recording,
         statistics: Statistics,

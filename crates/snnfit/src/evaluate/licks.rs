@@ -63,16 +63,16 @@ impl Traces {
             .collect()
     }
 
-    /// Those whose type says whether the animal licked.
-    fn judged(&self, task: &Task) -> Self {
+    /// Those whose type says whether the animal licked; none if there are no such trials.
+    fn judged(&self, task: &Task) -> Option<Self> {
         let kept: Vec<usize> = (0..self.types.len())
             .filter(|&k| task.is_lick(self.types[k]).is_some())
             .collect();
-        Self {
+        (!kept.is_empty()).then(|| Self {
             values: self.values.select(Axis(0), &kept),
             conditions: kept.iter().map(|&k| self.conditions[k]).collect(),
             types: kept.iter().map(|&k| self.types[k]).collect(),
-        }
+        })
     }
 }
 
@@ -163,7 +163,7 @@ impl Classifier {
     /// of sessions.
     pub(super) fn fit(task: &Task, train: &[Traces], filter: MovingMean, rng: &mut dyn Rng) -> Result<Self, LossError> {
         let mut rng = StreamRng::new(rng.random(), "lick classifier", 0);
-        let train: Vec<Traces> = train.iter().map(|traces| traces.judged(task)).collect();
+        let train: Vec<Traces> = train.iter().filter_map(|traces| traces.judged(task)).collect();
         let n_channels = train.first().map_or(0, |t| t.values.len_of(Axis(2)));
         let scale = (0..n_channels).map(|b| moments(&train, b)).collect();
         let mut classifier = Self {
@@ -245,7 +245,7 @@ impl Threshold {
     pub(super) fn fit(task: &Task, train: &[Traces], from: usize) -> Result<Self, LossError> {
         let mut threshold = Self { value: f64::NAN, from };
         let (mut peaks, mut licked) = (Vec::new(), Vec::new());
-        for traces in train.iter().map(|traces| traces.judged(task)) {
+        for traces in train.iter().filter_map(|traces| traces.judged(task)) {
             peaks.extend(threshold.peaks(&traces.values.view()));
             licked.extend(traces.types.iter().filter_map(|&label| task.is_lick(label)));
         }
@@ -358,6 +358,24 @@ mod tests {
         let threshold = Threshold::fit(&task, &train, 30).unwrap();
         assert!((1004.0..1009.0).contains(&threshold.value), "{}", threshold.value);
         assert_eq!(threshold.licks(&new.values.view()), expected);
+    }
+
+    #[test]
+    fn trials_that_were_broken_off_teach_nothing() {
+        let mut early = session(2);
+        early.types.fill(4);
+        let names = ["miss", "hit", "CR", "false_alarm", "EarlyLick"].map(String::from);
+        let judged = |train: &[Traces]| {
+            let task = Task::new(&names, train).unwrap();
+            assert_eq!(task.is_lick(4), None);
+            let filter = MovingMean::half_overlapping(6).unwrap();
+            let classifier = Classifier::fit(&task, train, filter, &mut StreamRng::new(4, "test", 0)).unwrap();
+            let threshold = Threshold::fit(&task, train, 30).unwrap();
+            let new = session(3).values;
+            (classifier.licks(&new.view()).unwrap(), threshold.value)
+        };
+        // A session of nothing else changes neither.
+        assert_eq!(judged(&[session(1), early]), judged(&[session(1)]));
     }
 
     #[test]
