@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use data::six_area::{AREAS, SESSION_SIZES};
 use data::{Activity, BehaviourSamples, Recording, Session};
+use serde_json::Value;
 use snnfit::six_area::{SilencedArea, SixAreaOptions, six_area};
 
 use crate::cli::Folder;
@@ -315,7 +316,15 @@ fn motor_areas_and_jaw_tell_hits_from_misses_and_correct_rejections_look_like_mi
 #[test]
 fn a_small_recording_can_be_inspected_and_fitted_with_its_jaw() {
     let folder = Folder::new();
-    let synth = ["synth", "six-area", "--small", "--out", "six.h5"];
+    let synth = [
+        "synth",
+        "six-area",
+        "--small",
+        "--out",
+        "six.h5",
+        "--network",
+        "network.h5",
+    ];
     succeed(&folder, &synth);
     let inspected = succeed(&folder, &["inspect", "six.h5"]);
     assert!(
@@ -349,6 +358,115 @@ max_steps = 2
     folder.write("fit.toml", config.as_bytes());
     succeed(&folder, &["train", "--config", "fit.toml", "--out", "run"]);
     assert_eq!(crate::runs::last_step(&folder, "run"), Some(2));
+    weights_are_compared_with_the_teachers(&folder);
+    a_predicted_perturbation_is_compared_with_the_teachers(&folder);
+}
+
+fn json(folder: &Folder, arguments: &[&str]) -> Value {
+    let arguments = [&["evaluate", "run", "--format", "json"], arguments].concat();
+    serde_json::from_str(&succeed(folder, &arguments).stdout).unwrap()
+}
+
+fn weights_are_compared_with_the_teachers(folder: &Folder) {
+    let report = json(folder, &["--truth", "network.h5"]);
+    let file = std::fs::read_to_string(folder.path("run/couplings.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&file).unwrap(), report);
+    assert_eq!(
+        (&report["n_neurons"], &report["n_compared"]),
+        (&240.into(), &240.into())
+    );
+    let network = data::read_connectivity(&folder.path("network.h5")).unwrap();
+    let blocks = report["blocks"].as_array().unwrap();
+    // Excitatory synapses from wS2 to wS1, of pairs of one session and of two.
+    let of_pair = |block: &&Value| block["from"] == "wS2" && block["to"] == "wS1" && block["from_type"] == "excitatory";
+    let (mut n, mut sum) = (0.0, 0.0);
+    for block in blocks.iter().filter(of_pair) {
+        n += block["n_pairs"].as_f64().unwrap();
+        sum += block["n_pairs"].as_f64().unwrap() * block["truth"].as_f64().unwrap();
+    }
+    let mut expected = 0.0;
+    for ((_, to, from), w) in network.weights.indexed_iter() {
+        let (to, from) = (&network.neurons[to], &network.neurons[from]);
+        if (to.area.as_str(), from.area.as_str()) == ("wS1", "wS2") && from.cell_type == data::CellType::Excitatory {
+            expected += f64::from(*w);
+        }
+    }
+    assert_eq!(n, 40.0 * 32.0);
+    assert!((sum - expected).abs() < 1e-4 * expected, "{sum} {expected}");
+    // Two steps after its start the network is no teacher: its areas are all alike.
+    let correlations = report["correlations"].as_array().unwrap();
+    let between = correlations
+        .iter()
+        .find(|c| c["level"] == "areas" && c["areas"] == "between" && c["sessions"] == "all");
+    assert_eq!(between.unwrap()["n"], 30);
+    let table = succeed(folder, &["evaluate", "run", "--truth", "network.h5"]).stdout;
+    assert!(
+        table.contains("240 of 240 neurons") && table.contains("different"),
+        "{table}"
+    );
+    let refused = |truth: &str, code: i32, message: &str| {
+        let run = folder.run(&["evaluate", "run", "--truth", truth]);
+        assert!(
+            run.code == code && run.stderr.contains(message),
+            "{} {}",
+            run.code,
+            run.stderr
+        );
+    };
+    refused("six.h5", 4, "a file of connectivity has");
+    refused("none.h5", 4, "none.h5");
+    let both = folder.run(&["evaluate", "run", "--truth", "network.h5", "--silence", "area:wS1"]);
+    assert_eq!(both.code, 2);
+}
+
+fn a_predicted_perturbation_is_compared_with_the_teachers(folder: &Folder) {
+    let silenced = ["--silence", "wS1", "--silence-ms", "0,200"];
+    let synth = [&["synth", "six-area", "--small", "--out", "silent.h5"], &silenced[..]].concat();
+    succeed(folder, &synth);
+    let perturbation = ["--silence", "area:wS1", "--window-ms", "0,200", "--trials", "20"];
+    let report = json(folder, &[&perturbation[..], &["--against", "silent.h5"]].concat());
+    assert_eq!(crate::runs::manifest(folder, "run").test_openings, 1);
+    let against = &report["against"];
+    // 60 trials of 6 sessions each, all of them complete in the window.
+    for (key, expected) in [("sessions", 6), ("baseline_trials", 360), ("perturbed_trials", 360)] {
+        assert_eq!(against[key], expected, "{key}");
+    }
+    let period = &against["periods"][0];
+    assert_eq!(period["neurons"].as_array().unwrap().len(), 240);
+    // What the teacher lost: its own response to the whisker, in the silenced area.
+    let of = |name: &str| {
+        period["rates_hz"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|rate| rate["name"] == name)
+            .unwrap()
+    };
+    let lost = of("wS1 exc")["recorded"].as_f64().unwrap();
+    let elsewhere = of("tjM1 exc")["recorded"].as_f64().unwrap();
+    assert!(lost < -1.0 && elsewhere.abs() < 0.3 * lost.abs(), "{lost} {elsewhere}");
+    // Trials of the teacher are paired, so their difference has hardly any noise.
+    let ceiling = period["correlations"][0]["ceiling_noiseless"].as_f64().unwrap();
+    assert!(ceiling > 0.9, "{ceiling}");
+    let hit = |found: &&Value| found["name"] == "Hit" && found["by"] == "threshold";
+    let hit = against["type_fractions"].as_array().unwrap().iter().find(hit).unwrap();
+    // The teacher's decision comes from outside.
+    assert!(hit["recorded"].as_f64().unwrap().abs() < 0.1, "{hit}");
+    let refused = |file: &str, code: i32, message: &str| {
+        let run = folder.run(&[&["evaluate", "run"], &perturbation[..], &["--against", file]].concat());
+        assert!(
+            run.code == code && run.stderr.contains(message),
+            "{} {}",
+            run.code,
+            run.stderr
+        );
+    };
+    succeed(folder, &["synth", "two-area", "--small", "--out", "other.h5"]);
+    refused("other.h5", 4, "other.h5");
+    refused("none.h5", 4, "none.h5");
+    let alone = folder.run(&["evaluate", "run", "--against", "silent.h5"]);
+    assert_eq!(alone.code, 2);
+    assert_eq!(crate::runs::manifest(folder, "run").test_openings, 1);
 }
 
 #[test]

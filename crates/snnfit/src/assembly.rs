@@ -3,8 +3,8 @@
 use crate::config::checked::{self, Experiment, MatchWithin};
 use crate::evaluate::TaskTimes;
 use crate::fit_error::FitError;
-use crate::trace_rules;
-use data::{BinOptions, BinnedSession, CellType, PopulationSpec, SplitOptions, Splits, Stitching};
+use crate::trace_rules::{self, TraceUnits};
+use data::{BinOptions, BinnedSession, CellType, DataError, PopulationSpec, SplitOptions, Splits, Stitching};
 use losses::statistics::{RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
@@ -16,6 +16,7 @@ use snn_core::rng::StreamRng;
 use snn_core::surrogate::Surrogate;
 use snn_core::units::Ms;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A stimulus that trials of any session may have shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,15 @@ pub enum Part {
     Validation,
     /// Seen by `evaluate` only.
     Test,
+}
+
+/// Trials of a run's sessions in other files.
+#[derive(Debug)]
+pub struct OtherTrials {
+    /// One for each session of the run; none for those that the files don't have.
+    pub sessions: Vec<Option<RecordedSession>>,
+    /// Things a user should know.
+    pub warnings: Vec<String>,
 }
 
 /// Everything that is fixed before the first step.
@@ -62,6 +72,8 @@ pub struct Assembly {
     pub movies: Option<Array3<f32>>,
     /// Whether a model neuron stands for a unit of each session.
     used: Vec<bool>,
+    /// Units of each session's traces.
+    trace_units: Vec<BTreeMap<String, TraceUnits>>,
     /// Things a user should know.
     pub warnings: Vec<String>,
 }
@@ -108,13 +120,11 @@ impl Assembly {
                 .any(|n| n.source.is_some_and(|u| u.session == s))
         };
         let used: Vec<bool> = (0..sessions.len()).map(is_used).collect();
-        for ((session, split), _) in sessions
-            .iter_mut()
-            .zip(&splits.sessions)
-            .zip(&used)
-            .filter(|(_, used)| **used)
-        {
-            warnings.extend(trace_rules::apply(&experiment.data, session, &split.train)?);
+        let mut trace_units = vec![BTreeMap::new(); sessions.len()];
+        for (s, session) in sessions.iter_mut().enumerate().filter(|(s, _)| used[*s]) {
+            let (found, units) = trace_rules::apply(&experiment.data, session, &splits.sessions[s].train)?;
+            warnings.extend(found);
+            trace_units[s] = units;
         }
         check_traces(&experiment.data.behaviour, &sessions, &splits.sessions, &used)?;
         if matches!(model.input, checked::Input::Recorded(_)) && movies.is_some() {
@@ -146,6 +156,7 @@ impl Assembly {
             trial_types,
             movies,
             used,
+            trace_units,
             warnings,
         })
     }
@@ -164,6 +175,113 @@ impl Assembly {
             &self.stimulus_of,
             self.stimuli.len(),
         )
+    }
+
+    /// Trials of the run's sessions and units in other files, say under a perturbation: binned as the run's, behaviour in
+    /// the same units, stimuli as conditions, no trial types. Trials with a stimulus that the run doesn't know are left out.
+    /// Nothing for sessions that the files don't have; and warnings.
+    ///
+    /// # Shapes
+    /// One for each session; the columns are those of [`Assembly::recording_by_stimulus`].
+    ///
+    /// # Errors
+    /// [`FitError::OtherTrials`] for units that are missing, other numbers of bins, movies, or no session in common; files
+    /// that can't be read.
+    pub fn other_trials(&self, files: &[PathBuf]) -> Result<OtherTrials, FitError> {
+        let fail = |reason: String| {
+            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            FitError::OtherTrials {
+                files: names.join(", "),
+                reason,
+            }
+        };
+        if self.movies.is_some() {
+            return Err(fail(
+                "the run's trials show movies, which can't be told to be the same in another file".to_owned(),
+            ));
+        }
+        let mut experiment = self.experiment.clone();
+        files.clone_into(&mut experiment.data.files);
+        experiment.data.sessions = None;
+        let mut warnings = Vec::new();
+        let mut others = load(&experiment, &mut warnings).map_err(|error| match error {
+            // These don't say which file they are about.
+            FitError::Data(DataError::UnknownBehaviour { .. }) | FitError::WindowOutside { .. } => {
+                fail(error.to_string())
+            }
+            error => error,
+        })?;
+        let mut found = Vec::new();
+        for (s, session) in self.sessions.iter().enumerate() {
+            let other = others.iter_mut().find(|other| other.id == session.id);
+            let Some(other) = other.filter(|_| self.used[s]) else {
+                found.push(None);
+                continue;
+            };
+            if other.n_bins() != session.n_bins() {
+                let (n, expected) = (other.n_bins(), session.n_bins());
+                let reason = format!("session '{}': {n} bins in the run's window, not {expected}", session.id);
+                return Err(fail(reason));
+            }
+            warnings.extend(trace_rules::apply_known(&experiment.data, other, &self.trace_units[s])?);
+            found.push(self.other_session(s, other, &mut warnings).map_err(fail)?);
+        }
+        if found.iter().all(Option::is_none) {
+            let known: Vec<&str> = self.sessions.iter().map(|session| session.id.as_str()).collect();
+            let reason = format!("no trial of a session of the run ({})", known.join(", "));
+            return Err(fail(reason));
+        }
+        Ok(OtherTrials {
+            sessions: found,
+            warnings,
+        })
+    }
+
+    fn other_session(
+        &self,
+        s: usize,
+        other: &BinnedSession,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<RecordedSession>, String> {
+        let session = &self.sessions[s];
+        let pairs = self.stitching.neurons_of_session(s);
+        let (mut columns, mut areas) = (Vec::new(), Vec::new());
+        for &(_, unit) in &pairs {
+            let unit = &session.units[unit];
+            let Some(column) = other.units.iter().position(|found| found.id == unit.id) else {
+                return Err(format!("session '{}' has no unit '{}'", session.id, unit.id));
+            };
+            columns.push(column);
+            areas.push(self.spec.areas.iter().position(|area| *area == unit.area).unwrap_or(0));
+        }
+        let condition = |trial: &data::TrialInfo| {
+            let same = |stimulus: &Stimulus| stimulus.value == trial.stimulus;
+            self.stimuli.iter().position(same).filter(|_| trial.movie.is_none())
+        };
+        let known: Vec<(usize, usize)> = other
+            .trials
+            .iter()
+            .enumerate()
+            .filter_map(|(k, trial)| Some((k, condition(trial)?)))
+            .collect();
+        let n_left_out = other.n_trials() - known.len();
+        if n_left_out > 0 {
+            warnings.push(format!(
+                "session '{}': {n_left_out} trials have a stimulus that the run doesn't know, and are left out",
+                session.id
+            ));
+        }
+        let (kept, conditions): (Vec<usize>, Vec<usize>) = known.into_iter().unzip();
+        Ok((!kept.is_empty()).then(|| RecordedSession {
+            name: session.id.clone(),
+            counts: other.spikes.select(Axis(2), &columns).select(Axis(0), &kept),
+            valid_bins: kept.iter().map(|&k| other.valid_bins[k]).collect(),
+            trial_types: vec![0; kept.len()],
+            conditions,
+            neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
+            areas,
+            behaviour: traces(other, &self.experiment.data.behaviour).map(|all| all.select(Axis(0), &kept)),
+        }))
     }
 
     /// Recorded steps of a trial T.

@@ -232,9 +232,11 @@ pub enum SplitChoice {
 #[command(after_help = "Examples:\n  snnfit evaluate runs/a\n  \
     snnfit evaluate runs/a runs/b runs/c --format json\n  \
     snnfit evaluate runs/a --require 'psth_pearson >= 0.7'\n  \
-    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100\n\n\
-    With a perturbation, nothing is compared with the recording: the same trials are simulated without and with it, and \
-    perturbation.json says what it changes.")]
+    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100\n  \
+    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100 --against silenced.h5\n  \
+    snnfit evaluate runs/a --truth network.h5\n\n\
+    With a perturbation, the same trials are simulated without and with it, and perturbation.json says what it changes; \
+    with --against, also what it changed in a recording.")]
 pub struct EvaluateArgs {
     /// Run directories; several are aggregated over seeds
     #[arg(value_name = "RUN", required = true)]
@@ -259,9 +261,16 @@ pub struct EvaluateArgs {
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
     #[arg(long, value_name = "CONDITION", conflicts_with = "perturbation")]
     pub require: Vec<crate::evaluate::Requirement>,
+    /// Compare the weights with those of a known network, such as that of `synth six-area --network`, instead of the trials
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["perturbation", "split", "require", "trials", "trial_chunk"])]
+    pub truth: Option<PathBuf>,
     /// What is perturbed.
     #[command(flatten)]
     pub perturbation: PerturbationArgs,
+    /// Compare what the perturbation changes with what it changed in this recording of the run's sessions and units, all of
+    /// whose trials are perturbed; may be repeated
+    #[arg(long, value_name = "FILE", requires = "perturbation", help_heading = "Perturbation")]
+    pub against: Vec<PathBuf>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

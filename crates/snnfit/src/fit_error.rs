@@ -182,6 +182,14 @@ pub enum FitError {
         /// The file.
         path: std::path::PathBuf,
     },
+    /// A recording made under a perturbation can't be compared with the run's.
+    #[error("{files}: {reason}")]
+    OtherTrials {
+        /// The files.
+        files: String,
+        /// Why.
+        reason: String,
+    },
     /// Other recordings than the run's were named.
     #[error("the run was fitted to {expected} recording files, but {found} are given")]
     DataCount {
@@ -208,7 +216,9 @@ impl FitError {
     /// Exit code of the program; see [`crate::exit_code`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data(_) | Self::DataChanged { .. } | Self::DataCount { .. } => exit_code::DATA,
+            Self::Data(_) | Self::DataChanged { .. } | Self::DataCount { .. } | Self::OtherTrials { .. } => {
+                exit_code::DATA
+            }
             Self::Core(CoreError::Device { .. } | CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. })
             | Self::DeviceMemory { .. } => exit_code::DEVICE,
             Self::CheckpointMismatch { .. } => exit_code::RUN,
@@ -240,6 +250,10 @@ impl FitError {
             Self::DataChanged { .. } => {
                 Some("--data FILE names the recording that the run was fitted to, wherever it is now")
             }
+            Self::OtherTrials { .. } => Some(
+                "--against names recordings of the run's sessions under the perturbation: the same session and unit ids, \
+                 the same stimulus values; `snnfit inspect FILE` lists them",
+            ),
             Self::DataCount { .. } => Some("name them all, in the order of the manifest"),
             Self::FastArea { .. } => Some(
                 "raise data.max_rate_hz, or leave the area out of model.rsnn.areas; `snnfit inspect FILE` lists rates",

@@ -231,6 +231,11 @@ impl RunDir {
             other => format!("metrics-{other}.json"),
         })
     }
+    /// How far `evaluate` found the weights to be those of a known network.
+    pub fn couplings(&self) -> PathBuf {
+        self.path.join("couplings.json")
+    }
+
     /// What `evaluate` found a perturbation to change.
     pub fn perturbation(&self) -> PathBuf {
         self.path.join("perturbation.json")

@@ -1,5 +1,8 @@
 //! Bringing recorded behaviour to the units that are compared: `(trace − baseline)/scale · factor`.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use data::BinnedSession;
 use ndarray::{Array2, Axis, s};
 
@@ -9,18 +12,71 @@ use crate::fit_error::FitError;
 /// A standard deviation below it doesn't scale a trace: the trace is constant.
 const LEAST_STD: f64 = 1e-12;
 
+/// The units of a session's trace, by its training trials.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceUnits {
+    /// The session's baseline, where the rule has one.
+    baseline: Option<f64>,
+    /// What the trace is divided by.
+    scale: f64,
+}
+
 /// Applies the rules of `[data.traces.…]` to the traces of a session. What a session's baseline and scale are comes from
 /// its training trials alone; all trials are transformed.
 ///
 /// The baseline is the mean over the bins of `baseline_ms`, of the trial or of the training trials. The scale is the root
 /// of the mean over time of the variance over training trials (specification §1.14). NaN stays NaN and counts nowhere.
 ///
-/// Returned are sentences about trials that lose the trace because they have no baseline.
+/// Returned are sentences about trials that lose the trace because they have no baseline, and the units by name of the
+/// trace, for [`apply_known`].
 ///
 /// # Errors
 /// [`FitError::TraceRule`] for a baseline outside of the window or without values, or a trace that doesn't vary and can't
 /// be scaled.
-pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Result<Vec<String>, FitError> {
+pub fn apply(
+    data: &Data,
+    session: &mut BinnedSession,
+    train: &[usize],
+) -> Result<(Vec<String>, BTreeMap<String, TraceUnits>), FitError> {
+    let mut units = BTreeMap::new();
+    let warnings = apply_with(data, session, |name, trace, rule, bins| {
+        let baseline = (rule.baseline == Baseline::Session).then(|| session_baseline(trace, bins.clone(), train));
+        let mut centred = trace.clone();
+        subtract_baseline(&mut centred, rule.baseline, bins, baseline);
+        let scale = match rule.scale {
+            TraceScale::None => 1.0,
+            TraceScale::Session => standard_deviation(&centred, train),
+        };
+        let of_trace = TraceUnits { baseline, scale };
+        units.insert(name.to_owned(), of_trace);
+        Some(of_trace)
+    })?;
+    Ok((warnings, units))
+}
+
+/// The same with the units of another recording of the same session. Traces that those don't know are taken away: there
+/// is nothing to compare them with.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_known(
+    data: &Data,
+    session: &mut BinnedSession,
+    units: &BTreeMap<String, TraceUnits>,
+) -> Result<Vec<String>, FitError> {
+    let rules = data.behaviour.iter().zip(&data.traces);
+    for (name, _) in rules.filter(|(name, rule)| **rule != TraceRule::default() && !units.contains_key(*name)) {
+        session.behaviour.remove(name);
+    }
+    apply_with(data, session, |name, _, _, _| units.get(name).copied())
+}
+
+/// Applies the rules with the units that `units_of` says for a trace, its rule and the bins of its baseline.
+fn apply_with(
+    data: &Data,
+    session: &mut BinnedSession,
+    mut units_of: impl FnMut(&str, &Array2<f32>, &TraceRule, Range<usize>) -> Option<TraceUnits>,
+) -> Result<Vec<String>, FitError> {
     let (start_ms, bin_ms) = (session.start_ms, session.bin_ms);
     let mut warnings = Vec::new();
     for (name, rule) in data.behaviour.iter().zip(&data.traces) {
@@ -39,6 +95,7 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
             continue;
         }
         let n_bins = trace.ncols();
+        let mut bins = 0..0;
         if rule.baseline != Baseline::None {
             let [from, to] = rule.baseline_ms.unwrap_or([start_ms, 0.0]);
             let bin = |ms: f64| ((ms - start_ms) / bin_ms).round();
@@ -49,7 +106,14 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
                     "the baseline from {from} to {to} ms is not within the window from {start_ms} to {end_ms} ms"
                 )));
             }
-            let n_lost = subtract_baseline(trace, rule.baseline, first as usize..last as usize, train);
+            bins = first as usize..last as usize;
+        }
+        let Some(units) = units_of(name, trace, rule, bins.clone()) else {
+            continue;
+        };
+        if rule.baseline != Baseline::None {
+            let [from, to] = [bins.start, bins.end].map(|bin| start_ms + bin as f64 * bin_ms);
+            let n_lost = subtract_baseline(trace, rule.baseline, bins, units.baseline);
             if trace.iter().all(|value| !value.is_finite()) {
                 return Err(fail(format!("it has no values from {from} to {to} ms, its baseline")));
             }
@@ -61,10 +125,7 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
                 ));
             }
         }
-        let scale = match rule.scale {
-            TraceScale::None => 1.0,
-            TraceScale::Session => standard_deviation(trace, train),
-        };
+        let scale = units.scale;
         if scale.is_nan() || scale < LEAST_STD {
             return Err(fail(
                 "it has no variance over training trials to be scaled by".to_owned(),
@@ -75,22 +136,25 @@ pub fn apply(data: &Data, session: &mut BinnedSession, train: &[usize]) -> Resul
     Ok(warnings)
 }
 
+/// Mean over these bins of the training trials.
+fn session_baseline(trace: &Array2<f32>, bins: Range<usize>, train: &[usize]) -> f64 {
+    let of_train = trace.select(Axis(0), train);
+    let values = of_train.slice(s![.., bins]);
+    mean(values.iter().map(|v| f64::from(*v)))
+}
+
 /// The number of trials that had values before and have none now.
 fn subtract_baseline(
     trace: &mut Array2<f32>,
     baseline: Baseline,
-    bins: std::ops::Range<usize>,
-    train: &[usize],
+    bins: Range<usize>,
+    of_session: Option<f64>,
 ) -> usize {
     let of_trial = |k: usize| mean(trace.slice(s![k, bins.clone()]).iter().map(|v| f64::from(*v)));
     let baselines: Vec<f64> = match baseline {
         Baseline::None => return 0,
         Baseline::Trial => (0..trace.nrows()).map(of_trial).collect(),
-        Baseline::Session => {
-            let of_train = trace.select(Axis(0), train);
-            let values = of_train.slice(s![.., bins]);
-            vec![mean(values.iter().map(|v| f64::from(*v))); trace.nrows()]
-        }
+        Baseline::Session => vec![of_session.unwrap_or(f64::NAN); trace.nrows()],
     };
     let mut n_lost = 0;
     for (mut row, baseline) in trace.outer_iter_mut().zip(baselines) {
@@ -127,11 +191,12 @@ mod tests {
     fn baselines_are_those_of_the_trial_or_of_the_training_trials() {
         let recorded = array![[1.0f32, 3.0, 7.0], [2.0, 4.0, f32::NAN], [100.0, 200.0, 300.0]];
         let mut of_trial = recorded.clone();
-        subtract_baseline(&mut of_trial, Baseline::Trial, 0..2, &[0, 1]);
+        subtract_baseline(&mut of_trial, Baseline::Trial, 0..2, None);
         assert_eq!(of_trial.row(0).to_vec(), [-1.0, 1.0, 5.0]);
         assert!(of_trial[[1, 2]].is_nan() && of_trial[[2, 0]] == -50.0);
         let mut of_session = recorded.clone();
-        subtract_baseline(&mut of_session, Baseline::Session, 0..2, &[0, 1]);
+        let baseline = session_baseline(&recorded, 0..2, &[0, 1]);
+        subtract_baseline(&mut of_session, Baseline::Session, 0..2, Some(baseline));
         // The mean of 1, 3, 2, 4; the third trial is no training trial.
         assert_eq!(of_session.row(0).to_vec(), [-1.5, 0.5, 4.5]);
         assert_eq!(of_session[[2, 0]], 97.5);
@@ -169,7 +234,17 @@ mod tests {
             movies: None,
             warnings: Vec::new(),
         };
-        let warnings = apply(&data, &mut session, train)?;
+        let again = session.clone();
+        let (warnings, units) = apply(&data, &mut session, train)?;
+        // Another recording with the same traces comes to the same, without a look at its training trials.
+        let mut known = again;
+        assert_eq!(apply_known(&data, &mut known, &units)?, warnings);
+        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+        assert!(known.behaviour["jaw"].iter().zip(&session.behaviour["jaw"]).all(same));
+        assert_eq!(units.len(), usize::from(rule != TraceRule::default()));
+        let nothing = BTreeMap::new();
+        apply_known(&data, &mut known, &nothing)?;
+        assert_eq!(known.behaviour.contains_key("jaw"), rule == TraceRule::default());
         Ok((session.behaviour["jaw"].clone(), warnings))
     }
 

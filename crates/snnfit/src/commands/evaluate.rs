@@ -46,6 +46,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
     if !args.perturbation.is_empty() {
         return super::perturb::run(args, global, &device);
     }
+    if let Some(truth) = &args.truth {
+        return super::truth::run(truth, args, global, &device);
+    }
     let mut reports = Vec::new();
     for path in &args.runs {
         reports.push(evaluate_run(path, args, &device)?);

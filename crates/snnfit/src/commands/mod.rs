@@ -11,6 +11,7 @@ mod perturb;
 mod simulate;
 mod synth;
 mod train;
+mod truth;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -8,7 +8,9 @@ use snn_core::rng::StreamRng;
 use crate::assembly::Part;
 use crate::cli::{EvaluateArgs, Format, Global};
 use crate::error::Error;
-use crate::evaluate::{EvaluationInputs, EvaluationSettings, PerturbationInputs, SimulatedTrials, compare};
+use crate::evaluate::{
+    AgainstInputs, EvaluationInputs, EvaluationSettings, PerturbationInputs, SimulatedTrials, compare,
+};
 use crate::exit_code;
 use crate::fit_error::FitError;
 use crate::loaded::Fitted;
@@ -16,8 +18,8 @@ use crate::memory::{self, BatchSize};
 use crate::perturbation::{Neurons, Plan, Time};
 use crate::trainer::comparison_by_stimulus;
 
-/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`. Test trials are not opened: stimuli
-/// and templates are those of the training trials.
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`. Stimuli and templates are those of
+/// the training trials; test trials are opened only to be compared with a recorded perturbation.
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
     let [path] = args.runs.as_slice() else {
         return Err(Error::Usage {
@@ -37,6 +39,15 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         });
     };
     super::tell_perturbations(Some(&plan));
+    let others = if args.against.is_empty() {
+        None
+    } else {
+        let others = assembly.other_trials(&args.against)?;
+        for warning in &others.warnings {
+            tracing::warn!("{warning}");
+        }
+        Some(others)
+    };
     let comparison = comparison_by_stimulus(assembly)?;
     let train = assembly.trials_of(Part::Train);
     let seed = assembly.experiment.seed;
@@ -49,6 +60,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     })?;
     let mut rng = StreamRng::new(seed, "evaluate.trials", 0);
     let stimuli = fitted.stimuli_like(&assembly.stimuli_of(&train), n, &mut rng)?;
+    if others.is_some() {
+        run.update_manifest(|manifest| manifest.test_openings += 1)?;
+    }
     let simulate = |perturbations| fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk, perturbations);
     let (baseline, perturbed) = (simulate(&[])?, simulate(&plan.perturbations)?);
     let neurons = Neurons::of(assembly);
@@ -71,7 +85,10 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
                 conditions: &stimuli,
                 behaviour: baseline.behaviour.as_ref(),
             },
-            settings: EvaluationSettings::default(),
+            settings: EvaluationSettings {
+                times: assembly.times(),
+                ..EvaluationSettings::default()
+            },
         },
         perturbed: SimulatedTrials {
             counts: &perturbed.counts,
@@ -84,6 +101,10 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         ids: &neurons.ids,
         populations: populations.collect(),
         traces: &assembly.experiment.data.behaviour,
+        against: others.as_ref().map(|others| AgainstInputs {
+            files: args.against.iter().map(|file| file.display().to_string()).collect(),
+            sessions: &others.sessions,
+        }),
     };
     let mut rng = StreamRng::new(seed, "evaluate.perturbation", 0);
     let report = compare(&inputs, &mut rng).map_err(FitError::from)?;

@@ -5,15 +5,16 @@ use std::ops::Range;
 
 use losses::LossError;
 use losses::metrics::{MetricValue, fraction_of_type, is_active};
-use ndarray::Axis;
+use ndarray::{ArrayView3, Axis};
 use rand::Rng;
 
 use super::context::Context;
+use super::inputs::EvaluationInputs;
 use super::licks::{Classifier, Task, Threshold, Traces, channels_in_common};
 use super::stand_in::StandIn;
 
 /// The trace that a threshold and activity are of.
-const FIRST: [usize; 1] = [0];
+pub(super) const FIRST: [usize; 1] = [0];
 /// Length of the baseline before the stimulus, ms. Source: the publication.
 const BASELINE_MS: f64 = 200.0;
 
@@ -67,25 +68,55 @@ pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
     if !context.inputs.has_behaviour {
         return Ok(Vec::new());
     }
-    let train = recorded(context, true, &FIRST)?;
-    let task = Task::new(context.inputs.trial_types, &train)?;
-    let n_bins = context.inputs.recording.n_bins();
-    let cue = context
-        .inputs
-        .bin_at(context.inputs.settings.times.cue_ms)
-        .min(n_bins.saturating_sub(1));
-    let threshold = Threshold::fit(&task, &train, cue)?;
-    let n = train.iter().map(|t| t.types.len()).sum();
-    let mut metrics = vec![MetricValue::new("lick_threshold", threshold.value, n, "trace")];
-    let licks = |traces: &Traces| Ok(threshold.licks(&traces.values.view()));
+    let rule = lick_rule(context.inputs)?;
+    let mut metrics = vec![MetricValue::new(
+        "lick_threshold",
+        rule.threshold.value,
+        rule.n_trials,
+        "trace",
+    )];
+    let licks = |traces: &Traces| Ok(rule.threshold.licks(&traces.values.view()));
     metrics.extend(fractions(
         context,
         "type_fraction_threshold",
-        &task,
+        &rule.task,
         (&FIRST, licks),
         rng,
     )?);
     Ok(metrics)
+}
+
+/// Trial types by the height of the first trace after the cue.
+pub(super) struct LickRule {
+    task: Task,
+    threshold: Threshold,
+    /// Training trials that it is from.
+    n_trials: usize,
+}
+
+/// The rule that tells licks best in the training trials.
+pub(super) fn lick_rule(inputs: &EvaluationInputs<'_>) -> Result<LickRule, LossError> {
+    let train = or_undefined(&FIRST, Traces::recorded(inputs.recording, inputs.train, &FIRST))?;
+    let task = Task::new(inputs.trial_types, &train)?;
+    let last = inputs.recording.n_bins().saturating_sub(1);
+    let cue = inputs.bin_at(inputs.settings.times.cue_ms).min(last);
+    Ok(LickRule {
+        threshold: Threshold::fit(&task, &train, cue)?,
+        n_trials: train.iter().map(|t| t.types.len()).sum(),
+        task,
+    })
+}
+
+impl LickRule {
+    /// Types of trials with these first traces `[K, T, 1]` and stimuli; `usize::MAX` for a lick, or none, at a stimulus that
+    /// had no such training trial.
+    pub(super) fn types(&self, traces: &ArrayView3<'_, f64>, conditions: &[usize]) -> Vec<usize> {
+        let licks = self.threshold.licks(traces);
+        let types = licks.iter().zip(conditions);
+        types
+            .map(|(lick, condition)| self.task.trial_type(*condition, *lick).unwrap_or(usize::MAX))
+            .collect()
+    }
 }
 
 /// `active_fraction/<type>` of the model (types by template) and `active_fraction_data/<type>`: trials in which the first
@@ -162,7 +193,13 @@ fn recorded(context: &Context<'_>, is_train: bool, channels: &[usize]) -> Result
     } else {
         &context.test.all
     };
-    let traces = Traces::recorded(context.inputs.recording, selection, channels);
+    or_undefined(
+        channels,
+        Traces::recorded(context.inputs.recording, selection, channels),
+    )
+}
+
+fn or_undefined(channels: &[usize], traces: Vec<Traces>) -> Result<Vec<Traces>, LossError> {
     if channels.is_empty() || traces.is_empty() {
         let reason = if channels.is_empty() {
             "the sessions have no trace of behaviour in common"

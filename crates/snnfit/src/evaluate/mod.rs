@@ -5,9 +5,11 @@
 //! [`Report::trials`]). Metrics themselves live in `losses::metrics`; here they are applied, given intervals and
 //! reported. Not here: the simulation of the model's trials, pictures ([`crate::report`]).
 
+mod against;
 mod aggregate;
 mod behaviour_types;
 mod context;
+mod couplings;
 mod dispersion;
 mod distributions;
 mod error;
@@ -30,7 +32,11 @@ use losses::LossError;
 use losses::metrics::MetricValue;
 use rand::Rng;
 
+pub use against::{AgainstInputs, AgainstPeriod, AgainstReport, ChangeCorrelation, Predicted, PredictedNeuron};
 pub use aggregate::{Aggregate, AggregateMetric, aggregate};
+pub use couplings::{
+    CouplingBlock, CouplingCorrelation, CouplingInputs, CouplingReport, FittedNeuron, compare_couplings,
+};
 pub use error::EvaluateError;
 pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials, TaskTimes};
 pub use modes::{ModeTemplate, ModeTrial, Modes, modes};

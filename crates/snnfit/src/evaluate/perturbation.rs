@@ -10,6 +10,7 @@ use ndarray::{Array2, Array3, Axis, s};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::against::{AgainstInputs, AgainstReport, against};
 use super::report::{number, write_rows};
 use super::{EvaluateError, EvaluationInputs, LeftOutMetric, SimulatedTrials, model_trial_types};
 use crate::perturbation::Described;
@@ -36,6 +37,8 @@ pub struct PerturbationInputs<'a> {
     pub populations: Vec<String>,
     /// Names of the behaviour traces, `[B]`.
     pub traces: &'a [String],
+    /// Recorded trials under the same perturbation, where there are some.
+    pub against: Option<AgainstInputs<'a>>,
 }
 
 /// `perturbation.json`: what a perturbation changes.
@@ -57,6 +60,9 @@ pub struct PerturbationReport {
     pub type_fractions: Vec<Change>,
     /// What is undefined for this recording.
     pub left_out: Vec<LeftOutMetric>,
+    /// What the recorded perturbation changed, where it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<AgainstReport>,
 }
 
 /// Changes of means over a part of the trial.
@@ -123,9 +129,13 @@ pub struct NeuronChange {
 pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<PerturbationReport, EvaluateError> {
     check(inputs)?;
     let n_bins = inputs.perturbed.counts.dim().1;
-    let mut periods = vec![period(inputs, "window", inputs.window.clone(), rng)?];
+    let mut parts = vec![("window".to_owned(), inputs.window.clone())];
     if inputs.window != (0..n_bins) {
-        periods.push(period(inputs, "trial", 0..n_bins, rng)?);
+        parts.push(("trial".to_owned(), 0..n_bins));
+    }
+    let mut periods = Vec::new();
+    for (name, bins) in &parts {
+        periods.push(period(inputs, name, bins.clone(), rng)?);
     }
     let mut report = PerturbationReport {
         schema: SCHEMA,
@@ -136,6 +146,7 @@ pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<Per
         periods,
         type_fractions: Vec::new(),
         left_out: Vec::new(),
+        against: None,
     };
     match type_fractions(inputs, rng)? {
         Ok(fractions) => report.type_fractions = fractions,
@@ -143,6 +154,9 @@ pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<Per
             name: "type_fractions".to_owned(),
             reason: reason.to_owned(),
         }),
+    }
+    if let Some(recorded) = &inputs.against {
+        report.against = Some(against(inputs, &parts, recorded, rng)?);
     }
     Ok(report)
 }
@@ -251,7 +265,7 @@ fn period(
 }
 
 /// Rates of each trial and neuron in these bins, `[K, N]`, Hz.
-fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> Array2<f64> {
+pub(super) fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> Array2<f64> {
     let part = counts.slice(s![.., bins.clone(), ..]);
     part.mapv(f64::from).sum_axis(Axis(1)) / seconds
 }
@@ -371,6 +385,9 @@ impl PerturbationReport {
         }
         for left_out in &self.left_out {
             let _ = writeln!(text, "\nleft out: {}: {}", left_out.name, left_out.reason);
+        }
+        if let Some(against) = &self.against {
+            against.table(&mut text);
         }
         text
     }

@@ -796,3 +796,280 @@ fn modes_are_the_types_and_templates_lie_among_their_trials() {
         }
     }
 }
+
+/// Recorded trials of both areas with a camera, hits in 4 of 5 trials, the stimulus 0 or 1 in turn.
+fn watched() -> Fixture {
+    let mut fixture = with_conditions_and_behaviour();
+    let mut sessions = fixture.recording.sessions().to_vec();
+    let mut rng = rng(31);
+    for session in &mut sessions {
+        session.behaviour = Some(jaw(&session.trial_types, &mut rng));
+    }
+    let areas = fixture.recording.area_names().to_vec();
+    fixture.recording = Recording::new(sessions, areas, N_NEURONS, 2).unwrap();
+    fixture
+}
+
+/// Trials of the process in which half of the trials are hits: the second area responds less, and the jaw.
+fn fewer_hits(n_trials: usize, rng: &mut dyn Rng) -> (Array3<u8>, Array3<f64>) {
+    let types: Vec<usize> = (0..n_trials).map(|k| k / 4 % 2).collect();
+    let mut counts = Array3::zeros((n_trials, N_BINS, N_NEURONS));
+    for (mut row, y) in counts.outer_iter_mut().zip(&types) {
+        row.assign(&trial([1.0, 0.0][*y], rng));
+    }
+    let traces = jaw(&types, rng);
+    (counts, traces)
+}
+
+/// The recorded perturbation: as [`fewer_hits`], of the sessions that the fixture has.
+fn recorded_perturbation(fixture: &Fixture, n_trials: usize) -> Vec<Option<RecordedSession>> {
+    let mut rng = rng(32);
+    let of_session = |session: &RecordedSession| {
+        let (counts, traces) = fewer_hits(n_trials, &mut rng);
+        RecordedSession {
+            counts: counts.select(Axis(2), &session.neurons),
+            valid_bins: vec![N_BINS; n_trials],
+            // Three quarters with stimulus 1.
+            conditions: (0..n_trials).map(|k| usize::from(k % 4 != 3)).collect(),
+            trial_types: vec![0; n_trials],
+            behaviour: Some(traces),
+            ..session.clone()
+        }
+    };
+    fixture.recording.sessions().iter().map(of_session).map(Some).collect()
+}
+
+/// Compares the perturbation that makes [`fewer_hits`] in the model with a recorded one.
+fn compared(fixture: &Fixture, sessions: &[Option<RecordedSession>]) -> Result<PerturbationReport, EvaluateError> {
+    let mut rng = rng(33);
+    let (counts, types) = process(200, &mut rng);
+    let behaviour = jaw(&types, &mut rng);
+    let (perturbed, moved) = fewer_hits(200, &mut rng);
+    // Stimulus 1 in a quarter of the trials, in other proportions than in both recordings.
+    let conditions: Vec<usize> = (0..200).map(|k| usize::from(k / 5 % 4 == 3)).collect();
+    let model = [(&counts, Some(&behaviour)), (&perturbed, Some(&moved))];
+    compare_with(
+        fixture,
+        model.map(|(counts, behaviour)| SimulatedTrials {
+            counts,
+            conditions: &conditions,
+            behaviour,
+        }),
+        sessions,
+    )
+}
+
+/// Compares unperturbed and perturbed trials of a model, and these with recorded ones.
+fn compare_with(
+    fixture: &Fixture,
+    [model, perturbed]: [SimulatedTrials<'_>; 2],
+    sessions: &[Option<RecordedSession>],
+) -> Result<PerturbationReport, EvaluateError> {
+    let mut evaluation = fixture.inputs(model.counts, model.conditions);
+    evaluation.has_behaviour = model.behaviour.is_some();
+    evaluation.model = model;
+    evaluation.settings.times = TaskTimes {
+        start_ms: -40.0,
+        cue_ms: 80.0,
+        delay_ms: None,
+    };
+    let ids: Vec<String> = (0..N_NEURONS).map(|n| n.to_string()).collect();
+    let described = crate::perturbation::Described {
+        effect: "silence".to_owned(),
+        selections: Vec::new(),
+        removed: Some("both".to_owned()),
+        strength: None,
+        light_share: None,
+        window_ms: [0.0, 160.0],
+        neurons: ids[..5].to_vec(),
+        populations: std::collections::BTreeMap::new(),
+    };
+    let traces = model.behaviour.map_or(Vec::new(), |_| vec!["jaw".to_owned()]);
+    let inputs = PerturbationInputs {
+        evaluation,
+        perturbed,
+        perturbations: &[described],
+        window: 20..N_BINS,
+        start_ms: -40.0,
+        ids: &ids,
+        populations: (0..N_NEURONS)
+            .map(|n| format!("area{}", n / PER_AREA % 2 + 1))
+            .collect(),
+        traces: &traces,
+        against: Some(AgainstInputs {
+            files: vec!["p.h5".to_owned()],
+            sessions,
+        }),
+    };
+    compare(&inputs, &mut rng(34))
+}
+
+/// Independent Poisson trials of all neurons; perturbed, each has a rate of its own from 0.8 to 1.2 times the other.
+fn poisson(n_trials: usize, is_perturbed: bool, rng: &mut dyn Rng) -> Array3<u8> {
+    Array3::from_shape_fn((n_trials, N_BINS, N_NEURONS), |(_, _, n)| {
+        let factor = if is_perturbed {
+            0.8 + 0.1 * (n * 7 % 5) as f64
+        } else {
+            1.0
+        };
+        Poisson::new(0.02 * factor).map_or(0, |p| p.sample(rng) as u8)
+    })
+}
+
+#[test]
+fn the_ceiling_is_what_a_prediction_without_error_reaches() {
+    let mut fixture = Fixture::new();
+    let mut rng = rng(41);
+    let sessions = fixture.recording.sessions().to_vec();
+    let session = |is_perturbed: bool, rng: &mut dyn Rng| {
+        let sessions = sessions.iter().map(|session| RecordedSession {
+            counts: poisson(160, is_perturbed, rng).select(Axis(2), &session.neurons),
+            ..session.clone()
+        });
+        sessions.collect::<Vec<RecordedSession>>()
+    };
+    let (own, others) = (session(false, &mut rng), session(true, &mut rng));
+    fixture.recording = Recording::new(own, fixture.recording.area_names().to_vec(), N_NEURONS, 1).unwrap();
+    let others: Vec<Option<RecordedSession>> = others.into_iter().map(Some).collect();
+    // So many trials that the prediction is nearly without error.
+    let counts = [false, true].map(|is_perturbed| poisson(3000, is_perturbed, &mut rng));
+    let conditions = vec![0; 3000];
+    let model = counts.each_ref().map(|counts| SimulatedTrials {
+        counts,
+        conditions: &conditions,
+        behaviour: None,
+    });
+    let against = compare_with(&fixture, model, &others).unwrap().against.unwrap();
+    let found = &against.periods[0].correlations[0];
+    assert!((0.5..0.9).contains(&found.ceiling_noiseless), "{found:?}");
+    assert!((found.pearson - found.ceiling_noiseless).abs() < 0.1, "{found:?}");
+    assert!(found.null_rate < 0.3, "{found:?}");
+    let reasons: Vec<&str> = against.left_out.iter().map(|left_out| left_out.name.as_str()).collect();
+    assert_eq!(reasons, ["type_fractions by threshold"]);
+}
+
+#[test]
+fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
+    let fixture = watched();
+    let others = recorded_perturbation(&fixture, 120);
+    let report = compared(&fixture, &others).unwrap();
+    let against = report.against.as_ref().unwrap();
+    // Of the 160 recorded trials of a session four end early.
+    let numbers = (against.sessions, against.baseline_trials, against.perturbed_trials);
+    assert_eq!(numbers, (3, 3 * 156, 3 * 120));
+    let names: Vec<&str> = against.periods.iter().map(|period| period.name.as_str()).collect();
+    assert_eq!(names, ["window", "trial"]);
+    let [all, others_alone] = [0, 1].map(|i| &against.periods[0].correlations[i]);
+    assert_eq!((all.neurons.as_str(), all.n), ("all", N_NEURONS));
+    assert_eq!(
+        (others_alone.neurons.as_str(), others_alone.n),
+        ("not perturbed", N_NEURONS - 5)
+    );
+    for found in [all, others_alone] {
+        // The ceiling is too low here: both halves of the trials have other shares of hits than the whole, always the same.
+        assert!(
+            found.pearson > 0.8 && (0.5..=1.0).contains(&found.ceiling_noiseless),
+            "{found:?}"
+        );
+        assert!(
+            found.ci95[0] < found.pearson && found.pearson < found.ci95[1],
+            "{found:?}"
+        );
+        assert!(found.null_rate < found.pearson - 0.1, "{found:?}");
+    }
+    // By hand: stimulus 0 has three quarters of the weight; trials that end early count nowhere.
+    let mut expected = 0.0;
+    for (own, other) in fixture.recording.sessions().iter().zip(&others) {
+        let other = other.as_ref().unwrap();
+        let mean_of = |session: &RecordedSession, condition: usize| {
+            let rows: Vec<usize> = (0..session.conditions.len())
+                .filter(|&k| session.conditions[k] == condition && session.valid_bins[k] == N_BINS)
+                .collect();
+            let part = session.counts.select(Axis(0), &rows);
+            let part = part.slice(s![.., 20.., PER_AREA..]).mapv(f64::from);
+            part.mean().unwrap() / (BIN_MS / 1000.0)
+        };
+        for (condition, weight) in [(0, 0.75), (1, 0.25)] {
+            expected += weight * (mean_of(other, condition) - mean_of(own, condition)) / 3.0;
+        }
+    }
+    let area2 = &against.periods[0].rates_hz[1];
+    assert_eq!(area2.name, "area2");
+    assert!((area2.recorded - expected).abs() < 1e-9, "{area2:?} {expected}");
+    assert!(
+        area2.recorded < -0.5 && (area2.error / area2.recorded).abs() < 0.2,
+        "{area2:?}"
+    );
+    assert!(area2.recorded_ci95[0] < area2.recorded && area2.recorded < area2.recorded_ci95[1]);
+    let area1 = &against.periods[0].rates_hz[0];
+    assert!(area1.recorded.abs() < 0.3 * area2.recorded.abs(), "{area1:?}");
+    // The jaw rises by 4 in hits, from bin 60 of 100.
+    let jaw = &against.periods[1].behaviour[0];
+    assert!(
+        (jaw.predicted + 0.3 * 4.0 * 0.4).abs() < 0.05 && (jaw.error).abs() < 0.1,
+        "{jaw:?}"
+    );
+    // Hits: 80 % without, half of the trials with the perturbation, whatever the stimulus.
+    for by in ["template", "threshold"] {
+        let is = |found: &&Predicted| found.name == "Hit" && found.by.as_deref() == Some(by);
+        let hits = against.type_fractions.iter().find(is).unwrap();
+        assert!(
+            (hits.predicted + 0.3).abs() < 0.02 && (hits.recorded + 0.3).abs() < 0.02,
+            "{hits:?}"
+        );
+        assert!((hits.predicted - hits.recorded - hits.error).abs() < 1e-12);
+    }
+    assert!(against.left_out.is_empty(), "{:?}", against.left_out);
+    let neuron = &against.periods[0].neurons[PER_AREA];
+    assert_eq!((neuron.id.as_str(), neuron.is_perturbed), ("15", false));
+    let table = report.table();
+    assert!(
+        table.contains("against p.h5: 3 sessions") && table.contains("Hit by threshold"),
+        "{table}"
+    );
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<PerturbationReport>(&json).unwrap(), report);
+}
+
+#[test]
+fn a_perturbation_that_changed_nothing_is_told_from_the_predicted_one() {
+    let fixture = watched();
+    // The recorded trials once more, as if they were of the perturbation: paired, and the same.
+    let same: Vec<Option<RecordedSession>> = fixture.recording.sessions().iter().cloned().map(Some).collect();
+    let report = compared(&fixture, &same).unwrap();
+    let against = report.against.unwrap();
+    assert!(
+        against.periods[0].correlations.is_empty(),
+        "a constant has no correlation"
+    );
+    for found in &against.periods[0].rates_hz {
+        assert_eq!((found.recorded, found.error), (0.0, found.predicted));
+    }
+    // One session only, with one stimulus.
+    let mut one = recorded_perturbation(&fixture, 60);
+    one[0] = None;
+    one[2] = None;
+    if let Some(session) = &mut one[1] {
+        session.conditions = vec![1; 60];
+    }
+    let against = compared(&fixture, &one).unwrap().against.unwrap();
+    assert_eq!((against.sessions, against.perturbed_trials), (1, 60));
+    assert_eq!(against.periods[0].neurons.len(), N_NEURONS / 3);
+}
+
+#[test]
+fn recorded_perturbations_that_dont_fit_are_refused() {
+    let fixture = watched();
+    let refused = |sessions: &[Option<RecordedSession>], what: &str| {
+        let error = compared(&fixture, sessions).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    let recorded = recorded_perturbation(&fixture, 20);
+    refused(&recorded[..2], "sessions of the recorded perturbation is 2, expected 3");
+    refused(&[None, None, None], "without a session that has complete trials");
+    let mut other = recorded.clone();
+    if let Some(session) = &mut other[0] {
+        session.neurons.swap(0, 1);
+    }
+    refused(&other, "in the same order");
+}

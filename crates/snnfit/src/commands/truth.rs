@@ -1,0 +1,65 @@
+//! `snnfit evaluate --truth`: the fitted weights beside those of a known network.
+
+use std::io::Write;
+use std::path::Path;
+
+use ndarray::Axis;
+use snn_core::device::OpenDevice;
+use snn_core::rng::StreamRng;
+
+use crate::cli::{EvaluateArgs, Format, Global};
+use crate::error::Error;
+use crate::evaluate::{CouplingInputs, FittedNeuron, compare_couplings};
+use crate::exit_code;
+use crate::fit_error::FitError;
+use crate::loaded::Fitted;
+
+/// Compares the weights of one run with those in a connectivity file; writes `couplings.json`. No trial is opened.
+pub(super) fn run(truth: &Path, args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
+    let [path] = args.runs.as_slice() else {
+        return Err(Error::Usage {
+            message: format!("{} runs are named, but --truth is of one network", args.runs.len()),
+            help: "evaluate one run at a time".to_owned(),
+        });
+    };
+    let known = data::read_connectivity(truth)?;
+    let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
+    let assembly = &fitted.assembly;
+    let neurons: Vec<FittedNeuron> = assembly
+        .stitching
+        .neurons
+        .iter()
+        .map(|neuron| FittedNeuron {
+            unit: neuron.source.map(|source| {
+                let session = &assembly.sessions[source.session];
+                (session.id.clone(), session.units[source.unit].id.clone())
+            }),
+            area: neuron.area.clone(),
+            cell_type: neuron.cell_type,
+        })
+        .collect();
+    let w = fitted.rsnn.parameters.cube("w").map_err(FitError::from)?;
+    let summed = w.sum_axis(Axis(0));
+    let inputs = CouplingInputs {
+        run: path.display().to_string(),
+        checkpoint_step: fitted.state.step,
+        truth_name: truth.display().to_string(),
+        // Kept `[from, to]`.
+        fitted: summed.t(),
+        neurons: &neurons,
+        truth: &known,
+    };
+    let mut rng = StreamRng::new(assembly.experiment.seed, "evaluate.couplings", 0);
+    let report = compare_couplings(&inputs, &mut rng).map_err(FitError::from)?;
+    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    data::fs::write_atomic(&run.couplings(), |file| file.write_all(&json)).map_err(Error::Output)?;
+    tracing::info!("mean weights between areas in {}", run.couplings().display());
+    if global.format == Format::Json {
+        super::print_json(&report)?;
+    } else {
+        super::print(&super::visible(&report.table()))?;
+    }
+    Ok(exit_code::DONE)
+}

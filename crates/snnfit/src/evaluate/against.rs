@@ -1,0 +1,822 @@
+//! A predicted perturbation beside recorded trials under the same perturbation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::ops::Range;
+
+use losses::LossError;
+use losses::bootstrap::{bootstrap_ci95, bootstrap_ci95_of_two};
+use losses::metrics::{pearson, spearman_brown};
+use losses::statistics::{RecordedSession, mean};
+use ndarray::{Array2, Axis, s};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::behaviour_types::{FIRST, LickRule, lick_rule};
+use super::perturbation::{PerturbationInputs, rates};
+use super::report::{number, write_rows};
+use super::session_types::SessionTyper;
+use super::stand_in::StandIn;
+use super::{EvaluateError, EvaluationInputs, LeftOutMetric};
+
+/// Random halves of the trials that the ceiling is a mean over.
+const N_SPLITS: usize = 20;
+
+/// Recorded trials under the perturbation.
+#[derive(Debug, Clone)]
+pub struct AgainstInputs<'a> {
+    /// Names of the files.
+    pub files: Vec<String>,
+    /// Trials of each session of [`EvaluationInputs::recording`], with the same columns; none where there are none.
+    pub sessions: &'a [Option<RecordedSession>],
+}
+
+/// What the recorded perturbation changed, and what the network says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgainstReport {
+    /// The files.
+    pub files: Vec<String>,
+    /// Sessions compared.
+    pub sessions: usize,
+    /// Complete recorded trials of these sessions without the perturbation.
+    pub baseline_trials: usize,
+    /// With it.
+    pub perturbed_trials: usize,
+    /// Rates and behaviour, in the periods of the prediction.
+    pub periods: Vec<AgainstPeriod>,
+    /// Changes of the shares of trial types, by each session's own templates (`template`) and by the height of the first
+    /// behaviour trace after the cue (`threshold`).
+    pub type_fractions: Vec<Predicted>,
+    /// What is undefined.
+    pub left_out: Vec<LeftOutMetric>,
+}
+
+/// Changes in a part of the trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgainstPeriod {
+    /// `window` or `trial`.
+    pub name: String,
+    /// Start and end relative to the event that trials are aligned to, ms.
+    pub period_ms: [f64; 2],
+    /// Correlations over neurons of predicted with recorded changes.
+    pub correlations: Vec<ChangeCorrelation>,
+    /// Mean change of the rate of each area and type, Hz.
+    pub rates_hz: Vec<Predicted>,
+    /// Mean change of each behaviour trace.
+    pub behaviour: Vec<Predicted>,
+    /// Change of the rate of each neuron, Hz.
+    pub neurons: Vec<PredictedNeuron>,
+}
+
+/// A correlation over neurons of predicted with recorded changes of rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeCorrelation {
+    /// `all` neurons, or those that are `not perturbed` themselves.
+    pub neurons: String,
+    /// Pearson's coefficient.
+    pub pearson: f64,
+    /// 95 % interval: bootstrap, session → neuron.
+    pub ci95: [f64; 2],
+    /// What a prediction without error would reach, by the reliability of the recorded changes (Spearman–Brown).
+    pub ceiling_noiseless: f64,
+    /// What a change in proportion to the network's unperturbed rates would reach, of either sign.
+    pub null_rate: f64,
+    /// Neurons.
+    pub n: usize,
+}
+
+/// A predicted and a recorded change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// Of what.
+    pub name: String,
+    /// By what rule, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What the network says.
+    pub predicted: f64,
+    /// What was recorded.
+    pub recorded: f64,
+    /// 95 % interval of the recorded change: bootstrap, session → trial, with and without the perturbation apart.
+    pub recorded_ci95: [f64; 2],
+    /// Predicted − recorded.
+    pub error: f64,
+}
+
+/// The change of one neuron.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictedNeuron {
+    /// Its id.
+    pub id: String,
+    /// Its area and type.
+    pub population: String,
+    /// Whether it is among the perturbed neurons.
+    pub is_perturbed: bool,
+    /// What the network says, Hz.
+    pub predicted_hz: f64,
+    /// What was recorded, Hz.
+    pub recorded_hz: f64,
+}
+
+/// One number of a trial, with its stimulus and the weight of its session.
+#[derive(Debug, Clone, Copy)]
+struct OfTrial {
+    condition: usize,
+    value: f64,
+    weight: f64,
+}
+
+/// One session with all that is compared.
+struct Compared<'a> {
+    session: usize,
+    /// Share of each stimulus in the model's trials, of those that all sides have.
+    weights: BTreeMap<usize, f64>,
+    baseline: Side<'a>,
+    perturbed: Side<'a>,
+    /// The model's trials as this session's neurons see them.
+    model: [Side<'a>; 2],
+    /// Whether recorded trials show the same stimuli in the same order with and without the perturbation.
+    is_paired: bool,
+}
+
+/// Complete trials of a session.
+struct Side<'a> {
+    session: &'a RecordedSession,
+    trials: Vec<usize>,
+}
+
+impl<'a> Side<'a> {
+    /// Complete trials, with finite behaviour where the session has any.
+    fn new(session: &'a RecordedSession, has_behaviour: bool) -> Self {
+        let n_bins = session.counts.len_of(Axis(1));
+        let channels = if has_behaviour { session.channels() } else { Vec::new() };
+        let is_usable = |k: &usize| session.valid_bins[*k] == n_bins && session.has_finite_behaviour(*k, &channels);
+        Self {
+            session,
+            trials: (0..session.conditions.len()).filter(is_usable).collect(),
+        }
+    }
+
+    fn conditions(&self) -> Vec<usize> {
+        self.trials.iter().map(|&k| self.session.conditions[k]).collect()
+    }
+
+    /// One value for each trial, in order.
+    fn items(&self, values: &[f64], weight: f64) -> Vec<OfTrial> {
+        let of = |(&k, &value): (&usize, &f64)| OfTrial {
+            condition: self.session.conditions[k],
+            value,
+            weight,
+        };
+        self.trials.iter().zip(values).map(of).collect()
+    }
+
+    /// Rates of the trials, `[n, N_s]`, Hz.
+    fn rates(&self, bins: &Range<usize>, bin_ms: f64) -> Array2<f64> {
+        let counts = self.session.counts.select(Axis(0), &self.trials);
+        rates(&counts, bins, bins.len() as f64 * bin_ms / 1000.0)
+    }
+}
+
+/// Compares what the perturbation changes in the model with what it changed in recorded trials.
+///
+/// Means are taken by stimulus, with the shares of the model's trials, so that other proportions of stimuli in the
+/// recordings don't count. All complete recorded trials are taken, test trials too.
+///
+/// # Errors
+/// [`EvaluateError::Inputs`] for sessions that disagree or have no stimulus in common, [`EvaluateError::Loss`] for arrays
+/// that the template matching refuses.
+pub(super) fn against(
+    inputs: &PerturbationInputs<'_>,
+    periods: &[(String, Range<usize>)],
+    recorded: &AgainstInputs<'_>,
+    rng: &mut dyn Rng,
+) -> Result<AgainstReport, EvaluateError> {
+    let evaluation = &inputs.evaluation;
+    let perturbed = EvaluationInputs {
+        model: inputs.perturbed,
+        ..evaluation.clone()
+    };
+    let model = [StandIn::model(evaluation)?, StandIn::model(&perturbed)?];
+    let sessions = compared(inputs, &model, recorded)?;
+    let mut report = AgainstReport {
+        files: recorded.files.clone(),
+        sessions: sessions.len(),
+        baseline_trials: sessions.iter().map(|s| s.baseline.trials.len()).sum(),
+        perturbed_trials: sessions.iter().map(|s| s.perturbed.trials.len()).sum(),
+        periods: Vec::new(),
+        type_fractions: Vec::new(),
+        left_out: Vec::new(),
+    };
+    for (name, bins) in periods {
+        report.periods.push(period(inputs, &sessions, name, bins.clone(), rng)?);
+    }
+    for (by, found) in [
+        ("template", by_template(evaluation, &sessions)),
+        ("threshold", by_threshold(evaluation, &sessions)),
+    ] {
+        match found {
+            Ok(types) => report
+                .type_fractions
+                .extend(fractions(inputs, &sessions, by, &types, rng)?),
+            Err(error @ LossError::NoData { .. }) => report.left_out.push(LeftOutMetric {
+                name: format!("type_fractions by {by}"),
+                reason: error.to_string(),
+            }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(report)
+}
+
+/// The sessions that have complete trials of a stimulus on all sides.
+fn compared<'a>(
+    inputs: &'a PerturbationInputs<'_>,
+    model: &'a [StandIn<'_>; 2],
+    recorded: &'a AgainstInputs<'_>,
+) -> Result<Vec<Compared<'a>>, EvaluateError> {
+    let evaluation = &inputs.evaluation;
+    let own = evaluation.recording.sessions();
+    if recorded.sessions.len() != own.len() {
+        return Err(EvaluateError::Inputs {
+            what: "sessions of the recorded perturbation",
+            found: recorded.sessions.len().to_string(),
+            expected: own.len().to_string(),
+        });
+    }
+    let mut sessions = Vec::new();
+    for (s, (own, other)) in own.iter().zip(recorded.sessions).enumerate() {
+        let Some(other) = other else { continue };
+        if (own.neurons != other.neurons) || own.counts.len_of(Axis(1)) != other.counts.len_of(Axis(1)) {
+            return Err(EvaluateError::Inputs {
+                what: "neurons and bins of a session of the recorded perturbation",
+                found: format!("{} and {}", other.neurons.len(), other.counts.len_of(Axis(1))),
+                expected: format!(
+                    "{} and {}, in the same order",
+                    own.neurons.len(),
+                    own.counts.len_of(Axis(1))
+                ),
+            });
+        }
+        let side = |session| Side::new(session, evaluation.has_behaviour);
+        let (baseline, perturbed) = (side(own), side(other));
+        let of_model = [0, 1].map(|m| side(&model[m].recording.sessions()[s]));
+        let conditions = [&baseline, &perturbed, &of_model[0], &of_model[1]].map(Side::conditions);
+        let mut weights = BTreeMap::new();
+        for &condition in &conditions[2] {
+            if conditions.iter().all(|of| of.contains(&condition)) {
+                *weights.entry(condition).or_insert(0.0) += 1.0;
+            }
+        }
+        let is_paired = conditions[0] == conditions[1] && own.conditions == other.conditions;
+        if !weights.is_empty() {
+            sessions.push(Compared {
+                session: s,
+                weights,
+                baseline,
+                perturbed,
+                model: of_model,
+                is_paired,
+            });
+        }
+    }
+    if sessions.is_empty() {
+        return Err(EvaluateError::Inputs {
+            what: "recorded perturbation",
+            found: "without a session that has complete trials of a stimulus of the model's, with and without it"
+                .to_owned(),
+            expected: "such a session".to_owned(),
+        });
+    }
+    Ok(sessions)
+}
+
+fn period(
+    inputs: &PerturbationInputs<'_>,
+    sessions: &[Compared<'_>],
+    name: &str,
+    bins: Range<usize>,
+    rng: &mut dyn Rng,
+) -> Result<AgainstPeriod, EvaluateError> {
+    let bin_ms = inputs.evaluation.bin_ms;
+    let touched: BTreeSet<&String> = inputs.perturbations.iter().flat_map(|p| &p.neurons).collect();
+    let of_session: Vec<SessionRates> = sessions.iter().map(|s| SessionRates::new(s, &bins, bin_ms)).collect();
+    let mut neurons = Vec::new();
+    let mut points = Vec::new();
+    for (session, rates) in sessions.iter().zip(&of_session) {
+        let predicted = rates.change(&session.weights, [2, 3], [None, None]);
+        let recorded = rates.change(&session.weights, [0, 1], [None, None]);
+        let unperturbed = weighted(&session.weights, &rates.conditions[2], &rates.rates[2], None);
+        let mut of_session = Vec::new();
+        for (column, &n) in session.baseline.session.neurons.iter().enumerate() {
+            let is_perturbed = touched.contains(&inputs.ids[n]);
+            neurons.push(PredictedNeuron {
+                id: inputs.ids[n].clone(),
+                population: inputs.populations[n].clone(),
+                is_perturbed,
+                predicted_hz: predicted[column],
+                recorded_hz: recorded[column],
+            });
+            of_session.push(Point {
+                column,
+                is_perturbed,
+                predicted: predicted[column],
+                recorded: recorded[column],
+                unperturbed: unperturbed[column],
+            });
+        }
+        points.push(of_session);
+    }
+    let mut correlations = Vec::new();
+    let any_perturbed = neurons.iter().any(|neuron| neuron.is_perturbed);
+    for (name, is_all) in [("all", true), ("not perturbed", false)] {
+        if is_all || any_perturbed {
+            correlations.extend(correlation(name, is_all, sessions, &of_session, &points, inputs, rng)?);
+        }
+    }
+    let ms = |bin: usize| inputs.start_ms + bin as f64 * bin_ms;
+    Ok(AgainstPeriod {
+        name: name.to_owned(),
+        period_ms: [ms(bins.start), ms(bins.end)],
+        correlations,
+        rates_hz: populations(inputs, sessions, &of_session, rng)?,
+        behaviour: behaviour(inputs, sessions, &bins, rng)?,
+        neurons,
+    })
+}
+
+/// Rates of a session's trials, of all sides: baseline, perturbed, and the same of the model.
+struct SessionRates {
+    conditions: [Vec<usize>; 4],
+    /// `[n, N_s]` each, Hz.
+    rates: [Array2<f64>; 4],
+}
+
+impl SessionRates {
+    fn new(session: &Compared<'_>, bins: &Range<usize>, bin_ms: f64) -> Self {
+        let sides = [
+            &session.baseline,
+            &session.perturbed,
+            &session.model[0],
+            &session.model[1],
+        ];
+        Self {
+            conditions: sides.map(Side::conditions),
+            rates: sides.map(|side| side.rates(bins, bin_ms)),
+        }
+    }
+
+    /// Change of each neuron's rate from one side to another, of all trials or of some.
+    fn change(&self, weights: &BTreeMap<usize, f64>, sides: [usize; 2], rows: [Option<&[usize]>; 2]) -> Vec<f64> {
+        let [before, after] =
+            [0, 1].map(|i| weighted(weights, &self.conditions[sides[i]], &self.rates[sides[i]], rows[i]));
+        after.iter().zip(before).map(|(after, before)| after - before).collect()
+    }
+}
+
+/// Mean of each column, by stimulus and then over stimuli; of all rows or of some. NaN where no row has one of the stimuli.
+fn weighted(
+    weights: &BTreeMap<usize, f64>,
+    conditions: &[usize],
+    values: &Array2<f64>,
+    rows: Option<&[usize]>,
+) -> Vec<f64> {
+    let all: Vec<usize> = (0..conditions.len()).collect();
+    let rows = rows.unwrap_or(&all);
+    let mut total = vec![0.0; values.ncols()];
+    let mut sum_of_weights = 0.0;
+    for (&condition, &weight) in weights {
+        let of: Vec<usize> = rows.iter().copied().filter(|&k| conditions[k] == condition).collect();
+        if of.is_empty() {
+            continue;
+        }
+        for &k in &of {
+            for (total, value) in total.iter_mut().zip(values.row(k)) {
+                *total += weight * value / of.len() as f64;
+            }
+        }
+        sum_of_weights += weight;
+    }
+    total.into_iter().map(|sum| sum / sum_of_weights).collect()
+}
+
+/// One neuron in a correlation.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    column: usize,
+    is_perturbed: bool,
+    predicted: f64,
+    recorded: f64,
+    unperturbed: f64,
+}
+
+fn correlation(
+    name: &str,
+    is_all: bool,
+    sessions: &[Compared<'_>],
+    of_session: &[SessionRates],
+    points: &[Vec<Point>],
+    inputs: &PerturbationInputs<'_>,
+    rng: &mut dyn Rng,
+) -> Result<Option<ChangeCorrelation>, EvaluateError> {
+    let chosen = |points: &Vec<Point>| -> Vec<Point> {
+        points
+            .iter()
+            .copied()
+            .filter(|point| is_all || !point.is_perturbed)
+            .collect()
+    };
+    let points: Vec<Vec<Point>> = points.iter().map(chosen).collect();
+    let side = |of: fn(&Point) -> f64| -> Vec<f64> { points.iter().flatten().map(of).collect() };
+    let recorded = side(|point| point.recorded);
+    let Some(r) = pearson(&side(|point| point.predicted), &recorded) else {
+        return Ok(None);
+    };
+    let ci95 = bootstrap_ci95(&points, inputs.evaluation.settings.n_resamples, rng, |points| {
+        let of = |of: fn(&Point) -> f64| -> Vec<f64> { points.iter().flatten().map(|point| of(point)).collect() };
+        pearson(&of(|point| point.predicted), &of(|point| point.recorded)).unwrap_or(f64::NAN)
+    })?;
+    let mut halves = Vec::new();
+    for _ in 0..N_SPLITS {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for ((session, rates), points) in sessions.iter().zip(of_session).zip(&points) {
+            let [a, b] = split(session, rates, rng);
+            let of = |rows: &[Vec<usize>; 2]| {
+                rates.change(
+                    &session.weights,
+                    [0, 1],
+                    [Some(rows[0].as_slice()), Some(rows[1].as_slice())],
+                )
+            };
+            let (a, b) = (of(&a), of(&b));
+            first.extend(points.iter().map(|point| a[point.column]));
+            second.extend(points.iter().map(|point| b[point.column]));
+        }
+        halves.extend(pearson(&first, &second));
+    }
+    Ok(Some(ChangeCorrelation {
+        neurons: name.to_owned(),
+        pearson: r,
+        ci95,
+        ceiling_noiseless: spearman_brown(mean(&halves), 2.0).sqrt(),
+        null_rate: pearson(&side(|point| point.unperturbed), &recorded).map_or(0.0, f64::abs),
+        n: recorded.len(),
+    }))
+}
+
+/// Two random halves of the trials of each stimulus, each `[baseline, perturbed]`; paired trials stay together.
+fn split(session: &Compared<'_>, rates: &SessionRates, rng: &mut dyn Rng) -> [[Vec<usize>; 2]; 2] {
+    let mut halves = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for &condition in session.weights.keys() {
+        let rows = [0, 1].map(|side| {
+            let conditions = rates.conditions[side].iter().enumerate();
+            let mut rows: Vec<usize> = conditions.filter(|(_, c)| **c == condition).map(|(k, _)| k).collect();
+            rows.shuffle(rng);
+            rows
+        });
+        for side in 0..2 {
+            // Of paired trials, the same ones of both sides.
+            let rows = if session.is_paired { &rows[0] } else { &rows[side] };
+            for (i, &row) in rows.iter().enumerate() {
+                halves[i % 2][side].push(row);
+            }
+        }
+    }
+    halves
+}
+
+/// Change of a quantity of each trial, predicted and recorded. `of_session`: values of the trials of all sides, and the
+/// weight of the session.
+fn predicted(
+    name: &str,
+    sessions: &[&Compared<'_>],
+    of_session: &[([Vec<f64>; 4], f64)],
+    n_resamples: usize,
+    rng: &mut dyn Rng,
+) -> Result<Predicted, LossError> {
+    let mut sides: [Vec<Vec<OfTrial>>; 4] = Default::default();
+    for (session, (values, weight)) in sessions.iter().zip(of_session) {
+        let of = [
+            &session.baseline,
+            &session.perturbed,
+            &session.model[0],
+            &session.model[1],
+        ];
+        for ((side, of), values) in sides.iter_mut().zip(of).zip(values) {
+            let items = of.items(values, *weight).into_iter();
+            side.push(
+                items
+                    .filter(|item| session.weights.contains_key(&item.condition))
+                    .collect(),
+            );
+        }
+    }
+    let mut weights = BTreeMap::new();
+    for session in sessions {
+        for (&condition, &weight) in &session.weights {
+            weights.entry(condition).or_insert(weight);
+        }
+    }
+    let change = |before: &[Vec<&OfTrial>], after: &[Vec<&OfTrial>]| change(&weights, before, after);
+    let all = |side: usize| -> Vec<Vec<&OfTrial>> { sides[side].iter().map(|of| of.iter().collect()).collect() };
+    let (predicted, recorded) = (change(&all(2), &all(3)), change(&all(0), &all(1)));
+    Ok(Predicted {
+        name: name.to_owned(),
+        by: None,
+        predicted,
+        recorded,
+        recorded_ci95: bootstrap_ci95_of_two(&sides[0], &sides[1], n_resamples, rng, change)?,
+        error: predicted - recorded,
+    })
+}
+
+/// Mean over sessions of the change of the mean over trials, by stimulus; NaN where no session has a stimulus on both sides.
+fn change(weights: &BTreeMap<usize, f64>, before: &[Vec<&OfTrial>], after: &[Vec<&OfTrial>]) -> f64 {
+    let mean_of = |trials: &[&OfTrial], condition: usize| {
+        let values = trials.iter().filter(|item| item.condition == condition);
+        let (sum, n) = values.fold((0.0, 0usize), |(sum, n), item| (sum + item.value, n + 1));
+        (n > 0).then(|| sum / n as f64)
+    };
+    let (mut total, mut of_sessions) = (0.0, 0.0);
+    for (before, after) in before.iter().zip(after) {
+        let (mut sum, mut of_conditions) = (0.0, 0.0);
+        for (&condition, &weight) in weights {
+            if let (Some(before), Some(after)) = (mean_of(before, condition), mean_of(after, condition)) {
+                sum += weight * (after - before);
+                of_conditions += weight;
+            }
+        }
+        let weight = before.first().map_or(0.0, |item| item.weight);
+        if of_conditions > 0.0 {
+            total += weight * sum / of_conditions;
+            of_sessions += weight;
+        }
+    }
+    total / of_sessions
+}
+
+/// Mean change of each area and type: over its neurons of all sessions.
+fn populations(
+    inputs: &PerturbationInputs<'_>,
+    sessions: &[Compared<'_>],
+    of_session: &[SessionRates],
+    rng: &mut dyn Rng,
+) -> Result<Vec<Predicted>, LossError> {
+    let mut names: Vec<&String> = inputs.populations.iter().collect();
+    names.sort();
+    names.dedup();
+    let mut found = Vec::new();
+    for name in names {
+        let (mut of, mut values) = (Vec::new(), Vec::new());
+        for (session, rates) in sessions.iter().zip(of_session) {
+            let neurons = session.baseline.session.neurons.iter().enumerate();
+            let columns: Vec<usize> = neurons
+                .filter(|(_, n)| inputs.populations[**n] == *name)
+                .map(|(column, _)| column)
+                .collect();
+            if columns.is_empty() {
+                continue;
+            }
+            let of_trials = |rates: &Array2<f64>| -> Vec<f64> {
+                let rows = rates.outer_iter();
+                rows.map(|row| mean(&columns.iter().map(|&c| row[c]).collect::<Vec<f64>>()))
+                    .collect()
+            };
+            of.push(session);
+            values.push((rates.rates.each_ref().map(of_trials), columns.len() as f64));
+        }
+        if !of.is_empty() {
+            found.push(predicted(
+                name,
+                &of,
+                &values,
+                inputs.evaluation.settings.n_resamples,
+                rng,
+            )?);
+        }
+    }
+    Ok(found)
+}
+
+/// Mean change of each trace, over the sessions that recorded it both times.
+fn behaviour(
+    inputs: &PerturbationInputs<'_>,
+    sessions: &[Compared<'_>],
+    bins: &Range<usize>,
+    rng: &mut dyn Rng,
+) -> Result<Vec<Predicted>, LossError> {
+    let mut found = Vec::new();
+    if !inputs.evaluation.has_behaviour {
+        return Ok(found);
+    }
+    for (b, name) in inputs.traces.iter().enumerate() {
+        let (mut of, mut values) = (Vec::new(), Vec::new());
+        for session in sessions {
+            let of_side = |side: &Side<'_>| -> Option<Vec<f64>> {
+                let traces = side.session.behaviour.as_ref()?.select(Axis(0), &side.trials);
+                let traces = traces.slice(s![.., bins.clone(), b]).to_owned();
+                let means = traces.outer_iter().map(|row| mean(&row.to_vec())).collect::<Vec<f64>>();
+                means.iter().all(|value| value.is_finite()).then_some(means)
+            };
+            let sides = [
+                &session.baseline,
+                &session.perturbed,
+                &session.model[0],
+                &session.model[1],
+            ]
+            .map(of_side);
+            if let [Some(a), Some(b), Some(c), Some(d)] = sides {
+                of.push(session);
+                values.push(([a, b, c, d], 1.0));
+            }
+        }
+        if !of.is_empty() {
+            found.push(predicted(
+                name,
+                &of,
+                &values,
+                inputs.evaluation.settings.n_resamples,
+                rng,
+            )?);
+        }
+    }
+    Ok(found)
+}
+
+/// Trial types of all sides of the sessions that could be typed, by place in the list of sessions.
+type Types = Vec<(usize, [Vec<usize>; 4])>;
+
+/// Types by each session's own templates.
+fn by_template(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Result<Types, LossError> {
+    let mut types = Types::new();
+    for (place, session) in sessions.iter().enumerate() {
+        let typer = match SessionTyper::new(inputs, session.session) {
+            Ok(typer) if typer.is_typing() => typer,
+            Ok(_) | Err(LossError::NoData { .. } | LossError::NoPopulation { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let has_channels = |side: &&Side<'_>| {
+            let channels = side.session.channels();
+            typer
+                .templates()
+                .channels()
+                .iter()
+                .all(|channel| channels.contains(channel))
+        };
+        let sides = [
+            &session.baseline,
+            &session.perturbed,
+            &session.model[0],
+            &session.model[1],
+        ];
+        if sides.iter().all(has_channels) {
+            let [a, b, c, d] = sides.map(|side| typer.classify(side.session, &side.trials));
+            types.push((place, [a?, b?, c?, d?]));
+        }
+    }
+    some(types, "no session has templates of two trial types")
+}
+
+/// Types by licks.
+fn by_threshold(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Result<Types, LossError> {
+    let rule = lick_rule(inputs)?;
+    let mut types = Types::new();
+    for (place, session) in sessions.iter().enumerate() {
+        let of_side = |side: &Side<'_>| of_licks(&rule, side);
+        let sides = [
+            &session.baseline,
+            &session.perturbed,
+            &session.model[0],
+            &session.model[1],
+        ]
+        .map(of_side);
+        if let [Some(a), Some(b), Some(c), Some(d)] = sides {
+            types.push((place, [a, b, c, d]));
+        }
+    }
+    some(types, "no session has the first trace of behaviour on all sides")
+}
+
+fn of_licks(rule: &LickRule, side: &Side<'_>) -> Option<Vec<usize>> {
+    let behaviour = side.session.behaviour.as_ref()?;
+    if !side.session.channels().contains(&FIRST[0]) {
+        return None;
+    }
+    let values = behaviour.select(Axis(0), &side.trials).select(Axis(2), &FIRST);
+    Some(rule.types(&values.view(), &side.conditions()))
+}
+
+fn some(types: Types, reason: &str) -> Result<Types, LossError> {
+    if types.is_empty() {
+        return Err(LossError::NoData {
+            what: "changes of trial types",
+            reason: reason.to_owned(),
+        });
+    }
+    Ok(types)
+}
+
+/// Changes of the shares of the types; sessions count equally.
+fn fractions(
+    inputs: &PerturbationInputs<'_>,
+    sessions: &[Compared<'_>],
+    by: &str,
+    types: &Types,
+    rng: &mut dyn Rng,
+) -> Result<Vec<Predicted>, LossError> {
+    let of: Vec<&Compared<'_>> = types.iter().map(|(place, _)| &sessions[*place]).collect();
+    let mut found = Vec::new();
+    for (label, name) in inputs.evaluation.trial_types.iter().enumerate() {
+        let is_ever = types
+            .iter()
+            .any(|(_, sides)| sides.iter().flatten().any(|found| *found == label));
+        if !is_ever {
+            continue;
+        }
+        let shares = types.iter().map(|(_, sides)| {
+            let of_side = |types: &Vec<usize>| types.iter().map(|y| f64::from(u8::from(*y == label))).collect();
+            (sides.each_ref().map(of_side), 1.0)
+        });
+        let shares: Vec<([Vec<f64>; 4], f64)> = shares.collect();
+        found.push(Predicted {
+            by: Some(by.to_owned()),
+            ..predicted(name, &of, &shares, inputs.evaluation.settings.n_resamples, rng)?
+        });
+    }
+    Ok(found)
+}
+
+impl AgainstReport {
+    /// Lines for the terminal.
+    pub(super) fn table(&self, text: &mut String) {
+        let _ = writeln!(
+            text,
+            "\nagainst {}: {} sessions, {} recorded trials without and {} with the perturbation",
+            self.files.join(", "),
+            self.sessions,
+            self.baseline_trials,
+            self.perturbed_trials
+        );
+        let range = |[low, high]: [f64; 2]| format!("[{}, {}]", number(low), number(high));
+        let row = |name: String, found: &Predicted| {
+            vec![
+                name,
+                number(found.predicted),
+                number(found.recorded),
+                range(found.recorded_ci95),
+                number(found.error),
+            ]
+        };
+        let head = |first: String| {
+            let mut head = vec![first];
+            head.extend(["predicted Δ", "recorded Δ", "95 % interval", "error"].map(str::to_owned));
+            head
+        };
+        for period in &self.periods {
+            let [from, to] = period.period_ms;
+            let head_of = [
+                "neurons",
+                "Δ rate, pearson",
+                "95 % interval",
+                "noiseless",
+                "∝ rate",
+                "n",
+            ];
+            let mut rows = vec![head_of.map(str::to_owned).to_vec()];
+            for found in &period.correlations {
+                rows.push(vec![
+                    found.neurons.clone(),
+                    number(found.pearson),
+                    range(found.ci95),
+                    number(found.ceiling_noiseless),
+                    number(found.null_rate),
+                    found.n.to_string(),
+                ]);
+            }
+            let _ = writeln!(text, "\n{} ({from} … {to} ms)", period.name);
+            write_rows(text, &rows);
+            let mut rows = vec![head(String::new())];
+            rows.extend(
+                period
+                    .rates_hz
+                    .iter()
+                    .map(|found| row(format!("{}, Hz", found.name), found)),
+            );
+            rows.extend(period.behaviour.iter().map(|found| row(found.name.clone(), found)));
+            write_rows(text, &rows);
+        }
+        if !self.type_fractions.is_empty() {
+            let mut rows = vec![head("share of trials".to_owned())];
+            rows.extend(self.type_fractions.iter().map(|found| {
+                let by = found.by.as_deref().unwrap_or_default();
+                row(format!("{} by {by}", found.name), found)
+            }));
+            text.push('\n');
+            write_rows(text, &rows);
+        }
+        for left_out in &self.left_out {
+            let _ = writeln!(text, "\nleft out: {}: {}", left_out.name, left_out.reason);
+        }
+    }
+}
