@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use losses::LossError;
 use losses::metrics::{MetricValue, TrialTypeTemplates, fraction_of_type};
+use losses::statistics::RecordedSession;
 use ndarray::{Array2, Array3, ArrayView3, Axis};
 use rand::{Rng, RngExt};
+use rayon::prelude::*;
 
 use super::context::Context;
 use super::inputs::EvaluationInputs;
@@ -17,10 +19,45 @@ pub(super) struct Composer<'s> {
     stand_in: &'s StandIn<'s>,
     templates: &'s TrialTypeTemplates,
     has_behaviour: bool,
-    /// Columns of each area compared `[S][A]`.
-    columns: Vec<Vec<Vec<usize>>>,
+    /// Spikes of each session by area.
+    spikes: Vec<AreaSpikes>,
     /// Usable trials by condition and trial type `[S]`.
     by_label: Vec<BTreeMap<(usize, usize), Vec<usize>>>,
+}
+
+/// Spikes of a session's neurons of each area compared. Sessions are put together many times from the same trials.
+struct AreaSpikes {
+    /// Areas with neurons, by place in the templates, and how many.
+    areas: Vec<(usize, usize)>,
+    /// `[K, T, areas]`.
+    sums: Array3<u32>,
+}
+
+impl AreaSpikes {
+    fn new(session: &RecordedSession, areas: &[usize]) -> Self {
+        let columns: Vec<Vec<usize>> = areas
+            .iter()
+            .map(|area| {
+                (0..session.areas.len())
+                    .filter(|&c| session.areas[c] == *area)
+                    .collect()
+            })
+            .collect();
+        let with_neurons: Vec<usize> = (0..areas.len()).filter(|&a| !columns[a].is_empty()).collect();
+        let (n_trials, n_bins, _) = session.counts.dim();
+        let mut sums = Array3::zeros((n_trials, n_bins, with_neurons.len()));
+        for (mut sums, counts) in sums.outer_iter_mut().zip(session.counts.outer_iter()) {
+            for (mut sums, counts) in sums.outer_iter_mut().zip(counts.outer_iter()) {
+                for (sum, &a) in sums.iter_mut().zip(&with_neurons) {
+                    *sum = columns[a].iter().map(|&c| u32::from(counts[c])).sum();
+                }
+            }
+        }
+        Self {
+            areas: with_neurons.into_iter().map(|a| (a, columns[a].len())).collect(),
+            sums,
+        }
+    }
 }
 
 impl<'s> Composer<'s> {
@@ -30,14 +67,6 @@ impl<'s> Composer<'s> {
         inputs: &EvaluationInputs<'_>,
     ) -> Self {
         let sessions = stand_in.recording.sessions();
-        let columns = sessions.iter().map(|session| {
-            let of_area = |area: &usize| {
-                (0..session.areas.len())
-                    .filter(|&c| session.areas[c] == *area)
-                    .collect()
-            };
-            templates.areas().iter().map(of_area).collect()
-        });
         let by_label = sessions.iter().zip(&stand_in.usable).map(|(session, trials)| {
             let mut rows = BTreeMap::<_, Vec<usize>>::new();
             for &k in trials {
@@ -48,7 +77,10 @@ impl<'s> Composer<'s> {
             rows
         });
         Self {
-            columns: columns.collect(),
+            spikes: sessions
+                .par_iter()
+                .map(|session| AreaSpikes::new(session, templates.areas()))
+                .collect(),
             by_label: by_label.collect(),
             stand_in,
             templates,
@@ -82,7 +114,6 @@ impl<'s> Composer<'s> {
 
     /// Traces of the areas `[n, T, A]` and behaviour `[n, T, B]`, NaN where a trial has none.
     fn compose(&self, session: usize, trials: &[usize], rng: &mut dyn Rng) -> (Array3<f64>, Array3<f64>) {
-        let sessions = self.stand_in.recording.sessions();
         let n_bins = self.stand_in.recording.n_bins();
         let n_areas = self.templates.areas().len();
         let mut traces = Array3::zeros((trials.len(), n_bins, n_areas));
@@ -91,17 +122,13 @@ impl<'s> Composer<'s> {
             let members = self.members(session, k, rng);
             let mut trace = traces.index_axis_mut(Axis(0), row);
             let mut n_neurons = vec![0usize; n_areas];
-            for (s, member) in members.iter().enumerate() {
+            for (spikes, member) in self.spikes.iter().zip(&members) {
                 let Some(k) = *member else { continue };
-                let counts = sessions[s].counts.index_axis(Axis(0), k);
-                for (t, at_bin) in counts.outer_iter().enumerate() {
-                    for (a, columns) in self.columns[s].iter().enumerate() {
-                        let sum: u32 = columns.iter().map(|&c| u32::from(at_bin[c])).sum();
-                        trace[[t, a]] += f64::from(sum);
+                for (&(a, n), sums) in spikes.areas.iter().zip(spikes.sums.index_axis(Axis(0), k).columns()) {
+                    for (total, &sum) in trace.column_mut(a).iter_mut().zip(sums) {
+                        *total += f64::from(sum);
                     }
-                }
-                for (n, columns) in n_neurons.iter_mut().zip(&self.columns[s]) {
-                    *n += columns.len();
+                    n_neurons[a] += n;
                 }
             }
             for (a, &n) in n_neurons.iter().enumerate() {
