@@ -398,7 +398,14 @@ fn weights_are_compared_with_the_teachers(folder: &Folder) {
     let between = correlations
         .iter()
         .find(|c| c["level"] == "areas" && c["areas"] == "between" && c["sessions"] == "all");
-    assert_eq!(between.unwrap()["n"], 30);
+    let between = between.unwrap();
+    assert_eq!(between["n"], 30);
+    let number = |value: &Value| value.as_f64().unwrap();
+    let null = &between["null95"];
+    assert!(
+        number(&null[0]) < number(&between["pearson"]) && number(&between["pearson"]) < number(&null[1]),
+        "{between}"
+    );
     let table = succeed(folder, &["evaluate", "run", "--truth", "network.h5"]).stdout;
     assert!(
         table.contains("240 of 240 neurons") && table.contains("different"),
@@ -415,6 +422,12 @@ fn weights_are_compared_with_the_teachers(folder: &Folder) {
     };
     refused("six.h5", 4, "a file of connectivity has");
     refused("none.h5", 4, "none.h5");
+    let mut other = data::read_connectivity(&folder.path("network.h5")).unwrap();
+    for neuron in &mut other.neurons {
+        "elsewhere".clone_into(&mut neuron.session);
+    }
+    data::write_connectivity(&folder.path("other_network.h5"), &other).unwrap();
+    refused("other_network.h5", 4, "of session 'elsewhere'");
     let both = folder.run(&["evaluate", "run", "--truth", "network.h5", "--silence", "area:wS1"]);
     assert_eq!(both.code, 2);
 }
@@ -428,7 +441,13 @@ fn a_predicted_perturbation_is_compared_with_the_teachers(folder: &Folder) {
     assert_eq!(crate::runs::manifest(folder, "run").test_openings, 1);
     let against = &report["against"];
     // 60 trials of 6 sessions each, all of them complete in the window.
-    for (key, expected) in [("sessions", 6), ("baseline_trials", 360), ("perturbed_trials", 360)] {
+    let counted = [
+        ("sessions", 6),
+        ("paired_sessions", 6),
+        ("baseline_trials", 360),
+        ("perturbed_trials", 360),
+    ];
+    for (key, expected) in counted {
         assert_eq!(against[key], expected, "{key}");
     }
     let period = &against["periods"][0];
@@ -463,6 +482,7 @@ fn a_predicted_perturbation_is_compared_with_the_teachers(folder: &Folder) {
     };
     succeed(folder, &["synth", "two-area", "--small", "--out", "other.h5"]);
     refused("other.h5", 4, "other.h5");
+    refused("six.h5", 4, "six.h5 is a recording that the run was fitted to");
     refused("none.h5", 4, "none.h5");
     let alone = folder.run(&["evaluate", "run", "--against", "silent.h5"]);
     assert_eq!(alone.code, 2);

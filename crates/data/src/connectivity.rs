@@ -1,5 +1,6 @@
 //! The connectivity file: the weights of a network and what its neurons are. HDF5, version 1; `docs/FORMATS.md`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use hdf5::File;
@@ -56,6 +57,21 @@ impl Connectivity {
             .find(|delay| !(delay.is_finite() && **delay > 0.0))
         {
             return Err(format!("a delay of {delay} ms; delays are above 0"));
+        }
+        let mut known = HashMap::new();
+        for (row, neuron) in self
+            .neurons
+            .iter()
+            .enumerate()
+            .filter(|(_, neuron)| !neuron.unit.is_empty())
+        {
+            if let Some(first) = known.insert((&neuron.session, &neuron.unit), row) {
+                return Err(format!(
+                    "neurons {first} and {row} are both unit '{}' of session '{}'",
+                    neuron.unit.escape_debug(),
+                    neuron.session.escape_debug()
+                ));
+            }
         }
         match self.weights.indexed_iter().find(|(_, w)| !w.is_finite()) {
             Some(((d, to, from), w)) => Err(format!("the weight [{d}, {to}, {from}] is {w}")),
@@ -220,6 +236,10 @@ mod tests {
         refused(|c| c.neurons.truncate(1), "weights of 2 to 2 neurons, but 1 neurons");
         refused(|c| c.delays_ms.truncate(1), "2 matrices of weights, but 1 delays");
         refused(|c| c.delays_ms[0] = 0.0, "a delay of 0 ms");
+        refused(
+            |c| c.neurons[1].unit = "1".to_owned(),
+            "neurons 0 and 1 are both unit '1' of session 's'",
+        );
         let recording = folder.path().join("r.h5");
         let file = File::create(&recording).unwrap();
         write_text_attribute(&file, "format", "snnfit-recording").unwrap();

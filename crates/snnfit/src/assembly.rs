@@ -1,7 +1,7 @@
 //! From a checked configuration and recordings to everything a fit needs: trials, splits, neurons, network.
 
 use crate::config::checked::{self, Experiment, MatchWithin};
-use crate::evaluate::TaskTimes;
+use crate::evaluate::{EvaluateError, TaskTimes};
 use crate::fit_error::FitError;
 use crate::trace_rules::{self, TraceUnits};
 use data::{BinOptions, BinnedSession, CellType, DataError, PopulationSpec, SplitOptions, Splits, Stitching};
@@ -41,8 +41,8 @@ pub enum Part {
 /// Trials of a run's sessions in other files.
 #[derive(Debug)]
 pub struct OtherTrials {
-    /// One for each session of the run; none for those that the files don't have.
-    pub sessions: Vec<Option<RecordedSession>>,
+    /// One for each session of the run; or why there is none.
+    pub sessions: Vec<Result<RecordedSession, String>>,
     /// Things a user should know.
     pub warnings: Vec<String>,
 }
@@ -177,45 +177,65 @@ impl Assembly {
         )
     }
 
-    /// Trials of the run's sessions and units in other files, say under a perturbation: binned as the run's, behaviour in
-    /// the same units, stimuli as conditions, no trial types. Trials with a stimulus that the run doesn't know are left out.
-    /// Nothing for sessions that the files don't have; and warnings.
+    /// Trials of the run's sessions and units in other files, say under a perturbation: in the run's bins, behaviour in the
+    /// same units, stimuli as conditions, no trial types. Trials with a stimulus that the run doesn't know are left out.
+    /// Sessions without any have a reason.
     ///
     /// # Shapes
     /// One for each session; the columns are those of [`Assembly::recording_by_stimulus`].
     ///
     /// # Errors
-    /// [`FitError::OtherTrials`] for units that are missing, other numbers of bins, movies, or no session in common; files
-    /// that can't be read.
+    /// [`EvaluateError::NotComparable`] for one of the run's recordings, units that are missing, movies, and what can't be
+    /// read as the run's recordings are; files that can't be opened.
     pub fn other_trials(&self, files: &[PathBuf]) -> Result<OtherTrials, FitError> {
+        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         let fail = |reason: String| {
-            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-            FitError::OtherTrials {
-                files: names.join(", "),
+            FitError::from(EvaluateError::NotComparable {
+                file: names.join(", "),
                 reason,
-            }
+            })
         };
         if self.movies.is_some() {
             return Err(fail(
                 "the run's trials show movies, which can't be told to be the same in another file".to_owned(),
             ));
         }
+        let own: Vec<Option<PathBuf>> = self
+            .experiment
+            .data
+            .files
+            .iter()
+            .map(|file| file.canonicalize().ok())
+            .collect();
+        if let Some(file) = files
+            .iter()
+            .find(|file| file.canonicalize().is_ok_and(|file| own.contains(&Some(file))))
+        {
+            return Err(fail(format!(
+                "{} is a recording that the run was fitted to",
+                file.display()
+            )));
+        }
         let mut experiment = self.experiment.clone();
         files.clone_into(&mut experiment.data.files);
         experiment.data.sessions = None;
+        // The run's bins, whatever windows the files have.
+        if let Some(session) = self.sessions.first() {
+            let end_ms = session.start_ms + session.n_bins() as f64 * session.bin_ms;
+            experiment.data.window_ms = Some([session.start_ms, end_ms]);
+        }
         let mut warnings = Vec::new();
         let mut others = load(&experiment, &mut warnings).map_err(|error| match error {
-            // These don't say which file they are about.
-            FitError::Data(DataError::UnknownBehaviour { .. }) | FitError::WindowOutside { .. } => {
-                fail(error.to_string())
-            }
-            error => error,
+            // These name their file.
+            FitError::Data(DataError::Fs(_) | DataError::NotHdf5 { .. } | DataError::NotARecording { .. }) => error,
+            error => fail(error.to_string()),
         })?;
+        let recorded: Vec<String> = others.iter().map(|other| other.id.clone()).collect();
         let mut found = Vec::new();
         for (s, session) in self.sessions.iter().enumerate() {
             let other = others.iter_mut().find(|other| other.id == session.id);
             let Some(other) = other.filter(|_| self.used[s]) else {
-                found.push(None);
+                found.push(Err(format!("{} has no such session", names.join(", "))));
                 continue;
             };
             if other.n_bins() != session.n_bins() {
@@ -223,13 +243,16 @@ impl Assembly {
                 let reason = format!("session '{}': {n} bins in the run's window, not {expected}", session.id);
                 return Err(fail(reason));
             }
-            warnings.extend(trace_rules::apply_known(&experiment.data, other, &self.trace_units[s])?);
+            let units = &self.trace_units[s];
+            let lost =
+                trace_rules::apply_known(&experiment.data, other, units).map_err(|error| fail(error.to_string()))?;
+            warnings.extend(lost);
             found.push(self.other_session(s, other, &mut warnings).map_err(fail)?);
         }
-        if found.iter().all(Option::is_none) {
+        if !self.sessions.iter().any(|session| recorded.contains(&session.id)) {
             let known: Vec<&str> = self.sessions.iter().map(|session| session.id.as_str()).collect();
-            let reason = format!("no trial of a session of the run ({})", known.join(", "));
-            return Err(fail(reason));
+            let (known, recorded) = (known.join(", "), recorded.join(", "));
+            return Err(fail(format!("has sessions {recorded}; the run has {known}")));
         }
         Ok(OtherTrials {
             sessions: found,
@@ -242,7 +265,7 @@ impl Assembly {
         s: usize,
         other: &BinnedSession,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<RecordedSession>, String> {
+    ) -> Result<Result<RecordedSession, String>, String> {
         let session = &self.sessions[s];
         let pairs = self.stitching.neurons_of_session(s);
         let (mut columns, mut areas) = (Vec::new(), Vec::new());
@@ -272,7 +295,18 @@ impl Assembly {
             ));
         }
         let (kept, conditions): (Vec<usize>, Vec<usize>) = known.into_iter().unzip();
-        Ok((!kept.is_empty()).then(|| RecordedSession {
+        if kept.is_empty() {
+            let mut found: Vec<String> = other.trials.iter().map(|trial| trial.stimulus.to_string()).collect();
+            found.sort();
+            found.dedup();
+            let known: Vec<String> = self.stimuli.iter().map(|stimulus| stimulus.value.to_string()).collect();
+            return Ok(Err(format!(
+                "its trials have stimulus {}, the run's {}",
+                found.join(", "),
+                known.join(", ")
+            )));
+        }
+        Ok(Ok(RecordedSession {
             name: session.id.clone(),
             counts: other.spikes.select(Axis(2), &columns).select(Axis(0), &kept),
             valid_bins: kept.iter().map(|&k| other.valid_bins[k]).collect(),

@@ -5,6 +5,7 @@ use losses::LossError;
 use snn_core::CoreError;
 use thiserror::Error;
 
+use crate::evaluate::EvaluateError;
 use crate::exit_code;
 
 /// Why a fit, a simulation or an evaluation can't go on.
@@ -22,7 +23,7 @@ pub enum FitError {
     Loss(#[from] LossError),
     /// An evaluation can't be made.
     #[error(transparent)]
-    Evaluate(#[from] crate::evaluate::EvaluateError),
+    Evaluate(#[from] EvaluateError),
     /// Pictures can't be drawn.
     #[error(transparent)]
     Plot(#[from] crate::report::plots::PlotError),
@@ -182,14 +183,6 @@ pub enum FitError {
         /// The file.
         path: std::path::PathBuf,
     },
-    /// A recording made under a perturbation can't be compared with the run's.
-    #[error("{files}: {reason}")]
-    OtherTrials {
-        /// The files.
-        files: String,
-        /// Why.
-        reason: String,
-    },
     /// Other recordings than the run's were named.
     #[error("the run was fitted to {expected} recording files, but {found} are given")]
     DataCount {
@@ -216,9 +209,10 @@ impl FitError {
     /// Exit code of the program; see [`crate::exit_code`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data(_) | Self::DataChanged { .. } | Self::DataCount { .. } | Self::OtherTrials { .. } => {
-                exit_code::DATA
-            }
+            Self::Data(_)
+            | Self::DataChanged { .. }
+            | Self::DataCount { .. }
+            | Self::Evaluate(EvaluateError::NotComparable { .. }) => exit_code::DATA,
             Self::Core(CoreError::Device { .. } | CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. })
             | Self::DeviceMemory { .. } => exit_code::DEVICE,
             Self::CheckpointMismatch { .. } => exit_code::RUN,
@@ -250,9 +244,9 @@ impl FitError {
             Self::DataChanged { .. } => {
                 Some("--data FILE names the recording that the run was fitted to, wherever it is now")
             }
-            Self::OtherTrials { .. } => Some(
-                "--against names recordings of the run's sessions under the perturbation: the same session and unit ids, \
-                 the same stimulus values; `snnfit inspect FILE` lists them",
+            Self::Evaluate(EvaluateError::NotComparable { .. }) => Some(
+                "the file has to be of the sessions and units that the run was fitted to, by their ids, with the same \
+                 stimulus values; `snnfit inspect` lists those of a recording",
             ),
             Self::DataCount { .. } => Some("name them all, in the order of the manifest"),
             Self::FastArea { .. } => Some(

@@ -53,7 +53,8 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     let seed = assembly.experiment.seed;
     let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
     memory::check(BatchSize {
-        n_trials: n.saturating_mul(2),
+        // With recorded trials, both once more as the sessions see them.
+        n_trials: n.saturating_mul(if args.against.is_empty() { 2 } else { 4 }),
         n_steps: assembly.n_steps(),
         n_neurons: assembly.spec.n_neurons(),
         bytes_per_value: memory::COUNT,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use losses::LossError;
 use losses::bootstrap::{bootstrap_ci95, bootstrap_ci95_of_two};
 use losses::metrics::{pearson, spearman_brown};
-use losses::statistics::{RecordedSession, mean};
+use losses::statistics::{RecordedSession, Recording, mean};
 use ndarray::{Array2, Axis, s};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -17,19 +17,16 @@ use super::behaviour_types::{FIRST, LickRule, lick_rule};
 use super::perturbation::{PerturbationInputs, rates};
 use super::report::{number, write_rows};
 use super::session_types::SessionTyper;
-use super::stand_in::StandIn;
+use super::stand_in::model_recording;
 use super::{EvaluateError, EvaluationInputs, LeftOutMetric};
-
-/// Random halves of the trials that the ceiling is a mean over.
-const N_SPLITS: usize = 20;
 
 /// Recorded trials under the perturbation.
 #[derive(Debug, Clone)]
 pub struct AgainstInputs<'a> {
     /// Names of the files.
     pub files: Vec<String>,
-    /// Trials of each session of [`EvaluationInputs::recording`], with the same columns; none where there are none.
-    pub sessions: &'a [Option<RecordedSession>],
+    /// Trials of each session of [`EvaluationInputs::recording`], with the same columns; or why there are none.
+    pub sessions: &'a [Result<RecordedSession, String>],
 }
 
 /// What the recorded perturbation changed, and what the network says.
@@ -39,7 +36,11 @@ pub struct AgainstReport {
     pub files: Vec<String>,
     /// Sessions compared.
     pub sessions: usize,
-    /// Complete recorded trials of these sessions without the perturbation.
+    /// Of these, sessions whose trials with and without the perturbation show the same stimuli in the same order: the
+    /// trials are compared one by one.
+    pub paired_sessions: usize,
+    /// Complete recorded trials of these sessions without the perturbation: all of a paired session, those that the run
+    /// wasn't fitted to of another.
     pub baseline_trials: usize,
     /// With it.
     pub perturbed_trials: usize,
@@ -78,10 +79,12 @@ pub struct ChangeCorrelation {
     pub pearson: f64,
     /// 95 % interval: bootstrap, session → neuron.
     pub ci95: [f64; 2],
-    /// What a prediction without error would reach, by the reliability of the recorded changes (Spearman–Brown).
-    pub ceiling_noiseless: f64,
-    /// What a change in proportion to the network's unperturbed rates would reach, of either sign.
-    pub null_rate: f64,
+    /// What a prediction without error would reach, by the reliability of the recorded changes (Spearman–Brown); none where
+    /// no session has two trials of each of its stimuli on both sides.
+    pub ceiling_noiseless: Option<f64>,
+    /// What a change in proportion to the network's unperturbed rates would reach, of either sign; none where these are all
+    /// the same.
+    pub null_rate: Option<f64>,
     /// Neurons.
     pub n: usize,
 }
@@ -98,7 +101,8 @@ pub struct Predicted {
     pub predicted: f64,
     /// What was recorded.
     pub recorded: f64,
-    /// 95 % interval of the recorded change: bootstrap, session → trial, with and without the perturbation apart.
+    /// 95 % interval of the recorded change: bootstrap, session → trial; with and without the perturbation apart, unless all
+    /// sessions are paired.
     pub recorded_ci95: [f64; 2],
     /// Predicted − recorded.
     pub error: f64,
@@ -119,6 +123,12 @@ pub struct PredictedNeuron {
     pub recorded_hz: f64,
 }
 
+/// A trial with the perturbation and its twin without.
+struct Twins {
+    before: OfTrial,
+    after: OfTrial,
+}
+
 /// One number of a trial, with its stimulus and the weight of its session.
 #[derive(Debug, Clone, Copy)]
 struct OfTrial {
@@ -136,8 +146,16 @@ struct Compared<'a> {
     perturbed: Side<'a>,
     /// The model's trials as this session's neurons see them.
     model: [Side<'a>; 2],
-    /// Whether recorded trials show the same stimuli in the same order with and without the perturbation.
+    /// Whether recorded trials show the same stimuli in the same order with and without the perturbation. Then both sides
+    /// have the same trials.
     is_paired: bool,
+}
+
+impl<'a> Compared<'a> {
+    /// Recorded trials without and with the perturbation, and the model's.
+    fn sides(&self) -> [&Side<'a>; 4] {
+        [&self.baseline, &self.perturbed, &self.model[0], &self.model[1]]
+    }
 }
 
 /// Complete trials of a session.
@@ -182,11 +200,12 @@ impl<'a> Side<'a> {
 /// Compares what the perturbation changes in the model with what it changed in recorded trials.
 ///
 /// Means are taken by stimulus, with the shares of the model's trials, so that other proportions of stimuli in the
-/// recordings don't count. All complete recorded trials are taken, test trials too.
+/// recordings don't count. Trials that the run was fitted to are not compared, unless each has a twin with the perturbation:
+/// the model's rates follow their noise, which is in the recorded change too.
 ///
 /// # Errors
-/// [`EvaluateError::Inputs`] for sessions that disagree or have no stimulus in common, [`EvaluateError::Loss`] for arrays
-/// that the template matching refuses.
+/// [`EvaluateError::Inputs`] for sessions that disagree, [`EvaluateError::NotComparable`] without a session that has a
+/// stimulus in common, [`EvaluateError::Loss`] for arrays that the template matching refuses.
 pub(super) fn against(
     inputs: &PerturbationInputs<'_>,
     periods: &[(String, Range<usize>)],
@@ -198,28 +217,40 @@ pub(super) fn against(
         model: inputs.perturbed,
         ..evaluation.clone()
     };
-    let model = [StandIn::model(evaluation)?, StandIn::model(&perturbed)?];
-    let sessions = compared(inputs, &model, recorded)?;
+    let model = [model_recording(evaluation)?, model_recording(&perturbed)?];
+    let mut left_out = Vec::new();
+    let sessions = compared(inputs, &model, recorded, &mut left_out)?;
     let mut report = AgainstReport {
         files: recorded.files.clone(),
         sessions: sessions.len(),
+        paired_sessions: sessions.iter().filter(|s| s.is_paired).count(),
         baseline_trials: sessions.iter().map(|s| s.baseline.trials.len()).sum(),
         perturbed_trials: sessions.iter().map(|s| s.perturbed.trials.len()).sum(),
         periods: Vec::new(),
         type_fractions: Vec::new(),
-        left_out: Vec::new(),
+        left_out,
     };
     for (name, bins) in periods {
-        report.periods.push(period(inputs, &sessions, name, bins.clone(), rng)?);
+        let found = period(inputs, &sessions, name, bins.clone(), &mut report.left_out, rng)?;
+        report.periods.push(found);
     }
     for (by, found) in [
         ("template", by_template(evaluation, &sessions)),
         ("threshold", by_threshold(evaluation, &sessions)),
     ] {
         match found {
-            Ok(types) => report
-                .type_fractions
-                .extend(fractions(inputs, &sessions, by, &types, rng)?),
+            Ok(types) => {
+                let n_left_out = sessions.len() - types.len();
+                if n_left_out > 0 {
+                    report.left_out.push(LeftOutMetric {
+                        name: format!("type_fractions by {by}"),
+                        reason: format!("{n_left_out} of {} sessions can't be typed", sessions.len()),
+                    });
+                }
+                report
+                    .type_fractions
+                    .extend(fractions(inputs, &sessions, by, &types, rng)?);
+            }
             Err(error @ LossError::NoData { .. }) => report.left_out.push(LeftOutMetric {
                 name: format!("type_fractions by {by}"),
                 reason: error.to_string(),
@@ -233,8 +264,9 @@ pub(super) fn against(
 /// The sessions that have complete trials of a stimulus on all sides.
 fn compared<'a>(
     inputs: &'a PerturbationInputs<'_>,
-    model: &'a [StandIn<'_>; 2],
+    model: &'a [Recording; 2],
     recorded: &'a AgainstInputs<'_>,
+    left_out: &mut Vec<LeftOutMetric>,
 ) -> Result<Vec<Compared<'a>>, EvaluateError> {
     let evaluation = &inputs.evaluation;
     let own = evaluation.recording.sessions();
@@ -247,7 +279,19 @@ fn compared<'a>(
     }
     let mut sessions = Vec::new();
     for (s, (own, other)) in own.iter().zip(recorded.sessions).enumerate() {
-        let Some(other) = other else { continue };
+        let mut leave_out = |reason: &str| {
+            left_out.push(LeftOutMetric {
+                name: format!("session {}", own.name),
+                reason: reason.to_owned(),
+            });
+        };
+        let other = match other {
+            Ok(other) => other,
+            Err(reason) => {
+                leave_out(reason);
+                continue;
+            }
+        };
         if (own.neurons != other.neurons) || own.counts.len_of(Axis(1)) != other.counts.len_of(Axis(1)) {
             return Err(EvaluateError::Inputs {
                 what: "neurons and bins of a session of the recorded perturbation",
@@ -260,8 +304,21 @@ fn compared<'a>(
             });
         }
         let side = |session| Side::new(session, evaluation.has_behaviour);
-        let (baseline, perturbed) = (side(own), side(other));
-        let of_model = [0, 1].map(|m| side(&model[m].recording.sessions()[s]));
+        let (mut baseline, mut perturbed) = (side(own), side(other));
+        let is_paired = own.conditions == other.conditions;
+        if is_paired {
+            let both: Vec<usize> = baseline
+                .trials
+                .iter()
+                .copied()
+                .filter(|k| perturbed.trials.contains(k))
+                .collect();
+            (baseline.trials, perturbed.trials) = (both.clone(), both);
+        } else {
+            let fitted = &evaluation.train[s];
+            baseline.trials.retain(|k| !fitted.contains(k));
+        }
+        let of_model = [0, 1].map(|m| side(&model[m].sessions()[s]));
         let conditions = [&baseline, &perturbed, &of_model[0], &of_model[1]].map(Side::conditions);
         let mut weights = BTreeMap::new();
         for &condition in &conditions[2] {
@@ -269,8 +326,14 @@ fn compared<'a>(
                 *weights.entry(condition).or_insert(0.0) += 1.0;
             }
         }
-        let is_paired = conditions[0] == conditions[1] && own.conditions == other.conditions;
-        if !weights.is_empty() {
+        if own.neurons.is_empty() {
+            leave_out("no neuron of the model is from it");
+        } else if weights.is_empty() {
+            leave_out(
+                "no stimulus of the model has complete trials both with the perturbation and without it (other than \
+                 training trials)",
+            );
+        } else {
             sessions.push(Compared {
                 session: s,
                 weights,
@@ -282,11 +345,10 @@ fn compared<'a>(
         }
     }
     if sessions.is_empty() {
-        return Err(EvaluateError::Inputs {
-            what: "recorded perturbation",
-            found: "without a session that has complete trials of a stimulus of the model's, with and without it"
-                .to_owned(),
-            expected: "such a session".to_owned(),
+        let reasons: Vec<String> = left_out.iter().map(|l| format!("{}: {}", l.name, l.reason)).collect();
+        return Err(EvaluateError::NotComparable {
+            file: recorded.files.join(", "),
+            reason: format!("no session can be compared; {}", reasons.join("; ")),
         });
     }
     Ok(sessions)
@@ -297,6 +359,7 @@ fn period(
     sessions: &[Compared<'_>],
     name: &str,
     bins: Range<usize>,
+    left_out: &mut Vec<LeftOutMetric>,
     rng: &mut dyn Rng,
 ) -> Result<AgainstPeriod, EvaluateError> {
     let bin_ms = inputs.evaluation.bin_ms;
@@ -330,9 +393,25 @@ fn period(
     }
     let mut correlations = Vec::new();
     let any_perturbed = neurons.iter().any(|neuron| neuron.is_perturbed);
-    for (name, is_all) in [("all", true), ("not perturbed", false)] {
-        if is_all || any_perturbed {
-            correlations.extend(correlation(name, is_all, sessions, &of_session, &points, inputs, rng)?);
+    for (neurons, is_all) in [("all", true), ("not perturbed", false)] {
+        if !is_all && !any_perturbed {
+            continue;
+        }
+        let found = correlation(neurons, is_all, sessions, &of_session, &points, inputs, rng)?;
+        let mut leave_out = |reason: &str| {
+            left_out.push(LeftOutMetric {
+                name: format!("correlation of {neurons} neurons, {name}"),
+                reason: reason.to_owned(),
+            });
+        };
+        match found {
+            None => leave_out("fewer than two neurons, or all change alike on one side"),
+            Some(found) => {
+                if found.ceiling_noiseless.is_none() {
+                    leave_out("no ceiling: no session has two trials of each stimulus on both sides");
+                }
+                correlations.push(found);
+            }
         }
     }
     let ms = |bin: usize| inputs.start_ms + bin as f64 * bin_ms;
@@ -355,12 +434,7 @@ struct SessionRates {
 
 impl SessionRates {
     fn new(session: &Compared<'_>, bins: &Range<usize>, bin_ms: f64) -> Self {
-        let sides = [
-            &session.baseline,
-            &session.perturbed,
-            &session.model[0],
-            &session.model[1],
-        ];
+        let sides = session.sides();
         Self {
             conditions: sides.map(Side::conditions),
             rates: sides.map(|side| side.rates(bins, bin_ms)),
@@ -438,10 +512,12 @@ fn correlation(
         pearson(&of(|point| point.predicted), &of(|point| point.recorded)).unwrap_or(f64::NAN)
     })?;
     let mut halves = Vec::new();
-    for _ in 0..N_SPLITS {
+    for _ in 0..inputs.evaluation.settings.n_reliability_splits {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         for ((session, rates), points) in sessions.iter().zip(of_session).zip(&points) {
-            let [a, b] = split(session, rates, rng);
+            let Some([a, b]) = split(session, rates, rng) else {
+                continue;
+            };
             let of = |rows: &[Vec<usize>; 2]| {
                 rates.change(
                     &session.weights,
@@ -459,14 +535,15 @@ fn correlation(
         neurons: name.to_owned(),
         pearson: r,
         ci95,
-        ceiling_noiseless: spearman_brown(mean(&halves), 2.0).sqrt(),
-        null_rate: pearson(&side(|point| point.unperturbed), &recorded).map_or(0.0, f64::abs),
+        ceiling_noiseless: (!halves.is_empty()).then(|| spearman_brown(mean(&halves), 2.0).sqrt()),
+        null_rate: pearson(&side(|point| point.unperturbed), &recorded).map(f64::abs),
         n: recorded.len(),
     }))
 }
 
-/// Two random halves of the trials of each stimulus, each `[baseline, perturbed]`; paired trials stay together.
-fn split(session: &Compared<'_>, rates: &SessionRates, rng: &mut dyn Rng) -> [[Vec<usize>; 2]; 2] {
+/// Two random halves of the trials of each stimulus, each `[baseline, perturbed]`; twins stay together, and a trial that is
+/// one too many is left out. None if a stimulus has a single trial: the halves would be of other stimuli than the whole.
+fn split(session: &Compared<'_>, rates: &SessionRates, rng: &mut dyn Rng) -> Option<[[Vec<usize>; 2]; 2]> {
     let mut halves = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     for &condition in session.weights.keys() {
         let rows = [0, 1].map(|side| {
@@ -476,14 +553,16 @@ fn split(session: &Compared<'_>, rates: &SessionRates, rng: &mut dyn Rng) -> [[V
             rows
         });
         for side in 0..2 {
-            // Of paired trials, the same ones of both sides.
             let rows = if session.is_paired { &rows[0] } else { &rows[side] };
-            for (i, &row) in rows.iter().enumerate() {
-                halves[i % 2][side].push(row);
+            let n = rows.len() / 2;
+            if n == 0 {
+                return None;
             }
+            halves[0][side].extend(&rows[..n]);
+            halves[1][side].extend(&rows[n..2 * n]);
         }
     }
-    halves
+    Some(halves)
 }
 
 /// Change of a quantity of each trial, predicted and recorded. `of_session`: values of the trials of all sides, and the
@@ -497,13 +576,7 @@ fn predicted(
 ) -> Result<Predicted, LossError> {
     let mut sides: [Vec<Vec<OfTrial>>; 4] = Default::default();
     for (session, (values, weight)) in sessions.iter().zip(of_session) {
-        let of = [
-            &session.baseline,
-            &session.perturbed,
-            &session.model[0],
-            &session.model[1],
-        ];
-        for ((side, of), values) in sides.iter_mut().zip(of).zip(values) {
+        for ((side, of), values) in sides.iter_mut().zip(session.sides()).zip(values) {
             let items = of.items(values, *weight).into_iter();
             side.push(
                 items
@@ -521,12 +594,30 @@ fn predicted(
     let change = |before: &[Vec<&OfTrial>], after: &[Vec<&OfTrial>]| change(&weights, before, after);
     let all = |side: usize| -> Vec<Vec<&OfTrial>> { sides[side].iter().map(|of| of.iter().collect()).collect() };
     let (predicted, recorded) = (change(&all(2), &all(3)), change(&all(0), &all(1)));
+    let recorded_ci95 = if sessions.iter().all(|session| session.is_paired) {
+        let twins = |(before, after): (&Vec<OfTrial>, &Vec<OfTrial>)| -> Vec<Twins> {
+            let both = before.iter().zip(after);
+            both.map(|(&before, &after)| Twins { before, after }).collect()
+        };
+        let twins: Vec<Vec<Twins>> = sides[0].iter().zip(&sides[1]).map(twins).collect();
+        bootstrap_ci95(&twins, n_resamples, rng, |twins| {
+            let side = |of: fn(&Twins) -> &OfTrial| -> Vec<Vec<&OfTrial>> {
+                twins
+                    .iter()
+                    .map(|drawn| drawn.iter().map(|twins| of(twins)).collect())
+                    .collect()
+            };
+            change(&side(|twins| &twins.before), &side(|twins| &twins.after))
+        })?
+    } else {
+        bootstrap_ci95_of_two(&sides[0], &sides[1], n_resamples, rng, change)?
+    };
     Ok(Predicted {
         name: name.to_owned(),
         by: None,
         predicted,
         recorded,
-        recorded_ci95: bootstrap_ci95_of_two(&sides[0], &sides[1], n_resamples, rng, change)?,
+        recorded_ci95,
         error: predicted - recorded,
     })
 }
@@ -619,14 +710,7 @@ fn behaviour(
                 let means = traces.outer_iter().map(|row| mean(&row.to_vec())).collect::<Vec<f64>>();
                 means.iter().all(|value| value.is_finite()).then_some(means)
             };
-            let sides = [
-                &session.baseline,
-                &session.perturbed,
-                &session.model[0],
-                &session.model[1],
-            ]
-            .map(of_side);
-            if let [Some(a), Some(b), Some(c), Some(d)] = sides {
+            if let [Some(a), Some(b), Some(c), Some(d)] = session.sides().map(of_side) {
                 of.push(session);
                 values.push(([a, b, c, d], 1.0));
             }
@@ -664,18 +748,16 @@ fn by_template(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Resu
                 .iter()
                 .all(|channel| channels.contains(channel))
         };
-        let sides = [
-            &session.baseline,
-            &session.perturbed,
-            &session.model[0],
-            &session.model[1],
-        ];
+        let sides = session.sides();
         if sides.iter().all(has_channels) {
             let [a, b, c, d] = sides.map(|side| typer.classify(side.session, &side.trials));
             types.push((place, [a?, b?, c?, d?]));
         }
     }
-    some(types, "no session has templates of two trial types")
+    some(
+        types,
+        "no session has templates of two trial types, and on all sides the traces that they are of",
+    )
 }
 
 /// Types by licks.
@@ -684,14 +766,7 @@ fn by_threshold(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Res
     let mut types = Types::new();
     for (place, session) in sessions.iter().enumerate() {
         let of_side = |side: &Side<'_>| of_licks(&rule, side);
-        let sides = [
-            &session.baseline,
-            &session.perturbed,
-            &session.model[0],
-            &session.model[1],
-        ]
-        .map(of_side);
-        if let [Some(a), Some(b), Some(c), Some(d)] = sides {
+        if let [Some(a), Some(b), Some(c), Some(d)] = session.sides().map(of_side) {
             types.push((place, [a, b, c, d]));
         }
     }
@@ -752,9 +827,10 @@ impl AgainstReport {
     pub(super) fn table(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "\nagainst {}: {} sessions, {} recorded trials without and {} with the perturbation",
+            "\nagainst {}: {} sessions ({} paired), {} recorded trials without and {} with the perturbation",
             self.files.join(", "),
             self.sessions,
+            self.paired_sessions,
             self.baseline_trials,
             self.perturbed_trials
         );
@@ -789,13 +865,15 @@ impl AgainstReport {
                     found.neurons.clone(),
                     number(found.pearson),
                     range(found.ci95),
-                    number(found.ceiling_noiseless),
-                    number(found.null_rate),
+                    found.ceiling_noiseless.map_or("–".to_owned(), number),
+                    found.null_rate.map_or("–".to_owned(), number),
                     found.n.to_string(),
                 ]);
             }
             let _ = writeln!(text, "\n{} ({from} … {to} ms)", period.name);
-            write_rows(text, &rows);
+            if rows.len() > 1 {
+                write_rows(text, &rows);
+            }
             let mut rows = vec![head(String::new())];
             rows.extend(
                 period

@@ -1,12 +1,12 @@
 //! How far fitted weights are those of a known network: mean couplings between areas, and single pairs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use data::{CellType, Connectivity};
 use losses::LossError;
-use losses::bootstrap::{N_RESAMPLES, bootstrap_ci95};
-use losses::metrics::pearson;
+use losses::bootstrap::{N_RESAMPLES, OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs};
+use losses::metrics::{pearson, pearson_weighted};
 use losses::statistics::quantile_sorted;
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
@@ -15,14 +15,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use snn_core::rng::StreamRng;
 
-use super::EvaluateError;
 use super::report::{number, write_rows};
+use super::{EvaluateError, LeftOutMetric};
 
 /// Version of `couplings.json`.
 const SCHEMA: u32 = 1;
-/// Permutations of the truth that the null intervals are from.
-const N_PERMUTATIONS: usize = 200;
-/// Fewest points of a correlation.
+/// Resamples and permutations of neurons that intervals over pairs of neurons are from.
+const N_RESAMPLED: u64 = 200;
+/// Fewest points of a correlation, and areas that change places.
 const LEAST_POINTS: usize = 4;
 
 /// A fitted network and what it should be.
@@ -72,6 +72,8 @@ pub struct CouplingReport {
     pub correlations: Vec<CouplingCorrelation>,
     /// Mean weights between areas.
     pub blocks: Vec<CouplingBlock>,
+    /// What couldn't be compared.
+    pub left_out: Vec<LeftOutMetric>,
 }
 
 /// A correlation of fitted with true weights.
@@ -81,16 +83,17 @@ pub struct CouplingCorrelation {
     pub level: String,
     /// Type of the presynaptic neurons (`excitatory`, `inhibitory`, `unknown`).
     pub from_type: String,
-    /// Pairs of neurons `between` areas, `within` areas, or `all`.
+    /// Pairs of neurons `between` areas or `within` them.
     pub areas: String,
     /// Pairs of neurons of the `same` session, of `different` ones, or `all`.
     pub sessions: String,
     /// Pearson's coefficient.
     pub pearson: f64,
-    /// 95 % interval: bootstrap over pairs of areas, or over postsynaptic neurons.
-    pub ci95: [f64; 2],
-    /// Where 95 % of the coefficients are when the truth is permuted: pairs of areas, or neurons within area and type.
-    pub null95: [f64; 2],
+    /// 95 % interval: bootstrap over areas, or over neurons; none where it is undefined in many resamples.
+    pub ci95: Option<[f64; 2]>,
+    /// Where 95 % of the coefficients are when the truth's areas, or its neurons within area and type, change places; none
+    /// for fewer than four areas.
+    pub null95: Option<[f64; 2]>,
     /// Number of pairs of areas, or of neurons.
     pub n: usize,
 }
@@ -127,10 +130,32 @@ struct Matched {
 /// Types of presynaptic neurons, by number.
 const KINDS: [CellType; CellType::ALL.len()] = CellType::ALL;
 
-/// Sums over pairs of weights.
+/// Kinds of pairs: by type of the presynaptic neuron, by whether the areas and whether the sessions differ.
+const N_CELLS: usize = 4 * KINDS.len();
+
+/// A pair that isn't one: a neuron with itself.
+const NO_CELL: u8 = u8::MAX;
+
+/// Sums over pairs of weights, by kind of pair.
+type Cells = [Moments; N_CELLS];
+
+fn cell(kind: usize, areas_differ: bool, sessions_differ: bool) -> usize {
+    4 * kind + 2 * usize::from(areas_differ) + usize::from(sessions_differ)
+}
+
+/// Weights of the neurons that both networks have.
+struct Pairs {
+    matched: Vec<Matched>,
+    /// `[M, M]`, to and from.
+    fitted: Array2<f32>,
+    truth: Array2<f32>,
+    cells: Array2<u8>,
+}
+
+/// Weighted sums over pairs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
-    n: usize,
+    n: f64,
     x: f64,
     y: f64,
     xx: f64,
@@ -138,59 +163,75 @@ struct Moments {
     xy: f64,
 }
 
-/// Sums by type of the presynaptic neuron, by whether the areas and whether the sessions differ.
-type Cells = [[[Moments; 2]; 2]; KINDS.len()];
-
-/// Which cells a correlation is over.
+/// Which pairs a correlation is over.
 struct Scope {
     kind: usize,
-    areas: (&'static str, &'static [usize]),
-    sessions: (&'static str, &'static [usize]),
+    are_between: bool,
+    sessions: (&'static str, &'static [bool]),
 }
 
 /// Compares fitted weights with the true ones. Neurons are matched by session and unit, or by the unit alone where the
-/// truth names no session; a neuron's synapse to itself is left out.
+/// truth names no session. A neuron's synapse to itself is left out, also where two sessions recorded the neuron.
 ///
 /// # Shapes
-/// Fitted weights `[N, N]`. Allocates the true weights summed over delays `[M, M]`.
+/// Fitted weights `[N, N]`. Allocates both networks' weights between the M neurons that are matched, `[M, M]`.
 ///
 /// # Errors
-/// [`EvaluateError::Inputs`] for networks without a neuron in common, or whose neurons differ in area or type.
+/// [`EvaluateError::Inputs`] for weights that aren't those of the neurons, [`EvaluateError::NotComparable`] for networks
+/// without a neuron in common, or whose neurons differ in area or type.
 pub fn compare_couplings(inputs: &CouplingInputs<'_>, rng: &mut dyn Rng) -> Result<CouplingReport, EvaluateError> {
+    let n = inputs.neurons.len();
+    if inputs.fitted.dim() != (n, n) {
+        return Err(EvaluateError::Inputs {
+            what: "shape of the fitted weights",
+            found: format!("{:?}", inputs.fitted.dim()),
+            expected: format!("{:?}", (n, n)),
+        });
+    }
     let mut areas = Vec::new();
     let matched = matched(inputs, &mut areas)?;
-    let truth = inputs.truth.weights.sum_axis(Axis(0));
-    let own: Vec<usize> = matched.iter().map(|neuron| neuron.truth).collect();
-    let by_target = sums(inputs, &matched, &truth, &own);
-    let blocks = blocks(inputs, &matched, &truth);
-    let null = permuted(inputs, &matched, &truth, rng.random());
+    let pairs = Pairs::new(inputs, matched);
+    let blocks = pairs.blocks();
+    let total = pairs.sums(&vec![1; pairs.len()]);
+    let (resampled, null) = (pairs.resampled(rng.random()), pairs.permuted(rng.random()));
     let mut report = CouplingReport {
         schema: SCHEMA,
         run: inputs.run.clone(),
         checkpoint_step: inputs.checkpoint_step,
         truth: inputs.truth_name.clone(),
-        n_neurons: inputs.neurons.len(),
-        n_compared: matched.len(),
+        n_neurons: n,
+        n_compared: pairs.len(),
         correlations: Vec::new(),
         blocks: Vec::new(),
+        left_out: Vec::new(),
     };
-    for scope in scopes() {
-        let of_areas = scope.blocks(&blocks);
-        report.correlations.extend(of_blocks(&scope, &of_areas, rng)?);
+    if pairs.len() < n {
+        report.left_out.push(LeftOutMetric {
+            name: "neurons".to_owned(),
+            reason: format!(
+                "{} of {n} stand for no unit, or for one that {} hasn't",
+                n - pairs.len(),
+                inputs.truth_name
+            ),
+        });
     }
     for scope in scopes() {
-        report.correlations.extend(of_neurons(&scope, &by_target, &null, rng)?);
+        if scope.sums(&total).n > 0.0 {
+            let found = of_blocks(&scope, &blocks, areas.len(), rng)?;
+            report.add("areas", &scope, found);
+            report.add("neurons", &scope, of_neurons(&scope, &total, &resampled, &null));
+        }
     }
     report.blocks = blocks
         .iter()
-        .map(|(&(kind, to, from, session), sums)| CouplingBlock {
+        .map(|(&(kind, to, from, differ), sums)| CouplingBlock {
             from: areas[from].clone(),
             from_type: KINDS[kind].name().to_owned(),
             to: areas[to].clone(),
-            sessions: ["same", "different"][session].to_owned(),
-            n_pairs: sums.n,
-            fitted: sums.x / sums.n as f64,
-            truth: sums.y / sums.n as f64,
+            sessions: if differ { "different" } else { "same" }.to_owned(),
+            n_pairs: sums.n as usize,
+            fitted: sums.x / sums.n,
+            truth: sums.y / sums.n,
         })
         .collect();
     Ok(report)
@@ -198,6 +239,10 @@ pub fn compare_couplings(inputs: &CouplingInputs<'_>, rng: &mut dyn Rng) -> Resu
 
 /// Neurons of both networks, in the order of the fitted one; `areas` gets the names of their areas.
 fn matched(inputs: &CouplingInputs<'_>, areas: &mut Vec<String>) -> Result<Vec<Matched>, EvaluateError> {
+    let fail = |reason: String| EvaluateError::NotComparable {
+        file: inputs.truth_name.clone(),
+        reason,
+    };
     let mut places = HashMap::new();
     for (place, neuron) in inputs.truth.neurons.iter().enumerate() {
         if !neuron.unit.is_empty() {
@@ -214,16 +259,13 @@ fn matched(inputs: &CouplingInputs<'_>, areas: &mut Vec<String>) -> Result<Vec<M
         };
         let expected = &inputs.truth.neurons[truth];
         if (&expected.area, expected.cell_type) != (&neuron.area, neuron.cell_type) {
-            return Err(EvaluateError::Inputs {
-                what: "area and type of a neuron",
-                found: format!("{session}/{unit} {} {}", neuron.area, neuron.cell_type.name()),
-                expected: format!(
-                    "{} {}, as in {}",
-                    expected.area,
-                    expected.cell_type.name(),
-                    inputs.truth_name
-                ),
-            });
+            return Err(fail(format!(
+                "unit '{unit}' is {} of {} there, but {} of {} (session '{session}') in the run",
+                expected.cell_type.name(),
+                expected.area,
+                neuron.cell_type.name(),
+                neuron.area,
+            )));
         }
         matched.push(Matched {
             fitted: n,
@@ -234,27 +276,20 @@ fn matched(inputs: &CouplingInputs<'_>, areas: &mut Vec<String>) -> Result<Vec<M
         });
     }
     if matched.is_empty() {
-        let of_truth = inputs.truth.neurons.first();
+        let name = |session: &str, unit: &str| format!("unit '{unit}' of session '{session}'");
+        let of_truth = inputs
+            .truth
+            .neurons
+            .first()
+            .map(|neuron| name(&neuron.session, &neuron.unit));
         let of_model = inputs.neurons.iter().find_map(|neuron| neuron.unit.as_ref());
-        return Err(EvaluateError::Inputs {
-            what: "neurons of the true network",
-            found: format!(
-                "none of the run's {} (such as {})",
-                inputs.neurons.len(),
-                of_model.map_or("none with a unit".to_owned(), |(session, unit)| format!(
-                    "unit '{unit}' of session '{session}'"
-                ))
-            ),
-            expected: format!(
-                "units of the recording, by session and unit; {} has {} (such as {})",
-                inputs.truth_name,
-                inputs.truth.neurons.len(),
-                of_truth.map_or("none".to_owned(), |neuron| format!(
-                    "unit '{}' of session '{}'",
-                    neuron.unit, neuron.session
-                ))
-            ),
-        });
+        return Err(fail(format!(
+            "no neuron of the run is there: the run has {}, the file {}",
+            of_model.map_or("none that stands for a unit".to_owned(), |(session, unit)| name(
+                session, unit
+            )),
+            of_truth.unwrap_or("none".to_owned()),
+        )));
     }
     Ok(matched)
 }
@@ -267,79 +302,118 @@ fn number_of(names: &mut Vec<String>, name: &str) -> usize {
     })
 }
 
-/// Sums of each postsynaptic neuron. `places` are the rows of the truth that the neurons are compared with.
-fn sums(inputs: &CouplingInputs<'_>, matched: &[Matched], truth: &Array2<f32>, places: &[usize]) -> Vec<Cells> {
-    let of_target = |(i, to): (usize, &Matched)| {
-        let mut cells = Cells::default();
-        let (fitted, truth) = (inputs.fitted.row(to.fitted), truth.row(places[i]));
-        for (j, from) in matched.iter().enumerate() {
-            if i != j {
-                let area = usize::from(to.area != from.area);
-                let session = usize::from(to.session != from.session);
-                cells[from.kind][area][session].add(fitted[from.fitted], truth[places[j]]);
-            }
-        }
-        cells
-    };
-    matched.par_iter().enumerate().map(of_target).collect()
-}
-
-/// Sums over all pairs with the truth's neurons permuted within area and type, of each permutation.
-fn permuted(inputs: &CouplingInputs<'_>, matched: &[Matched], truth: &Array2<f32>, seed: u64) -> Vec<Cells> {
-    let mut populations = BTreeMap::<(usize, usize), Vec<usize>>::new();
-    for (i, neuron) in matched.iter().enumerate() {
-        populations.entry((neuron.area, neuron.kind)).or_default().push(i);
-    }
-    let permutations = 0..N_PERMUTATIONS as u64;
-    let of_permutation = |p: u64| {
-        let mut rng = StreamRng::new(seed, "couplings", p);
-        let mut places = vec![0; matched.len()];
-        for members in populations.values() {
-            let mut shuffled: Vec<usize> = members.iter().map(|&i| matched[i].truth).collect();
-            shuffled.shuffle(&mut rng);
-            for (&i, place) in members.iter().zip(shuffled) {
-                places[i] = place;
-            }
-        }
-        let mut total = Cells::default();
-        for cells in sums(inputs, matched, truth, &places) {
-            for (total, sums) in total
-                .iter_mut()
-                .flatten()
-                .flatten()
-                .zip(cells.iter().flatten().flatten())
-            {
-                total.merge(sums);
-            }
-        }
-        total
-    };
-    permutations.map(of_permutation).collect()
-}
-
 /// Sums over the pairs of each block: type of the presynaptic neuron, area to, area from, whether the sessions differ.
-type Blocks = BTreeMap<(usize, usize, usize, usize), Moments>;
+type Blocks = BTreeMap<(usize, usize, usize, bool), Moments>;
 
-fn blocks(inputs: &CouplingInputs<'_>, matched: &[Matched], truth: &Array2<f32>) -> Blocks {
-    let mut blocks = Blocks::new();
-    for (i, to) in matched.iter().enumerate() {
-        for (j, from) in matched.iter().enumerate() {
-            if i != j {
-                let key = (from.kind, to.area, from.area, usize::from(to.session != from.session));
-                let weights = (inputs.fitted[[to.fitted, from.fitted]], truth[[to.truth, from.truth]]);
-                blocks.entry(key).or_default().add(weights.0, weights.1);
+impl Pairs {
+    fn new(inputs: &CouplingInputs<'_>, matched: Vec<Matched>) -> Self {
+        let truth = inputs.truth.weights.sum_axis(Axis(0));
+        let n = matched.len();
+        let gather = |weight: &dyn Fn(&Matched, &Matched) -> f32| {
+            Array2::from_shape_fn((n, n), |(to, from)| weight(&matched[to], &matched[from]))
+        };
+        let fitted = gather(&|to, from| inputs.fitted[[to.fitted, from.fitted]]);
+        let truth = gather(&|to, from| truth[[to.truth, from.truth]]);
+        let cells = Array2::from_shape_fn((n, n), |(to, from)| {
+            let (to, from) = (&matched[to], &matched[from]);
+            if to.truth == from.truth {
+                return NO_CELL;
             }
+            cell(from.kind, to.area != from.area, to.session != from.session) as u8
+        });
+        Self {
+            matched,
+            fitted,
+            truth,
+            cells,
         }
     }
-    blocks
+
+    fn len(&self) -> usize {
+        self.matched.len()
+    }
+
+    /// Sums over all pairs, each as often as the product of the numbers of times that its neurons were drawn.
+    fn sums(&self, drawn: &[u32]) -> Cells {
+        self.sums_with(drawn, |to, from| self.truth[[to, from]])
+    }
+
+    fn sums_with(&self, drawn: &[u32], truth: impl Fn(usize, usize) -> f32) -> Cells {
+        let mut sums = Cells::default();
+        for (to, &n_to) in drawn.iter().enumerate().filter(|(_, n)| **n > 0) {
+            let (cells, fitted) = (self.cells.row(to), self.fitted.row(to));
+            for (from, ((&cell, &x), &n_from)) in cells.iter().zip(&fitted).zip(drawn).enumerate() {
+                if let Some(sums) = sums.get_mut(usize::from(cell)).filter(|_| n_from > 0) {
+                    sums.add(f64::from(n_to) * f64::from(n_from), x, truth(to, from));
+                }
+            }
+        }
+        sums
+    }
+
+    /// Sums over the pairs of neurons drawn with replacement.
+    fn resampled(&self, seed: u64) -> Vec<Cells> {
+        let of_resample = |r: u64| {
+            let mut rng = StreamRng::new(seed, "couplings.resample", r);
+            let mut drawn = vec![0; self.len()];
+            for _ in 0..self.len() {
+                drawn[rng.random_range(0..self.len())] += 1;
+            }
+            self.sums(&drawn)
+        };
+        (0..N_RESAMPLED).into_par_iter().map(of_resample).collect()
+    }
+
+    /// Sums over all pairs with the truth's neurons permuted within area and type.
+    fn permuted(&self, seed: u64) -> Vec<Cells> {
+        // Neurons that two sessions recorded stay one: distinct ones change places.
+        let mut populations = BTreeMap::<(usize, usize), BTreeMap<usize, usize>>::new();
+        for (i, neuron) in self.matched.iter().enumerate() {
+            populations
+                .entry((neuron.area, neuron.kind))
+                .or_default()
+                .insert(neuron.truth, i);
+        }
+        let all = vec![1; self.len()];
+        let of_permutation = |p: u64| {
+            let mut rng = StreamRng::new(seed, "couplings.permute", p);
+            let mut place_of = HashMap::new();
+            for members in populations.values() {
+                let mut places: Vec<usize> = members.values().copied().collect();
+                places.shuffle(&mut rng);
+                place_of.extend(members.keys().copied().zip(places));
+            }
+            let places: Vec<usize> = self.matched.iter().map(|neuron| place_of[&neuron.truth]).collect();
+            self.sums_with(&all, |to, from| self.truth[[places[to], places[from]]])
+        };
+        (0..N_RESAMPLED).into_par_iter().map(of_permutation).collect()
+    }
+
+    fn blocks(&self) -> Blocks {
+        let mut blocks = Blocks::new();
+        for (to, of_to) in self.matched.iter().enumerate() {
+            for (from, of_from) in self.matched.iter().enumerate() {
+                if self.cells[[to, from]] != NO_CELL {
+                    let key = (of_from.kind, of_to.area, of_from.area, of_to.session != of_from.session);
+                    let sums = blocks.entry(key).or_default();
+                    sums.add(1.0, self.fitted[[to, from]], self.truth[[to, from]]);
+                }
+            }
+        }
+        blocks
+    }
 }
 
 fn scopes() -> Vec<Scope> {
     let mut scopes = Vec::new();
     for kind in 0..KINDS.len() {
-        for areas in [("between", &[1][..]), ("within", &[0]), ("all", &[0, 1])] {
-            for sessions in [("same", &[0][..]), ("different", &[1]), ("all", &[0, 1])] {
-                scopes.push(Scope { kind, areas, sessions });
+        for are_between in [true, false] {
+            for sessions in [("same", &[false][..]), ("different", &[true]), ("all", &[false, true])] {
+                scopes.push(Scope {
+                    kind,
+                    are_between,
+                    sessions,
+                });
             }
         }
     }
@@ -347,113 +421,132 @@ fn scopes() -> Vec<Scope> {
 }
 
 impl Scope {
-    /// Mean fitted and true weight of each block of this scope.
-    fn blocks(&self, blocks: &Blocks) -> Vec<(f64, f64)> {
-        let mut means = BTreeMap::<(usize, usize), Moments>::new();
-        for (&(kind, to, from, session), sums) in blocks {
-            let area = usize::from(to != from);
-            if kind == self.kind && self.areas.1.contains(&area) && self.sessions.1.contains(&session) {
-                means.entry((to, from)).or_default().merge(sums);
-            }
-        }
-        let of = |sums: &Moments| (sums.x / sums.n as f64, sums.y / sums.n as f64);
-        means.values().map(of).collect()
+    fn name(&self) -> &'static str {
+        if self.are_between { "between" } else { "within" }
     }
 
-    /// Sums of the cells of this scope.
-    fn of(&self, cells: &Cells) -> Moments {
-        let mut total = Moments::default();
-        for &area in self.areas.1 {
-            for &session in self.sessions.1 {
-                total.merge(&cells[self.kind][area][session]);
+    /// Sums of each pair of areas of this scope.
+    fn blocks(&self, blocks: &Blocks, sessions: &[bool]) -> BTreeMap<(usize, usize), Moments> {
+        let mut of_areas = BTreeMap::<(usize, usize), Moments>::new();
+        for (&(kind, to, from, differ), sums) in blocks {
+            if kind == self.kind && (to != from) == self.are_between && sessions.contains(&differ) {
+                of_areas.entry((to, from)).or_default().merge(sums);
             }
+        }
+        of_areas
+    }
+
+    fn sums(&self, cells: &Cells) -> Moments {
+        let mut total = Moments::default();
+        for &differ in self.sessions.1 {
+            total.merge(&cells[cell(self.kind, self.are_between, differ)]);
         }
         total
     }
-
-    fn correlation(
-        &self,
-        level: &str,
-        pearson: f64,
-        ci95: [f64; 2],
-        null95: [f64; 2],
-        n: usize,
-    ) -> CouplingCorrelation {
-        CouplingCorrelation {
-            level: level.to_owned(),
-            from_type: KINDS[self.kind].name().to_owned(),
-            areas: self.areas.0.to_owned(),
-            sessions: self.sessions.0.to_owned(),
-            pearson,
-            ci95,
-            null95,
-            n,
-        }
-    }
 }
 
-/// Correlation over pairs of areas; none for fewer than four, or where either side is constant.
+/// A coefficient with its intervals.
+struct Found {
+    pearson: f64,
+    ci95: Option<[f64; 2]>,
+    null95: Option<[f64; 2]>,
+    n: usize,
+}
+
+/// Correlation over pairs of areas; or why there is none.
 fn of_blocks(
     scope: &Scope,
-    points: &[(f64, f64)],
+    blocks: &Blocks,
+    n_areas: usize,
     rng: &mut dyn Rng,
-) -> Result<Option<CouplingCorrelation>, LossError> {
-    let (fitted, mut truth): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
-    let Some(r) = pearson(&fitted, &truth).filter(|_| points.len() >= LEAST_POINTS) else {
-        return Ok(None);
-    };
-    let ci95 = bootstrap_ci95(&[points.to_vec()], N_RESAMPLES, rng, |points| {
-        let (x, y): (Vec<f64>, Vec<f64>) = points.iter().flatten().map(|point| **point).unzip();
-        pearson(&x, &y).unwrap_or(f64::NAN)
-    })?;
-    let mut null = Vec::with_capacity(N_RESAMPLES);
-    for _ in 0..N_RESAMPLES {
-        truth.shuffle(rng);
-        null.extend(pearson(&fitted, &truth));
+) -> Result<Result<Found, String>, LossError> {
+    let points = scope.blocks(blocks, scope.sessions.1);
+    let means = |sums: &Moments| (sums.x / sums.n, sums.y / sums.n);
+    if points.len() < LEAST_POINTS {
+        return Ok(Err(format!(
+            "{} pairs of areas, fewer than {LEAST_POINTS}",
+            points.len()
+        )));
     }
-    Ok(Some(scope.correlation("areas", r, ci95, middle(null), points.len())))
-}
-
-/// Correlation over pairs of neurons.
-fn of_neurons(
-    scope: &Scope,
-    by_target: &[Cells],
-    null: &[Cells],
-    rng: &mut dyn Rng,
-) -> Result<Option<CouplingCorrelation>, LossError> {
-    let targets: Vec<Moments> = by_target
-        .iter()
-        .map(|cells| scope.of(cells))
-        .filter(|sums| sums.n > 0)
-        .collect();
-    let total = Moments::sum(&targets);
-    let Some(r) = total.pearson().filter(|_| total.n >= LEAST_POINTS) else {
-        return Ok(None);
+    let (fitted, truth): (Vec<f64>, Vec<f64>) = points.values().map(means).unzip();
+    let Some(r) = pearson(&fitted, &truth) else {
+        return Ok(Err("all the same on one side".to_owned()));
     };
-    let ci95 = bootstrap_ci95(&[targets], N_RESAMPLES, rng, |targets| {
-        Moments::sum(targets.iter().flatten().copied())
-            .pearson()
-            .unwrap_or(f64::NAN)
-    })?;
-    let null = null.iter().filter_map(|cells| scope.of(cells).pearson()).collect();
-    Ok(Some(scope.correlation("neurons", r, ci95, middle(null), total.n)))
+    let ci95 = if scope.are_between {
+        let pairs = points.iter().map(|(&(first, second), sums)| OfPair {
+            first,
+            second,
+            value: means(sums),
+        });
+        let weighted = |pairs: &[(f64, &(f64, f64))]| pearson_weighted(pairs).unwrap_or(f64::NAN);
+        bootstrap_ci95_of_pairs(&[pairs.collect()], N_RESAMPLES, rng, weighted)?
+    } else {
+        let points: Vec<(f64, f64)> = points.values().map(means).collect();
+        let of_drawn = |points: &[Vec<&(f64, f64)>]| {
+            let (x, y): (Vec<f64>, Vec<f64>) = points.iter().flatten().map(|point| **point).unzip();
+            let distinct: BTreeSet<u64> = x.iter().map(|x| x.to_bits()).collect();
+            // Through two points there is always a line.
+            pearson(&x, &y).filter(|_| distinct.len() > 2).unwrap_or(f64::NAN)
+        };
+        Some(bootstrap_ci95(&[points], N_RESAMPLES, rng, of_drawn)?)
+    };
+    // Areas change places as a whole: what an area sends and gets stays together.
+    let everywhere = scope.blocks(blocks, &[false, true]);
+    let mut null = Vec::new();
+    let mut place: Vec<usize> = (0..n_areas).collect();
+    for _ in 0..N_RESAMPLES {
+        place.shuffle(rng);
+        let moved = points.iter().filter_map(|(&(to, from), sums)| {
+            let there = everywhere.get(&(place[to], place[from]))?;
+            Some((sums.x / sums.n, there.y / there.n))
+        });
+        let (x, y): (Vec<f64>, Vec<f64>) = moved.unzip();
+        null.extend(pearson(&x, &y));
+    }
+    Ok(Ok(Found {
+        pearson: r,
+        ci95,
+        null95: middle(null).filter(|_| n_areas >= LEAST_POINTS),
+        n: points.len(),
+    }))
 }
 
-/// Where the middle 95 % of some values are.
-fn middle(mut values: Vec<f64>) -> [f64; 2] {
+/// Correlation over pairs of neurons; or why there is none.
+fn of_neurons(scope: &Scope, total: &Cells, resampled: &[Cells], null: &[Cells]) -> Result<Found, String> {
+    let total = scope.sums(total);
+    if total.n < LEAST_POINTS as f64 {
+        return Err(format!("{} pairs of neurons, fewer than {LEAST_POINTS}", total.n));
+    }
+    let Some(r) = total.pearson() else {
+        return Err("all the same on one side".to_owned());
+    };
+    let of = |cells: &[Cells]| cells.iter().filter_map(|cells| scope.sums(cells).pearson()).collect();
+    Ok(Found {
+        pearson: r,
+        ci95: middle(of(resampled)),
+        null95: middle(of(null)),
+        n: total.n as usize,
+    })
+}
+
+/// Where the middle 95 % of some values are; none for fewer than half of what was drawn.
+fn middle(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    if values.len() < N_RESAMPLED as usize / 2 {
+        return None;
+    }
     values.sort_unstable_by(f64::total_cmp);
-    [0.025, 0.975].map(|q| quantile_sorted(&values, q).unwrap_or(0.0))
+    Some([quantile_sorted(&values, 0.025)?, quantile_sorted(&values, 0.975)?])
 }
 
 impl Moments {
-    fn add(&mut self, x: f32, y: f32) {
+    fn add(&mut self, weight: f64, x: f32, y: f32) {
         let (x, y) = (f64::from(x), f64::from(y));
-        self.n += 1;
-        self.x += x;
-        self.y += y;
-        self.xx += x * x;
-        self.yy += y * y;
-        self.xy += x * y;
+        self.n += weight;
+        self.x += weight * x;
+        self.y += weight * y;
+        self.xx += weight * x * x;
+        self.yy += weight * y * y;
+        self.xy += weight * x * y;
     }
 
     fn merge(&mut self, other: &Self) {
@@ -465,23 +558,41 @@ impl Moments {
         self.xy += other.xy;
     }
 
-    fn sum<'m>(all: impl IntoIterator<Item = &'m Self>) -> Self {
-        let mut total = Self::default();
-        for sums in all {
-            total.merge(sums);
-        }
-        total
-    }
-
     /// None where either side is constant.
     fn pearson(&self) -> Option<f64> {
-        let n = self.n as f64;
         let variance = |square: f64, sum: f64| {
-            let variance = square - sum * sum / n;
+            let variance = square - sum * sum / self.n;
             (variance > 1e-12 * square).then_some(variance)
         };
-        let r = (self.xy - self.x * self.y / n) / (variance(self.xx, self.x)? * variance(self.yy, self.y)?).sqrt();
+        let covariance = self.xy - self.x * self.y / self.n;
+        let r = covariance / (variance(self.xx, self.x)? * variance(self.yy, self.y)?).sqrt();
         r.is_finite().then(|| r.clamp(-1.0, 1.0))
+    }
+}
+
+impl CouplingReport {
+    fn add(&mut self, level: &str, scope: &Scope, found: Result<Found, String>) {
+        let kind = KINDS[scope.kind].name();
+        match found {
+            Ok(found) => self.correlations.push(CouplingCorrelation {
+                level: level.to_owned(),
+                from_type: kind.to_owned(),
+                areas: scope.name().to_owned(),
+                sessions: scope.sessions.0.to_owned(),
+                pearson: found.pearson,
+                ci95: found.ci95,
+                null95: found.null95,
+                n: found.n,
+            }),
+            Err(reason) => self.left_out.push(LeftOutMetric {
+                name: format!(
+                    "{level}: {kind}, {} areas, sessions: {}",
+                    scope.name(),
+                    scope.sessions.0
+                ),
+                reason,
+            }),
+        }
     }
 }
 
@@ -507,7 +618,11 @@ impl CouplingReport {
         ] {
             let mut rows = vec![head.map(str::to_owned).to_vec()];
             for found in self.correlations.iter().filter(|found| found.level == level) {
-                let range = |[low, high]: [f64; 2]| format!("[{}, {}]", number(low), number(high));
+                let range = |range: Option<[f64; 2]>| {
+                    range.map_or("–".to_owned(), |[low, high]| {
+                        format!("[{}, {}]", number(low), number(high))
+                    })
+                };
                 rows.push(vec![
                     found.from_type.clone(),
                     found.areas.clone(),
@@ -519,11 +634,13 @@ impl CouplingReport {
                 ]);
             }
             let _ = writeln!(text, "\n{title}, fitted against true");
-            if rows.len() > 1 {
-                write_rows(&mut text, &rows);
-            } else {
-                text.push_str("none: fewer than four, or all the same\n");
-            }
+            write_rows(&mut text, &rows);
+        }
+        if !self.left_out.is_empty() {
+            text.push('\n');
+        }
+        for left_out in &self.left_out {
+            let _ = writeln!(text, "left out: {}: {}", left_out.name, left_out.reason);
         }
         text
     }
@@ -621,18 +738,23 @@ mod tests {
         assert_eq!((report.n_neurons, report.n_compared), (33, 32));
         for found in &report.correlations {
             assert!((found.pearson - 1.0).abs() < 1e-6, "{found:?}");
-            // Of four pairs of areas, one in 24 permutations is the identity.
-            assert!(found.n == 4 || found.null95[1] < 0.999, "{found:?}");
+            // Of four areas, one in 24 permutations is the identity.
+            let is_few = found.level == "areas";
+            assert!(found.null95.is_some_and(|[_, high]| is_few || high < 0.99), "{found:?}");
+        }
+        assert_eq!(report.left_out.len(), 1, "the hidden neuron: {:?}", report.left_out);
+        for sessions in ["same", "different", "all"] {
+            assert_eq!(find(&report, "areas", "within", sessions).n, 4);
         }
         // 12 pairs of areas; 24 excitatory neurons reach 24 neurons of other areas each.
         assert_eq!(find(&report, "areas", "between", "all").n, 12);
         assert_eq!(find(&report, "neurons", "between", "all").n, 24 * 24);
         assert_eq!(find(&report, "neurons", "within", "all").n, 24 * 7);
-        let of = |sessions| find(&report, "neurons", "all", sessions).n;
+        let of = |sessions| find(&report, "neurons", "between", sessions).n;
         assert_eq!(of("same") + of("different"), of("all"));
     }
 
-    /// The correlations are those of a plain loop over pairs, in a recovery that is right between areas alone.
+    /// The correlations are those of a plain loop over pairs, in a recovery that is right within sessions alone.
     #[test]
     fn sessions_and_areas_are_told_apart() {
         let (neurons, truth) = network();
@@ -661,8 +783,12 @@ mod tests {
         let found = find(&report, "neurons", "between", "different");
         assert_eq!(found.n, x.len());
         assert!((found.pearson - pearson(&x, &y).unwrap()).abs() < 1e-6);
-        let [low, high] = found.null95;
-        assert!(low < 0.0 && 0.0 < high && found.pearson < high + 0.1, "{found:?}");
+        // Means of areas apart, nothing is recovered between sessions, and the intervals say so.
+        let [[low, high], [null_low, null_high]] = [found.ci95.unwrap(), found.null95.unwrap()];
+        assert!(low < found.pearson && found.pearson < high, "{found:?}");
+        assert!(null_low < found.pearson && found.pearson < null_high, "{found:?}");
+        let recovered = find(&report, "neurons", "between", "same");
+        assert!(recovered.null95.unwrap()[1] < 0.95, "{recovered:?}");
         let block = report.blocks.iter().find(|block| {
             (block.from.as_str(), block.to.as_str(), block.from_type.as_str()) == ("A2", "A1", "excitatory")
                 && block.sessions == "different"
@@ -706,9 +832,44 @@ mod tests {
         let mut other = truth;
         other.neurons[3].cell_type = CellType::Inhibitory;
         let message = refused(&other);
-        assert!(
-            message.contains("c/u3 A0 excitatory") && message.contains("A0 inhibitory, as in t.h5"),
-            "{message}"
-        );
+        let expected = "t.h5: unit 'u3' is inhibitory of A0 there, but excitatory of A0 (session 'c') in the run";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn units_are_told_by_their_session_and_a_unit_of_two_sessions_is_one_neuron() {
+        // Two sessions that number their units alike, in the other order in the truth.
+        let neuron = |session: &str, unit: &str| FittedNeuron {
+            unit: Some((session.to_owned(), unit.to_owned())),
+            area: "A".to_owned(),
+            cell_type: CellType::Excitatory,
+        };
+        let of_truth = |session: &str, unit: &str| ConnectivityNeuron {
+            session: session.to_owned(),
+            unit: unit.to_owned(),
+            area: "A".to_owned(),
+            cell_type: CellType::Excitatory,
+        };
+        let neurons = [neuron("a", "1"), neuron("a", "2"), neuron("b", "1"), neuron("b", "2")];
+        let mut truth = Connectivity {
+            weights: Array3::from_shape_fn((1, 4, 4), |(_, to, from)| (4 * to + from * from) as f32),
+            delays_ms: vec![2.0],
+            neurons: vec![
+                of_truth("b", "2"),
+                of_truth("b", "1"),
+                of_truth("a", "2"),
+                of_truth("a", "1"),
+            ],
+        };
+        let fitted = Array2::from_shape_fn((4, 4), |(to, from)| truth.weights[[0, 3 - to, 3 - from]]);
+        let found = report(&fitted, &neurons, &truth);
+        assert!((find(&found, "neurons", "within", "all").pearson - 1.0).abs() < 1e-9);
+        // The same units without sessions: "1" and "2" of both are one neuron each, with four pairs of different ones in
+        // the same session, and as many in different ones.
+        truth.weights = truth.weights.slice(ndarray::s![.., ..2, ..2]).to_owned();
+        truth.neurons = vec![of_truth("", "1"), of_truth("", "2")];
+        let found = report(&fitted, &neurons, &truth);
+        assert_eq!(find(&found, "neurons", "within", "same").n, 4);
+        assert_eq!(find(&found, "neurons", "within", "different").n, 4);
     }
 }

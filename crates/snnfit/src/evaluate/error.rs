@@ -33,6 +33,14 @@ pub enum EvaluateError {
         /// Complete trials of that part, of all sessions.
         n_test: usize,
     },
+    /// A file isn't of what the run was fitted to.
+    #[error("{file}: {reason}")]
+    NotComparable {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// A metric refused its arguments.
     #[error(transparent)]
     Loss(#[from] LossError),

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use losses::bootstrap::{bootstrap_ci95, pooled_mean};
 use losses::statistics::mean;
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array2, Array3, s};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -266,8 +266,14 @@ fn period(
 
 /// Rates of each trial and neuron in these bins, `[K, N]`, Hz.
 pub(super) fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> Array2<f64> {
-    let part = counts.slice(s![.., bins.clone(), ..]);
-    part.mapv(f64::from).sum_axis(Axis(1)) / seconds
+    let (n_trials, _, n_neurons) = counts.dim();
+    let mut rates = Array2::zeros((n_trials, n_neurons));
+    for (mut rates, counts) in rates.outer_iter_mut().zip(counts.outer_iter()) {
+        for counts in counts.slice(s![bins.clone(), ..]).outer_iter() {
+            rates.zip_mut_with(&counts, |sum: &mut f64, count| *sum += f64::from(*count));
+        }
+    }
+    rates / seconds
 }
 
 /// Shares of trial types by template, of the trials that could be typed both without and with the perturbation; or why

@@ -38,31 +38,7 @@ pub(super) struct StandIn<'a> {
 impl<'a> StandIn<'a> {
     /// The model's trials, seen through every session's neurons.
     pub(super) fn model(inputs: &EvaluationInputs<'_>) -> Result<Self, LossError> {
-        let model = &inputs.model;
-        let (n_trials, n_bins, _) = model.counts.dim();
-        let sessions = inputs.recording.sessions().iter().map(|session| RecordedSession {
-            name: session.name.clone(),
-            counts: model.counts.select(Axis(2), &session.neurons),
-            valid_bins: vec![n_bins; n_trials],
-            conditions: model.conditions.to_vec(),
-            trial_types: vec![0; n_trials],
-            neurons: session.neurons.clone(),
-            areas: session.areas.clone(),
-            // Only where the session recorded it, so that features of both have the same columns.
-            behaviour: session.behaviour.as_ref().and(model.behaviour).map(|traces| {
-                let mut own = Array3::from_elem(traces.raw_dim(), f64::NAN);
-                for b in session.channels() {
-                    own.index_axis_mut(Axis(2), b).assign(&traces.index_axis(Axis(2), b));
-                }
-                own
-            }),
-        });
-        let recording = Recording::new(
-            sessions.collect(),
-            inputs.recording.area_names().to_vec(),
-            inputs.recording.n_neurons(),
-            inputs.recording.n_conditions(),
-        )?;
+        let recording = model_recording(inputs)?;
         let all = recording.all_trials();
         Self::new(Cow::Owned(recording), &all, inputs, true)
     }
@@ -153,6 +129,35 @@ impl<'a> StandIn<'a> {
         self.types = Some(types);
         Ok(())
     }
+}
+
+/// The model's trials as every session's neurons see them. Allocates K·T counts for each neuron of a session.
+pub(super) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording, LossError> {
+    let model = &inputs.model;
+    let (n_trials, n_bins, _) = model.counts.dim();
+    let sessions = inputs.recording.sessions().iter().map(|session| RecordedSession {
+        name: session.name.clone(),
+        counts: model.counts.select(Axis(2), &session.neurons),
+        valid_bins: vec![n_bins; n_trials],
+        conditions: model.conditions.to_vec(),
+        trial_types: vec![0; n_trials],
+        neurons: session.neurons.clone(),
+        areas: session.areas.clone(),
+        // Only where the session recorded it, so that features of both have the same columns.
+        behaviour: session.behaviour.as_ref().and(model.behaviour).map(|traces| {
+            let mut own = Array3::from_elem(traces.raw_dim(), f64::NAN);
+            for b in session.channels() {
+                own.index_axis_mut(Axis(2), b).assign(&traces.index_axis(Axis(2), b));
+            }
+            own
+        }),
+    });
+    Recording::new(
+        sessions.collect(),
+        inputs.recording.area_names().to_vec(),
+        inputs.recording.n_neurons(),
+        inputs.recording.n_conditions(),
+    )
 }
 
 /// Usable trials of each session and condition.

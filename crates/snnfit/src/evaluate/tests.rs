@@ -822,7 +822,7 @@ fn fewer_hits(n_trials: usize, rng: &mut dyn Rng) -> (Array3<u8>, Array3<f64>) {
 }
 
 /// The recorded perturbation: as [`fewer_hits`], of the sessions that the fixture has.
-fn recorded_perturbation(fixture: &Fixture, n_trials: usize) -> Vec<Option<RecordedSession>> {
+fn recorded_perturbation(fixture: &Fixture, n_trials: usize) -> Vec<Result<RecordedSession, String>> {
     let mut rng = rng(32);
     let of_session = |session: &RecordedSession| {
         let (counts, traces) = fewer_hits(n_trials, &mut rng);
@@ -836,11 +836,14 @@ fn recorded_perturbation(fixture: &Fixture, n_trials: usize) -> Vec<Option<Recor
             ..session.clone()
         }
     };
-    fixture.recording.sessions().iter().map(of_session).map(Some).collect()
+    fixture.recording.sessions().iter().map(of_session).map(Ok).collect()
 }
 
 /// Compares the perturbation that makes [`fewer_hits`] in the model with a recorded one.
-fn compared(fixture: &Fixture, sessions: &[Option<RecordedSession>]) -> Result<PerturbationReport, EvaluateError> {
+fn compared(
+    fixture: &Fixture,
+    sessions: &[Result<RecordedSession, String>],
+) -> Result<PerturbationReport, EvaluateError> {
     let mut rng = rng(33);
     let (counts, types) = process(200, &mut rng);
     let behaviour = jaw(&types, &mut rng);
@@ -863,7 +866,7 @@ fn compared(fixture: &Fixture, sessions: &[Option<RecordedSession>]) -> Result<P
 fn compare_with(
     fixture: &Fixture,
     [model, perturbed]: [SimulatedTrials<'_>; 2],
-    sessions: &[Option<RecordedSession>],
+    sessions: &[Result<RecordedSession, String>],
 ) -> Result<PerturbationReport, EvaluateError> {
     let mut evaluation = fixture.inputs(model.counts, model.conditions);
     evaluation.has_behaviour = model.behaviour.is_some();
@@ -918,19 +921,7 @@ fn poisson(n_trials: usize, is_perturbed: bool, rng: &mut dyn Rng) -> Array3<u8>
 
 #[test]
 fn the_ceiling_is_what_a_prediction_without_error_reaches() {
-    let mut fixture = Fixture::new();
     let mut rng = rng(41);
-    let sessions = fixture.recording.sessions().to_vec();
-    let session = |is_perturbed: bool, rng: &mut dyn Rng| {
-        let sessions = sessions.iter().map(|session| RecordedSession {
-            counts: poisson(160, is_perturbed, rng).select(Axis(2), &session.neurons),
-            ..session.clone()
-        });
-        sessions.collect::<Vec<RecordedSession>>()
-    };
-    let (own, others) = (session(false, &mut rng), session(true, &mut rng));
-    fixture.recording = Recording::new(own, fixture.recording.area_names().to_vec(), N_NEURONS, 1).unwrap();
-    let others: Vec<Option<RecordedSession>> = others.into_iter().map(Some).collect();
     // So many trials that the prediction is nearly without error.
     let counts = [false, true].map(|is_perturbed| poisson(3000, is_perturbed, &mut rng));
     let conditions = vec![0; 3000];
@@ -939,13 +930,61 @@ fn the_ceiling_is_what_a_prediction_without_error_reaches() {
         conditions: &conditions,
         behaviour: None,
     });
-    let against = compare_with(&fixture, model, &others).unwrap().against.unwrap();
-    let found = &against.periods[0].correlations[0];
-    assert!((0.5..0.9).contains(&found.ceiling_noiseless), "{found:?}");
-    assert!((found.pearson - found.ceiling_noiseless).abs() < 0.1, "{found:?}");
-    assert!(found.null_rate < 0.3, "{found:?}");
-    let reasons: Vec<&str> = against.left_out.iter().map(|left_out| left_out.name.as_str()).collect();
-    assert_eq!(reasons, ["type_fractions by threshold"]);
+    let mut fixture = Fixture::new();
+    let (areas, own) = (
+        fixture.recording.area_names().to_vec(),
+        fixture.recording.sessions().to_vec(),
+    );
+    let of = |session: &RecordedSession, counts: Array3<u8>| RecordedSession {
+        valid_bins: vec![N_BINS; counts.dim().0],
+        conditions: vec![0; counts.dim().0],
+        trial_types: session.trial_types[..counts.dim().0].to_vec(),
+        counts,
+        ..session.clone()
+    };
+    let recorded = |is_perturbed: bool, n_trials: usize, rng: &mut dyn Rng| -> Vec<RecordedSession> {
+        let of_session = |session: &RecordedSession| {
+            of(
+                session,
+                poisson(n_trials, is_perturbed, rng).select(Axis(2), &session.neurons),
+            )
+        };
+        own.iter().map(of_session).collect()
+    };
+    fixture.recording = Recording::new(recorded(false, 160, &mut rng), areas.clone(), N_NEURONS, 1).unwrap();
+    let found = |fixture: &Fixture, others: Vec<RecordedSession>| {
+        let others: Vec<Result<RecordedSession, String>> = others.into_iter().map(Ok).collect();
+        compare_with(fixture, model, &others).unwrap().against.unwrap()
+    };
+    // 160 trials with the perturbation are paired with those without; 150 are compared with the 40 test trials.
+    for (n_trials, n_paired) in [(160, 3), (150, 0)] {
+        let against = found(&fixture, recorded(true, n_trials, &mut rng));
+        assert_eq!(against.paired_sessions, n_paired);
+        let of_all = &against.periods[0].correlations[0];
+        let ceiling = of_all.ceiling_noiseless.unwrap();
+        assert!((0.3..0.95).contains(&ceiling), "{of_all:?}");
+        assert!((of_all.pearson - ceiling).abs() < 0.15, "{of_all:?}");
+        assert!(of_all.null_rate.unwrap() < 0.35, "{of_all:?}");
+        let left_out: Vec<&str> = against.left_out.iter().map(|left_out| left_out.name.as_str()).collect();
+        assert_eq!(left_out, ["type_fractions by threshold"]);
+    }
+    // Twins that have lost some of their spikes: their difference has little noise, unless they are torn apart.
+    let twins = |n_trials: usize, rng: &mut dyn Rng| -> Vec<RecordedSession> {
+        let thin = |session: &RecordedSession| {
+            let mut counts = session.counts.slice(s![..n_trials, .., ..]).to_owned();
+            for ((_, _, n), count) in counts.indexed_iter_mut() {
+                let lost = (0..*count).filter(|_| rng.random_bool(0.1 * (n % 4) as f64)).count();
+                *count -= lost as u8;
+            }
+            of(session, counts)
+        };
+        fixture.recording.sessions().iter().map(thin).collect()
+    };
+    let ceilings = [160, 150].map(|n_trials| {
+        let against = found(&fixture, twins(n_trials, &mut rng));
+        against.periods[0].correlations[0].ceiling_noiseless.unwrap()
+    });
+    assert!(ceilings[0] > 0.9 && ceilings[1] < ceilings[0] - 0.1, "{ceilings:?}");
 }
 
 #[test]
@@ -954,9 +993,9 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
     let others = recorded_perturbation(&fixture, 120);
     let report = compared(&fixture, &others).unwrap();
     let against = report.against.as_ref().unwrap();
-    // Of the 160 recorded trials of a session four end early.
+    // Of the 40 recorded trials of a session that aren't for training one ends early.
     let numbers = (against.sessions, against.baseline_trials, against.perturbed_trials);
-    assert_eq!(numbers, (3, 3 * 156, 3 * 120));
+    assert_eq!((numbers, against.paired_sessions), ((3, 3 * 39, 3 * 120), 0));
     let names: Vec<&str> = against.periods.iter().map(|period| period.name.as_str()).collect();
     assert_eq!(names, ["window", "trial"]);
     let [all, others_alone] = [0, 1].map(|i| &against.periods[0].correlations[i]);
@@ -967,22 +1006,22 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
     );
     for found in [all, others_alone] {
         // The ceiling is too low here: both halves of the trials have other shares of hits than the whole, always the same.
-        assert!(
-            found.pearson > 0.8 && (0.5..=1.0).contains(&found.ceiling_noiseless),
-            "{found:?}"
-        );
+        let ceiling = found.ceiling_noiseless.unwrap();
+        assert!(found.pearson > 0.7 && (0.4..=1.0).contains(&ceiling), "{found:?}");
         assert!(
             found.ci95[0] < found.pearson && found.pearson < found.ci95[1],
             "{found:?}"
         );
-        assert!(found.null_rate < found.pearson - 0.1, "{found:?}");
+        assert!(found.null_rate.unwrap() < found.pearson - 0.1, "{found:?}");
     }
     // By hand: stimulus 0 has three quarters of the weight; trials that end early count nowhere.
     let mut expected = 0.0;
     for (own, other) in fixture.recording.sessions().iter().zip(&others) {
         let other = other.as_ref().unwrap();
         let mean_of = |session: &RecordedSession, condition: usize| {
-            let rows: Vec<usize> = (0..session.conditions.len())
+            // The recording has 120 training trials.
+            let first = if session.conditions.len() == 160 { 120 } else { 0 };
+            let rows: Vec<usize> = (first..session.conditions.len())
                 .filter(|&k| session.conditions[k] == condition && session.valid_bins[k] == N_BINS)
                 .collect();
             let part = session.counts.select(Axis(0), &rows);
@@ -997,7 +1036,7 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
     assert_eq!(area2.name, "area2");
     assert!((area2.recorded - expected).abs() < 1e-9, "{area2:?} {expected}");
     assert!(
-        area2.recorded < -0.5 && (area2.error / area2.recorded).abs() < 0.2,
+        area2.recorded < -0.5 && (area2.error / area2.recorded).abs() < 0.3,
         "{area2:?}"
     );
     assert!(area2.recorded_ci95[0] < area2.recorded && area2.recorded < area2.recorded_ci95[1]);
@@ -1024,7 +1063,7 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
     assert_eq!((neuron.id.as_str(), neuron.is_perturbed), ("15", false));
     let table = report.table();
     assert!(
-        table.contains("against p.h5: 3 sessions") && table.contains("Hit by threshold"),
+        table.contains("against p.h5: 3 sessions (0 paired)") && table.contains("Hit by threshold"),
         "{table}"
     );
     let json = serde_json::to_string(&report).unwrap();
@@ -1035,40 +1074,72 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
 fn a_perturbation_that_changed_nothing_is_told_from_the_predicted_one() {
     let fixture = watched();
     // The recorded trials once more, as if they were of the perturbation: paired, and the same.
-    let same: Vec<Option<RecordedSession>> = fixture.recording.sessions().iter().cloned().map(Some).collect();
+    let same: Vec<Result<RecordedSession, String>> = fixture.recording.sessions().iter().cloned().map(Ok).collect();
     let report = compared(&fixture, &same).unwrap();
     let against = report.against.unwrap();
     assert!(
         against.periods[0].correlations.is_empty(),
         "a constant has no correlation"
     );
+    assert_eq!(against.paired_sessions, 3);
+    let reason = "correlation of all neurons, window";
+    assert!(
+        against.left_out.iter().any(|left_out| left_out.name == reason),
+        "{:?}",
+        against.left_out
+    );
     for found in &against.periods[0].rates_hz {
         assert_eq!((found.recorded, found.error), (0.0, found.predicted));
     }
     // One session only, with one stimulus.
     let mut one = recorded_perturbation(&fixture, 60);
-    one[0] = None;
-    one[2] = None;
-    if let Some(session) = &mut one[1] {
+    one[0] = Err("no such session".to_owned());
+    one[2] = Err("no such session".to_owned());
+    if let Ok(session) = &mut one[1] {
         session.conditions = vec![1; 60];
     }
     let against = compared(&fixture, &one).unwrap().against.unwrap();
     assert_eq!((against.sessions, against.perturbed_trials), (1, 60));
+    let is_told = |name: &str| {
+        against
+            .left_out
+            .iter()
+            .any(|l| l.name == name && l.reason == "no such session")
+    };
+    assert!(
+        is_told("session session0") && is_told("session session2"),
+        "{:?}",
+        against.left_out
+    );
+    // A stimulus with a single trial can't be halved.
+    let mut lone = recorded_perturbation(&fixture, 60);
+    for session in lone.iter_mut().flatten() {
+        session.conditions = (0..60).map(|k| usize::from(k == 7)).collect();
+    }
+    let report = compared(&fixture, &lone).unwrap();
+    let found = &report.against.as_ref().unwrap().periods[0].correlations[0];
+    assert_eq!(found.ceiling_noiseless, None);
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<PerturbationReport>(&json).unwrap(), report);
     assert_eq!(against.periods[0].neurons.len(), N_NEURONS / 3);
 }
 
 #[test]
 fn recorded_perturbations_that_dont_fit_are_refused() {
     let fixture = watched();
-    let refused = |sessions: &[Option<RecordedSession>], what: &str| {
+    let refused = |sessions: &[Result<RecordedSession, String>], what: &str| {
         let error = compared(&fixture, sessions).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
     let recorded = recorded_perturbation(&fixture, 20);
     refused(&recorded[..2], "sessions of the recorded perturbation is 2, expected 3");
-    refused(&[None, None, None], "without a session that has complete trials");
+    let none = [(); 3].map(|()| Err("no such session".to_owned()));
+    refused(
+        &none,
+        "p.h5: no session can be compared; session session0: no such session; session session1",
+    );
     let mut other = recorded.clone();
-    if let Some(session) = &mut other[0] {
+    if let Ok(session) = &mut other[0] {
         session.neurons.swap(0, 1);
     }
     refused(&other, "in the same order");
