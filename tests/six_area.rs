@@ -440,16 +440,12 @@ fn a_predicted_perturbation_is_compared_with_the_teachers(folder: &Folder) {
     let report = json(folder, &[&perturbation[..], &["--against", "silent.h5"]].concat());
     assert_eq!(crate::runs::manifest(folder, "run").test_openings, 1);
     let against = &report["against"];
-    // 60 trials of 6 sessions each, all of them complete in the window.
-    let counted = [
-        ("sessions", 6),
-        ("paired_sessions", 6),
-        ("baseline_trials", 360),
-        ("perturbed_trials", 360),
-    ];
-    for (key, expected) in counted {
-        assert_eq!(against[key], expected, "{key}");
+    for key in ["sessions", "paired_sessions"] {
+        assert_eq!(against[key], 6, "{key}");
     }
+    // Of 60 trials of each session 40 % are not for training, rounded by type.
+    let [before, after] = ["baseline_trials", "perturbed_trials"].map(|key| against[key].as_u64().unwrap());
+    assert!(before == after && (100..200).contains(&before), "{before} {after}");
     let period = &against["periods"][0];
     assert_eq!(period["neurons"].as_array().unwrap().len(), 240);
     // What the teacher lost: its own response to the whisker, in the silenced area.

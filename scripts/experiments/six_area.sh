@@ -21,8 +21,8 @@ size=(--neurons-per-area 100 --session-sizes 50,50,50,50,50,50,50,50,50,50,50,50
 # Area and window (ms after the whisker stimulus): the response to it, and the delay before the cue.
 silenced=(wS1:0,200 wM2:200,1000)
 
-if [ ! -f $recording.h5 ]; then
-    rm -f ${recording}_network.h5
+if [ ! -f $recording.h5 ] || [ ! -f ${recording}_network.h5 ]; then
+    rm -f $recording.h5 ${recording}_network.h5
     "$snnfit" synth six-area "${size[@]}" --out $recording.h5 --network ${recording}_network.h5
 fi
 for silence in "${silenced[@]}"; do
@@ -59,7 +59,7 @@ for seed in "${seeds[@]}"; do
         area=${silence%%:*}
         if [ ! -f "$run/perturbation-$area.json" ]; then
             "$snnfit" evaluate "$run" --silence "area:$area" --window-ms "${silence#*:}" --against ${recording}_"$area".h5
-            cp "$run/perturbation.json" "$run/perturbation-$area.json"
+            mv "$run/perturbation.json" "$run/perturbation-$area.json"
         fi
     done
 done

@@ -45,36 +45,43 @@ def metric_rows(runs):
         data = number(data["value"]) + interval(data.get("ci95")) if data and "type_fraction" in name else ""
         nulls = m.get("nulls") or {}
         yield [name, *cells, data, number(m.get("reference_train_test")), number(m.get("ceiling_noiseless")),
-               ", ".join(number(v) for v in nulls.values())]
+               ", ".join(f"{null} {number(v)}" for null, v in nulls.items())]
+
+
+def union(lists):
+    keys = []
+    for found in lists:
+        keys += [key for key in found if key not in keys]
+    return keys
 
 
 def coupling_rows(runs):
-    keys = []
-    for run in runs:
-        for c in run["couplings"]["correlations"]:
-            key = (c["level"], c["from_type"], c["areas"], c["sessions"])
-            if key not in keys:
-                keys.append(key)
-    for key in keys:
+    found = [{(c["level"], c["from_type"], c["areas"], c["sessions"]): c for c in run["couplings"]["correlations"]}
+             for run in runs]
+    for key in union(found):
         cells = []
-        for run in runs:
-            of = {(c["level"], c["from_type"], c["areas"], c["sessions"]): c for c in run["couplings"]["correlations"]}
+        for of in found:
             c = of.get(key)
-            cells.append("–" if c is None else number(c["pearson"]) + interval(c["ci95"]))
-        yield [*key, *cells, interval((of.get(key) or {}).get("null95")).strip()]
+            cells.append("–" if c is None else f"{number(c['pearson'])}{interval(c['ci95'])}; {interval(c['null95']).strip()}")
+        yield [*key, *cells]
 
 
 def perturbation_rows(runs, area):
-    for p, period in enumerate(runs[0][area]["against"]["periods"]):
-        for i, first in enumerate(period["correlations"]):
-            cells = [number(run[area]["against"]["periods"][p]["correlations"][i]["pearson"])
-                     + interval(run[area]["against"]["periods"][p]["correlations"][i]["ci95"]) for run in runs]
-            beside = f"ceiling {number(first['ceiling_noiseless'])}, rate {number(first['null_rate'])}"
-            yield [f"Δ rate, pearson, {period['name']}, {first['neurons']}", *cells, beside]
-    for i, first in enumerate(runs[0][area]["against"]["type_fractions"]):
-        cells = [number(run[area]["against"]["type_fractions"][i]["predicted"]) for run in runs]
-        yield [f"Δ share of {first['name']} by {first['by']}", *cells,
-               f"recorded {number(first['recorded'])}{interval(first['recorded_ci95'])}"]
+    against = [run[area]["against"] for run in runs]
+    changes = [{(p["name"], c["neurons"]): c for p in of["periods"] for c in p["correlations"]} for of in against]
+    for key in union(changes):
+        cells = []
+        for of in changes:
+            c = of.get(key)
+            cells.append("–" if c is None else f"{number(c['pearson'])}{interval(c['ci95'])}; rate {number(c['null_rate'])}")
+        first = next(of[key] for of in changes if key in of)
+        yield [f"Δ rate, pearson, {key[0]}, {key[1]}", *cells, f"ceiling {number(first['ceiling_noiseless'])}"]
+    shares = [{(f["name"], f["by"]): f for f in of["type_fractions"]} for of in against]
+    for key in union(shares):
+        cells = [number(of[key]["predicted"]) if key in of else "–" for of in shares]
+        first = next(of[key] for of in shares if key in of)
+        recorded = f"recorded {number(first['recorded'])}{interval(first['recorded_ci95'])}"
+        yield [f"Δ share of {key[0]} by {key[1]}", *cells, recorded]
 
 
 def main():
@@ -84,14 +91,17 @@ def main():
     for seed in seeds:
         run = {"metrics": read(out / seed / "metrics.json"), "couplings": read(out / seed / "couplings.json")}
         run |= {area: read(out / seed / f"perturbation-{area}.json") for area in areas}
-        if all(run.values()):
+        missing = [name for name, found in run.items() if found is None]
+        if missing:
+            print(f"seed {seed}: left out, no {', '.join(missing)}\n")
+        else:
             runs.append(run)
             kept.append(seed)
     if not runs:
         sys.exit("no run is evaluated")
     columns = [f"seed {seed}" for seed in kept]
     table(["metric", *columns, "recorded", "train–test", "ceiling", "nulls"], metric_rows(runs))
-    table(["level", "from", "areas", "sessions", *columns, "permuted"], coupling_rows(runs))
+    table(["level", "from", "areas", "sessions", *(f"{column}; permuted" for column in columns)], coupling_rows(runs))
     for area in areas:
         print(f"{area} silenced\n")
         table(["", *columns, "beside it"], perturbation_rows(runs, area))

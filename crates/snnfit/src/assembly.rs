@@ -233,8 +233,11 @@ impl Assembly {
         let recorded: Vec<String> = others.iter().map(|other| other.id.clone()).collect();
         let mut found = Vec::new();
         for (s, session) in self.sessions.iter().enumerate() {
-            let other = others.iter_mut().find(|other| other.id == session.id);
-            let Some(other) = other.filter(|_| self.used[s]) else {
+            if !self.used[s] {
+                found.push(Err("no neuron of the model is from it".to_owned()));
+                continue;
+            }
+            let Some(other) = others.iter_mut().find(|other| other.id == session.id) else {
                 found.push(Err(format!("{} has no such session", names.join(", "))));
                 continue;
             };

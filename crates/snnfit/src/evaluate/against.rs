@@ -20,6 +20,9 @@ use super::session_types::SessionTyper;
 use super::stand_in::model_recording;
 use super::{EvaluateError, EvaluationInputs, LeftOutMetric};
 
+/// Fewest neurons of a correlation.
+const LEAST_NEURONS: usize = 4;
+
 /// Recorded trials under the perturbation.
 #[derive(Debug, Clone)]
 pub struct AgainstInputs<'a> {
@@ -36,11 +39,10 @@ pub struct AgainstReport {
     pub files: Vec<String>,
     /// Sessions compared.
     pub sessions: usize,
-    /// Of these, sessions whose trials with and without the perturbation show the same stimuli in the same order: the
-    /// trials are compared one by one.
+    /// Of these, sessions whose trials with and without the perturbation are the same, spike by spike, until it begins, as
+    /// those of an artificial recording are: each is compared with its twin.
     pub paired_sessions: usize,
-    /// Complete recorded trials of these sessions without the perturbation: all of a paired session, those that the run
-    /// wasn't fitted to of another.
+    /// Complete recorded trials of these sessions without the perturbation that the run wasn't fitted to.
     pub baseline_trials: usize,
     /// With it.
     pub perturbed_trials: usize,
@@ -200,8 +202,8 @@ impl<'a> Side<'a> {
 /// Compares what the perturbation changes in the model with what it changed in recorded trials.
 ///
 /// Means are taken by stimulus, with the shares of the model's trials, so that other proportions of stimuli in the
-/// recordings don't count. Trials that the run was fitted to are not compared, unless each has a twin with the perturbation:
-/// the model's rates follow their noise, which is in the recorded change too.
+/// recordings don't count. Trials that the run was fitted to are not compared: the model's rates and the templates follow
+/// their noise, which is in the recorded change too.
 ///
 /// # Errors
 /// [`EvaluateError::Inputs`] for sessions that disagree, [`EvaluateError::NotComparable`] without a session that has a
@@ -305,7 +307,8 @@ fn compared<'a>(
         }
         let side = |session| Side::new(session, evaluation.has_behaviour);
         let (mut baseline, mut perturbed) = (side(own), side(other));
-        let is_paired = own.conditions == other.conditions;
+        let is_paired = are_twins(own, other, inputs.window.start);
+        baseline.trials.retain(|k| !evaluation.train[s].contains(k));
         if is_paired {
             let both: Vec<usize> = baseline
                 .trials
@@ -314,9 +317,6 @@ fn compared<'a>(
                 .filter(|k| perturbed.trials.contains(k))
                 .collect();
             (baseline.trials, perturbed.trials) = (both.clone(), both);
-        } else {
-            let fitted = &evaluation.train[s];
-            baseline.trials.retain(|k| !fitted.contains(k));
         }
         let of_model = [0, 1].map(|m| side(&model[m].sessions()[s]));
         let conditions = [&baseline, &perturbed, &of_model[0], &of_model[1]].map(Side::conditions);
@@ -352,6 +352,17 @@ fn compared<'a>(
         });
     }
     Ok(sessions)
+}
+
+/// Whether the trials of two recordings are the same up to the perturbation: then each has a twin.
+fn are_twins(own: &RecordedSession, other: &RecordedSession, start: usize) -> bool {
+    let before = |session: &RecordedSession| {
+        session
+            .counts
+            .slice(s![.., ..start.min(session.counts.len_of(Axis(1))), ..])
+            .to_owned()
+    };
+    own.conditions == other.conditions && start > 0 && before(own) == before(other)
 }
 
 fn period(
@@ -405,10 +416,12 @@ fn period(
             });
         };
         match found {
-            None => leave_out("fewer than two neurons, or all change alike on one side"),
+            None => leave_out("fewer than four neurons, or all change alike on one side"),
             Some(found) => {
                 if found.ceiling_noiseless.is_none() {
-                    leave_out("no ceiling: no session has two trials of each stimulus on both sides");
+                    leave_out(
+                        "no ceiling: no session has two trials of each stimulus on both sides, or its halves are constant",
+                    );
                 }
                 correlations.push(found);
             }
@@ -504,7 +517,7 @@ fn correlation(
     let points: Vec<Vec<Point>> = points.iter().map(chosen).collect();
     let side = |of: fn(&Point) -> f64| -> Vec<f64> { points.iter().flatten().map(of).collect() };
     let recorded = side(|point| point.recorded);
-    let Some(r) = pearson(&side(|point| point.predicted), &recorded) else {
+    let Some(r) = pearson(&side(|point| point.predicted), &recorded).filter(|_| recorded.len() >= LEAST_NEURONS) else {
         return Ok(None);
     };
     let ci95 = bootstrap_ci95(&points, inputs.evaluation.settings.n_resamples, rng, |points| {

@@ -22,7 +22,9 @@ use super::{EvaluateError, LeftOutMetric};
 const SCHEMA: u32 = 1;
 /// Resamples and permutations of neurons that intervals over pairs of neurons are from.
 const N_RESAMPLED: u64 = 200;
-/// Fewest points of a correlation, and areas that change places.
+/// Fewest areas that change places: of four, one in 24 changes is none.
+const LEAST_AREAS: usize = 5;
+/// Fewest points of a correlation.
 const LEAST_POINTS: usize = 4;
 
 /// A fitted network and what it should be.
@@ -92,7 +94,7 @@ pub struct CouplingCorrelation {
     /// 95 % interval: bootstrap over areas, or over neurons; none where it is undefined in many resamples.
     pub ci95: Option<[f64; 2]>,
     /// Where 95 % of the coefficients are when the truth's areas, or its neurons within area and type, change places; none
-    /// for fewer than four areas.
+    /// for fewer than five areas.
     pub null95: Option<[f64; 2]>,
     /// Number of pairs of areas, or of neurons.
     pub n: usize,
@@ -353,13 +355,17 @@ impl Pairs {
 
     /// Sums over the pairs of neurons drawn with replacement.
     fn resampled(&self, seed: u64) -> Vec<Cells> {
+        // A neuron that two sessions recorded is drawn for both.
+        let distinct: BTreeSet<usize> = self.matched.iter().map(|neuron| neuron.truth).collect();
+        let distinct: Vec<usize> = distinct.into_iter().collect();
         let of_resample = |r: u64| {
             let mut rng = StreamRng::new(seed, "couplings.resample", r);
-            let mut drawn = vec![0; self.len()];
-            for _ in 0..self.len() {
-                drawn[rng.random_range(0..self.len())] += 1;
+            let mut drawn = vec![0; distinct.len()];
+            for _ in 0..distinct.len() {
+                drawn[rng.random_range(0..distinct.len())] += 1;
             }
-            self.sums(&drawn)
+            let of_neuron = |neuron: &Matched| drawn[distinct.partition_point(|&truth| truth < neuron.truth)];
+            self.sums(&self.matched.iter().map(of_neuron).collect::<Vec<u32>>())
         };
         (0..N_RESAMPLED).into_par_iter().map(of_resample).collect()
     }
@@ -488,25 +494,37 @@ fn of_blocks(
             // Through two points there is always a line.
             pearson(&x, &y).filter(|_| distinct.len() > 2).unwrap_or(f64::NAN)
         };
-        Some(bootstrap_ci95(&[points], N_RESAMPLES, rng, of_drawn)?)
+        match bootstrap_ci95(&[points], N_RESAMPLES, rng, of_drawn) {
+            Err(LossError::NoData { .. }) => None,
+            found => Some(found?),
+        }
     };
-    // Areas change places as a whole: what an area sends and gets stays together.
+    // Areas change places as a whole: what an area sends and gets stays together. Those that have no neurons of the type
+    // change places with each other.
     let everywhere = scope.blocks(blocks, &[false, true]);
+    let senders: BTreeSet<usize> = everywhere.keys().map(|(_, from)| *from).collect();
+    let (senders, others): (Vec<usize>, Vec<usize>) = (0..n_areas).partition(|area| senders.contains(area));
     let mut null = Vec::new();
-    let mut place: Vec<usize> = (0..n_areas).collect();
     for _ in 0..N_RESAMPLES {
-        place.shuffle(rng);
+        let mut place = vec![0; n_areas];
+        for group in [&senders, &others] {
+            let mut shuffled = group.clone();
+            shuffled.shuffle(rng);
+            for (&area, to) in group.iter().zip(shuffled) {
+                place[area] = to;
+            }
+        }
         let moved = points.iter().filter_map(|(&(to, from), sums)| {
             let there = everywhere.get(&(place[to], place[from]))?;
             Some((sums.x / sums.n, there.y / there.n))
         });
         let (x, y): (Vec<f64>, Vec<f64>) = moved.unzip();
-        null.extend(pearson(&x, &y));
+        null.extend(pearson(&x, &y).filter(|_| x.len() == points.len()));
     }
     Ok(Ok(Found {
         pearson: r,
         ci95,
-        null95: middle(null).filter(|_| n_areas >= LEAST_POINTS),
+        null95: middle(null, N_RESAMPLES).filter(|_| senders.len() >= LEAST_AREAS),
         n: points.len(),
     }))
 }
@@ -523,15 +541,15 @@ fn of_neurons(scope: &Scope, total: &Cells, resampled: &[Cells], null: &[Cells])
     let of = |cells: &[Cells]| cells.iter().filter_map(|cells| scope.sums(cells).pearson()).collect();
     Ok(Found {
         pearson: r,
-        ci95: middle(of(resampled)),
-        null95: middle(of(null)),
+        ci95: middle(of(resampled), resampled.len()),
+        null95: middle(of(null), null.len()),
         n: total.n as usize,
     })
 }
 
-/// Where the middle 95 % of some values are; none for fewer than half of what was drawn.
-fn middle(mut values: Vec<f64>) -> Option<[f64; 2]> {
-    if values.len() < N_RESAMPLED as usize / 2 {
+/// Where the middle 95 % of some values are; none if they are fewer than half of what was drawn.
+fn middle(mut values: Vec<f64>, drawn: usize) -> Option<[f64; 2]> {
+    if values.len() < drawn / 2 {
         return None;
     }
     values.sort_unstable_by(f64::total_cmp);
@@ -738,9 +756,10 @@ mod tests {
         assert_eq!((report.n_neurons, report.n_compared), (33, 32));
         for found in &report.correlations {
             assert!((found.pearson - 1.0).abs() < 1e-6, "{found:?}");
-            // Of four areas, one in 24 permutations is the identity.
+            // There are four areas, too few to change places.
             let is_few = found.level == "areas";
-            assert!(found.null95.is_some_and(|[_, high]| is_few || high < 0.99), "{found:?}");
+            assert_eq!(found.null95.is_none(), is_few, "{found:?}");
+            assert!(found.null95.is_none_or(|[_, high]| high < 0.99), "{found:?}");
         }
         assert_eq!(report.left_out.len(), 1, "the hidden neuron: {:?}", report.left_out);
         for sessions in ["same", "different", "all"] {

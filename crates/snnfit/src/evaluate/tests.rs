@@ -956,10 +956,10 @@ fn the_ceiling_is_what_a_prediction_without_error_reaches() {
         let others: Vec<Result<RecordedSession, String>> = others.into_iter().map(Ok).collect();
         compare_with(fixture, model, &others).unwrap().against.unwrap()
     };
-    // 160 trials with the perturbation are paired with those without; 150 are compared with the 40 test trials.
-    for (n_trials, n_paired) in [(160, 3), (150, 0)] {
+    // Equal numbers of trials alone are no twins.
+    for n_trials in [160, 150] {
         let against = found(&fixture, recorded(true, n_trials, &mut rng));
-        assert_eq!(against.paired_sessions, n_paired);
+        assert_eq!((against.paired_sessions, against.baseline_trials), (0, 3 * 40));
         let of_all = &against.periods[0].correlations[0];
         let ceiling = of_all.ceiling_noiseless.unwrap();
         assert!((0.3..0.95).contains(&ceiling), "{of_all:?}");
@@ -972,7 +972,10 @@ fn the_ceiling_is_what_a_prediction_without_error_reaches() {
     let twins = |n_trials: usize, rng: &mut dyn Rng| -> Vec<RecordedSession> {
         let thin = |session: &RecordedSession| {
             let mut counts = session.counts.slice(s![..n_trials, .., ..]).to_owned();
-            for ((_, _, n), count) in counts.indexed_iter_mut() {
+            for ((_, t, n), count) in counts.indexed_iter_mut() {
+                if t < 20 {
+                    continue;
+                }
                 let lost = (0..*count).filter(|_| rng.random_bool(0.1 * (n % 4) as f64)).count();
                 *count -= lost as u8;
             }
@@ -980,11 +983,12 @@ fn the_ceiling_is_what_a_prediction_without_error_reaches() {
         };
         fixture.recording.sessions().iter().map(thin).collect()
     };
-    let ceilings = [160, 150].map(|n_trials| {
+    let ceilings = [(160, 3), (150, 0)].map(|(n_trials, n_paired)| {
         let against = found(&fixture, twins(n_trials, &mut rng));
+        assert_eq!(against.paired_sessions, n_paired);
         against.periods[0].correlations[0].ceiling_noiseless.unwrap()
     });
-    assert!(ceilings[0] > 0.9 && ceilings[1] < ceilings[0] - 0.1, "{ceilings:?}");
+    assert!(ceilings[0] > 0.8 && ceilings[1] < ceilings[0] - 0.1, "{ceilings:?}");
 }
 
 #[test]
