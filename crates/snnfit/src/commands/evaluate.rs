@@ -3,7 +3,6 @@
 mod facts;
 mod history;
 
-use std::io::Write;
 use std::path::Path;
 
 use ndarray::Axis;
@@ -127,10 +126,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     let history = History::read(&run)?;
     let mut report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
     report.findings = found(&fitted, &inputs, &report, &history)?;
-    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
-        message: error.to_string(),
-    })?;
-    data::fs::write_atomic(&run.metrics(name), |file| file.write_all(&json)).map_err(Error::Output)?;
+    super::write_json(&run.metrics(name), &report)?;
     let judged = Judged {
         run: &run,
         fitted: &fitted,
@@ -240,10 +236,7 @@ fn draw(judged: &Judged<'_>, args: &EvaluateArgs, rng: &mut dyn Rng) -> Result<(
     )
     .map_err(FitError::from)?;
     if let Some(modes) = &pictures.modes {
-        let json = serde_json::to_vec_pretty(modes).map_err(|error| Error::Internal {
-            message: error.to_string(),
-        })?;
-        data::fs::write_atomic(&directory.join("modes.json"), |file| file.write_all(&json)).map_err(Error::Output)?;
+        super::write_json(&directory.join("modes.json"), modes)?;
     }
     for (name, reason) in &pictures.left_out {
         tracing::info!("no picture '{name}': {reason}");

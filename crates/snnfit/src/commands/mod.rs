@@ -178,6 +178,14 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         .map_err(Error::stdout)
 }
 
+/// Writes a report as JSON, in one step.
+fn write_json<T: serde::Serialize>(path: &Path, report: &T) -> Result<(), Error> {
+    let json = serde_json::to_vec_pretty(report).map_err(|error| Error::Internal {
+        message: error.to_string(),
+    })?;
+    data::fs::write_atomic(path, |file| file.write_all(&json)).map_err(Error::Output)
+}
+
 /// Writes the answer to stdout as pretty JSON.
 ///
 /// # Errors

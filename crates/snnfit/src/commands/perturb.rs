@@ -1,7 +1,5 @@
 //! `snnfit evaluate` with a perturbation: the same trials without and with it, and what it changes.
 
-use std::io::Write;
-
 use snn_core::device::OpenDevice;
 use snn_core::rng::StreamRng;
 
@@ -109,10 +107,7 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     };
     let mut rng = StreamRng::new(seed, "evaluate.perturbation", 0);
     let report = compare(&inputs, &mut rng).map_err(FitError::from)?;
-    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
-        message: error.to_string(),
-    })?;
-    data::fs::write_atomic(&run.perturbation(), |file| file.write_all(&json)).map_err(Error::Output)?;
+    super::write_json(&run.perturbation(), &report)?;
     tracing::info!("every neuron's change in {}", run.perturbation().display());
     if global.format == Format::Json {
         super::print_json(&report)?;

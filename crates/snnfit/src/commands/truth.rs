@@ -1,6 +1,5 @@
 //! `snnfit evaluate --truth`: the fitted weights beside those of a known network.
 
-use std::io::Write;
 use std::path::Path;
 
 use ndarray::Axis;
@@ -51,10 +50,7 @@ pub(super) fn run(truth: &Path, args: &EvaluateArgs, global: &Global, device: &O
     };
     let mut rng = StreamRng::new(assembly.experiment.seed, "evaluate.couplings", 0);
     let report = compare_couplings(&inputs, &mut rng).map_err(FitError::from)?;
-    let json = serde_json::to_vec_pretty(&report).map_err(|error| Error::Internal {
-        message: error.to_string(),
-    })?;
-    data::fs::write_atomic(&run.couplings(), |file| file.write_all(&json)).map_err(Error::Output)?;
+    super::write_json(&run.couplings(), &report)?;
     tracing::info!("mean weights between areas in {}", run.couplings().display());
     if global.format == Format::Json {
         super::print_json(&report)?;

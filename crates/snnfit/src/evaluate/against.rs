@@ -148,8 +148,7 @@ struct Compared<'a> {
     perturbed: Side<'a>,
     /// The model's trials as this session's neurons see them.
     model: [Side<'a>; 2],
-    /// Whether recorded trials show the same stimuli in the same order with and without the perturbation. Then both sides
-    /// have the same trials.
+    /// Whether each recorded trial has a twin ([`are_twins`]). Then both sides have the same trials.
     is_paired: bool,
 }
 
@@ -356,13 +355,8 @@ fn compared<'a>(
 
 /// Whether the trials of two recordings are the same up to the perturbation: then each has a twin.
 fn are_twins(own: &RecordedSession, other: &RecordedSession, start: usize) -> bool {
-    let before = |session: &RecordedSession| {
-        session
-            .counts
-            .slice(s![.., ..start.min(session.counts.len_of(Axis(1))), ..])
-            .to_owned()
-    };
-    own.conditions == other.conditions && start > 0 && before(own) == before(other)
+    let before = s![.., ..start, ..];
+    start > 0 && own.conditions == other.conditions && own.counts.slice(before) == other.counts.slice(before)
 }
 
 fn period(
