@@ -2,5 +2,9 @@
 
 mod axes;
 mod binned;
+pub mod source;
+pub mod table;
 
 pub use binned::{BinnedImport, BinnedSource, import_binned};
+pub use source::{Samples, Series, Source};
+pub use table::{Column, Table};

@@ -321,7 +321,7 @@ pub fn target_rates(is_inhibitory: &[bool], rng: &mut (impl Rng + ?Sized)) -> Ve
 mod tests {
     use super::*;
     use rand::SeedableRng;
-    use rand::rngs::StdRng;
+    use rand::rngs::Xoshiro256PlusPlus;
 
     #[test]
     fn the_published_sessions_use_every_pair_of_areas_and_each_area_up_to_the_last_unit() {
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn units_are_drawn_once_each_and_again_only_when_all_are_used_up() {
         let members: Vec<Vec<usize>> = (0..6).map(|a| (250 * a..250 * (a + 1)).collect()).collect();
-        let mut rng = StdRng::seed_from_u64(1);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let drawn = draw_units(&share_out(&SESSION_SIZES, 6, 250), &members, &mut rng);
         let mut all: Vec<usize> = drawn.concat();
         all.sort_unstable();
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn target_rates_have_the_published_mean_and_median_and_are_higher_in_inhibitory_neurons() {
         let is_inhibitory: Vec<bool> = (0..250).map(|i| i >= 200).collect();
-        let rates = target_rates(&is_inhibitory, &mut StdRng::seed_from_u64(2));
+        let rates = target_rates(&is_inhibitory, &mut Xoshiro256PlusPlus::seed_from_u64(2));
         let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
         assert!((mean(&rates) / 3.2 - 1.0).abs() < 0.03, "{}", mean(&rates));
         assert!(mean(&rates[200..]) > 1.5 * mean(&rates[..200]));
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn planned_trials_have_the_parts_of_their_type() {
-        let mut rng = StdRng::seed_from_u64(3);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
         for trial in plan_trials(2000, Frequencies::default(), &mut rng) {
             assert_eq!(trial.ramp.is_some(), trial.trial_type == TrialType::Hit);
             assert_eq!(trial.lick.is_some(), trial.trial_type.is_lick());

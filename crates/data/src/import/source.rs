@@ -1,0 +1,85 @@
+//! What a file of another layout says about one session, before anything is chosen from it.
+//!
+//! Every reader of a format makes a [`Source`]; what is chosen from it makes a session. So filters,
+//! alignment and areas work alike for all formats.
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+
+use super::table::Table;
+use crate::error::Finding;
+use crate::recording::Timing;
+
+/// One session of a file or folder, in its own terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Name of the session.
+    pub id: String,
+    /// The format it was read from, such as `NWB 2.6.0`, for messages.
+    pub format: String,
+    /// One row per unit; columns as the file names them. Spike times are not among them.
+    pub units: Table,
+    /// Name of each unit, as the file has it; not yet known to be unique.
+    pub unit_ids: Vec<String>,
+    /// Spike times (s) of each unit on the clock of the session, as the file has them: not yet known to be sorted or finite.
+    pub spikes_s: Vec<Vec<f64>>,
+    /// When each unit was observed (s, from, to), where the file says so; for all units or for none.
+    pub unit_observed_s: Option<Vec<Vec<(f64, f64)>>>,
+    /// From when to when (s) spikes were recorded, where the file says so.
+    pub observed_s: Option<(f64, f64)>,
+    /// One row per trial; times in s on the clock of the session. None where the file has no trials.
+    pub trials: Option<Table>,
+    /// Other tables of intervals, such as epochs or optogenetic stimuli, by name or path.
+    pub intervals: BTreeMap<String, Table>,
+    /// Series of samples, by name or path: all that there are, with values for those that were asked for.
+    pub series: BTreeMap<String, Series>,
+    /// Oddities of the file that a user should know.
+    pub warnings: Vec<Finding>,
+}
+
+/// Samples of a behaviour or another signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Number of samples and of channels.
+    pub shape: (usize, usize),
+    /// Unit of the samples, empty where the file says nothing.
+    pub unit: String,
+    /// Names of the channels, where the file has them.
+    pub channels: Vec<String>,
+    /// Values and times, where they were asked for.
+    pub samples: Option<Samples>,
+}
+
+/// Values of a [`Series`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// Values, `[samples, channels]`; NaN where one is missing. In the unit of the series: conversion factors are applied.
+    pub values: Array2<f32>,
+    /// When they were taken.
+    pub timing: Timing,
+}
+
+impl Source {
+    /// A session without units, trials or anything else.
+    pub fn empty(id: impl Into<String>, format: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            format: format.into(),
+            units: Table::new(0),
+            unit_ids: Vec::new(),
+            spikes_s: Vec::new(),
+            unit_observed_s: None,
+            observed_s: None,
+            trials: None,
+            intervals: BTreeMap::new(),
+            series: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Number of units.
+    pub fn n_units(&self) -> usize {
+        self.spikes_s.len()
+    }
+}
