@@ -2,9 +2,11 @@
 
 mod axes;
 mod binned;
+pub mod expression;
 pub mod source;
 pub mod table;
 
 pub use binned::{BinnedImport, BinnedSource, import_binned};
+pub use expression::{Expression, ExpressionError};
 pub use source::{Samples, Series, Source};
 pub use table::{Column, Table};
