@@ -12,6 +12,7 @@ use std::fmt;
 use thiserror::Error;
 
 pub use evaluate::Rule;
+pub(super) use evaluate::matches;
 
 /// Longest expression that is read (bytes).
 pub const MAX_LENGTH: usize = 10_000;
@@ -164,7 +165,9 @@ impl Node {
             }
             Kind::In(of, list) => {
                 of.visit(look);
-                list.iter().for_each(|node| node.visit(look));
+                for node in list {
+                    node.visit(look);
+                }
             }
         }
     }

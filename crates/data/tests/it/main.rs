@@ -7,6 +7,7 @@ mod common;
 mod file;
 mod hostile_files;
 mod import;
+mod import_plan;
 mod inspect;
 mod sense;
 mod split;

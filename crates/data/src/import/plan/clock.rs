@@ -1,0 +1,172 @@
+//! Times: their units, their order, and whether spikes and trials can be of one clock.
+
+use super::{ClockPlan, Told};
+use crate::import::source::Source;
+use crate::recording::Trial;
+
+/// Spikes that last so many times longer than the trials (or the reverse) are in ms.
+const MS: std::ops::Range<f64> = 500.0..2000.0;
+/// So many times: in samples.
+const SAMPLES: std::ops::Range<f64> = 8000.0..60_000.0;
+/// A stretch (s) in which no unit spikes is a gap …
+const GAP_S: usize = 5;
+/// … where all together spike more often than this (Hz).
+const DENSE_HZ: f64 = 10.0;
+/// So many gaps are told.
+const SHOWN_GAPS: usize = 3;
+
+/// Brings times to s.
+pub(super) fn scale(source: &mut Source, clock: &ClockPlan) {
+    if let Some(per_s) = clock.spikes_per_s {
+        for time in source.spikes_s.iter_mut().flatten() {
+            *time /= per_s;
+        }
+        for (from, to) in source.unit_observed_s.iter_mut().flatten().flatten() {
+            (*from, *to) = (*from / per_s, *to / per_s);
+        }
+        source.observed_s = source.observed_s.map(|(from, to)| (from / per_s, to / per_s));
+    }
+}
+
+/// Sorts the spikes of units where they are not; refuses those that are no times.
+pub(super) fn sort_spikes(source: &mut Source, told: &mut Told) {
+    let mut unsorted = Vec::new();
+    for (unit, times) in source.spikes_s.iter_mut().enumerate() {
+        if let Some(i) = times.iter().position(|time| !time.is_finite()) {
+            let name = source.unit_ids.get(unit).map_or("", String::as_str);
+            let message = format!("spike {i} is at {} s; expected a finite time", times[i]);
+            told.refuse(&format!("unit '{name}'"), message);
+        } else if !times.is_sorted() {
+            times.sort_by(f64::total_cmp);
+            unsorted.push(unit);
+        }
+    }
+    if let Some(&first) = unsorted.first() {
+        let name = source.unit_ids.get(first).map_or("", String::as_str);
+        let message = format!(
+            "spikes of {} units were not in order, first of '{name}'; they are sorted",
+            unsorted.len()
+        );
+        told.warn("spike times", message);
+    }
+}
+
+/// First and last spike (s) of all units.
+fn spike_span(source: &Source) -> Option<(f64, f64)> {
+    let first = source.spikes_s.iter().filter_map(|times| times.first().copied());
+    let last = source.spikes_s.iter().filter_map(|times| times.last().copied());
+    Some((first.reduce(f64::min)?, last.reduce(f64::max)?))
+}
+
+/// From when to when spikes were recorded: what the file says, and at least from the first to the last spike; without a word of
+/// the file, also the edges of the trials.
+pub(super) fn observed(source: &Source, trials: Option<&[Trial]>) -> Option<(f64, f64)> {
+    let union = |a: Option<(f64, f64)>, b: Option<(f64, f64)>| match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    };
+    let stated = source.unit_observed_s.iter().flatten().flatten().copied();
+    let stated = stated.fold(source.observed_s, |all, interval| union(all, Some(interval)));
+    let edges = trials
+        .iter()
+        .copied()
+        .flatten()
+        .map(|trial| (trial.start_s, trial.stop_s));
+    let stated = stated.or_else(|| edges.fold(None, |all, trial| union(all, Some(trial))));
+    union(stated, spike_span(source))
+}
+
+/// Tells times of another unit, and gaps in which nothing was recorded.
+pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told: &mut Told) {
+    let Some((first, last)) = spike_span(source) else {
+        told.warn("spike times", "no unit has a spike");
+        return;
+    };
+    let edges = trials.iter().map(|trial| (trial.start_s, trial.stop_s));
+    let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+        return;
+    };
+    for (ratio, what, key, given) in [
+        (last / stop, "spike times", "spikes_per_s", clock.spikes_per_s),
+        (stop / last, "trials", "trials_per_s", clock.trials_per_s),
+    ] {
+        let looks_like = if MS.contains(&ratio) {
+            "ms (1000)"
+        } else if SAMPLES.contains(&ratio) {
+            "samples (the sampling rate)"
+        } else {
+            continue;
+        };
+        if given.is_none() && first >= 0.0 && start >= 0.0 {
+            let message = format!(
+                "the last spike is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
+                 clock.{key} says how many of its units are a second; 1 if they are s)"
+            );
+            told.refuse(what, message);
+        }
+    }
+    if last < start || first > stop {
+        let message = format!(
+            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+        );
+        told.refuse("spike times", message);
+    }
+    gaps(source, trials, (first, last), told);
+}
+
+/// Stretches of 5 s and more without a spike of any unit.
+fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64), told: &mut Told) {
+    let n_spikes: usize = source.spikes_s.iter().map(Vec::len).sum();
+    let length = last - first;
+    // More than that is not a session of seconds.
+    if !(length > GAP_S as f64 && length < 1e7 && n_spikes as f64 > DENSE_HZ * length) {
+        return;
+    }
+    let mut spiked = vec![false; length as usize + 1];
+    for time in source.spikes_s.iter().flatten() {
+        spiked[(time - first) as usize] = true;
+    }
+    let mut found: Vec<(f64, f64)> = Vec::new();
+    let mut since = None;
+    for (second, spiked) in spiked.iter().chain([&true]).enumerate() {
+        match (spiked, since) {
+            (false, None) => since = Some(second),
+            (true, Some(from)) => {
+                if second - from >= GAP_S {
+                    found.push((first + from as f64, first + second as f64));
+                }
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    if found.is_empty() {
+        return;
+    }
+    let is_inside = |trial: &&Trial| {
+        found
+            .iter()
+            .any(|(from, to)| trial.start_s < *to && trial.stop_s > *from)
+    };
+    let n_trials = trials.iter().filter(is_inside).count();
+    let shown: Vec<String> = found
+        .iter()
+        .take(SHOWN_GAPS)
+        .map(|(from, to)| format!("{from:.0} to {to:.0} s"))
+        .collect();
+    let more = if found.len() > SHOWN_GAPS { ", …" } else { "" };
+    let message = format!(
+        "no unit spikes from {}{more} ({} gaps; {n_trials} trials lie in them): was the recording interrupted?",
+        shown.join(", "),
+        found.len()
+    );
+    told.warn("spike times", message);
+}
+
+/// Times of trials in s; what an expression reads is as the file has it.
+pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
+    match clock.trials_per_s {
+        Some(per_s) => values.into_iter().map(|time| time / per_s).collect(),
+        None => values,
+    }
+}

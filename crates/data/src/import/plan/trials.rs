@@ -1,0 +1,253 @@
+//! Trials: which rows of a table they are, their event, window, stimulus and label.
+
+use super::{Told, TrialsPlan};
+use crate::import::expression::Expression;
+use crate::import::plan::clock;
+use crate::import::source::Source;
+use crate::import::table::{Column, Table};
+use crate::recording::Trial;
+
+/// Label of trials where nothing else is known.
+const DEFAULT_TYPE: &str = "trial";
+
+impl super::ImportPlan {
+    /// Trials of a source; none where they can't be made.
+    pub(super) fn trials(&self, source: &Source, told: &mut Told) -> Option<Vec<Trial>> {
+        let plan = &self.trials;
+        let cut;
+        let table = table(plan, source)
+            .map_err(|message| told.refuse("trials.table", message))
+            .ok()?;
+        let table = match (plan.every_s, table) {
+            (None, Some(table)) => table,
+            (None, None) => {
+                let intervals: Vec<&str> = source.intervals.keys().map(String::as_str).collect();
+                let others = if intervals.is_empty() {
+                    String::new()
+                } else {
+                    format!("; trials.table takes one of the other tables: {}", intervals.join(", "))
+                };
+                let hint = "trials.every_s cuts the recording into trials of equal length";
+                told.refuse(
+                    "trials",
+                    format!("the file has no table of trials (hint: {hint}{others})"),
+                );
+                return None;
+            }
+            (Some(every_s), table) => {
+                cut = self.cut(every_s, table, source, told)?;
+                &cut
+            }
+        };
+        let scale = |values: Vec<f64>| match plan.every_s {
+            Some(_) => values,
+            None => clock::trial_times(values, &self.clock),
+        };
+        let mut times = |key: &str, text: &str| told.evaluate(key, text, table, Expression::numbers).map(scale);
+        let start = times("trials.start", plan.start.as_deref().unwrap_or("start_time"));
+        // With a window, a trial needs no end of its own.
+        let stop = match (&plan.stop, plan.window_s) {
+            (None, Some(_)) => Some(None),
+            (stop, _) => times("trials.stop", stop.as_deref().unwrap_or("stop_time")).map(Some),
+        };
+        let align = match &plan.align_to {
+            Some(text) => times("trials.align_to", text),
+            None => start.clone(),
+        };
+        let stimulus = match &plan.stimulus {
+            Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
+            None => Some(vec![0.0; table.n_rows()]),
+        };
+        let labels = labels(plan, table, told);
+        let (start, stop, align, stimulus, labels) = (start?, stop?, align?, stimulus?, labels?);
+        // A trial is there from `from` to `to`.
+        let edges: Vec<(f64, f64)> = (0..table.n_rows())
+            .map(|k| {
+                let (from, to) = match plan.window_s {
+                    Some([from, to]) => (align[k] + from, align[k] + to),
+                    None => (start[k], f64::INFINITY),
+                };
+                (from, stop.as_ref().map_or(to, |stop| to.min(stop[k])))
+            })
+            .collect();
+        let mut rules = filter_rules(plan.filter.as_deref(), "trials.filter", table, told)?;
+        let is_known = |values: &[f64]| values.iter().map(|value| value.is_finite()).collect::<Vec<bool>>();
+        let mut known = |rule: &str, keeps: Vec<bool>| {
+            if keeps.contains(&false) {
+                let missing = keeps.iter().filter(|keeps| !**keeps).count();
+                rules.push((rule.to_owned(), keeps, missing));
+            }
+        };
+        known("a time of the event that trials are aligned to", is_known(&align));
+        known("a value of the stimulus", is_known(&stimulus));
+        let is_interval = edges
+            .iter()
+            .map(|(from, to)| from.is_finite() && to.is_finite() && from < to);
+        let ends_after_it_starts: Vec<bool> = is_interval
+            .zip(&align)
+            .map(|(is, align)| is || !align.is_finite())
+            .collect();
+        if ends_after_it_starts.contains(&false) {
+            rules.push(("an end after its start".to_owned(), ends_after_it_starts, 0));
+        }
+        let is_labelled: Vec<bool> = labels.iter().map(Option::is_some).collect();
+        if is_labelled.contains(&false) {
+            rules.push(("one of trials.types".to_owned(), is_labelled, 0));
+        }
+        let keeps = told.trials.count(table.n_rows(), &rules, None);
+        if !keeps.contains(&true) {
+            told.refuse(
+                "trials",
+                format!("none of {} trials is taken{}", keeps.len(), told.trials.why()),
+            );
+            return None;
+        }
+        let trials = labels.into_iter().enumerate().filter(|(k, _)| keeps[*k]);
+        let trials = trials.map(|(k, label)| Trial {
+            start_s: edges[k].0,
+            stop_s: edges[k].1,
+            align_s: align[k],
+            stimulus: stimulus[k],
+            trial_type: label.unwrap_or_default(),
+            movie: None,
+            valid_bins: None,
+        });
+        Some(trials.collect())
+    }
+
+    /// Trials of equal length, one after the other: over the rows of a table, or over all that was recorded.
+    fn cut(&self, every_s: f64, table: Option<&Table>, source: &Source, told: &mut Told) -> Option<Table> {
+        let spans: Vec<(f64, f64)> = match (table, &self.trials.table) {
+            (Some(table), Some(_)) => {
+                let mut times = |name: &str| told.evaluate("trials.table", name, table, Expression::numbers);
+                let (start, stop) = (times("start_time")?, times("stop_time")?);
+                let scaled = |values| clock::trial_times(values, &self.clock);
+                scaled(start).into_iter().zip(scaled(stop)).collect()
+            }
+            _ => clock::observed(source, None).into_iter().collect(),
+        };
+        let (mut start, mut stop) = (Vec::new(), Vec::new());
+        for (from, to) in spans {
+            // A trial that rounding alone makes too long is whole.
+            let n = ((to - from) / every_s + 1e-9).floor();
+            if n + start.len() as f64 > MAX_TRIALS {
+                let message = format!("{every_s} s cut {from} s to {to} s into more than {MAX_TRIALS} trials");
+                told.refuse("trials.every_s", message);
+                return None;
+            }
+            for i in 0..n.max(0.0) as usize {
+                start.push(from + i as f64 * every_s);
+                stop.push(from + (i + 1) as f64 * every_s);
+            }
+        }
+        if start.is_empty() {
+            told.refuse("trials.every_s", format!("nothing recorded is as long as {every_s} s"));
+            return None;
+        }
+        let mut table = Table::new(start.len());
+        for (name, times) in [("start_time", start), ("stop_time", stop)] {
+            if let Err(finding) = table.insert("trials", name, Column::Numbers(times)) {
+                told.findings.problems.push(finding);
+            }
+        }
+        Some(table)
+    }
+}
+
+/// Most trials that a recording is cut into.
+const MAX_TRIALS: f64 = 1e6;
+
+/// The table that trials are taken from, if the file has one; a message where it doesn't have the one that is named.
+fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<&'a Table>, String> {
+    let Some(name) = &plan.table else {
+        return Ok(source.trials.as_ref());
+    };
+    let trials = source.trials.as_ref().filter(|_| name == "trials");
+    if let Some(table) = source.intervals.get(name).or(trials) {
+        return Ok(Some(table));
+    }
+    let mut known: Vec<&str> = source.intervals.keys().map(String::as_str).collect();
+    known.extend(source.trials.as_ref().map(|_| "trials"));
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    Err(format!("the file has no table '{name}'; there are: {known}"))
+}
+
+/// The label of each trial; none where no rule holds.
+fn labels(plan: &TrialsPlan, table: &Table, told: &mut Told) -> Option<Vec<Option<String>>> {
+    let n = table.n_rows();
+    if !plan.types.is_empty() {
+        let mut labels = vec![None; n];
+        for (i, rule) in plan.types.iter().enumerate() {
+            let holds = told.evaluate(
+                &format!("trials.types[{i}].when"),
+                &rule.when,
+                table,
+                Expression::condition,
+            )?;
+            for (label, _) in labels
+                .iter_mut()
+                .zip(holds)
+                .filter(|(label, holds)| label.is_none() && *holds)
+            {
+                *label = Some(rule.name.clone());
+            }
+        }
+        return Some(labels);
+    }
+    let column = match &plan.trial_type {
+        Some(text) => told.evaluate("trials.type", text, table, Expression::evaluate)?,
+        None => match table.get("trial_type") {
+            Some(column) => column.clone(),
+            None => return Some(vec![Some(DEFAULT_TYPE.to_owned()); n]),
+        },
+    };
+    let label = |k| Some(column.text(k)).filter(|text| !text.is_empty());
+    Some(
+        (0..n)
+            .map(|k| label(k).or_else(|| Some("unknown".to_owned())))
+            .collect(),
+    )
+}
+
+/// The conditions of a filter as rules to be counted.
+pub(super) fn filter_rules(
+    filter: Option<&str>,
+    key: &str,
+    table: &Table,
+    told: &mut Told,
+) -> Option<Vec<(String, Vec<bool>, usize)>> {
+    let Some(text) = filter else { return Some(Vec::new()) };
+    let rules = told.evaluate(key, text, table, Expression::rules)?;
+    Some(
+        rules
+            .into_iter()
+            .map(|rule| (rule.text, rule.keeps, rule.missing))
+            .collect(),
+    )
+}
+
+/// Leaves out trials that lie outside of what was recorded.
+pub(super) fn within(trials: Vec<Trial>, (from, to): (f64, f64), told: &mut Told) -> Vec<Trial> {
+    let n = trials.len();
+    let kept: Vec<Trial> = trials
+        .into_iter()
+        .filter(|trial| trial.start_s < to && trial.stop_s > from)
+        .collect();
+    let n_out = n - kept.len();
+    if n_out > 0 {
+        told.trials.kept = kept.len();
+        told.trials
+            .leave_out(format!("spikes being recorded, from {from} s to {to} s"), n_out);
+        if kept.is_empty() {
+            told.refuse(
+                "trials",
+                format!("none of {n} trials lies within what was recorded, {from} s to {to} s"),
+            );
+        }
+    }
+    kept
+}

@@ -1,0 +1,243 @@
+//! Units: which are taken, their names, areas and cell types.
+
+use std::collections::BTreeMap;
+
+use super::trials::filter_rules;
+use super::{AreaReport, CellTypePlan, ImportPlan, Told, UnitsPlan, WaveformPlan};
+use crate::import::expression::{Expression, matches};
+use crate::import::source::Source;
+use crate::import::table::{Column, Table};
+use crate::recording::{CellType, Unit};
+
+/// Columns that say the area of a unit, in the order in which they are looked for.
+const AREA_COLUMNS: [&str; 12] = [
+    "area",
+    "brain_area",
+    "region",
+    "brain_region",
+    "structure",
+    "structure_acronym",
+    "ecephys_structure_acronym",
+    "acronym",
+    "location",
+    "electrodes.location",
+    "electrode_group.location",
+    "anatomical_location",
+];
+/// Area of units of which nothing is known.
+const UNKNOWN_AREA: &str = "unknown";
+
+impl ImportPlan {
+    /// Units of a source and their spikes, which are taken out of it; none where they can't be made.
+    pub(super) fn units(&self, source: &mut Source, told: &mut Told) -> Option<(Vec<Unit>, Vec<Vec<f64>>)> {
+        let plan = &self.units;
+        let table = &source.units;
+        let ids = match &plan.id {
+            Some(text) => texts(told.evaluate("units.id", text, table, Expression::evaluate)?),
+            None => source.unit_ids.clone(),
+        };
+        let areas = areas(plan, table, told)?;
+        let merged: Vec<Option<String>> = areas.iter().map(|area| plan.merged(area)).collect();
+        let types = cell_types(plan, table, told)?;
+        let mut rules = filter_rules(plan.filter.as_deref(), "units.filter", table, told)?;
+        let is_kept: Vec<bool> = merged.iter().map(Option::is_some).collect();
+        if is_kept.contains(&false) {
+            rules.push(("an area of units.areas".to_owned(), is_kept, 0));
+        }
+        let keeps = told.units.count(areas.len(), &rules, Some(&areas));
+        told.areas = area_reports(&areas, &merged, &types, &keeps);
+        if !keeps.contains(&true) {
+            let n = keeps.len();
+            let message = match n {
+                0 => "the file has no unit".to_owned(),
+                _ => format!("none of {n} units is taken{}", told.units.why()),
+            };
+            told.refuse("units", message);
+            return None;
+        }
+        let spikes = std::mem::take(&mut source.spikes_s);
+        let rows = ids.into_iter().zip(merged).zip(types).zip(spikes).zip(keeps);
+        let taken = rows.filter_map(|((((id, area), cell_type), spikes), keeps)| {
+            let unit = Unit {
+                id,
+                area: area?,
+                cell_type,
+                firing_rate_hz: None,
+            };
+            keeps.then_some((unit, spikes))
+        });
+        Some(taken.unzip())
+    }
+}
+
+impl UnitsPlan {
+    /// The area that an area of the file becomes; none where it is left out.
+    fn merged(&self, area: &str) -> Option<String> {
+        let mut named = self.areas.iter();
+        let becomes = named.find(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, area)));
+        match becomes {
+            Some((name, _)) => Some(name.clone()),
+            None => self.other_areas.unwrap_or(true).then(|| area.to_owned()),
+        }
+    }
+}
+
+fn texts(column: Column) -> Vec<String> {
+    match column {
+        Column::Texts(values) => values,
+        other => (0..other.len()).map(|row| other.text(row)).collect(),
+    }
+}
+
+/// The area of each unit in the file's words.
+fn areas(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<String>> {
+    let column = match &plan.area {
+        Some(text) => told.evaluate("units.area", text, table, Expression::evaluate)?,
+        None => usual_area(table, told),
+    };
+    let mut areas = texts(column);
+    let mut n_missing = 0;
+    for area in &mut areas {
+        if area.trim().is_empty() {
+            UNKNOWN_AREA.clone_into(area);
+            n_missing += 1;
+        }
+    }
+    if n_missing > 0 {
+        told.warn(
+            "units",
+            format!("{n_missing} units have no area; it is '{UNKNOWN_AREA}'"),
+        );
+    }
+    Some(areas)
+}
+
+/// The first column of a usual name.
+fn usual_area(table: &Table, told: &mut Told) -> Column {
+    if let Some((name, column)) = AREA_COLUMNS.iter().find_map(|name| Some((name, table.get(name)?))) {
+        let hint = "units.area names another one";
+        told.warn("units", format!("areas are those of column '{name}' (hint: {hint})"));
+        return column.clone();
+    }
+    let hint = "units.area names a column, or one area for all, such as \"'V1'\"";
+    let columns = table.hint("");
+    told.warn(
+        "units",
+        format!("no column says the area; it is '{UNKNOWN_AREA}' (hint: {hint}; {columns})"),
+    );
+    Column::Texts(vec![UNKNOWN_AREA.to_owned(); table.n_rows()])
+}
+
+fn cell_types(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<CellType>> {
+    let mut types = by_column(&plan.cell_type, table, told)?;
+    if let Some(waveform) = &plan.waveform {
+        types = by_waveform(waveform, table, told)?;
+    }
+    let mut condition = |key: &str, text: &Option<String>| match text {
+        Some(text) => told.evaluate(key, text, table, Expression::condition),
+        None => Some(vec![false; table.n_rows()]),
+    };
+    let excitatory = condition("units.cell_type.excitatory", &plan.cell_type.excitatory)?;
+    let inhibitory = condition("units.cell_type.inhibitory", &plan.cell_type.inhibitory)?;
+    let mut n_both = 0;
+    for ((kind, excitatory), inhibitory) in types.iter_mut().zip(excitatory).zip(inhibitory) {
+        match (excitatory, inhibitory) {
+            (true, true) => {
+                *kind = CellType::Unknown;
+                n_both += 1;
+            }
+            (true, false) => *kind = CellType::Excitatory,
+            (false, true) => *kind = CellType::Inhibitory,
+            (false, false) => {}
+        }
+    }
+    if n_both > 0 {
+        let message = format!("{n_both} units meet both conditions of units.cell_type; their type is unknown");
+        told.warn("units", message);
+    }
+    Some(types)
+}
+
+/// Types by a column of names; names that are not known are told.
+fn by_column(plan: &CellTypePlan, table: &Table, told: &mut Told) -> Option<Vec<CellType>> {
+    let name = plan.column.as_deref().unwrap_or("cell_type");
+    let Some(column) = table.get(name) else {
+        if plan.column.is_none() {
+            return Some(vec![CellType::Unknown; table.n_rows()]);
+        }
+        let message = format!("there is no column '{name}'; {}", table.hint(name));
+        told.refuse("units.cell_type.column", message);
+        return None;
+    };
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    let types = (0..table.n_rows()).map(|row| {
+        let text = column.text(row);
+        type_named(&text).unwrap_or_else(|| {
+            *others.entry(text).or_insert(0) += 1;
+            CellType::Unknown
+        })
+    });
+    let types = types.collect();
+    if !others.is_empty() {
+        let others: Vec<String> = others
+            .iter()
+            .take(10)
+            .map(|(name, n)| format!("'{name}' ({n})"))
+            .collect();
+        let hint = "units.cell_type.excitatory and .inhibitory take conditions";
+        told.warn(
+            "units",
+            format!("cell types that are not known: {} (hint: {hint})", others.join(", ")),
+        );
+    }
+    Some(types)
+}
+
+/// The type of a usual name.
+fn type_named(name: &str) -> Option<CellType> {
+    match name.trim().to_ascii_lowercase().as_str() {
+        "excitatory" | "exc" | "e" | "pyramidal" | "pyramidal cell" | "pyr" | "rs" | "regular spiking"
+        | "regular-spiking" | "principal" | "pe" => Some(CellType::Excitatory),
+        "inhibitory" | "inh" | "i" | "interneuron" | "int" | "fs" | "fast spiking" | "fast-spiking" | "pv" | "sst"
+        | "som" | "vip" => Some(CellType::Inhibitory),
+        "unknown" | "" | "n/a" | "na" | "none" | "unclassified" => Some(CellType::Unknown),
+        _ => None,
+    }
+}
+
+fn by_waveform(plan: &WaveformPlan, table: &Table, told: &mut Told) -> Option<Vec<CellType>> {
+    let values = told.evaluate("units.waveform.value", &plan.value, table, Expression::numbers)?;
+    let wide = plan.wide_above.unwrap_or(plan.narrow_below);
+    let n_missing = values.iter().filter(|value| value.is_nan()).count();
+    if n_missing > 0 {
+        told.warn(
+            "units",
+            format!("{n_missing} units have no {}; their type is unknown", plan.value),
+        );
+    }
+    let kind = |value: &f64| match *value {
+        value if value < plan.narrow_below => CellType::Inhibitory,
+        value if value > wide => CellType::Excitatory,
+        _ => CellType::Unknown,
+    };
+    Some(values.iter().map(kind).collect())
+}
+
+fn area_reports(areas: &[String], merged: &[Option<String>], types: &[CellType], keeps: &[bool]) -> Vec<AreaReport> {
+    let mut reports: BTreeMap<&str, AreaReport> = BTreeMap::new();
+    for (((area, becomes), kind), keeps) in areas.iter().zip(merged).zip(types).zip(keeps) {
+        let report = reports.entry(area).or_insert_with(|| AreaReport {
+            area: area.clone(),
+            becomes: becomes.clone(),
+            found: 0,
+            kept: 0,
+            types: BTreeMap::new(),
+        });
+        report.found += 1;
+        if *keeps {
+            report.kept += 1;
+            *report.types.entry(*kind).or_insert(0) += 1;
+        }
+    }
+    reports.into_values().collect()
+}

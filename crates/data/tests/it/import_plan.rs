@@ -1,0 +1,401 @@
+//! What an import chooses: trials, units, areas, types, behaviour; and that it counts and tells what it leaves out.
+
+use data::import::source::{Samples, Series};
+use data::import::{Column, ImportPlan, Source, Table};
+use data::{Activity, BehaviourSamples, CellType, Timing};
+use ndarray::array;
+
+fn table(n: usize, columns: &[(&str, Column)]) -> Table {
+    let mut table = Table::new(n);
+    for (name, column) in columns {
+        table.insert("test", *name, column.clone()).expect("lengths agree");
+    }
+    table
+}
+
+fn numbers(values: &[f64]) -> Column {
+    Column::Numbers(values.to_vec())
+}
+
+fn texts(values: &[&str]) -> Column {
+    Column::Texts(values.iter().map(|&text| text.to_owned()).collect())
+}
+
+/// Four units in three areas, five trials of 2 s at 0, 10, … 40 s, a jaw with two channels.
+fn source() -> Source {
+    let units = [
+        ("isi_violations", numbers(&[0.1, 0.9, 0.2, f64::NAN])),
+        ("presence_ratio", numbers(&[0.95, 0.5, 0.99, 0.99])),
+        ("brain_area", texts(&["VISp1", "VISp5", "CA1", ""])),
+        ("width_ms", numbers(&[0.3, 0.7, 0.45, f64::NAN])),
+        ("tagged", Column::Flags(vec![false, false, true, false])),
+    ];
+    let trials = [
+        ("start_time", numbers(&[0.0, 10.0, 20.0, 30.0, 40.0])),
+        ("stop_time", numbers(&[2.0, 12.0, 22.0, 32.0, 42.0])),
+        ("stim_on", numbers(&[0.5, 10.5, f64::NAN, 30.75, 40.5])),
+        ("response", numbers(&[1.2, 11.0, 21.0, 31.0, f64::NAN])),
+        ("contrast", numbers(&[1.0, 0.0, 0.5, 0.25, 0.0])),
+        ("licked", Column::Flags(vec![true, false, true, false, false])),
+    ];
+    let times = |unit: usize| (0..50).map(|i| i as f64 + 0.01 * unit as f64).collect();
+    let jaw = Series {
+        shape: (3, 2),
+        unit: "mm".into(),
+        channels: vec!["x".into(), "y".into()],
+        samples: Some(Samples {
+            values: array![[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]],
+            timing: Timing::Timestamps(vec![0.0, 1.0, 1.0]),
+        }),
+    };
+    Source {
+        units: table(4, &units),
+        unit_ids: ["u0", "u1", "u2", "u3"].map(str::to_owned).to_vec(),
+        spikes_s: (0..4).map(times).collect(),
+        trials: Some(table(5, &trials)),
+        intervals: [(
+            "epochs".to_owned(),
+            table(1, &[("start_time", numbers(&[5.0])), ("stop_time", numbers(&[16.0]))]),
+        )]
+        .into(),
+        series: [("behavior/jaw".to_owned(), jaw)].into(),
+        ..Source::empty("m1", "test")
+    }
+}
+
+fn plan(text: &str) -> ImportPlan {
+    ImportPlan::from_toml("plan.toml", text).expect("a plan")
+}
+
+fn refused(plan_text: &str, source: Source) -> String {
+    let refused = plan(plan_text).apply(vec![source]);
+    refused.expect_err(plan_text).to_string()
+}
+
+#[test]
+fn without_a_plan_trials_and_units_are_those_of_the_file_and_guesses_are_told() {
+    let (recording, report) = ImportPlan::default().apply(vec![source()]).expect("a session");
+    let session = &recording.sessions[0];
+    assert_eq!(
+        (session.id.as_str(), session.n_units(), session.n_trials()),
+        ("m1", 4, 5)
+    );
+    let areas: Vec<&str> = session.units.iter().map(|unit| unit.area.as_str()).collect();
+    assert_eq!(areas, ["VISp1", "VISp5", "CA1", "unknown"]);
+    assert!(session.units.iter().all(|unit| unit.cell_type == CellType::Unknown));
+    let trial = &session.trials[1];
+    assert_eq!(
+        (trial.start_s, trial.stop_s, trial.align_s, trial.stimulus),
+        (10.0, 12.0, 10.0, 0.0)
+    );
+    assert_eq!(trial.trial_type, "trial");
+    let warnings: Vec<String> = report.sessions[0].warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("areas are those of column 'brain_area'")),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings.iter().any(|w| w.contains("1 units have no area")),
+        "{warnings:?}"
+    );
+    let Activity::SpikeTimes { times_s, observed_s } = &session.activity else {
+        panic!("spike times");
+    };
+    assert_eq!(times_s[2][..2], [0.02, 1.02]);
+    // From the first trial to the last spike.
+    assert_eq!(*observed_s, (0.0, 49.03));
+}
+
+#[test]
+fn trials_are_aligned_cut_and_labelled_and_what_is_left_out_is_counted() {
+    let plan = plan(
+        "[trials]\nalign_to = 'stim_on'\nwindow_s = [-0.25, 1.0]\nstop = 'response'\nfilter = 'contrast <= 0.5 && start_time < 35'\n\
+         stimulus = 'contrast * 2'\ntypes = [{ name = 'hit', when = 'licked' }, { name = 'miss', when = 'contrast > 0' }]",
+    );
+    let (recording, report) = plan.apply(vec![source()]).expect("a session");
+    // Trial 0 has a large contrast, 1 is of no type, 2 has no event, 4 is too late and of no type; without a response, 4 would end
+    // with its window.
+    let trials = &recording.sessions[0].trials;
+    assert_eq!(trials.len(), 1);
+    let trial = &trials[0];
+    assert_eq!((trial.start_s, trial.stop_s, trial.align_s), (30.5, 31.0, 30.75));
+    assert_eq!((trial.stimulus, trial.trial_type.as_str()), (0.5, "miss"));
+    let told: Vec<(&str, usize, usize)> = report.sessions[0]
+        .trials
+        .rules
+        .iter()
+        .map(|r| (r.rule.as_str(), r.dropped, r.alone))
+        .collect();
+    let expected = [
+        ("contrast <= 0.5", 1, 1),
+        ("start_time < 35", 1, 0),
+        ("a time of the event that trials are aligned to", 1, 1),
+        ("one of trials.types", 2, 1),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(
+        (report.sessions[0].trials.found, report.sessions[0].trials.kept),
+        (5, 1)
+    );
+}
+
+#[test]
+fn units_are_filtered_rule_by_rule_their_areas_merged_and_their_types_found() {
+    let plan = plan(
+        "[units]\nfilter = 'isi_violations < 0.5 && presence_ratio > 0.9'\narea = 'brain_area'\nother_areas = false\n\
+         [units.areas]\nV1 = ['VISp*']\nHPC = ['CA?']\n\
+         [units.waveform]\nvalue = 'width_ms'\nnarrow_below = 0.4\nwide_above = 0.5\n\
+         [units.cell_type]\ninhibitory = 'tagged'",
+    );
+    let (recording, report) = plan.apply(vec![source()]).expect("a session");
+    let units: Vec<_> = recording.sessions[0]
+        .units
+        .iter()
+        .map(|u| (u.id.as_str(), u.area.as_str(), u.cell_type))
+        .collect();
+    // u2 lies between narrow and wide, but light tagged it.
+    assert_eq!(
+        units,
+        [("u0", "V1", CellType::Inhibitory), ("u2", "HPC", CellType::Inhibitory)]
+    );
+    let session = &report.sessions[0];
+    let told: Vec<(&str, usize, usize, usize)> = session
+        .units
+        .rules
+        .iter()
+        .map(|r| (r.rule.as_str(), r.dropped, r.alone, r.missing))
+        .collect();
+    let expected = [
+        ("isi_violations < 0.5", 2, 0, 1),
+        ("presence_ratio > 0.9", 1, 0, 0),
+        ("an area of units.areas", 1, 0, 0),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(
+        session.units.rules[0].by_area,
+        [("VISp5".to_owned(), 1), ("unknown".to_owned(), 1)].into()
+    );
+    let text = report.text();
+    assert!(text.contains("units: 2 of 4 taken"), "{text}");
+    assert!(
+        text.contains("2 dropped by isi_violations < 0.5 (0 by this alone; 1 without a number; VISp5 1; unknown 1)"),
+        "{text}"
+    );
+    assert!(text.contains("CA1 as HPC: 1 of 1 units: 1 inhibitory"), "{text}");
+}
+
+#[test]
+fn narrow_waveforms_are_inhibitory_wide_ones_excitatory_and_those_between_unknown() {
+    let plan = plan("[units.waveform]\nvalue = 'width_ms'\nnarrow_below = 0.4\nwide_above = 0.5");
+    let (recording, report) = plan.apply(vec![source()]).expect("a session");
+    let types: Vec<CellType> = recording.sessions[0].units.iter().map(|unit| unit.cell_type).collect();
+    assert_eq!(
+        types,
+        [
+            CellType::Inhibitory,
+            CellType::Excitatory,
+            CellType::Unknown,
+            CellType::Unknown
+        ]
+    );
+    assert!(
+        report.sessions[0]
+            .warnings
+            .iter()
+            .any(|w| w.message.contains("1 units have no width_ms"))
+    );
+}
+
+#[test]
+fn behaviour_is_a_channel_of_a_series_with_times_that_increase() {
+    for channel in ["1", "'y'"] {
+        let plan = plan(&format!(
+            "[behaviour.jaw]\nseries = 'behavior/jaw'\nchannel = {channel}"
+        ));
+        let (recording, report) = plan.apply(vec![source()]).expect("a session");
+        let jaw = &recording.sessions[0].behaviour["jaw"];
+        let expected = BehaviourSamples::Continuous {
+            values: vec![10.0, 20.0],
+            timing: Timing::Timestamps(vec![0.0, 1.0]),
+        };
+        assert_eq!((&jaw.samples, jaw.unit.as_str()), (&expected, "mm"));
+        assert!(
+            report.sessions[0]
+                .warnings
+                .iter()
+                .any(|w| w.message.starts_with("1 of 3 samples are not after"))
+        );
+    }
+    // A series that only one of two sessions has is told; one that none has is refused.
+    let mut other = source();
+    other.id = "m2".into();
+    other.series.clear();
+    let jaw = plan("[behaviour.jaw]\nseries = 'behavior/jaw'\nchannel = 0");
+    let (recording, report) = jaw.apply(vec![source(), other.clone()]).expect("two sessions");
+    assert!(recording.sessions[1].behaviour.is_empty());
+    assert!(
+        report.sessions[1]
+            .warnings
+            .iter()
+            .any(|w| w.message == "there is no series 'behavior/jaw'")
+    );
+    let none = jaw.apply(vec![other]).expect_err("no series").to_string();
+    assert!(
+        none.contains("behaviour.jaw.series: no session has the series 'behavior/jaw'; there are: none"),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_recording_without_trials_is_cut_into_equal_ones() {
+    let mut source = source();
+    source.trials = None;
+    let message = refused("", source.clone());
+    assert!(
+        message.contains("m1, trials: the file has no table of trials") && message.contains("epochs"),
+        "{message}"
+    );
+    let spans = |plan_text: &str| -> Vec<(f64, f64)> {
+        let (recording, _) = plan(plan_text).apply(vec![source.clone()]).expect(plan_text);
+        recording.sessions[0]
+            .trials
+            .iter()
+            .map(|t| (t.start_s, t.stop_s))
+            .collect()
+    };
+    let all = spans("[trials]\nevery_s = 12.0");
+    assert_eq!(all, [(0.0, 12.0), (12.0, 24.0), (24.0, 36.0), (36.0, 48.0)]);
+    assert_eq!(
+        spans("[trials]\nevery_s = 5.5\ntable = 'epochs'"),
+        [(5.0, 10.5), (10.5, 16.0)]
+    );
+    assert_eq!(spans("[trials]\ntable = 'epochs'"), [(5.0, 16.0)]);
+}
+
+#[test]
+fn times_of_another_unit_or_clock_are_told_and_can_be_brought_to_seconds() {
+    for (per_s, word) in [(1000.0, "ms (1000)"), (30_000.0, "samples (the sampling rate)")] {
+        let mut source = source();
+        source.spikes_s.iter_mut().flatten().for_each(|time| *time *= per_s);
+        let message = refused("", source.clone());
+        assert!(
+            message.contains(word) && message.contains("clock.spikes_per_s"),
+            "{message}"
+        );
+        let scaled = plan(&format!("[clock]\nspikes_per_s = {per_s}"))
+            .apply(vec![source])
+            .expect("scaled");
+        let Activity::SpikeTimes { times_s, .. } = &scaled.0.sessions[0].activity else {
+            panic!("spike times");
+        };
+        assert!((times_s[1][3] - 3.01).abs() < 1e-12);
+    }
+    let mut source = source();
+    let Some(trials) = &mut source.trials else {
+        panic!("trials")
+    };
+    for name in ["start_time", "stop_time"] {
+        let Some(Column::Numbers(values)) = trials.get(name).cloned() else {
+            panic!("numbers");
+        };
+        let in_ms = values.into_iter().map(|time| time * 1000.0).collect();
+        trials.insert("test", name, Column::Numbers(in_ms)).expect("five rows");
+    }
+    let message = refused("", source.clone());
+    assert!(message.contains("clock.trials_per_s"), "{message}");
+    let scaled = plan("[clock]\ntrials_per_s = 1000")
+        .apply(vec![source])
+        .expect("scaled");
+    assert_eq!(scaled.0.sessions[0].trials[1].start_s, 10.0);
+}
+
+#[test]
+fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
+    let mut source = source();
+    // Dense spikes with nothing from 20 to 30 s; unit 3 in reverse.
+    let dense: Vec<f64> = (0..2000)
+        .map(|i| f64::from(i) * 0.025)
+        .filter(|t| !(20.0..30.0).contains(t))
+        .collect();
+    source.spikes_s = vec![dense.clone(), vec![], vec![], dense.into_iter().rev().collect()];
+    source.observed_s = Some((0.0, 41.0));
+    let (recording, report) = plan("[trials]\nwindow_s = [0.0, 1.0]\nalign_to = 'start_time + 3'")
+        .apply(vec![source.clone()])
+        .expect("a session");
+    let warnings: Vec<&str> = report.sessions[0].warnings.iter().map(|w| w.message.as_str()).collect();
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("no unit spikes from 20 to 30 s (1 gaps; 1 trials lie in them)")),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("spikes of 1 units were not in order, first of 'u3'")),
+        "{warnings:?}"
+    );
+    assert_eq!(recording.sessions[0].n_trials(), 5);
+    let late = plan("[trials]\nwindow_s = [0.0, 1.0]\nalign_to = 'start_time * 1.5'")
+        .apply(vec![source.clone()])
+        .expect("a session");
+    let rule = late.1.sessions[0].trials.rules.last().expect("a rule");
+    assert_eq!((rule.dropped, late.1.sessions[0].trials.kept), (1, 4));
+    assert!(
+        rule.rule.starts_with("spikes being recorded, from 0 s to 49.975 s"),
+        "{}",
+        rule.rule
+    );
+    source.spikes_s[1] = vec![1.0, f64::NAN];
+    assert!(refused("", source).contains("m1, unit 'u1': spike 1 is at NaN s; expected a finite time"));
+}
+
+#[test]
+fn what_a_plan_asks_for_and_the_file_does_not_have_is_told_all_at_once_with_its_key() {
+    let message = refused(
+        "[trials]\nalign_to = 'stimon'\nfilter = 'contrast > x'\n[units]\nfilter = 'isi_violation < 1'\n[units.cell_type]\ncolumn = 'kind'",
+        source(),
+    );
+    for expected in [
+        "m1, trials.align_to: in 'stimon', column 1: there is no column 'stimon'; did you mean 'stim_on'?",
+        "m1, units.cell_type.column: there is no column 'kind'",
+    ] {
+        assert!(message.contains(expected), "{message}");
+    }
+    let none = refused("[units]\nfilter = 'presence_ratio > 2'", source());
+    assert!(
+        none.contains("none of 4 units is taken: 4 dropped by presence_ratio > 2"),
+        "{none}"
+    );
+    let none = refused("[trials]\nfilter = 'contrast > 2'", source());
+    assert!(
+        none.contains("none of 5 trials is taken: 5 dropped by contrast > 2"),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_plan_out_of_range_is_refused_with_every_key_before_a_file_is_read() {
+    let text = "schema = 2\n[clock]\nspikes_per_s = 0\n[trials]\nevery_s = 2.0\nalign_to = 'a'\nwindow_s = [1.0, 0.5]\ntype = 'x'\n\
+                types = [{ name = 'a', when = 'b =' }]\n[units.waveform]\nvalue = 'w'\nnarrow_below = 2.0\nwide_above = 1.0";
+    let message = ImportPlan::from_toml("plan.toml", text)
+        .expect_err("seven faults")
+        .to_string();
+    for key in [
+        "plan.toml: schema is 2",
+        "clock.spikes_per_s is 0",
+        "trials.window_s is [1, 0.5]",
+        "units.waveform",
+        "trials.align_to has no meaning beside trials.every_s",
+        "trials.type and trials.types",
+        "trials.types[0].when: in 'b =', column 3",
+    ] {
+        assert!(message.contains(key), "{key}: {message}");
+    }
+    let unknown = ImportPlan::from_toml("plan.toml", "[units]\nfliter = 'a'")
+        .expect_err("a typo")
+        .to_string();
+    assert!(unknown.contains("fliter") && unknown.contains("filter"), "{unknown}");
+}
