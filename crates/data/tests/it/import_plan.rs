@@ -38,7 +38,7 @@ fn source() -> Source {
         ("contrast", numbers(&[1.0, 0.0, 0.5, 0.25, 0.0])),
         ("licked", Column::Flags(vec![true, false, true, false, false])),
     ];
-    let times = |unit: usize| (0..50).map(|i| i as f64 + 0.01 * unit as f64).collect();
+    let times = |unit: usize| (0..50).map(|i| f64::from(i) + 0.01 * unit as f64).collect();
     let jaw = Series {
         shape: (3, 2),
         unit: "mm".into(),
