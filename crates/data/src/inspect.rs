@@ -208,7 +208,8 @@ fn behaviours(session: &Session) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn quantiles(mut values: Vec<f64>) -> Quantiles {
+/// Quantiles of values; of none, NaN.
+pub(crate) fn quantiles(mut values: Vec<f64>) -> Quantiles {
     values.sort_by(f64::total_cmp);
     let at = |fraction: f64| {
         let position = fraction * values.len().saturating_sub(1) as f64;

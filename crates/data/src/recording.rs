@@ -10,14 +10,14 @@ use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
 
 /// One or many sessions.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
     /// Sessions, in the order of the file.
     pub sessions: Vec<Session>,
 }
 
 /// One session: units recorded together over a list of trials.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Name, unique in the recording; becomes an HDF5 group name, so no `/`.
     pub id: String,
@@ -84,7 +84,7 @@ impl fmt::Display for CellType {
 }
 
 /// A trial. Times are seconds on the clock of the session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// Start (s).
     pub start_s: f64,
@@ -103,7 +103,7 @@ pub struct Trial {
 }
 
 /// Spikes of a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Activity {
     /// Spike times.
     SpikeTimes {
@@ -124,7 +124,7 @@ pub enum Activity {
 }
 
 /// A behaviour trace.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Behaviour {
     /// The samples; NaN where a sample is missing.
     pub samples: BehaviourSamples,
@@ -133,7 +133,7 @@ pub struct Behaviour {
 }
 
 /// Samples of a behaviour.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum BehaviourSamples {
     /// One stretch over the whole session.
     Continuous {
@@ -147,7 +147,7 @@ pub enum BehaviourSamples {
 }
 
 /// When samples were taken, on the clock of the session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Timing {
     /// Sample i at `start_s + i / rate_hz`.
     Rate {
@@ -161,7 +161,7 @@ pub enum Timing {
 }
 
 /// Stimuli that change in time, each stored once and shown in one or many trials.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StimulusMovies {
     /// Values, `[S, T, C]` (movies, time bins, channels).
     pub values: Array3<f32>,

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 
 use super::table::Table;
 use crate::error::Finding;
 use crate::recording::Timing;
 
 /// One session of a file or folder, in its own terms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// Name of the session.
     pub id: String,
@@ -39,7 +40,7 @@ pub struct Source {
 }
 
 /// Samples of a behaviour or another signal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Number of samples and of channels.
     pub shape: (usize, usize),
@@ -52,7 +53,7 @@ pub struct Series {
 }
 
 /// Values of a [`Series`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Samples {
     /// Values, `[samples, channels]`; NaN where one is missing. In the unit of the series: conversion factors are applied.
     pub values: Array2<f32>,

@@ -1,9 +1,11 @@
 //! Tables as laboratories' files have them: named columns of numbers, texts or flags, one row per unit or trial.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Finding;
 
 /// Values of one column.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Column {
     /// Numbers; NaN where a value is missing.
     Numbers(Vec<f64>),
@@ -97,7 +99,7 @@ impl Column {
 }
 
 /// Columns of equal length, in the order of the file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     n_rows: usize,
     columns: Vec<(String, Column)>,

@@ -1,0 +1,274 @@
+//! What is in a source, for somebody who has to write a plan: columns with their values, tables, series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::source::Source;
+use super::table::{Column, Table};
+use crate::error::Finding;
+use crate::inspect::{Quantiles, quantiles};
+
+/// So many different texts of a column are listed.
+const SHOWN_TEXTS: usize = 12;
+
+/// Summary of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceSummary {
+    /// Version of this form.
+    pub schema: u32,
+    /// Name of the session.
+    pub id: String,
+    /// Format and version.
+    pub format: String,
+    /// Number of units.
+    pub n_units: usize,
+    /// Number of spikes of all units.
+    pub n_spikes: u64,
+    /// First and last spike, in the times of the file.
+    pub spike_span: Option<(f64, f64)>,
+    /// Spikes per second of each unit over that span (per one of the file's times, if these are not s).
+    pub rate_hz: Option<Quantiles>,
+    /// Columns of the units.
+    pub units: Vec<ColumnSummary>,
+    /// The table of trials.
+    pub trials: Option<TableSummary>,
+    /// Other tables of intervals.
+    pub intervals: BTreeMap<String, TableSummary>,
+    /// Series of samples.
+    pub series: BTreeMap<String, SeriesSummary>,
+    /// Oddities.
+    pub warnings: Vec<Finding>,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableSummary {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Its columns.
+    pub columns: Vec<ColumnSummary>,
+}
+
+/// A column and its values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnSummary {
+    /// Name.
+    pub name: String,
+    /// numbers, texts or flags.
+    pub kind: String,
+    /// Rows without a value.
+    pub missing: usize,
+    /// Smallest and largest number.
+    pub range: Option<(f64, f64)>,
+    /// Different texts or flags and how often they occur, the first twelve by name.
+    pub values: BTreeMap<String, usize>,
+    /// Number of different texts or flags.
+    pub n_different: Option<usize>,
+}
+
+/// A series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeriesSummary {
+    /// Number of samples.
+    pub n_samples: usize,
+    /// Number of channels.
+    pub n_channels: usize,
+    /// Names of the channels, if they have any.
+    pub channels: Vec<String>,
+    /// Unit of the samples.
+    pub unit: String,
+}
+
+impl SourceSummary {
+    /// Summarises a source.
+    pub fn of(source: &Source) -> Self {
+        let first = source.spikes_s.iter().flatten().copied().reduce(f64::min);
+        let last = source.spikes_s.iter().flatten().copied().reduce(f64::max);
+        let spike_span = first.zip(last);
+        let rates = spike_span.filter(|(first, last)| last > first).map(|(first, last)| {
+            let per_s = |times: &Vec<f64>| times.len() as f64 / (last - first);
+            source.spikes_s.iter().map(per_s).collect::<Vec<f64>>()
+        });
+        let series = source.series.iter().map(|(name, series)| {
+            let summary = SeriesSummary {
+                n_samples: series.shape.0,
+                n_channels: series.shape.1,
+                channels: series.channels.clone(),
+                unit: series.unit.clone(),
+            };
+            (name.clone(), summary)
+        });
+        Self {
+            schema: 1,
+            id: source.id.clone(),
+            format: source.format.clone(),
+            n_units: source.n_units(),
+            n_spikes: source.spikes_s.iter().map(|times| times.len() as u64).sum(),
+            spike_span,
+            rate_hz: rates.map(quantiles),
+            units: columns(&source.units),
+            trials: source.trials.as_ref().map(TableSummary::of),
+            intervals: source
+                .intervals
+                .iter()
+                .map(|(name, table)| (name.clone(), TableSummary::of(table)))
+                .collect(),
+            series: series.collect(),
+            warnings: source.warnings.clone(),
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{} ({})", self.id, self.format)?;
+        write!(out, "\n{} units, {} spikes", self.n_units, self.n_spikes)?;
+        if let Some((first, last)) = self.spike_span {
+            write!(out, " from {first} to {last}")?;
+        }
+        if let Some(rate) = &self.rate_hz {
+            write!(
+                out,
+                "; median rate {:.3} ({:.3} to {:.3})",
+                rate.median, rate.min, rate.max
+            )?;
+        }
+        writeln!(out)?;
+        write_columns(out, &self.units)?;
+        match &self.trials {
+            Some(table) => {
+                writeln!(out, "\ntrials: {} rows", table.n_rows)?;
+                write_columns(out, &table.columns)?;
+            }
+            None => writeln!(out, "\ntrials: none in this file")?,
+        }
+        for (name, table) in &self.intervals {
+            writeln!(out, "\nintervals {name}: {} rows", table.n_rows)?;
+            write_columns(out, &table.columns)?;
+        }
+        if !self.series.is_empty() {
+            writeln!(out, "\nseries")?;
+        }
+        for (name, series) in &self.series {
+            write!(
+                out,
+                "  {name}: {} samples, {} channels",
+                series.n_samples, series.n_channels
+            )?;
+            if !series.channels.is_empty() {
+                write!(out, " ({})", series.channels.join(", "))?;
+            }
+            let unit = if series.unit.is_empty() {
+                "no unit"
+            } else {
+                &series.unit
+            };
+            writeln!(out, ", {unit}")?;
+        }
+        if !self.warnings.is_empty() {
+            writeln!(out, "\nwarnings")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "  {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl TableSummary {
+    fn of(table: &Table) -> Self {
+        Self {
+            n_rows: table.n_rows(),
+            columns: columns(table),
+        }
+    }
+}
+
+fn columns(table: &Table) -> Vec<ColumnSummary> {
+    let named = table.names().filter_map(|name| Some((name, table.get(name)?)));
+    named.map(|(name, column)| ColumnSummary::of(name, column)).collect()
+}
+
+impl ColumnSummary {
+    fn of(name: &str, column: &Column) -> Self {
+        let mut summary = Self {
+            name: name.to_owned(),
+            kind: column.kind().to_owned(),
+            missing: 0,
+            range: None,
+            values: BTreeMap::new(),
+            n_different: None,
+        };
+        match column {
+            Column::Numbers(values) => {
+                let known = || values.iter().copied().filter(|value| !value.is_nan());
+                summary.missing = values.len() - known().count();
+                summary.range = known().reduce(f64::min).zip(known().reduce(f64::max));
+            }
+            Column::Texts(values) => {
+                summary.missing = values.iter().filter(|value| value.is_empty()).count();
+                summary.count(values.iter().filter(|value| !value.is_empty()).map(String::as_str));
+            }
+            Column::Flags(values) => summary.count(values.iter().map(|value| if *value { "true" } else { "false" })),
+        }
+        summary
+    }
+
+    fn count<'a>(&mut self, values: impl Iterator<Item = &'a str> + Clone) {
+        let different: BTreeSet<&str> = values.clone().collect();
+        self.n_different = Some(different.len());
+        let mut shown: BTreeMap<&str, usize> = different
+            .into_iter()
+            .take(SHOWN_TEXTS)
+            .map(|value| (value, 0))
+            .collect();
+        for value in values {
+            if let Some(n) = shown.get_mut(value) {
+                *n += 1;
+            }
+        }
+        self.values = shown.into_iter().map(|(value, n)| (value.to_owned(), n)).collect();
+    }
+}
+
+fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Result {
+    let width = columns
+        .iter()
+        .map(|column| column.name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(40);
+    for column in columns {
+        write!(out, "  {:width$}  {:8}", column.name, column.kind)?;
+        if let Some((low, high)) = column.range {
+            write!(out, "{low} to {high}")?;
+        }
+        if let Some(n_different) = column.n_different {
+            let shown: Vec<String> = column
+                .values
+                .iter()
+                .map(|(value, n)| format!("{value} ({n})"))
+                .collect();
+            let more = n_different - column.values.len();
+            let more = if more > 0 {
+                format!(", … {more} more")
+            } else {
+                String::new()
+            };
+            write!(out, "{}{more}", shown.join(", "))?;
+        }
+        if column.missing > 0 {
+            write!(out, "; {} missing", column.missing)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
