@@ -1,14 +1,19 @@
-"""One Markdown table of the evaluations that methods.sh wrote.
+#!/usr/bin/env python3
+"""Tables of what methods.sh noted, as Markdown.
 
-    python3 scripts/experiments/methods_table.py OUT SEEDS METHOD...
+usage: methods_table.py RECORDS METHOD ...
 
-A row for each method: mean over seeds and standard deviation, or the value and its 95 % interval for one seed. Below them
-what stands in the model's place: training trials, the ceiling, null models. The last two columns are the published figures
-(Sourmpis et al. 2023, stored logs): trial-matched correlation of training batches, and the share of hits.
+A row for each method: mean over seeds and standard deviation, or the value and its 95 % interval for one seed. Below them what
+stands in the model's place (means over all runs, which share recording and split): training trials, the ceiling, null models.
+The last two columns are the published figures (Sourmpis et al. 2023, stored logs): trial-matched correlation of training
+batches, and the share of hits. A second table compares each method with hard matching, seed by seed.
 """
+
 import json
+import math
+import pathlib
+import statistics
 import sys
-from pathlib import Path
 
 METRICS = [
     "psth_pearson",
@@ -29,60 +34,91 @@ PUBLISHED = {
     "gan": ("0.901", "0.804"),
     "likelihood": ("0.860", "0.904"),
 }
+# Two-sided 95 % quantiles of Student's t, by degrees of freedom.
+T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
-def seconds(run: Path) -> float:
-    """Wall time of a fit: each process's time stamp of its last step that counts, summed."""
-    elapsed = []
-    for line in (run / "events.ndjson").read_text().splitlines():
-        event = json.loads(line)
-        if event.get("event") == "start":
-            elapsed.append(0.0)
-        elif event.get("event") == "step" and elapsed:
-            elapsed[-1] = event["wall_s"]
-    return sum(elapsed)
+def table(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
 
 
-def cell(metric: dict | None) -> str:
+def number(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+def spread(values):
+    if len(values) < 2:
+        return "–" if not values else number(values[0])
+    return f"{number(statistics.mean(values))} ± {number(statistics.stdev(values))}"
+
+
+def cell(metrics):
     """Mean and standard deviation over seeds, or value and interval of one."""
-    if metric is None:
+    found = [metric for metric in metrics if metric is not None]
+    if len(found) == 1:
+        interval = found[0].get("ci95")
+        return number(found[0]["value"]) + (f" [{number(interval[0])}, {number(interval[1])}]" if interval else "")
+    return spread([metric["value"] for metric in found])
+
+
+def beside(records, name, pick):
+    """Mean over all runs of what stands beside a metric."""
+    values = [pick(record[name]) for record in records if name in record]
+    values = [value for value in values if value is not None]
+    return number(statistics.mean(values)) if values else "–"
+
+
+def difference(ours, hard):
+    """Mean and 95 % interval (Student's t) of the difference to hard matching over the seeds that both have."""
+    seeds = sorted(set(ours) & set(hard))
+    differences = [ours[seed] - hard[seed] for seed in seeds]
+    if len(differences) < 2:
         return "–"
-    if "mean" not in metric:
-        interval = metric.get("ci95")
-        return f"{metric['value']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-    spread = metric.get("sd")
-    return f"{metric['mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+    mean = statistics.mean(differences)
+    half = T_95[min(len(differences) - 1, 9)] * statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def main() -> None:
-    out, seeds, methods = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3:]
-    columns = [f"`{name}`" for name in METRICS]
-    print("| method | seeds | " + " | ".join(columns) + " | seconds | published correlation | published hits |")
-    print("|---" * (len(METRICS) + 5) + "|")
-    reference: dict = {}
+def main():
+    folder, methods = pathlib.Path(sys.argv[1]), sys.argv[2:]
+    runs = {}
     for method in methods:
-        path = out / f"{method}.json"
-        if not path.exists():
-            continue
-        report = json.loads(path.read_text())
-        found = {metric["name"]: metric for metric in report["metrics"]}
-        runs = [out / f"{method}_{seed}" for seed in seeds]
-        runs = [run for run in runs if any(run.glob("metrics*.json"))]
-        times = sorted(seconds(run) for run in runs)
-        cells = [cell(found.get(name)) for name in METRICS] + [f"{times[len(times) // 2]:.0f}" if times else "–"]
-        cells += PUBLISHED.get(method, ("–", "–"))
-        print(f"| {method} | {len(runs)} | " + " | ".join(cells) + " |")
-        reference = reference or found
-    rows = {"training trials in the model's place": "reference_train_test", "ceiling": "ceiling_noiseless"}
-    for title, key in rows.items():
-        values = [reference.get(name, {}).get(key) for name in METRICS]
-        print(f"| {title} | – | " + " | ".join("–" if v is None else f"{v:.3f}" for v in values) + " | – | – | – |")
-    nulls = sorted({null for name in METRICS for null in (reference.get(name, {}).get("nulls") or {})})
-    for null in nulls:
-        values = [(reference.get(name, {}).get("nulls") or {}).get(null) for name in METRICS]
-        cells = " | ".join("–" if v is None else f"{v:.3f}" for v in values)
-        print(f"| null: {null} | – | {cells} | – | – | – |")
+        for path in sorted(folder.glob(f"{method}_[0-9]*.json")):
+            record = json.loads(path.read_text())
+            found = {metric["name"]: metric for metric in record["metrics"]["metrics"]}
+            runs.setdefault(method, {})[path.stem.rsplit("_", 1)[1]] = (record["fit"], found)
+    if not runs:
+        sys.exit(f"{folder} has no record")
+    rows = []
+    for method, of in runs.items():
+        seconds = statistics.median(fit["wall_s"] for fit, _ in of.values())
+        cells = [cell([found.get(name) for _, found in of.values()]) for name in METRICS]
+        rows.append([method, str(len(of)), *cells, f"{seconds:.0f}", *PUBLISHED.get(method, ("–", "–"))])
+    every = [found for of in runs.values() for _, found in of.values()]
+    data = [beside(every, f"{name}_data", lambda metric: metric["value"]) for name in METRICS]
+    rows.append(["recorded", "–", *data, "–", "–", "–"])
+    for title, key in (("training trials in the model's place", "reference_train_test"), ("ceiling", "ceiling_noiseless")):
+        cells = [beside(every, name, lambda metric: metric.get(key)) for name in METRICS]
+        rows.append([title, "–", *cells, "–", "–", "–"])
+    for null in sorted({null for found in every for name in METRICS for null in found.get(name, {}).get("nulls") or {}}):
+        cells = [beside(every, name, lambda metric: (metric.get("nulls") or {}).get(null)) for name in METRICS]
+        rows.append([f"null: {null}", "–", *cells, "–", "–", "–"])
+    head = ["method", "seeds", *(f"`{name}`" for name in METRICS), "seconds", "published correlation", "published hits"]
+    table(head, rows)
+    if "hard" in runs and len(runs) > 1:
+        def values(method, name):
+            return {seed: found[name]["value"] for seed, (_, found) in runs[method].items() if name in found}
+
+        rows = [
+            [method, *(difference(values(method, name), values("hard", name)) for name in METRICS)]
+            for method in runs
+            if method != "hard"
+        ]
+        table(["less hard", *(f"`{name}`" for name in METRICS)], rows)
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -4,18 +4,23 @@
 #   scripts/experiments/six_area.sh OUT [SEED ...]     # default: seeds 0 1 2
 #
 # Fits of configs/six_area_600.toml, one for each seed. Fits that are done are left alone, others go on where they stopped.
-# Each run then has metrics.json (test trials), couplings.json, and perturbation-AREA.json for two silenced areas; at last one
-# table.
+# Each run then has metrics.json (test trials), couplings.json, and perturbation-AREA.json for two silenced areas, and is noted in
+# RECORDS/SEED.json, of which the tables are made; fits that are noted there are left alone.
 #
-# SNNFIT: the program (default target/release/snnfit). STEPS: other than the configuration's.
+# SNNFIT: the program (default target/release/snnfit). STEPS: other than the configuration's. RECORDS: folder of the notes
+# (default OUT/records; ours are in docs/results/six_area).
 set -euo pipefail
+out=$(realpath -m "${1:?usage: scripts/experiments/six_area.sh OUT [SEED ...]}")
+records=$(realpath -m "${RECORDS:-$out/records}")
 cd "$(dirname "$0")/../.."
-out=${1:?usage: scripts/experiments/six_area.sh OUT [SEED ...]}
+source scripts/experiments/common.sh
 shift
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(0 1 2)
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
-mkdir -p "$out" data
+mkdir -p "$out" "$records" data
+keep_settings "$out" "STEPS=${STEPS:-}"
+keep_settings "$records" "STEPS=${STEPS:-}"
 recording=data/six_area_600
 size=(--neurons-per-area 100 --session-sizes 50,50,50,50,50,50,50,50,50,50,50,50)
 # Area and window (ms after the whisker stimulus): the response to it, and the delay before the cue.
@@ -30,37 +35,30 @@ for silence in "${silenced[@]}"; do
     [ -f "$file" ] || "$snnfit" synth six-area "${size[@]}" --silence "${silence%%:*}" --silence-ms "${silence#*:}" --out "$file"
 done
 
-ended() {
-    python3 -c 'import json, sys
-print(json.load(open(sys.argv[1]))["attempts"][-1].get("stop_reason") or "")' "$1/manifest.json" 2>/dev/null || true
+# What a fit reached; each part is made once.
+evaluate() { # run
+    local run=$1 silence area
+    [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run" || return
+    [ -f "$run/couplings.json" ] || "$snnfit" evaluate "$run" --truth ${recording}_network.h5 || return
+    for silence in "${silenced[@]}"; do
+        area=${silence%%:*}
+        if [ ! -f "$run/perturbation-$area.json" ]; then
+            "$snnfit" evaluate "$run" --silence "area:$area" --window-ms "${silence#*:}" \
+                --against ${recording}_"$area".h5 || return
+            mv "$run/perturbation.json" "$run/perturbation-$area.json"
+        fi
+    done
 }
 
 for seed in "${seeds[@]}"; do
     run=$out/$seed
-    case $(ended "$run") in
-    max_steps | converged | diverged | failed) ;;
-    *)
-        if [ -d "$run" ]; then
-            "$snnfit" train --resume "$run" || echo "$run: exit $?" >&2
-        else
-            "$snnfit" train --config configs/six_area_600.toml --seed "$seed" --out "$run" \
-                ${STEPS:+--set "train.max_steps = $STEPS"} || echo "$run: exit $?" >&2
-        fi
-        ;;
-    esac
+    [ ! -f "$records/$seed.json" ] || continue
+    fit "$run" --config configs/six_area_600.toml --seed "$seed" ${STEPS:+--set "train.max_steps = $STEPS"}
+    is_done "$run" || continue
+    if evaluate "$run"; then
+        python3 scripts/experiments/record.py "$run" "$records/$seed.json"
+    else
+        echo "$run: not evaluated" >&2
+    fi
 done
-
-for seed in "${seeds[@]}"; do
-    run=$out/$seed
-    case $(ended "$run") in max_steps | converged) ;; *) continue ;; esac
-    [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run"
-    [ -f "$run/couplings.json" ] || "$snnfit" evaluate "$run" --truth ${recording}_network.h5
-    for silence in "${silenced[@]}"; do
-        area=${silence%%:*}
-        if [ ! -f "$run/perturbation-$area.json" ]; then
-            "$snnfit" evaluate "$run" --silence "area:$area" --window-ms "${silence#*:}" --against ${recording}_"$area".h5
-            mv "$run/perturbation.json" "$run/perturbation-$area.json"
-        fi
-    done
-done
-python3 scripts/experiments/six_area_table.py "$out" "${seeds[@]}"
+python3 scripts/experiments/six_area_table.py "$records"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Tables of scripts/experiments/six_area.sh, as Markdown: one column for each seed.
+"""Tables of what six_area.sh noted, as Markdown: one column for each seed.
 
-usage: six_area_table.py OUT SEED ...
+usage: six_area_table.py RECORDS
 """
 
 import json
@@ -23,10 +23,6 @@ def table(head, rows):
     for row in rows:
         print("| " + " | ".join(row) + " |")
     print()
-
-
-def read(path):
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def metric_rows(runs):
@@ -67,7 +63,7 @@ def coupling_rows(runs):
 
 
 def perturbation_rows(runs, area):
-    against = [run[area]["against"] for run in runs]
+    against = [run["perturbations"][area]["against"] for run in runs]
     changes = [{(p["name"], c["neurons"]): c for p in of["periods"] for c in p["correlations"]} for of in against]
     for key in union(changes):
         cells = []
@@ -85,26 +81,19 @@ def perturbation_rows(runs, area):
 
 
 def main():
-    out, seeds = pathlib.Path(sys.argv[1]), sys.argv[2:]
-    runs, kept = [], []
-    areas = sorted({path.stem.split("-")[1] for path in out.glob("*/perturbation-*.json")})
-    for seed in seeds:
-        run = {"metrics": read(out / seed / "metrics.json"), "couplings": read(out / seed / "couplings.json")}
-        run |= {area: read(out / seed / f"perturbation-{area}.json") for area in areas}
-        missing = [name for name, found in run.items() if found is None]
-        if missing:
-            print(f"seed {seed}: left out, no {', '.join(missing)}\n")
-        else:
-            runs.append(run)
-            kept.append(seed)
-    if not runs:
-        sys.exit("no run is evaluated")
-    columns = [f"seed {seed}" for seed in kept]
+    paths = sorted(pathlib.Path(sys.argv[1]).glob("*.json"), key=lambda path: int(path.stem))
+    if not paths:
+        sys.exit(f"{sys.argv[1]} has no record")
+    runs = [json.loads(path.read_text()) for path in paths]
+    columns = [f"seed {path.stem}" for path in paths]
     table(["metric", *columns, "recorded", "train–test", "ceiling", "nulls"], metric_rows(runs))
     table(["level", "from", "areas", "sessions", *(f"{column}; permuted" for column in columns)], coupling_rows(runs))
-    for area in areas:
+    for area in sorted({area for run in runs for area in run["perturbations"]}):
         print(f"{area} silenced\n")
         table(["", *columns, "beside it"], perturbation_rows(runs, area))
+    fits = [run["fit"] for run in runs]
+    rows = [["steps", *(str(fit["steps"]) for fit in fits)], ["hours", *(number(fit["wall_s"] / 3600, 2) for fit in fits)]]
+    table(["fit", *columns], rows)
 
 
 main()
