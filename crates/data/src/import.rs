@@ -2,9 +2,17 @@
 
 mod axes;
 mod binned;
+mod csv;
+mod delimited;
+pub mod npy;
+mod phy;
 pub mod source;
 pub mod table;
+mod units;
 
 pub use binned::{BinnedImport, BinnedSource, import_binned};
-pub use source::{Samples, Series, Source};
+pub use csv::{CsvTables, read_csv};
+pub use npy::{Npy, read_npy};
+pub use phy::read_phy;
+pub use source::{Samples, Series, SeriesRequest, Source};
 pub use table::{Column, Table};

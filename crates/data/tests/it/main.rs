@@ -4,10 +4,13 @@
 
 mod binning;
 mod common;
+mod csv;
 mod file;
 mod hostile_files;
 mod import;
 mod inspect;
+mod npy;
+mod phy;
 mod sense;
 mod split;
 mod stitch;
