@@ -1,10 +1,12 @@
 //! Recordings made from files of other layouts.
 
+mod archive;
 mod axes;
 mod binned;
 mod csv;
 mod delimited;
 pub mod npy;
+mod npz;
 mod phy;
 pub mod source;
 pub mod table;
@@ -13,6 +15,7 @@ mod units;
 pub use binned::{BinnedImport, BinnedSource, import_binned};
 pub use csv::{CsvTables, read_csv};
 pub use npy::{Npy, read_npy};
+pub use npz::read_npz;
 pub use phy::read_phy;
 pub use source::{Samples, Series, SeriesRequest, Source};
 pub use table::{Column, Table};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use data::import::{Column, Source};
+use data::import::{Column, SeriesRequest, Source};
 use data::{Activity, CellType, Recording, Session, Trial, Unit};
 use ndarray::Array3;
 use rand::SeedableRng;
@@ -248,4 +248,11 @@ pub fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         std::fs::write(path, bytes).unwrap();
     }
     folder
+}
+
+/// A request for the values of these series.
+pub fn wanting(names: &[&str]) -> SeriesRequest {
+    SeriesRequest {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+    }
 }

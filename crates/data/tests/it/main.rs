@@ -10,6 +10,7 @@ mod hostile_files;
 mod import;
 mod inspect;
 mod npy;
+mod npz;
 mod phy;
 mod sense;
 mod split;
