@@ -1,5 +1,6 @@
 //! Recordings made from files of other layouts.
 
+mod alf;
 mod archive;
 mod axes;
 mod binned;
@@ -12,6 +13,7 @@ pub mod source;
 pub mod table;
 mod units;
 
+pub use alf::read_alf;
 pub use binned::{BinnedImport, BinnedSource, import_binned};
 pub use csv::{CsvTables, read_csv};
 pub use npy::{Npy, read_npy};
