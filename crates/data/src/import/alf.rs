@@ -19,7 +19,8 @@ use crate::error::{DataError, Finding, Findings};
 use crate::h5::Found;
 use crate::validate::refuse_problems;
 
-use folder::{AlfFile, Folder};
+use folder::AlfFile;
+pub(super) use folder::Folder;
 
 /// Reads a session: the folder of the session, its `alf` folder, or that of one probe.
 ///

@@ -17,6 +17,7 @@ use crate::error::{DataError, Finding};
 use crate::fs::open_regular;
 use crate::h5::Found;
 
+pub(super) use header::MAGIC;
 pub use header::{Dtype, Header};
 
 /// Largest array (bytes) that is read: 16 GiB.

@@ -6,6 +6,7 @@ mod alf;
 mod binning;
 mod common;
 mod csv;
+mod detect;
 mod file;
 mod hostile_files;
 mod import;

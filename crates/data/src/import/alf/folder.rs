@@ -150,6 +150,16 @@ impl Folder {
         Ok(Self { files, top })
     }
 
+    /// Whether there is an array with that attribute, on whatever timescale.
+    pub(in crate::import) fn has(&self, object: &str, attribute: &str) -> bool {
+        let prefix = format!("{attribute}_");
+        self.files.iter().any(|file| {
+            file.object == object
+                && file.extension == "npy"
+                && (file.attribute == attribute || file.attribute.starts_with(&prefix))
+        })
+    }
+
     /// Names of what is in the folder itself, in quotes.
     pub(in crate::import) fn top_names(&self) -> &[String] {
         &self.top
