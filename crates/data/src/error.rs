@@ -106,6 +106,19 @@ pub enum DataError {
         expected: &'static str,
     },
 
+    /// A file or folder has none of the layouts that are read.
+    #[error(
+        "{}: nothing that is read is in it; found: {found} (read are HDF5 and NWB files, NumPy archives, tables of text, \
+         and folders of Phy and ALF)",
+        path.display()
+    )]
+    UnknownLayout {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it looks like.
+        found: String,
+    },
+
     /// The file was written by a newer program.
     #[error(
         "{}: written as version {found} of its format; this program reads up to version {known} (hint: use a newer snnfit)",

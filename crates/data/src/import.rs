@@ -1,16 +1,31 @@
 //! Recordings made from files of other layouts.
 
+mod alf;
+mod archive;
 mod axes;
 mod binned;
+mod csv;
+mod delimited;
+pub mod detect;
 pub mod expression;
+pub mod npy;
+mod npz;
+mod phy;
 pub mod plan;
 pub mod source;
 pub mod summary;
 pub mod table;
+mod units;
 
+pub use alf::read_alf;
 pub use binned::{BinnedImport, BinnedSource, import_binned};
+pub use csv::{CsvTables, read_csv};
+pub use detect::{Layout, detect};
 pub use expression::{Expression, ExpressionError};
+pub use npy::{Npy, read_npy};
+pub use npz::read_npz;
+pub use phy::read_phy;
 pub use plan::{ImportPlan, ImportReport};
-pub use source::{Samples, Series, Source};
+pub use source::{Samples, Series, SeriesRequest, Source};
 pub use summary::SourceSummary;
 pub use table::{Column, Table};

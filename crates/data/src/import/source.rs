@@ -4,6 +4,7 @@
 //! alignment and areas work alike for all formats.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,20 @@ pub struct Samples {
     pub timing: Timing,
 }
 
+/// The series whose values are read; of others a reader only says that they exist.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesRequest {
+    /// Their names, as in [`Source::series`].
+    pub names: Vec<String>,
+}
+
+impl SeriesRequest {
+    /// Whether the values of the series of that name are asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.names.iter().any(|wanted| wanted == name)
+    }
+}
+
 impl Source {
     /// A session without units, trials or anything else.
     pub fn empty(id: impl Into<String>, format: impl Into<String>) -> Self {
@@ -82,5 +97,48 @@ impl Source {
     /// Number of units.
     pub fn n_units(&self) -> usize {
         self.spikes_s.len()
+    }
+}
+
+/// A name for the session of a file or folder: without its ending, for IBL's folders `subject_date_number`.
+pub(super) fn session_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = if whole.is_dir() {
+        whole.file_name()
+    } else {
+        whole.file_stem()
+    };
+    let mut parts: Vec<String> = whole
+        .parent()
+        .into_iter()
+        .flat_map(Path::iter)
+        .chain(name)
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    if parts.last().is_some_and(|last| last == "alf") {
+        parts.pop();
+    }
+    let is_number = |text: &str| text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+    let is_date = |text: &str| {
+        text.len() == 10
+            && text.bytes().enumerate().all(|(i, b)| {
+                if i == 4 || i == 7 {
+                    b == b'-'
+                } else {
+                    b.is_ascii_digit()
+                }
+            })
+    };
+    let clean = |text: String| {
+        text.chars()
+            .map(|c| if c.is_control() || c == '/' { '_' } else { c })
+            .collect::<String>()
+    };
+    match &parts[..] {
+        [.., subject, date, number] if is_date(date) && is_number(number) => {
+            clean(format!("{subject}_{date}_{number}"))
+        }
+        [.., last] if !last.is_empty() => clean(last.clone()),
+        _ => "session".to_owned(),
     }
 }

@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, unreachable_pub)]
 
+mod alf;
 mod binning;
 mod common;
+mod csv;
+mod detect;
 mod file;
 mod hostile_files;
 mod import;
 mod import_plan;
 mod inspect;
+mod npy;
+mod npz;
+mod phy;
 mod sense;
 mod split;
 mod stitch;

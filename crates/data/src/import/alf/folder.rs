@@ -1,0 +1,211 @@
+//! Which ALF files a folder has, and what their names say.
+//!
+//! Names are `[_namespace_]object.attribute[_timescale][.extra].extension`; a folder named `#…#` is a revision of the
+//! files of the folder that it is in.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::DataError;
+use crate::fs::FsError;
+
+/// Folders are entered so deep below the one that is read.
+const MAX_DEPTH: usize = 6;
+/// Most files and folders that are looked at.
+const MAX_ENTRIES: usize = 50_000;
+
+/// A file and the parts of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::import) struct AlfFile {
+    pub(super) path: PathBuf,
+    /// Path from the folder that is read, for messages.
+    pub(super) at: String,
+    /// Folders from there, without revisions.
+    pub(super) dir: Vec<String>,
+    revision: String,
+    pub(super) object: String,
+    /// Attribute and timescale, such as `intervals_bpod`.
+    pub(super) attribute: String,
+    /// Parts between attribute and extension, without identifiers of a database.
+    pub(super) extra: Vec<String>,
+    pub(super) extension: String,
+}
+
+impl AlfFile {
+    fn parse(path: &Path, folders: &[String]) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let (dir, revisions): (Vec<_>, Vec<_>) = folders.iter().cloned().partition(|folder| !is_revision(folder));
+        let mut at = folders.join("/");
+        if !at.is_empty() {
+            at.push('/');
+        }
+        at.push_str(name);
+        let mut parts = name.split('.');
+        let first = parts.next()?;
+        let object = match first.strip_prefix('_') {
+            Some(rest) => rest.split_once('_')?.1,
+            None => first,
+        };
+        let mut parts: Vec<&str> = parts.collect();
+        let extension = parts.pop()?;
+        let attribute = *parts.first()?;
+        if object.is_empty() || attribute.is_empty() {
+            return None;
+        }
+        let extra = parts.iter().skip(1).filter(|part| !is_uuid(part));
+        Some(Self {
+            path: path.to_path_buf(),
+            at: at.escape_debug().to_string(),
+            dir,
+            revision: revisions.join("/"),
+            object: object.to_owned(),
+            attribute: attribute.to_owned(),
+            extra: extra.map(|part| (*part).to_owned()).collect(),
+            extension: extension.to_ascii_lowercase(),
+        })
+    }
+
+    pub(super) fn is(&self, object: &str, attribute: &str) -> bool {
+        self.object == object && self.attribute == attribute
+    }
+
+    /// What tells files apart that differ in their revision only.
+    fn identity(&self) -> (&[String], &str, &str, &[String], &str) {
+        (&self.dir, &self.object, &self.attribute, &self.extra, &self.extension)
+    }
+
+    /// Object, attribute and extra parts, as the name of a series.
+    pub(super) fn series_name(&self) -> String {
+        let mut name = format!("{}.{}", self.object, self.attribute);
+        for part in &self.extra {
+            name.push('.');
+            name.push_str(part);
+        }
+        name
+    }
+}
+
+fn is_revision(folder: &str) -> bool {
+    folder.len() > 2 && folder.starts_with('#') && folder.ends_with('#')
+}
+
+/// The database of IBL puts the identifier of a file into its name.
+fn is_uuid(part: &str) -> bool {
+    part.len() == 36
+        && part.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// The ALF files of a folder and those below it, sorted.
+pub(in crate::import) struct Folder {
+    pub(super) files: Vec<AlfFile>,
+    top: Vec<String>,
+}
+
+impl Folder {
+    /// Looks at a folder and those below it; hidden ones are left out, and of revisions the last one counts.
+    pub(in crate::import) fn walk(root: &Path) -> Result<Self, DataError> {
+        let mut files = Vec::new();
+        let mut n_entries = 0;
+        let mut open = vec![(root.to_path_buf(), Vec::new())];
+        let mut top = Vec::new();
+        while let Some((folder, below)) = open.pop() {
+            let fail = |source| FsError::new(&folder, "read the folder", source);
+            for entry in std::fs::read_dir(&folder).map_err(fail)? {
+                let path = entry.map_err(fail)?.path();
+                n_entries += 1;
+                if n_entries > MAX_ENTRIES {
+                    let message = format!("it holds more than {MAX_ENTRIES} files; give the folder of one session");
+                    return Err(FsError::new(root, "read the folder", std::io::Error::other(message)).into());
+                }
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if name.starts_with('.') {
+                    continue;
+                }
+                if below.is_empty() {
+                    top.push(format!("'{}'", name.escape_debug()));
+                }
+                if path.is_dir() {
+                    if below.len() < MAX_DEPTH {
+                        let mut below = below.clone();
+                        below.push(name);
+                        open.push((path, below));
+                    }
+                } else {
+                    files.extend(AlfFile::parse(&path, &below));
+                }
+            }
+        }
+        top.sort();
+        files.sort_by(|a, b| (a.identity(), &a.revision).cmp(&(b.identity(), &b.revision)));
+        // The last of several revisions stays.
+        files.dedup_by(|later, earlier| {
+            let is_same = later.identity() == earlier.identity() && later.revision != earlier.revision;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        Ok(Self { files, top })
+    }
+
+    /// Whether there is an array with that attribute, on whatever timescale.
+    pub(in crate::import) fn has(&self, object: &str, attribute: &str) -> bool {
+        let prefix = format!("{attribute}_");
+        self.files.iter().any(|file| {
+            file.object == object
+                && file.extension == "npy"
+                && (file.attribute == attribute || file.attribute.starts_with(&prefix))
+        })
+    }
+
+    /// Names of what is in the folder itself, in quotes.
+    pub(in crate::import) fn top_names(&self) -> &[String] {
+        &self.top
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        let parse = |name: &str| {
+            let file = AlfFile::parse(Path::new(name), &[])?;
+            Some((file.object, file.attribute, file.extra.join("."), file.extension))
+        };
+        let parts = |a: &str, b: &str, c: &str, d: &str| Some((a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned()));
+        let cases = [
+            ("spikes.times.npy", parts("spikes", "times", "", "npy")),
+            (
+                "_ibl_trials.stimOn_times.npy",
+                parts("trials", "stimOn_times", "", "npy"),
+            ),
+            (
+                "_ibl_trials.intervals_bpod.npy",
+                parts("trials", "intervals_bpod", "", "npy"),
+            ),
+            ("spikes.times.probe00.npy", parts("spikes", "times", "probe00", "npy")),
+            (
+                "_phy_spikes_subset.channels.npy",
+                parts("spikes_subset", "channels", "", "npy"),
+            ),
+            (
+                "channels.brainLocationIds_ccf_2017.f5f2d0cf-7c1d-4a29-8b3a-2f5b5cbd1f1c.npy",
+                parts("channels", "brainLocationIds_ccf_2017", "", "npy"),
+            ),
+            ("_spikes.npy", None),
+            ("params.py", None),
+            ("notes", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(parse(name), expected, "{name}");
+        }
+        let folders = ["alf".to_owned(), "probe00".to_owned(), "#2024-05-06#".to_owned()];
+        let file = AlfFile::parse(Path::new("spikes.times.npy"), &folders).expect("an ALF name");
+        assert_eq!(file.dir, ["alf", "probe00"]);
+        assert_eq!(file.at, "alf/probe00/#2024-05-06#/spikes.times.npy");
+    }
+}

@@ -1,0 +1,187 @@
+//! Spikes, units and trials in tables of text, one file each.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::delimited::{Records, read_table};
+use super::npy::file_name;
+use super::source::{Source, session_name};
+use super::units::{Keyed, MAX_UNITS, Units, canonical_id};
+use crate::error::{DataError, Finding, Findings};
+use crate::h5::Found;
+use crate::validate::refuse_problems;
+
+/// Names that a column of units may have, the likeliest first.
+const UNIT_COLUMNS: [&str; 6] = ["unit", "unit_id", "cluster", "cluster_id", "neuron", "neuron_id"];
+/// Names that a table of units may have for its units besides.
+const UNIT_TABLE_COLUMNS: [&str; 2] = ["id", "unnamed_0"];
+/// Names that a column of spike times may have; those that end in `_ms` are in ms, all others in s.
+const TIME_COLUMNS: [&str; 9] = [
+    "time",
+    "spike_time",
+    "spike_times",
+    "time_s",
+    "spike_time_s",
+    "spike_times_s",
+    "timestamps",
+    "time_ms",
+    "spike_time_ms",
+];
+
+/// The tables of one session: comma, tab or semicolon between fields, names of columns in the first line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsvTables {
+    /// One row per spike: its unit and its time.
+    pub spikes: PathBuf,
+    /// One row per unit, named as in the spikes.
+    pub units: Option<PathBuf>,
+    /// One row per trial.
+    pub trials: Option<PathBuf>,
+    /// Column that names the unit in both tables; guessed if nothing is said.
+    pub unit_column: Option<String>,
+    /// Column of spike times (s; ms if its name ends in `_ms`); guessed if nothing is said.
+    pub time_column: Option<String>,
+}
+
+/// Reads a session from tables of text. Allocates 20 bytes a spike.
+///
+/// Units are in the order of their numbers, then of their names: those of the spikes and those of the table of units.
+///
+/// # Errors
+/// [`DataError::Invalid`] with the problems of all tables, by line: fields that are too few or too many, times that are no
+/// numbers, columns that can't be found, units that are there twice.
+pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
+    let mut source = Source::empty(session_name(&tables.spikes), "CSV tables");
+    let mut findings = Findings::default();
+    let spikes = findings.keep(read_spikes(tables));
+    let keyed = tables
+        .units
+        .as_ref()
+        .and_then(|path| findings.keep(read_units(path, tables)));
+    if let Some(path) = &tables.trials {
+        source.trials = findings.keep(read_table(path, &file_name(path)));
+    }
+    if let Some(spikes) = spikes {
+        let keyed: Vec<Keyed> = keyed.into_iter().collect();
+        let mut units = Units::join(spikes, &keyed, &file_name(&tables.spikes), &mut findings);
+        for table in &keyed {
+            units.add(table, &mut findings);
+        }
+        (source.unit_ids, source.spikes_s, source.units) = (units.ids, units.spikes_s, units.table);
+    }
+    refuse_problems(tables.spikes.display().to_string(), findings.problems)?;
+    source.warnings = findings.warnings;
+    Ok(source)
+}
+
+fn read_units(path: &Path, tables: &CsvTables) -> Found<Keyed> {
+    let at = file_name(path);
+    let table = read_table(path, &at)?;
+    let guesses: Vec<&str> = UNIT_COLUMNS.into_iter().chain(UNIT_TABLE_COLUMNS).collect();
+    let names: Vec<&str> = table.names().collect();
+    let guessed = find_column(&names, &guesses).map(ToOwned::to_owned);
+    match (&tables.unit_column, &guessed) {
+        (Some(name), _) if table.get(name).is_some() => Keyed::new(&at, table, &[name]),
+        (_, Some(name)) => Keyed::new(&at, table, &[name]),
+        (name, None) => {
+            let wanted = [name.as_deref().unwrap_or("unit")];
+            Keyed::new(&at, table, &wanted)
+        }
+    }
+}
+
+/// The first of the guesses that is a column, in whatever case.
+fn find_column<'a>(names: &[&'a str], guesses: &[&str]) -> Option<&'a str> {
+    let named = |guess: &&str| names.iter().copied().find(|name| name.eq_ignore_ascii_case(guess));
+    guesses.iter().find_map(named)
+}
+
+/// The place of a column that was named, or guessed.
+fn column_of(records: &Records, at: &str, named: Option<&String>, guesses: &[&str], what: &str) -> Found<usize> {
+    let names: Vec<&str> = records.header.iter().map(String::as_str).collect();
+    let found = match named {
+        Some(name) => names.iter().copied().find(|known| known == name),
+        None => find_column(&names, guesses),
+    };
+    let place = found.and_then(|found| names.iter().position(|name| *name == found));
+    place.ok_or_else(|| {
+        let shown: Vec<String> = names
+            .iter()
+            .take(40)
+            .map(|name| name.escape_debug().to_string())
+            .collect();
+        let wanted = match named {
+            Some(name) => format!("no column '{}' with {what}", name.escape_debug()),
+            None => format!(
+                "no column of {what} is known by its name (such as '{}'); name it",
+                guesses.join("', '")
+            ),
+        };
+        Finding::new(at, format!("{wanted}; columns: {}", shown.join(", ")))
+    })
+}
+
+/// Spike times (s) by unit, units in the order in which they first occur.
+fn read_spikes(tables: &CsvTables) -> Found<Vec<(String, Vec<f64>)>> {
+    let at = file_name(&tables.spikes);
+    let mut records = Records::open(&tables.spikes, &at)?;
+    let unit = column_of(&records, &at, tables.unit_column.as_ref(), &UNIT_COLUMNS, "units")?;
+    let time = column_of(&records, &at, tables.time_column.as_ref(), &TIME_COLUMNS, "spike times")?;
+    let is_ms = records
+        .header
+        .get(time)
+        .is_some_and(|name| name.to_ascii_lowercase().ends_with("_ms"));
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut units: Vec<(String, Vec<f64>)> = Vec::new();
+    while records.next()? {
+        let time = spike_time(&records, time)?;
+        let name = records.field(unit)?;
+        let place = if let Some(&place) = places.get(name) {
+            place
+        } else {
+            let id = canonical_id(name);
+            if id.is_empty() {
+                return Err(records.fail("the spike has no unit"));
+            }
+            if places.len() == MAX_UNITS {
+                return Err(records.fail(format!("more than {MAX_UNITS} units; is it the column of units?")));
+            }
+            // "3" and "3.0" are one unit.
+            let place = places.get(&id).copied().unwrap_or(units.len());
+            if place == units.len() {
+                units.push((id.clone(), Vec::new()));
+                places.insert(id, place);
+            }
+            places.insert(name.to_owned(), place);
+            place
+        };
+        if let Some((_, times)) = units.get_mut(place) {
+            times.push(if is_ms { time / 1000.0 } else { time });
+        }
+    }
+    for (_, times) in &mut units {
+        times.shrink_to_fit();
+    }
+    Ok(units)
+}
+
+fn spike_time(records: &Records, place: usize) -> Found<f64> {
+    let text = records.field(place)?.trim();
+    match text.parse::<f64>() {
+        Ok(time) if time.is_finite() => Ok(time),
+        _ => {
+            let name = records.header.get(place).map_or("", String::as_str);
+            let shown: String = text.chars().take(40).collect();
+            let hint = if text.replacen(',', ".", 1).parse::<f64>().is_ok() {
+                " (hint: write a decimal point, not a comma)"
+            } else {
+                ""
+            };
+            Err(records.fail(format!(
+                "column '{}' holds '{}'; expected a finite number of seconds{hint}",
+                name.escape_debug(),
+                shown.escape_debug()
+            )))
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Folders of ALF files, against what NumPy and pandas read, and folders that are damaged.
+
+use std::path::Path;
+
+use data::Timing;
+use data::import::{Column, Source, read_alf};
+use serde_json::Value;
+
+use crate::common::{
+    arrays, assert_column, assert_numbers, assert_says, folder, npy_bytes, npy_floats, npy_integers, numbers, trains,
+    wanting, warnings,
+};
+
+fn texts(column: Option<&Column>) -> Vec<String> {
+    match column {
+        Some(Column::Texts(texts)) => texts.clone(),
+        other => panic!("texts, not {other:?}"),
+    }
+}
+
+fn floats(column: Option<&Column>) -> Vec<f64> {
+    match column {
+        Some(Column::Numbers(numbers)) => numbers.clone(),
+        other => panic!("numbers, not {other:?}"),
+    }
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    let texts = list.as_array().unwrap().iter();
+    texts.map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn samples(source: &Source, name: &str, expected: &Value, times: &[f64]) {
+    let samples = source.series[name].samples.as_ref().unwrap();
+    let values: Vec<f64> = samples.values.iter().map(|&value| f64::from(value)).collect();
+    let flat: Vec<f64> = expected
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| {
+            if row.is_array() {
+                numbers(row)
+            } else {
+                numbers(&Value::Array(vec![row.clone()]))
+            }
+        })
+        .collect();
+    assert_numbers(&values, &flat, name);
+    let Timing::Timestamps(found) = &samples.timing else {
+        panic!("timestamps")
+    };
+    assert_eq!(found.len(), times.len());
+    for (found, time) in found.iter().zip(times) {
+        // One rounding of the line between two knots.
+        assert!((found - time).abs() < 1e-12, "{found}, expected {time}");
+    }
+}
+
+#[test]
+fn a_session_of_two_probes_holds_what_numpy_reads() {
+    let Some(made) = arrays() else { return };
+    let expected = &made.expected["alf"];
+    let path = made.path(expected["folder"].as_str().unwrap());
+    let names = [
+        "wheel.position",
+        "leftCamera.ROIMotionEnergy",
+        "leftCamera.dlc",
+        "eye.area",
+        "licks.times",
+    ];
+    let source = read_alf(&path, &wanting(&names)).unwrap();
+    assert_eq!(source.id, "KS014_2019-12-03_001");
+
+    let (mut ids, mut probe, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for (label, n_units) in [("probe00", 5), ("probe01", 7)] {
+        let of = |key: &str| &expected["probes"][label][key];
+        let from = all.len();
+        all.extend(trains(of("trains")));
+        ids.extend((0..n_units).map(|n| format!("{label}_{n}")));
+        probe.extend(vec![label.to_owned(); n_units]);
+        let column = |name: &str| {
+            source
+                .units
+                .get(name)
+                .unwrap()
+                .select(&(from..from + n_units).collect::<Vec<_>>())
+        };
+        for name in ["depths", "atlas_id", "label"] {
+            assert_numbers(&floats(Some(&column(name))), &numbers(of(name)), name);
+        }
+        for name in ["acronym", "ks2_label"] {
+            assert_eq!(texts(Some(&column(name))), strings(of(name)), "{name}");
+        }
+    }
+    assert_eq!((source.unit_ids.clone(), source.spikes_s.clone()), (ids, all));
+    assert_eq!(texts(source.units.get("probe")), probe);
+
+    let trials = source.trials.as_ref().unwrap();
+    assert_eq!(trials.n_rows(), 12);
+    for (name, column) in expected["trials"].as_object().unwrap() {
+        assert_column(trials.get(name), column, name);
+    }
+    samples(
+        &source,
+        "wheel.position",
+        &expected["wheel"]["values"],
+        &numbers(&expected["wheel"]["times"]),
+    );
+    let camera = &expected["camera"];
+    samples(
+        &source,
+        "leftCamera.ROIMotionEnergy",
+        &camera["energy"],
+        &numbers(&camera["times"]),
+    );
+    samples(&source, "leftCamera.dlc", &camera["dlc"], &numbers(&camera["times"]));
+    assert_eq!(source.series["leftCamera.dlc"].channels, ["nose_x", "nose_y"]);
+    let eye = source.series["eye.area"].samples.as_ref().unwrap();
+    let values: Vec<f64> = eye.values.iter().map(|&value| f64::from(value)).collect();
+    assert_numbers(&values, &numbers(&expected["eye"]), "eye.area");
+    // 99 intervals in 9.9 s.
+    let Timing::Rate { rate_hz, start_s } = eye.timing else {
+        panic!("a rate")
+    };
+    assert!((rate_hz - 10.0).abs() < 1e-9 && (start_s - 2.0).abs() < 1e-9);
+    let licks = numbers(&expected["licks"]);
+    assert_eq!(floats(source.intervals["licks"].get("times")), licks);
+    let times = source.series["licks.times"].samples.as_ref().unwrap();
+    assert_eq!(times.timing, Timing::Timestamps(licks));
+    assert_eq!(floats(source.intervals["spontaneous"].get("stop_time")), [90.0]);
+
+    let said = warnings(&source);
+    assert_says(
+        &said,
+        &[
+            "alf/probe00/pykilosort/clusters.waveforms.npy: not read: shape [5, 82, 32]",
+            "alf/probe01/clusters.metrics.pqt: not read: a parquet file",
+            "pd.read_parquet(\"clusters.metrics.pqt\").to_csv(\"clusters.metrics.csv\", index=False)",
+            "alf/probe01/clusters.metrics.csv: no row for 1 of 7 units: 6",
+            "alf/probe01/spikes.times.npy: channels have numbers of areas but no acronyms",
+            "licks.times.npy: times without values",
+        ],
+    );
+    assert_eq!(source.warnings.len(), 8, "{said}");
+}
+
+#[test]
+fn series_are_listed_without_their_values() {
+    let Some(made) = arrays() else { return };
+    let path = made.path(made.expected["alf"]["folder"].as_str().unwrap());
+    let source = read_alf(&path.join("alf"), &wanting(&[])).unwrap();
+    assert_eq!(source.id, "KS014_2019-12-03_001");
+    let list: Vec<_> = source
+        .series
+        .iter()
+        .map(|(name, series)| (name.as_str(), series.shape))
+        .collect();
+    let expected = [
+        ("eye.area", (100, 1)),
+        ("leftCamera.ROIMotionEnergy", (25, 1)),
+        ("leftCamera.dlc", (25, 2)),
+        ("licks.times", (9, 1)),
+        ("wheel.position", (40, 1)),
+    ];
+    assert_eq!(list, expected);
+    assert!(source.series.values().all(|series| series.samples.is_none()));
+}
+
+#[test]
+fn the_folder_of_one_probe_is_a_session_too() {
+    let Some(made) = arrays() else { return };
+    let expected = &made.expected["alf"];
+    let path = made.path(expected["folder"].as_str().unwrap()).join("alf/probe01");
+    let source = read_alf(&path, &wanting(&[])).unwrap();
+    assert_eq!(source.spikes_s, trains(&expected["probes"]["probe01"]["trains"]));
+    assert_eq!(source.unit_ids[..3], ["0", "1", "2"]);
+    assert_eq!((source.id.as_str(), source.trials), ("probe01", None));
+    assert_eq!(
+        floats(source.units.get("depths")),
+        numbers(&expected["probes"]["probe01"]["depths"])
+    );
+}
+
+/// Three spikes of two clusters.
+fn good() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("spikes.times.npy", npy_floats(&[0.1, 0.2, 0.3])),
+        ("spikes.clusters.npy", npy_integers(&[1, 0, 1])),
+        ("clusters.depths.npy", npy_floats(&[10.0, 20.0])),
+    ]
+}
+
+fn read(files: &[(&'static str, Vec<u8>)], request: &[&str]) -> Result<Source, String> {
+    let mut all = good();
+    for (name, bytes) in files {
+        all.retain(|(known, _)| known != name);
+        if !bytes.is_empty() {
+            all.push((name, bytes.clone()));
+        }
+    }
+    let folder = folder(&all);
+    read_alf(folder.path(), &wanting(request)).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(files: &[(&'static str, Vec<u8>)], parts: &[&str]) {
+    assert_says(&read(files, &["wheel.position"]).unwrap_err(), parts);
+}
+
+#[test]
+fn a_folder_without_whole_spikes_is_refused() {
+    let source = read(&[], &[]).unwrap();
+    assert_eq!(
+        (source.spikes_s, source.warnings),
+        (vec![vec![0.2], vec![0.1, 0.3]], vec![])
+    );
+    refused(
+        &[("spikes.times.npy", vec![])],
+        &["no spikes.times here or below; the folder has 'clusters.depths.npy', 'spikes.clusters.npy'"],
+    );
+    refused(
+        &[("spikes.clusters.npy", vec![])],
+        &["there is no spikes.clusters.npy beside it"],
+    );
+    refused(
+        &[("spikes.times.npy", npy_integers(&[1, 2, 3]))],
+        &["spikes.times.npy: holds whole numbers; expected seconds"],
+    );
+    refused(
+        &[("spikes.times.npy", npy_floats(&[0.1, 0.2]))],
+        &["spikes.clusters.npy: 3 clusters for 2 spikes of spikes.times.npy"],
+    );
+    refused(
+        &[("spikes.clusters.npy", npy_integers(&[0, 1, 2]))],
+        &["spikes.clusters.npy: 1 spikes are of cluster 2; clusters.depths.npy has 2 rows"],
+    );
+    refused(
+        &[("spikes.clusters.npy", npy_bytes("'|O'", false, "(3,)", b"\x80\x04."))],
+        &["spikes.clusters.npy: holds Python objects"],
+    );
+    refused(
+        &[
+            ("clusters.amps.npy", npy_floats(&[1.0, 2.0, 3.0])),
+            ("spikes.times.npy", npy_floats(&[0.1, f64::INFINITY, 0.3])),
+        ],
+        &[
+            "2 problems",
+            "clusters.depths.npy: 2 rows; clusters.amps.npy has 3",
+            "the time of spike 1 is inf",
+        ],
+    );
+    assert!(read_alf(Path::new("/nonexistent"), &wanting(&[])).is_err());
+}
+
+#[test]
+fn a_column_that_is_not_read_is_said_and_hides_no_spike() {
+    let pickled = npy_bytes("'|O'", false, "(2,)", b"\x80\x04.");
+    let source = read(
+        &[
+            ("clusters.names.npy", pickled),
+            ("clusters.metrics.pqt", b"PAR1".to_vec()),
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_says(
+        &warnings(&source),
+        &[
+            "clusters.names.npy: not read: holds Python objects",
+            "clusters.metrics.pqt: not read",
+        ],
+    );
+    assert_eq!(source.units.names().collect::<Vec<_>>(), ["depths"]);
+}
+
+#[test]
+fn names_may_have_a_probe_a_clock_or_a_namespace() {
+    let files = [
+        ("spikes.times.npy", vec![]),
+        ("spikes.clusters.npy", vec![]),
+        ("spikes.times.probe00.npy", npy_floats(&[0.5])),
+        ("spikes.clusters.probe00.npy", npy_integers(&[1])),
+        ("_x_spikes.times_ephysClock.probe01.npy", npy_floats(&[0.75])),
+        ("spikes.clusters.probe01.npy", npy_integers(&[0])),
+        ("clusters.good.probe01.npy", npy_bytes("'|b1'", false, "(1,)", &[1])),
+    ];
+    let source = read(&files, &[]).unwrap();
+    assert_eq!(source.unit_ids, ["probe00_0", "probe00_1", "probe01_0"]);
+    assert_eq!(source.spikes_s, [vec![], vec![0.5], vec![0.75]]);
+    assert_eq!(texts(source.units.get("probe")), ["probe00", "probe00", "probe01"]);
+    // Probe 0 has no such flag: what is missing can't be a flag.
+    assert_eq!(texts(source.units.get("good")), ["", "", "true"]);
+    assert_says(&warnings(&source), &["these times are on the clock 'ephysClock'"]);
+}
+
+#[test]
+fn spikes_of_several_sorters_are_not_mixed() {
+    let file = |time: f64| npy_floats(&[time]);
+    let one = npy_integers(&[0]);
+    let files = |second: &'static str, clusters: &'static str| {
+        folder(&[
+            ("alf/probe00/ks2/spikes.times.npy", file(1.0)),
+            ("alf/probe00/ks2/spikes.clusters.npy", one.clone()),
+            (second, file(2.0)),
+            (clusters, one.clone()),
+        ])
+    };
+    let both = files(
+        "alf/probe00/ks3/spikes.times.npy",
+        "alf/probe00/ks3/spikes.clusters.npy",
+    );
+    let message = read_alf(both.path(), &wanting(&[])).unwrap_err().to_string();
+    assert_says(
+        &message,
+        &["probe00: several sets of spikes: alf/probe00/ks2/spikes.times.npy, alf/probe00/ks3"],
+    );
+    let preferred = files(
+        "alf/probe00/pykilosort/spikes.times.npy",
+        "alf/probe00/pykilosort/spikes.clusters.npy",
+    );
+    let source = read_alf(preferred.path(), &wanting(&[])).unwrap();
+    assert_eq!(
+        (source.spikes_s.clone(), &source.unit_ids[..]),
+        (vec![vec![2.0]], &["0".to_owned()][..])
+    );
+    assert_says(
+        &warnings(&source),
+        &["pykilosort/spikes.times.npy: one of 2 sets of spikes of this probe"],
+    );
+}
+
+#[test]
+fn areas_come_from_the_channel_of_a_cluster() {
+    let names = npy_bytes("'|S3'", false, "(3,)", b"VISCA1TH\0");
+    let files = [
+        ("channels.brainLocationAcronyms_ccf_2017.npy", names.clone()),
+        ("clusters.channels.npy", npy_integers(&[2, 0])),
+    ];
+    let source = read(&files, &[]).unwrap();
+    assert_eq!(texts(source.units.get("acronym")), ["TH", "VIS"]);
+    refused(
+        &[files[0].clone(), ("clusters.channels.npy", npy_integers(&[2, 3]))],
+        &["clusters.channels: cluster 1 is on channel 3; channels.brainLocationAcronyms_ccf_2017.npy has 3 channels"],
+    );
+    let own = npy_bytes("'|S2'", false, "(2,)", b"ABCD");
+    let source = read(
+        &[("clusters.brainLocationAcronyms_ccf_2017.npy", own), files[0].clone()],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(texts(source.units.get("acronym")), ["AB", "CD"]);
+}
+
+#[test]
+fn trials_that_are_in_a_parquet_file_only_are_refused_with_the_way_out() {
+    let parquet = ("_ibl_trials.table.pqt", b"PAR1".to_vec());
+    let message = read(
+        &[
+            parquet.clone(),
+            ("_ibl_trials.quiescencePeriod.npy", npy_floats(&[0.5])),
+        ],
+        &[],
+    )
+    .unwrap_err();
+    assert_says(
+        &message,
+        &[
+            "_ibl_trials.table.pqt: start and end of trials are in this parquet file, which isn't read",
+            "import pandas as pd\n",
+            "pd.read_parquet(\"_ibl_trials.table.pqt\").to_csv(\"_ibl_trials.table.csv\", index=False)",
+        ],
+    );
+    // What those two lines make.
+    let table = "intervals_0,intervals_1,choice\n0.5,1.5,-1.0\n2.0,3.0,1.0\n";
+    let source = read(&[parquet, ("_ibl_trials.table.csv", table.into())], &[]).unwrap();
+    let trials = source.trials.unwrap();
+    assert_eq!(
+        trials.names().collect::<Vec<_>>(),
+        ["start_time", "stop_time", "choice"]
+    );
+    assert_eq!(floats(trials.get("stop_time")), [1.5, 3.0]);
+    refused(
+        &[
+            ("trials.intervals.npy", npy_floats(&[1.0, 2.0])),
+            ("trials.choice.npy", npy_floats(&[1.0])),
+        ],
+        &["trials.choice.npy: 1 rows; trials.intervals.npy has 2"],
+    );
+    refused(
+        &[
+            ("task_00/trials.choice.npy", npy_floats(&[1.0])),
+            ("task_01/trials.choice.npy", npy_floats(&[1.0])),
+        ],
+        &["task_00/trials.choice.npy: task_01/trials.choice.npy is there too"],
+    );
+}
+
+#[test]
+fn times_of_a_series_must_fit_its_samples() {
+    let wheel = |times: Vec<u8>| {
+        [
+            ("wheel.position.npy", npy_floats(&[1.0, 2.0, 3.0])),
+            ("wheel.timestamps.npy", times),
+        ]
+    };
+    let pairs = |values: &[f64]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        npy_bytes("'<f8'", false, &format!("({}, 2)", values.len() / 2), &bytes)
+    };
+    let at = "wheel.timestamps.npy";
+    refused(
+        &wheel(npy_floats(&[1.0])),
+        &[at, "1 times for the 3 samples of wheel.position.npy"],
+    );
+    refused(&wheel(pairs(&[0.0, 1.0])), &[at, "1 rows; two at least"]);
+    refused(&wheel(pairs(&[0.0, 1.0, 0.0, 2.0])), &[at, "row 1 is (0, 2)"]);
+    refused(&wheel(pairs(&[0.0, f64::NAN, 1.0, 2.0])), &[at, "row 0 is (0, NaN)"]);
+    // Of a series that nobody wants, nothing of this is looked at.
+    assert!(read(&wheel(npy_floats(&[1.0])), &[]).is_ok());
+    let source = read(&wheel(pairs(&[0.0, 1.0, 2.0, 2.0])), &["wheel.position"]).unwrap();
+    let timing = Timing::Rate {
+        rate_hz: 2.0,
+        start_s: 1.0,
+    };
+    assert_eq!(source.series["wheel.position"].samples.as_ref().unwrap().timing, timing);
+}
