@@ -416,8 +416,12 @@ impl Data {
     pub(crate) fn floats32<D: Dimension>(&self, axes: &str) -> Found<Array<f32, D>> {
         self.expect_rank(D::NDIM.unwrap_or(self.shape.len()), axes)?;
         let values = if self.kind == Kind::Boolean {
-            let values: Vec<bool> = self.numbers(&[Kind::Boolean])?;
-            values.into_iter().map(f32::from).collect()
+            // Not as `bool`: a file may hold a byte that is neither 0 nor 1.
+            let values: Vec<i8> = self.numbers(&[Kind::Boolean])?;
+            values
+                .into_iter()
+                .map(|value| f32::from(u8::from(value != 0)))
+                .collect()
         } else {
             self.numbers(&[Kind::Float, Kind::Integer])?
         };
@@ -434,7 +438,7 @@ impl Data {
         self.expect_rank(3, "trials, bins and neurons")?;
         self.check_size(size_of::<u8>())?;
         if self.kind == Kind::Boolean {
-            return self.map_blocks(|_, value: bool| Ok(u8::from(value)));
+            return self.map_blocks(|_, value: i8| Ok(u8::from(value != 0)));
         }
         expect_kind(self.kind, &[Kind::Integer, Kind::Float], &self.at)?;
         self.map_blocks(|index, value: f64| {
