@@ -2,9 +2,11 @@
 
 mod axes;
 mod binned;
+mod nwb;
 pub mod source;
 pub mod table;
 
 pub use binned::{BinnedImport, BinnedSource, import_binned};
-pub use source::{Samples, Series, Source};
+pub use nwb::{is_nwb, read_nwb};
+pub use source::{Samples, Series, SeriesRequest, Source};
 pub use table::{Column, Table};

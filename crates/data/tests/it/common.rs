@@ -92,3 +92,28 @@ pub fn shared(path: &str) -> Option<PathBuf> {
     }
     None
 }
+
+/// A Python interpreter with the packages of `tests/python/requirements.txt`: what `SNNFIT_PYTHON` says, or that of
+/// `scripts/python.sh`. `None`, with a word about it, where there is none. Fails under CI.
+pub fn python() -> Option<PathBuf> {
+    let of_environment = || {
+        let environment = std::env::var_os("SNNFIT_PYTHON_ENV").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/snnfit-python"));
+        environment.or_else(home).map(|folder| folder.join("bin/python"))
+    };
+    let python = std::env::var_os("SNNFIT_PYTHON")
+        .map(PathBuf::from)
+        .or_else(of_environment);
+    if let Some(python) = python.filter(|python| python.is_file()) {
+        return Some(python);
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "there is no Python to compare with, and CI must not skip; run scripts/python.sh"
+    );
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("skipped: there is no Python to compare with (run scripts/python.sh, or set SNNFIT_PYTHON)");
+    }
+    None
+}
