@@ -869,6 +869,84 @@ fn a_factor_and_an_offset_apply_to_every_channel() {
 }
 
 #[test]
+fn events_of_extensions_become_tables_and_are_listed() {
+    let source = source_of(|file| {
+        let events = file.create_group("processing/events/pokes").unwrap();
+        dataset(&events, "timestamps", &[0.25, 1.25]);
+        let labelled = file.create_group("acquisition/ttl").unwrap();
+        dataset(&labelled, "timestamps", &[0.5, 1.0, 1.5]);
+        let data = dataset(&labelled, "data", &[1_u8, 0, 9]);
+        let labels = texts(&["off", "on"]);
+        data.new_attr_builder().with_data(&labels).create("labels").unwrap();
+    });
+    let table = |name: &str, columns: &[&str]| {
+        let table = &source.intervals[name];
+        assert_eq!(table.names().collect::<Vec<_>>(), columns, "{name}");
+        table.clone()
+    };
+    let pokes = table("pokes", &["timestamps"]);
+    assert_eq!(pokes.get("timestamps"), Some(&Column::Numbers(vec![0.25, 1.25])));
+    let ttl = table("ttl", &["timestamps", "label", "data"]);
+    // A number that has no label has none.
+    let labels = ["on", "off", ""].map(str::to_owned);
+    assert_eq!(ttl.get("label"), Some(&Column::Texts(labels.to_vec())));
+    assert_eq!(ttl.get("data"), Some(&Column::Numbers(vec![1.0, 0.0, 9.0])));
+    assert_eq!(
+        (source.series["pokes"].shape, source.series["ttl"].shape),
+        ((2, 0), (3, 1))
+    );
+}
+
+#[test]
+fn intervals_that_end_before_they_begin_are_left_out_and_open_ones_kept() {
+    let marks = |marks: &'static [i8]| {
+        move |file: &File| {
+            let series = file.create_group("processing/behavior/running").unwrap();
+            attribute(&series, "neurodata_type", &text("IntervalSeries"));
+            dataset(&series, "timestamps", &[0.0, 1.0, 2.0]);
+            dataset(&series, "data", marks);
+        }
+    };
+    let source = source_of(marks(&[1, -1, 2]));
+    let running = &source.intervals["running"];
+    let Some(Column::Numbers(stops)) = running.get("stop_time") else {
+        panic!("numbers");
+    };
+    assert!(stops[0] == 1.0 && stops[1].is_nan(), "{stops:?}");
+    let said = &["running/data: value 1 is -2, but no interval of 2 has begun"];
+    let source = assert_warned(said, marks(&[1, -2, 2]));
+    assert!(source.intervals.is_empty());
+    assert_warned(&["running/data: 2 marks for 3 timestamps"], marks(&[1, -1]));
+}
+
+#[test]
+fn what_has_no_value_is_as_if_it_were_missing() {
+    let source = source_of(|file| {
+        let identifier = file.new_dataset::<VarLenUnicode>().shape(hdf5::Extents::Null);
+        identifier.create("identifier").unwrap();
+        let data = pupil(file).dataset("data").unwrap();
+        data.delete_attr("unit").unwrap();
+        let unit = data.new_attr::<VarLenUnicode>().shape(hdf5::Extents::Null);
+        unit.create("unit").unwrap();
+        let offset = data.new_attr::<f64>().shape(hdf5::Extents::Null);
+        offset.create("offset").unwrap();
+    });
+    assert_eq!(
+        (source.id.as_str(), source.series["pupil"].unit.as_str()),
+        ("mouse", "")
+    );
+    assert_eq!(source.series["pupil"].samples.as_ref().unwrap().values[[0, 0]], 1.0);
+    assert_refused(
+        &["/processing/behavior/pupil/starting_time: there is no value"],
+        |file| {
+            pupil(file).unlink("timestamps").unwrap();
+            let start = pupil(file).new_dataset::<f64>().shape(hdf5::Extents::Null);
+            start.create("starting_time").unwrap();
+        },
+    );
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let (_dir, path) = edited(|file| {
         replace(&units(file), "quality", &texts(&["good"]));
