@@ -6,7 +6,8 @@ set -euo pipefail
 
 # libhdf5-dev, pkg-config              recordings are HDF5 files; the library is linked from the system
 # mesa-vulkan-drivers, libvulkan1      Vulkan on the processor (lavapipe), for the test that opens a GPU device
-packages=(libhdf5-dev pkg-config mesa-vulkan-drivers libvulkan1)
+# python3-venv                         pynwb and h5py, which tests compare with (scripts/python.sh)
+packages=(libhdf5-dev pkg-config mesa-vulkan-drivers libvulkan1 python3-venv)
 
 say() { printf 'setup: %s\n' "$*"; }
 

@@ -119,6 +119,16 @@ pub enum DataError {
         found: String,
     },
 
+    /// The file is HDF5, but not NWB.
+    #[error(
+        "{}: not an NWB file: its root has no attribute 'nwb_version' (hint: `snnfit import` also takes arrays of any HDF5 file)",
+        path.display()
+    )]
+    NotNwb {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// The file was written by a newer program.
     #[error(
         "{}: written as version {found} of its format; this program reads up to version {known} (hint: use a newer snnfit)",

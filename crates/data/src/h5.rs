@@ -1,25 +1,33 @@
 //! HDF5 objects of a file we did not write, looked at before they are trusted.
 //!
-//! Only hard links are followed (an external link could read any file), virtual and external storage and
-//! unknown filters are refused, and every size is checked before memory is taken. Each fault becomes a
-//! [`Finding`] with the path of the object, so that a reader can go on and report the next one too.
+//! Only hard links are followed (an external link could read any file), and soft links within the file where a
+//! format has them ([`Node::root_following`]); virtual and external storage and unknown filters are refused, and every
+//! size is checked before memory is taken. Each fault becomes a [`Finding`] with the path of the object, so that a
+//! reader can go on and report the next one too.
 
+mod attributes;
+mod links;
 mod texts;
+mod values;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
+use std::rc::Rc;
 
 use hdf5::dataset::Layout;
 use hdf5::filters::Filter;
-use hdf5::types::TypeDescriptor;
-use hdf5::{Attribute, Container, Dataset, File, Group, H5Type, LinkType};
+use hdf5::types::{Reference, TypeDescriptor};
+use hdf5::{Container, Dataset, File, Group, H5Type, LinkType};
 use ndarray::{Array, Array3, Dimension, Ix3, s};
 
 use crate::error::{DataError, Finding};
 use crate::fs::open_regular;
+pub(crate) use attributes::Attributes;
+use links::Map;
 use texts::{Texts, read_texts};
+pub(crate) use values::Target;
 
 /// The first eight bytes of every HDF5 file (or of what follows a user block).
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -45,13 +53,18 @@ const MAX_DEPTH: usize = 8;
 /// What a reading step gives: the value, or why there is none.
 pub(crate) type Found<T> = Result<T, Finding>;
 
-/// Kinds of numbers and texts; everything else is refused.
+/// Kinds of elements. All but numbers, booleans and texts are refused, unless a dataset is [looked at](Node::look) first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Integer,
     Float,
     Boolean,
     Text,
+    /// Named integers other than booleans.
+    Enumeration,
+    /// References to objects of the file.
+    Reference,
+    Other,
 }
 
 impl Kind {
@@ -61,6 +74,9 @@ impl Kind {
             Self::Float => "floating-point numbers",
             Self::Boolean => "booleans",
             Self::Text => "text",
+            Self::Enumeration => "enumerated values",
+            Self::Reference => "object references",
+            Self::Other => "elements of another type",
         }
     }
 }
@@ -131,15 +147,29 @@ pub(crate) struct Node {
     /// Path in the file, without a `/` at its end.
     pub(crate) at: String,
     links: BTreeMap<String, LinkType>,
+    /// What the file links to, where soft links and references are followed.
+    map: Option<Rc<Map>>,
 }
 
 impl Node {
     pub(crate) fn root(file: &File) -> Found<Self> {
-        let group = file.group("/").map_err(|e| Finding::new("/", e.to_string()))?;
-        Self::new(group, String::new())
+        Self::root_with(file, None)
     }
 
-    fn new(group: Group, at: String) -> Found<Self> {
+    /// The root of a file whose soft links are followed, as long as nothing in the file links to another one.
+    ///
+    /// Visits every object of the file, and refuses more than 100,000 of them or more than 32 groups inside each other.
+    pub(crate) fn root_following(file: &File) -> Found<Self> {
+        let map = Map::of(file)?;
+        Self::root_with(file, Some(Rc::new(map)))
+    }
+
+    fn root_with(file: &File, map: Option<Rc<Map>>) -> Found<Self> {
+        let group = file.group("/").map_err(|e| Finding::new("/", e.to_string()))?;
+        Self::new(group, String::new(), map)
+    }
+
+    fn new(group: Group, at: String, map: Option<Rc<Map>>) -> Found<Self> {
         let n_links = group.len();
         if n_links > MAX_LINKS {
             let message = format!("{n_links} links in one group; at most {MAX_LINKS} are read");
@@ -152,7 +182,7 @@ impl Node {
                 Ok(())
             })
             .map_err(|error| Finding::new(&at, error.to_string()))?;
-        Ok(Self { group, at, links })
+        Ok(Self { group, at, links, map })
     }
 
     /// Names in this group, sorted.
@@ -172,6 +202,7 @@ impl Node {
         let at = self.path_of(name);
         match self.links.get(name) {
             Some(LinkType::Hard) => Ok(at),
+            Some(LinkType::Soft) if let Some(map) = &self.map => map.allows_soft_links(&at).map(|()| at),
             Some(link) => Err(Finding::new(
                 at,
                 format!(
@@ -187,16 +218,34 @@ impl Node {
         let group = self
             .group
             .group(name)
-            .map_err(|error| Finding::new(&at, format!("not a group: {error}")))?;
-        Self::new(group, at)
+            .map_err(|error| self.not_opened(name, &at, "group", &error))?;
+        Self::new(group, at, self.map.clone())
+    }
+
+    /// Why an object could not be opened as a group or dataset.
+    fn not_opened(&self, name: &str, at: &str, what: &str, error: &hdf5::Error) -> Finding {
+        match self.links.get(name) {
+            Some(LinkType::Soft) => links::broken(at, what, error),
+            _ => Finding::new(at, format!("not a {what}: {error}")),
+        }
     }
 
     pub(crate) fn dataset(&self, name: &str) -> Found<Data> {
+        let data = self.look(name)?;
+        if let Some(fault) = &data.fault {
+            return Err(Finding::new(&data.at, fault));
+        }
+        kind_of(&data.dataset, &data.at)?;
+        Ok(data)
+    }
+
+    /// A dataset of which elements of any kind and storage are known of; what can't be read is refused when it is.
+    pub(crate) fn look(&self, name: &str) -> Found<Data> {
         let at = self.follow(name, "dataset")?;
         let dataset = self
             .group
             .dataset(name)
-            .map_err(|error| Finding::new(&at, format!("not a dataset: {error}")))?;
+            .map_err(|error| self.not_opened(name, &at, "dataset", &error))?;
         Data::new(dataset, at)
     }
 
@@ -260,29 +309,13 @@ impl Node {
         }
     }
 
-    fn attribute(&self, name: &str) -> Found<Option<(Attribute, Kind, String)>> {
-        let at = format!("{} (attribute {name})", if self.at.is_empty() { "/" } else { &self.at });
-        let names = self.group.attr_names();
-        let names = names.map_err(|error| Finding::new(&at, error.to_string()))?;
-        if !names.iter().any(|known| known == name) {
-            return Ok(None);
-        }
-        let attribute = self.group.attr(name);
-        let attribute = attribute.map_err(|error| Finding::new(&at, error.to_string()))?;
-        if attribute.shape().iter().any(|&length| length != 1) {
-            let message = format!("shape {:?}; expected one value", attribute.shape());
-            return Err(Finding::new(at, message));
-        }
-        let kind = kind_of(&attribute, &at)?;
-        Ok(Some((attribute, kind, at)))
+    /// Attributes of this group.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        Attributes::new(&self.group, if self.at.is_empty() { "/" } else { &self.at })
     }
 
     pub(crate) fn number_attribute(&self, name: &str) -> Found<Option<f64>> {
-        let Some((attribute, kind, at)) = self.attribute(name)? else {
-            return Ok(None);
-        };
-        expect_kind(kind, &[Kind::Integer, Kind::Float], &at)?;
-        Ok(read_all::<f64>(&attribute, 1, &at)?.first().copied())
+        self.attributes().number(name)
     }
 
     pub(crate) fn required_number(&self, name: &str) -> Found<f64> {
@@ -291,19 +324,11 @@ impl Node {
     }
 
     pub(crate) fn integer_attribute(&self, name: &str) -> Found<Option<i64>> {
-        let Some((attribute, kind, at)) = self.attribute(name)? else {
-            return Ok(None);
-        };
-        expect_kind(kind, &[Kind::Integer], &at)?;
-        Ok(read_all::<i64>(&attribute, 1, &at)?.first().copied())
+        self.attributes().integer(name)
     }
 
     pub(crate) fn text_attribute(&self, name: &str) -> Found<Option<String>> {
-        let Some((attribute, kind, at)) = self.attribute(name)? else {
-            return Ok(None);
-        };
-        expect_kind(kind, &[Kind::Text], &at)?;
-        Ok(read_texts(Texts::Attribute(&attribute), 1, &at)?.into_iter().next())
+        self.attributes().text(name)
     }
 }
 
@@ -315,36 +340,48 @@ pub(crate) struct Data {
     pub(crate) shape: Vec<usize>,
     pub(crate) kind: Kind,
     n_elements: usize,
+    /// Why its elements can't be read, if something about their storage or type says so.
+    fault: Option<String>,
 }
 
 impl Data {
     fn new(dataset: Dataset, at: String) -> Found<Self> {
         let fail = |message: String| Finding::new(&at, message);
         let shape = dataset.get_shape().map_err(|e| fail(e.to_string()))?;
+        let is_null = dataset.space().is_ok_and(|space| space.is_null());
         let n_elements = shape
             .iter()
-            .try_fold(1_usize, |product, &length| product.checked_mul(length))
+            .try_fold(usize::from(!is_null), |product, &length| product.checked_mul(length))
             .ok_or_else(|| fail(format!("shape {shape:?} overflows")))?;
-        let plist = dataset.dcpl().map_err(|e| fail(e.to_string()))?;
-        let layout = plist.get_layout().map_err(|e| fail(e.to_string()))?;
-        let external = plist.get_external().map_err(|e| fail(e.to_string()))?;
-        if layout == Layout::Virtual || !external.is_empty() {
-            return Err(fail("the data lie in another file; store them in this one".to_owned()));
-        }
-        let filters = plist.get_filters().map_err(|e| fail(e.to_string()))?;
-        if let Some(Filter::User(id, _)) = filters.iter().find(|f| matches!(f, Filter::User(..))) {
-            return Err(fail(format!(
-                "compressed with filter {id}, which needs a plugin; use deflate (gzip)"
-            )));
-        }
-        let kind = kind_of(&dataset, &at)?;
+        let mut fault = storage_fault(&dataset).map_err(|e| fail(e.to_string()))?;
+        let kind = match any_kind(&dataset) {
+            Ok(kind) => kind,
+            Err(message) => {
+                fault.get_or_insert(message);
+                Kind::Other
+            }
+        };
         Ok(Self {
             dataset,
             at,
             shape,
             kind,
             n_elements,
+            fault,
         })
+    }
+
+    /// Attributes of this dataset.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        Attributes::new(&self.dataset, &self.at)
+    }
+
+    /// Refuses elements that can't be read, or are of other kinds than these.
+    fn expect(&self, kinds: &[Kind]) -> Found<()> {
+        match &self.fault {
+            Some(fault) => Err(Finding::new(&self.at, fault)),
+            None => expect_kind(self.kind, kinds, &self.at),
+        }
     }
 
     fn expect_rank(&self, rank: usize, axes: &str) -> Found<()> {
@@ -379,7 +416,7 @@ impl Data {
     }
 
     fn numbers<T: H5Type + Copy + Default>(&self, kinds: &[Kind]) -> Found<Vec<T>> {
-        expect_kind(self.kind, kinds, &self.at)?;
+        self.expect(kinds)?;
         self.check_size(size_of::<T>())?;
         read_all(&self.dataset, self.n_elements, &self.at)
     }
@@ -401,14 +438,7 @@ impl Data {
 
     pub(crate) fn texts_1d(&self) -> Found<Vec<String>> {
         self.expect_rank(1, "texts")?;
-        expect_kind(self.kind, &[Kind::Text], &self.at)?;
-        if self.n_elements > MAX_TEXTS {
-            let message = format!("{} texts; at most {MAX_TEXTS} are read", self.n_elements);
-            return Err(Finding::new(&self.at, message));
-        }
-        let stored = self.dataset.dtype();
-        let stored = stored.map_err(|error| Finding::new(&self.at, error.to_string()))?;
-        self.check_size(stored.size())?;
+        self.check_texts()?;
         read_texts(Texts::Dataset(&self.dataset), self.n_elements, &self.at)
     }
 
@@ -416,8 +446,12 @@ impl Data {
     pub(crate) fn floats32<D: Dimension>(&self, axes: &str) -> Found<Array<f32, D>> {
         self.expect_rank(D::NDIM.unwrap_or(self.shape.len()), axes)?;
         let values = if self.kind == Kind::Boolean {
-            let values: Vec<bool> = self.numbers(&[Kind::Boolean])?;
-            values.into_iter().map(f32::from).collect()
+            // Not as `bool`: a file may hold a byte that is neither 0 nor 1.
+            let values: Vec<i8> = self.numbers(&[Kind::Boolean])?;
+            values
+                .into_iter()
+                .map(|value| f32::from(u8::from(value != 0)))
+                .collect()
         } else {
             self.numbers(&[Kind::Float, Kind::Integer])?
         };
@@ -434,9 +468,9 @@ impl Data {
         self.expect_rank(3, "trials, bins and neurons")?;
         self.check_size(size_of::<u8>())?;
         if self.kind == Kind::Boolean {
-            return self.map_blocks(|_, value: bool| Ok(u8::from(value)));
+            return self.map_blocks(|_, value: i8| Ok(u8::from(value != 0)));
         }
-        expect_kind(self.kind, &[Kind::Integer, Kind::Float], &self.at)?;
+        self.expect(&[Kind::Integer, Kind::Float])?;
         self.map_blocks(|index, value: f64| {
             if value.is_nan() {
                 on_nan(index)?;
@@ -498,7 +532,35 @@ fn ranges(n: usize, length: usize) -> impl Iterator<Item = Range<usize>> {
         .map(move |first| first..first.saturating_add(length).min(n))
 }
 
+/// Why the elements of a dataset can't be read because of where or how they are stored.
+fn storage_fault(dataset: &Dataset) -> hdf5::Result<Option<String>> {
+    let plist = dataset.dcpl()?;
+    if plist.get_layout()? == Layout::Virtual || !plist.get_external()?.is_empty() {
+        return Ok(Some("the data lie in another file; store them in this one".to_owned()));
+    }
+    let filters = plist.get_filters()?;
+    Ok(filters.iter().find_map(|filter| match filter {
+        Filter::User(id, _) => Some(format!(
+            "compressed with filter {id}, which needs a plugin; use deflate (gzip)"
+        )),
+        _ => None,
+    }))
+}
+
+/// The kind of an attribute or dataset; enumerations, references and other types are refused.
 fn kind_of(container: &Container, at: &str) -> Found<Kind> {
+    match any_kind(container) {
+        Ok(kind @ (Kind::Enumeration | Kind::Reference)) => {
+            let message = format!("elements of type {}; expected numbers or text", kind.name());
+            Err(Finding::new(at, message))
+        }
+        Ok(kind) => Ok(kind),
+        Err(message) => Err(Finding::new(at, message)),
+    }
+}
+
+/// The kind of any container, or what is wrong with its type.
+fn any_kind(container: &Container) -> Result<Kind, String> {
     let descriptor = container.dtype().and_then(|dtype| dtype.to_descriptor());
     match descriptor {
         Ok(TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => Ok(Kind::Integer),
@@ -510,14 +572,10 @@ fn kind_of(container: &Container, at: &str) -> Found<Kind> {
             | TypeDescriptor::VarLenAscii
             | TypeDescriptor::VarLenUnicode,
         ) => Ok(Kind::Text),
-        Ok(other) => Err(Finding::new(
-            at,
-            format!("elements of type {other}; expected numbers or text"),
-        )),
-        Err(error) => unnamed_kind(container, &error).ok_or_else(|| {
-            let message = format!("elements of an unknown type: {error}");
-            Finding::new(at, message)
-        }),
+        Ok(TypeDescriptor::Enum(_)) => Ok(Kind::Enumeration),
+        Ok(TypeDescriptor::Reference(Reference::Object)) => Ok(Kind::Reference),
+        Ok(other) => Err(format!("elements of type {other}; expected numbers or text")),
+        Err(error) => unnamed_kind(container, &error).ok_or_else(|| format!("elements of an unknown type: {error}")),
     }
 }
 

@@ -370,6 +370,10 @@ fn read_series(file: &Arrays, series: &BTreeMap<String, String>, name: &str, is_
             return Err(Finding::new(at, message));
         }
     };
+    let rate_hz = match said("_rate_hz") {
+        Some(rate) => Some(file.array(rate)?.number()?),
+        None => None,
+    };
     let samples = match timing {
         Some(timing) => Some(Samples {
             values: file.array(key)?.matrix()?,
@@ -380,6 +384,7 @@ fn read_series(file: &Arrays, series: &BTreeMap<String, String>, name: &str, is_
     Ok(Series {
         shape,
         unit: texts("_unit")?.into_iter().next().unwrap_or_default(),
+        rate_hz,
         channels,
         samples,
     })

@@ -47,10 +47,44 @@ pub struct Series {
     pub shape: (usize, usize),
     /// Unit of the samples, empty where the file says nothing.
     pub unit: String,
+    /// Samples per second, where the file says so; otherwise each sample has its time.
+    pub rate_hz: Option<f64>,
     /// Names of the channels, where the file has them.
     pub channels: Vec<String>,
     /// Values and times, where they were asked for.
     pub samples: Option<Samples>,
+}
+
+/// Of which series values are loaded; all are listed anyway.
+///
+/// A name is that of the series, or its path in the file where several have the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesRequest {
+    names: Vec<String>,
+}
+
+impl SeriesRequest {
+    /// No values: the file is only looked at.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The series of these names or paths.
+    pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            names: names.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Whether the values of the series of that name are asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.names.iter().any(|wanted| wanted == name)
+    }
+
+    /// What was asked for, in the order it was.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
 }
 
 /// Values of a [`Series`].
@@ -60,20 +94,6 @@ pub struct Samples {
     pub values: Array2<f32>,
     /// When they were taken.
     pub timing: Timing,
-}
-
-/// The series whose values are read; of others a reader only says that they exist.
-#[derive(Clone, Debug, Default)]
-pub struct SeriesRequest {
-    /// Their names, as in [`Source::series`].
-    pub names: Vec<String>,
-}
-
-impl SeriesRequest {
-    /// Whether the values of the series of that name are asked for.
-    pub fn wants(&self, name: &str) -> bool {
-        self.names.iter().any(|wanted| wanted == name)
-    }
 }
 
 impl Source {

@@ -190,10 +190,10 @@ impl Table {
 }
 
 /// A message lists so many columns.
-const SHOWN_COLUMNS: usize = 40;
+pub(super) const SHOWN_COLUMNS: usize = 40;
 
 /// The name that takes the fewest edits, if these are at most a third of its letters.
-fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
     let wanted: Vec<char> = wanted.to_lowercase().chars().take(64).collect();
     let distance = |name: &str| {
         let name: Vec<char> = name.to_lowercase().chars().take(64).collect();

@@ -252,7 +252,5 @@ pub fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
 
 /// A request for the values of these series.
 pub fn wanting(names: &[&str]) -> SeriesRequest {
-    SeriesRequest {
-        names: names.iter().map(|&name| name.to_owned()).collect(),
-    }
+    SeriesRequest::of(names.iter().copied())
 }

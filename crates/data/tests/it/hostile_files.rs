@@ -199,6 +199,22 @@ fn counts_must_be_whole_and_small() {
 }
 
 #[test]
+fn a_boolean_that_is_neither_0_nor_1_counts_once() {
+    let at = "/sessions/b/binned/spikes";
+    let (_dir, path) = edited(|file| {
+        file.unlink(at).unwrap();
+        let values = Array3::from_elem((3, 4, 2), false);
+        file.new_dataset_builder().with_data(&values).create(at).unwrap();
+    });
+    let offset = File::open(&path).unwrap().dataset(at).unwrap().offset().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[usize::try_from(offset).unwrap()] = 7;
+    std::fs::write(&path, bytes).unwrap();
+    let recording = read(&path).unwrap();
+    assert_eq!(recording.sessions[1].activity.spikes_per_unit(), [1, 0]);
+}
+
+#[test]
 fn labels_must_be_known_and_valid() {
     let kinds = texts(&["excitatory", "E"]);
     let message = message_of(|file| replace(file, "/sessions/a/units/cell_type", &kinds));

@@ -42,6 +42,7 @@ fn source() -> Source {
     let jaw = Series {
         shape: (3, 2),
         unit: "mm".into(),
+        rate_hz: None,
         channels: vec!["x".into(), "y".into()],
         samples: Some(Samples {
             values: array![[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]],

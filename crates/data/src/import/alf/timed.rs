@@ -167,6 +167,7 @@ fn series(shape: (usize, usize), channels: Vec<String>, samples: Option<Samples>
     Series {
         shape,
         unit: String::new(),
+        rate_hz: None,
         channels,
         samples,
     }
