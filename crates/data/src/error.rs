@@ -143,6 +143,35 @@ pub enum DataError {
         known: i64,
     },
 
+    /// The file is known, but is no session by itself.
+    #[error("{}: a {layout}, which is not imported as it is (hint: {hint})", path.display())]
+    NoReader {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        layout: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+
+    /// The process that reads files from others gave no answer.
+    #[error("{}: {message}", path.display())]
+    Reader {
+        /// The file or folder.
+        path: PathBuf,
+        /// How it ended, and what to do.
+        message: String,
+    },
+
+    /// An error that another process found and told as a text, which names the file.
+    #[error("{message}")]
+    Told {
+        /// The file or folder.
+        path: PathBuf,
+        /// The text.
+        message: String,
+    },
+
     /// The content is wrong; every problem found is listed.
     #[error("{subject}: {}", list(problems))]
     Invalid {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use snn_core::device::DeviceChoice;
 
-use crate::config::raw::{Engine as EngineName, parse_duration};
+use crate::config::raw::{Engine as EngineName, parse_bytes, parse_duration};
 use crate::progress;
 
 pub use perturbation::{PerturbationArgs, SilencedName, WindowMs};
@@ -111,8 +111,11 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Sample spike trains from a fitted network
     Simulate(SimulateArgs),
-    /// Convert binned HDF5 arrays to a recording
-    Import(ImportArgs),
+    /// Convert NWB, ALF, Phy, npz or CSV files, or HDF5 arrays of spike counts, to a recording
+    Import(Box<ImportArgs>),
+    /// Read a file in this process, within limits, and answer on stdout: what `import` and `inspect` start
+    #[command(hide = true)]
+    ImportWorker(ImportWorkerArgs),
     /// Describe a recording, a run or a checkpoint
     Inspect(InspectArgs),
     /// Generate an artificial recording
@@ -313,53 +316,189 @@ pub struct SimulateArgs {
 
 /// `snnfit import`
 #[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Example:\n  snnfit import bars.h5 --spikes /train_repeated/spikes --stimulus /train_repeated/stimulus \
-    --bin-ms 1.667 --area retina --out retina.h5\n\nWith --spec, a TOML file names the arrays of many sessions; \
-    docs/FORMATS.md describes it."
-)]
+#[command(after_help = "Examples:\n  snnfit inspect mouse7.nwb\n  \
+    snnfit import mouse7.nwb mouse8.nwb --align-to stim_on --window-s=-0.5,1.5 --units 'isi_violations < 0.5' --out mice.h5\n  \
+    snnfit import alf/ --spec import.toml --out session.h5\n  \
+    snnfit import bars.h5 --spikes /train_repeated/spikes --stimulus /train_repeated/stimulus \
+    --bin-ms 1.667 --area retina --out retina.h5\n\nEvery file or folder is a session. --spec names a TOML file with all that \
+    the options say and more; docs/FORMATS.md describes it, and the expressions that --trials and --units take.")]
 pub struct ImportArgs {
-    /// HDF5 file with arrays of spike counts
-    pub file: PathBuf,
+    /// NWB files, ALF or Phy folders, npz files, CSV tables of spikes; or one HDF5 file with arrays of spike counts
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub files: Vec<PathBuf>,
     /// Recording file to write; must not exist
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// TOML file that names the arrays of each session, instead of the options below
+    /// TOML file that says what is taken, or names the arrays of each session
     #[arg(long, value_name = "TOML", conflicts_with_all = ["spikes", "axes", "stimulus", "stimulus_axes", "bin_ms",
-        "start_ms", "area", "cell_type", "session_id"])]
+        "start_ms", "cell_type"])]
     pub spec: Option<PathBuf>,
+    /// Event that bins are counted from: a column of the trials, or an expression
+    #[arg(
+        long,
+        value_name = "EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub align_to: Option<String>,
+    /// Part of the recording that is a trial, relative to the event, s
+    #[arg(
+        long,
+        value_name = "FROM,TO",
+        conflicts_with = "spikes",
+        value_delimiter = ',',
+        num_args = 1,
+        allow_negative_numbers = true,
+        help_heading = "Files with tables"
+    )]
+    pub window_s: Option<Vec<f64>>,
+    /// Cuts the recording into trials of this length, where it has none, s
+    #[arg(
+        long,
+        value_name = "S",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub every_s: Option<f64>,
+    /// Condition of the trials that are taken
+    #[arg(
+        long,
+        value_name = "EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub trials: Option<String>,
+    /// Label of a trial: a column, or an expression
+    #[arg(
+        long,
+        value_name = "EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub trial_type: Option<String>,
+    /// Value of the stimulus in a trial: a column, or an expression
+    #[arg(
+        long,
+        value_name = "EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub stimulus_value: Option<String>,
+    /// Condition of the units that are taken
+    #[arg(
+        long,
+        value_name = "EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub units: Option<String>,
+    /// Area of a unit: a column, or an expression
+    #[arg(long, value_name = "EXPR", conflicts_with_all = ["spikes", "area"], help_heading = "Files with tables")]
+    pub area_column: Option<String>,
+    /// Behaviour traces: the name that a trace gets, and its series; several: one option each
+    #[arg(
+        long,
+        value_name = "NAME=SERIES",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub behaviour: Vec<String>,
+    /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
+    #[arg(
+        long,
+        value_name = "HZ",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub sample_rate_hz: Option<f64>,
+    /// Table of units beside a CSV table of spikes
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub units_table: Option<PathBuf>,
+    /// Table of trials beside a CSV table of spikes
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub trials_table: Option<PathBuf>,
     /// Dataset of spike counts
-    #[arg(long, value_name = "DATASET", required_unless_present = "spec")]
+    #[arg(long, value_name = "DATASET", help_heading = "Arrays of spike counts")]
     pub spikes: Option<String>,
     /// Axes of the spike counts, in stored order
-    #[arg(long, value_name = "AXES", default_value = "trial,time,neuron")]
+    #[arg(
+        long,
+        value_name = "AXES",
+        default_value = "trial,time,neuron",
+        help_heading = "Arrays of spike counts"
+    )]
     pub axes: String,
     /// Dataset of the stimulus
-    #[arg(long, value_name = "DATASET")]
+    #[arg(long, value_name = "DATASET", help_heading = "Arrays of spike counts")]
     pub stimulus: Option<String>,
     /// Axes of the stimulus: time,channel for all trials, or with trial for each
     #[arg(
         long,
         value_name = "AXES",
         requires = "stimulus",
-        default_value_if("stimulus", clap::builder::ArgPredicate::IsPresent, "time,channel")
+        default_value_if("stimulus", clap::builder::ArgPredicate::IsPresent, "time,channel"),
+        help_heading = "Arrays of spike counts"
     )]
     pub stimulus_axes: Option<String>,
     /// Width of a bin, ms
-    #[arg(long, value_name = "MS", required_unless_present = "spec")]
+    #[arg(
+        long,
+        value_name = "MS",
+        requires = "spikes",
+        help_heading = "Arrays of spike counts"
+    )]
     pub bin_ms: Option<f64>,
     /// Start of the first bin relative to the alignment event, ms
-    #[arg(long, value_name = "MS", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        help_heading = "Arrays of spike counts"
+    )]
     pub start_ms: f64,
     /// Area of all units
-    #[arg(long, required_unless_present = "spec")]
+    #[arg(long)]
     pub area: Option<String>,
     /// Cell type of all units
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = "Arrays of spike counts")]
     pub cell_type: CellTypeName,
-    /// Name of the session
-    #[arg(long, value_name = "ID", default_value = "session1")]
-    pub session_id: String,
+    /// Name of the session, where there is one file. Default: the file's, or session1
+    #[arg(long, value_name = "ID")]
+    pub session_id: Option<String>,
+    /// What reading may take.
+    #[command(flatten)]
+    pub limits: ReadLimits,
+}
+
+/// What the process may take that reads files of others.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ReadLimits {
+    /// Memory for reading a file
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_bytes)]
+    pub limit_mem: u64,
+    /// Time for reading a file
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `snnfit import-worker`: the limits; the request is on stdin.
+#[derive(Debug, Clone, Args)]
+pub struct ImportWorkerArgs {
+    /// Address space, bytes
+    pub memory_bytes: u64,
+    /// Time, s
+    pub seconds: u64,
 }
 
 /// Cell types on the command line.
@@ -377,9 +516,15 @@ pub enum CellTypeName {
 /// `snnfit inspect`
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
-    /// Recording, run directory or checkpoint
+    /// Recording, run directory or checkpoint; or a file or folder that `import` takes
     #[arg(value_name = "FILE|RUN|CHECKPOINT")]
     pub path: PathBuf,
+    /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
+    #[arg(long, value_name = "HZ")]
+    pub sample_rate_hz: Option<f64>,
+    /// What reading may take.
+    #[command(flatten)]
+    pub limits: ReadLimits,
 }
 
 /// `snnfit synth`

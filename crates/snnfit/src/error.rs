@@ -261,9 +261,15 @@ fn data_path(error: &data::DataError) -> Option<&Path> {
     use data::DataError as E;
     match error {
         E::Fs(error) => fs_path(error),
-        E::Hdf5 { path, .. } | E::NotHdf5 { path, .. } | E::NotARecording { path, .. } | E::TooNew { path, .. } => {
-            Some(path)
-        }
+        E::Hdf5 { path, .. }
+        | E::NotHdf5 { path, .. }
+        | E::NotARecording { path, .. }
+        | E::TooNew { path, .. }
+        | E::UnknownLayout { path, .. }
+        | E::NotNwb { path }
+        | E::NoReader { path, .. }
+        | E::Reader { path, .. }
+        | E::Told { path, .. } => Some(path),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ pub mod events;
 pub mod exit_code;
 pub mod findings;
 pub mod fit_error;
+pub mod import_process;
 pub mod loaded;
 pub mod logging;
 pub mod memory;

@@ -58,7 +58,7 @@ pub struct Series {
 /// Of which series values are loaded; all are listed anyway.
 ///
 /// A name is that of the series, or its path in the file where several have the same name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeriesRequest {
     names: Vec<String>,
 }

@@ -1,54 +1,285 @@
-//! `snnfit import`: binned HDF5 arrays to a recording.
+//! `snnfit import`: files and folders of laboratories, or binned HDF5 arrays, to a recording.
 
-use data::CellType;
-use data::import::{BinnedImport, BinnedSource, import_binned};
+use std::path::Path;
 
-use crate::cli::{CellTypeName, Global, ImportArgs};
+use data::import::plan::{BehaviourPlan, Channel};
+use data::import::worker::{Answer, Request};
+use data::import::{BinnedImport, BinnedSource, ImportPlan, ImportReport, ReadOptions, SeriesRequest, Source};
+use data::{CellType, Recording};
+use serde::Serialize;
+
+use crate::cli::{CellTypeName, Format, Global, ImportArgs, ImportWorkerArgs, ReadLimits};
 use crate::config::{self, ConfigError, Problem};
 use crate::error::Error;
 use crate::exit_code;
+use crate::import_process::{self, Limits};
 
 pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
-    let description = match &args.spec {
-        Some(path) => {
-            let text = config::read_text(path)?;
-            BinnedImport::from_toml(&path.display().to_string(), &text).map_err(spec_error)?
-        }
-        None => from_options(args)?,
-    };
-    if !(description.bin_ms.is_finite() && description.bin_ms > 0.0 && description.start_ms.is_finite()) {
-        return Err(Error::Usage {
-            message: format!(
-                "bin width {} ms and start {} ms must be finite, and the width > 0",
-                description.bin_ms, description.start_ms
-            ),
-            help: "times are in ms".to_owned(),
-        });
-    }
+    let limits = Limits::from(args.limits);
+    let description = description(args)?;
     super::refuse_existing(&args.out)?;
-    let recording = import_binned(&args.file, &description)?;
+    let (recording, report) = match description {
+        Description::Binned(import) => (binned(args, import, limits)?, None),
+        Description::Plan(plan) => {
+            let options = ReadOptions {
+                series: SeriesRequest::of(plan.behaviour.values().map(|behaviour| &behaviour.series)),
+                sample_rate_hz: args.sample_rate_hz,
+                units_table: args.units_table.clone(),
+                trials_table: args.trials_table.clone(),
+            };
+            let mut sources = Vec::new();
+            for path in &args.files {
+                tracing::info!("reading {}", path.display());
+                let mut source = source(path, options.clone(), limits)?;
+                if let Some(id) = &args.session_id {
+                    source.id.clone_from(id);
+                }
+                sources.push(source);
+            }
+            let (recording, report) = plan.apply(sources)?;
+            (recording, Some(report))
+        }
+    };
     data::write(&args.out, &recording).map_err(super::output_error)?;
     tracing::info!("wrote {}", args.out.display());
-    super::synth::print_summary(&recording, global)?;
+    answer(&recording, report, global)?;
     Ok(exit_code::DONE)
 }
 
-/// The parser makes `--spikes`, `--bin-ms` and `--area` present where there is no `--spec`.
+/// The process that reads: see [`import_process`].
+pub(super) fn serve(args: &ImportWorkerArgs) -> Result<u8, Error> {
+    let limits = Limits {
+        memory_bytes: args.memory_bytes,
+        time: std::time::Duration::from_secs(args.seconds),
+    };
+    import_process::serve(limits).map_err(|message| Error::Usage {
+        message,
+        help: "`snnfit import` starts this by itself".to_owned(),
+    })?;
+    Ok(exit_code::DONE)
+}
+
+impl From<ReadLimits> for Limits {
+    fn from(limits: ReadLimits) -> Self {
+        Self {
+            memory_bytes: limits.limit_mem,
+            time: limits.timeout,
+        }
+    }
+}
+
+/// Reads a file or folder of a known layout, in a process of its own.
+pub(super) fn source(path: &Path, options: ReadOptions, limits: Limits) -> Result<Source, Error> {
+    let request = Request::Source {
+        path: path.to_path_buf(),
+        options,
+    };
+    match import_process::read(path, &request, limits)? {
+        Answer::Source(source) => Ok(*source),
+        answer => Err(not_asked_for(path, answer)),
+    }
+}
+
+fn binned(args: &ImportArgs, import: BinnedImport, limits: Limits) -> Result<Recording, Error> {
+    let [path] = args.files.as_slice() else {
+        return Err(usage(
+            format!(
+                "arrays of spike counts are read from one file, found {}",
+                args.files.len()
+            ),
+            "import each file by itself",
+        ));
+    };
+    let request = Request::Binned {
+        path: path.clone(),
+        import,
+    };
+    match import_process::read(path, &request, limits)? {
+        Answer::Recording(recording) => Ok(recording),
+        answer => Err(not_asked_for(path, answer)),
+    }
+}
+
+/// The reader's message, which names the file.
+fn not_asked_for(path: &Path, answer: Answer) -> Error {
+    let path = path.to_path_buf();
+    Error::Data(match answer {
+        Answer::Failed(message) => data::DataError::Told { path, message },
+        Answer::Source(_) | Answer::Recording(_) => data::DataError::Reader {
+            path,
+            message: "the reader answered another question".to_owned(),
+        },
+    })
+}
+
+#[derive(Serialize)]
+struct Imported<'a> {
+    schema: u32,
+    recording: &'a data::RecordingSummary,
+    import: &'a ImportReport,
+}
+
+/// Tells what was taken, what was left out, and what is in the recording.
+fn answer(recording: &Recording, report: Option<ImportReport>, global: &Global) -> Result<(), Error> {
+    let Some(report) = report else {
+        return super::synth::print_summary(recording, global);
+    };
+    for warning in report.sessions.iter().flat_map(|session| &session.warnings) {
+        tracing::warn!("{}", super::visible(&warning.to_string()));
+    }
+    let summary = data::summary(recording, &report.warnings);
+    match global.format {
+        Format::Json => super::print_json(&Imported {
+            schema: 1,
+            recording: &summary,
+            import: &report,
+        }),
+        Format::Text => super::print(&super::visible(&format!("{}\n{}", report.text(), summary.to_text()))),
+    }
+}
+
+enum Description {
+    Binned(BinnedImport),
+    Plan(Box<ImportPlan>),
+}
+
+/// What is to be done, by the TOML file and the options.
+fn description(args: &ImportArgs) -> Result<Description, Error> {
+    if args.files.len() > 1 && args.session_id.is_some() {
+        return Err(usage(
+            "--session-id names one session".to_owned(),
+            "leave it out: every file has its own name",
+        ));
+    }
+    if args.files.len() > 1 && (args.units_table.is_some() || args.trials_table.is_some()) {
+        return Err(usage(
+            "--units-table and --trials-table go with one table of spikes".to_owned(),
+            "import each session by itself",
+        ));
+    }
+    if args.spikes.is_some() {
+        return from_options(args).and_then(checked).map(Description::Binned);
+    }
+    let mut plan = ImportPlan::default();
+    if let Some(path) = &args.spec {
+        let text = config::read_text(path)?;
+        let subject = path.display().to_string();
+        if names_arrays(&text) {
+            let import = BinnedImport::from_toml(&subject, &text).map_err(spec_error)?;
+            return checked(import).map(Description::Binned);
+        }
+        plan = ImportPlan::from_toml(&subject, &text).map_err(spec_error)?;
+    }
+    override_plan(&mut plan, args)?;
+    plan.check()
+        .map_err(|problems| usage(problems.join("; "), "`snnfit inspect FILE` lists columns and series"))?;
+    Ok(Description::Plan(Box::new(plan)))
+}
+
+/// Whether a spec names arrays of spike counts, which have a bin width.
+fn names_arrays(text: &str) -> bool {
+    toml::from_str::<toml::Table>(text)
+        .is_ok_and(|table| table.contains_key("bin_ms") || table.contains_key("sessions"))
+}
+
+/// Options win over the file.
+fn override_plan(plan: &mut ImportPlan, args: &ImportArgs) -> Result<(), Error> {
+    let set = |to: &mut Option<String>, from: &Option<String>| {
+        if from.is_some() {
+            to.clone_from(from);
+        }
+    };
+    set(&mut plan.trials.align_to, &args.align_to);
+    set(&mut plan.trials.filter, &args.trials);
+    set(&mut plan.trials.stimulus, &args.stimulus_value);
+    if args.trial_type.is_some() {
+        set(&mut plan.trials.trial_type, &args.trial_type);
+        plan.trials.types.clear();
+    }
+    set(&mut plan.units.filter, &args.units);
+    set(&mut plan.units.area, &args.area_column);
+    if let Some(area) = &args.area {
+        if area.contains('\'') {
+            return Err(usage(
+                format!("--area {area} contains a quote"),
+                "name the area without it",
+            ));
+        }
+        plan.units.area = Some(format!("'{area}'"));
+    }
+    if let Some(window) = &args.window_s {
+        let &[from, to] = window.as_slice() else {
+            return Err(usage(
+                format!("--window-s takes two times, found {}", window.len()),
+                "such as --window-s=-0.5,1.5",
+            ));
+        };
+        plan.trials.window_s = Some([from, to]);
+    }
+    plan.trials.every_s = args.every_s.or(plan.trials.every_s);
+    for behaviour in &args.behaviour {
+        let Some((name, series)) = behaviour
+            .split_once('=')
+            .filter(|(name, series)| !name.is_empty() && !series.is_empty())
+        else {
+            return Err(usage(
+                format!("--behaviour {behaviour} is no NAME=SERIES"),
+                "such as --behaviour jaw=processing/behavior/jaw, or jaw=processing/behavior/pose:1 for its channel 1",
+            ));
+        };
+        let (series, channel) = channel_of(series);
+        let series = series.to_owned();
+        plan.behaviour
+            .insert(name.to_owned(), BehaviourPlan { series, channel });
+    }
+    Ok(())
+}
+
+/// `SERIES:2` is channel 2 of a series.
+fn channel_of(series: &str) -> (&str, Option<Channel>) {
+    match series.rsplit_once(':') {
+        Some((series, channel)) if channel.parse::<usize>().is_ok() => {
+            (series, channel.parse().ok().map(Channel::Number))
+        }
+        _ => (series, None),
+    }
+}
+
+fn checked(import: BinnedImport) -> Result<BinnedImport, Error> {
+    if import.bin_ms.is_finite() && import.bin_ms > 0.0 && import.start_ms.is_finite() {
+        return Ok(import);
+    }
+    let (width, start) = (import.bin_ms, import.start_ms);
+    Err(usage(
+        format!("bin width {width} ms and start {start} ms must be finite, and the width > 0"),
+        "times are in ms",
+    ))
+}
+
+fn usage(message: String, help: &str) -> Error {
+    Error::Usage {
+        message,
+        help: help.to_owned(),
+    }
+}
+
 fn from_options(args: &ImportArgs) -> Result<BinnedImport, Error> {
-    let absent = |flag: &str| Error::Usage {
-        message: format!("{flag} is missing"),
-        help: "give it, or describe the arrays with --spec".to_owned(),
+    let absent = |flag: &str| {
+        usage(
+            format!("{flag} is missing"),
+            "give it, or describe the arrays with --spec",
+        )
     };
     Ok(BinnedImport {
         bin_ms: args.bin_ms.ok_or_else(|| absent("--bin-ms"))?,
         start_ms: args.start_ms,
         sessions: vec![BinnedSource {
-            id: args.session_id.clone(),
+            id: args.session_id.clone().unwrap_or_else(|| "session1".to_owned()),
             spikes: args.spikes.clone().ok_or_else(|| absent("--spikes"))?,
             spikes_axes: args.axes.clone(),
             stimulus: args.stimulus.clone(),
             stimulus_axes: args.stimulus_axes.clone(),
-            area: args.area.clone(),
+            area: Some(args.area.clone().ok_or_else(|| absent("--area"))?),
             cell_type: Some(match args.cell_type {
                 CellTypeName::Excitatory => CellType::Excitatory,
                 CellTypeName::Inhibitory => CellType::Inhibitory,

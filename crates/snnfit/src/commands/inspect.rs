@@ -1,4 +1,4 @@
-//! `snnfit inspect`: what a recording, a run or a checkpoint contains.
+//! `snnfit inspect`: what a recording, a run, a checkpoint, or a file of another layout contains.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,14 +14,32 @@ use crate::run_dir::{Manifest, RunDir};
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     let path = args.path.as_path();
-    if path.is_dir() {
-        inspect_run(path, global)?;
-    } else if path.is_file() && is_checkpoint(path) {
+    if path.is_file() && is_checkpoint(path) {
         inspect_checkpoint(path, global)?;
+    } else if is_foreign(path) {
+        inspect_source(args, global)?;
+    } else if path.is_dir() {
+        inspect_run(path, global)?;
     } else {
         inspect_recording(path, global)?;
     }
     Ok(exit_code::DONE)
+}
+
+/// Whether `import` takes it. What can't be told is left to the readers of our own files, which say why.
+fn is_foreign(path: &Path) -> bool {
+    data::import::detect(path).is_ok_and(|layout| layout.is_foreign())
+}
+
+/// What a plan for `snnfit import` can name.
+fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
+    let options = data::import::ReadOptions {
+        sample_rate_hz: args.sample_rate_hz,
+        ..Default::default()
+    };
+    let source = super::import::source(&args.path, options, args.limits.into())?;
+    let summary = data::import::SourceSummary::of(&source);
+    answer(global, &summary, || summary.text())
 }
 
 /// A file that can't be read is left to the reader of recordings, which says why.

@@ -60,6 +60,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
     let global = cli.global;
     match cli.command {
         Command::Import(args) => import::run(&args, &global),
+        Command::ImportWorker(args) => import::serve(&args),
         Command::Inspect(args) => inspect::run(&args, &global),
         Command::Synth(args) => synth::run(&args, &global),
         Command::Config(args) => config::run(&args.action, &global),

@@ -1,0 +1,202 @@
+//! Files from others are read in a process of their own, which limits itself before it opens them: a damaged or hostile file can
+//! end that process, not this one, and takes no more memory and time than is allowed.
+//!
+//! The request goes to it as one line of JSON, the answer comes back as CBOR on a pipe. Its environment is empty, so that no
+//! plugin of the HDF5 library is loaded.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use data::DataError;
+use data::import::worker::{Answer, Request};
+
+use crate::error::Error;
+
+/// The hidden command that a reading process runs.
+pub const COMMAND: &str = "import-worker";
+/// Bytes of its stderr that a message quotes.
+const SHOWN_STDERR: u64 = 4096;
+
+/// What reading a file may take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Address space of the reading process, bytes.
+    pub memory_bytes: u64,
+    /// Time by the clock; processor time has the same limit.
+    pub time: Duration,
+}
+
+/// Reads a file in a process of its own.
+///
+/// # Errors
+/// [`Error::Data`] with what the reader says, or how it ended: crashed, out of memory, too slow.
+pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Error> {
+    let fail = |message: String| {
+        Error::Data(DataError::Reader {
+            path: path.to_path_buf(),
+            message,
+        })
+    };
+    let start = |error: std::io::Error| fail(format!("the process that reads it could not be started: {error}"));
+    let program = std::env::current_exe().map_err(start)?;
+    let mut child = Command::new(program);
+    child.env_clear();
+    // Whether files are locked while they are open is the user's choice.
+    if let Some(locking) = std::env::var_os("HDF5_USE_FILE_LOCKING") {
+        child.env("HDF5_USE_FILE_LOCKING", locking);
+    }
+    let mut child = child
+        .arg(COMMAND)
+        .args([
+            limits.memory_bytes.to_string(),
+            limits.time.as_secs_f64().ceil().to_string(),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    let line = serde_json::to_string(request).map_err(|error| fail(error.to_string()))?;
+    let outcome = converse(&mut child, line.as_bytes(), limits);
+    if outcome.answer.is_none() {
+        // It may have ended by itself.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(start)?;
+    match outcome.answer {
+        Some(Ok(answer)) if status.success() => Ok(answer),
+        Some(Err(message)) if status.success() => {
+            Err(fail(format!("the reader's answer can't be understood: {message}")))
+        }
+        Some(_) => Err(fail(ending(status, &outcome.stderr, limits))),
+        None => Err(fail(format!(
+            "reading took more than {} s (hint: --timeout allows more)",
+            limits.time.as_secs_f64()
+        ))),
+    }
+}
+
+/// What a reading process said.
+struct Outcome {
+    /// None if it said nothing in time.
+    answer: Option<Result<Answer, String>>,
+    stderr: String,
+}
+
+/// Sends the request and waits for the answer, each pipe in a thread of its own, so that none blocks another.
+fn converse(child: &mut Child, request: &[u8], limits: Limits) -> Outcome {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if let Some(mut stdin) = stdin {
+                // A process that has ended takes no request; its status says why.
+                let _ = stdin.write_all(request);
+            }
+        });
+        let told = scope.spawn(move || {
+            let mut text = Vec::new();
+            if let Some(mut stderr) = stderr {
+                let _ = stderr.by_ref().take(SHOWN_STDERR).read_to_end(&mut text);
+                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            }
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        let (send, receive) = mpsc::channel();
+        scope.spawn(move || {
+            let answer = match stdout {
+                // An answer is no larger than what the process may hold.
+                Some(stdout) => Answer::read(std::io::BufReader::with_capacity(
+                    1 << 20,
+                    stdout.take(limits.memory_bytes),
+                )),
+                None => Err("no pipe".to_owned()),
+            };
+            // The receiver is gone when time is up.
+            let _ = send.send(answer);
+        });
+        let answer = receive.recv_timeout(limits.time).ok();
+        if answer.is_none() {
+            // Ends the pipes, and with them the threads.
+            let _ = child.kill();
+        }
+        Outcome {
+            answer,
+            stderr: told.join().unwrap_or_default(),
+        }
+    })
+}
+
+/// How a process ended that gave no answer.
+fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
+    let gib = limits.memory_bytes as f64 / (1u64 << 30) as f64;
+    if stderr.contains("memory allocation of") {
+        return format!("reading takes more than {gib:.2} GiB (hint: --limit-mem allows more)");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        const SIGXCPU: i32 = 24;
+        const SIGKILL: i32 = 9;
+        match status.signal() {
+            Some(SIGXCPU | SIGKILL) => {
+                let s = limits.time.as_secs_f64();
+                return format!("reading took more than {s} s of processor time (hint: --timeout allows more)");
+            }
+            Some(signal) => {
+                return format!(
+                    "the process that reads it ended by signal {signal}: the file is damaged (hint: does `h5dump -H` read it?)"
+                );
+            }
+            None => {}
+        }
+    }
+    let said = if stderr.is_empty() {
+        String::new()
+    } else {
+        format!(": {stderr}")
+    };
+    format!("the process that reads it failed ({status}){said}")
+}
+
+/// The reading process: limits itself, reads the request, answers.
+///
+/// # Errors
+/// What keeps it from answering; faults of the file are answers.
+pub fn serve(limits: Limits) -> Result<(), String> {
+    limit(limits).map_err(|error| format!("limits can't be set: {error}"))?;
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    let request: Request = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let answer = data::import::worker::answer(&request);
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    answer.write(&mut out)?;
+    out.flush().map_err(|error| error.to_string())
+}
+
+#[cfg(unix)]
+fn limit(limits: Limits) -> std::io::Result<()> {
+    use rlimit::Resource;
+    let seconds = limits.time.as_secs().max(1) + 1;
+    for (resource, most) in [
+        (Resource::AS, limits.memory_bytes),
+        (Resource::CPU, seconds),
+        (Resource::FSIZE, 0),
+        (Resource::CORE, 0),
+    ] {
+        // Where a hard limit is lower already, that one holds.
+        let (_, hard) = resource.get()?;
+        let most = most.min(hard);
+        resource.set(most, most)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn limit(_: Limits) -> std::io::Result<()> {
+    Ok(())
+}
