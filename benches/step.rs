@@ -1,4 +1,5 @@
-//! Parts of a training step (rollout forward and backward, statistics of spikes, assignment) and of reading a recording.
+//! Parts of a training step (rollout forward and backward, statistics of spikes, assignment, soft matching) and of reading
+//! a recording.
 //!
 //! `cargo bench --workspace --bench step`; a filter such as `-- assignment` runs one part.
 #![allow(missing_docs)] // what criterion's macros make
@@ -7,12 +8,16 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use data::binning::{BinOptions, bin_recording};
 use data::synth::{TwoAreaOptions, two_area};
 use losses::assignment::assign;
+use losses::sinkhorn::{Clouds, Divergences, Sinkhorn};
 use losses::statistics::MovingMean;
 use ndarray::{Array2, Axis};
 use rand::RngExt;
+#[cfg(feature = "wgpu")]
+use snn_core::models::rsnn::Engine;
 use snn_core::rng::StreamRng;
 use snn_core::rollout::{Channel, SpikeAdjoint, Wanted, native};
 use snnfit::bench::{Workload, prepare};
+use snnfit::soft_matching::SoftMatching;
 
 /// The size of a small fit: a step takes about 0.1 CPU seconds.
 const LOAD: Workload = Workload {
@@ -120,5 +125,31 @@ fn assignment(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rollout, statistics, assignment, import);
+/// Soft trial matching of 28 sessions, on the processor and on the adapter that `wgpu` takes, if there is one.
+fn soft_matching(c: &mut Criterion) {
+    let mut rng = StreamRng::new(0, "bench.soft_matching", 0);
+    let mut cloud = || Array2::from_shape_simple_fn((150, 100), || rng.random::<f64>());
+    let clouds: Vec<Clouds> = (0..28)
+        .map(|_| Clouds {
+            model: cloud(),
+            data: cloud(),
+        })
+        .collect();
+    let mut places = vec![("processor", SoftMatching::default())];
+    #[cfg(feature = "wgpu")]
+    if let Ok(open) = snn_core::device::open(snn_core::device::DeviceChoice::Wgpu(None)) {
+        let kernels = snn_core::device::kernels(&open).map(Engine::Kernels);
+        places.extend(kernels.map(|engine| ("adapter", SoftMatching::of(&engine))));
+    }
+    let mut group = c.benchmark_group("soft_matching");
+    group.sample_size(10);
+    for (name, place) in places {
+        group.bench_function(name, |b| {
+            b.iter(|| place.divergences(&Sinkhorn::PUBLISHED, &clouds).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rollout, statistics, assignment, soft_matching, import);
 criterion_main!(benches);

@@ -25,7 +25,7 @@ pub(crate) fn gradients(folder: &crate::cli::Folder, run: &str, step: u64) -> Ve
         .collect()
 }
 
-fn losses_of_the_first_step(folder: &crate::cli::Folder, run: &str) -> Vec<(String, f64)> {
+pub(crate) fn losses_of_the_first_step(folder: &crate::cli::Folder, run: &str) -> Vec<(String, f64)> {
     let events = events::read(&folder.path(run).join("events.ndjson")).unwrap();
     let step = events.into_iter().find_map(|event| match event {
         Event::Step(step) if step.step == 1 => Some(step.losses),

@@ -19,4 +19,5 @@ mod resume;
 mod runs;
 mod shipped_configs;
 mod six_area;
+mod soft_matching;
 mod tensorboard;

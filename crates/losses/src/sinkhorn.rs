@@ -3,8 +3,12 @@
 //! Why here: instead of one partner, each trial has a probability of belonging to each trial of the other side. How much
 //! is blurred decides what is compared: a small blur is nearly the assignment (and rewards too little variability, as
 //! that does), a large one the energy distance, which does not.
+//!
+//! Divergences of many clouds are asked of a [`Divergences`]: the processor here, or a device that another crate knows.
+//! Both take the schedule of blurs from one place, [`Sinkhorn::annealing`].
 
 use ndarray::{Array1, Array2, ArrayView2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::LossError;
@@ -12,7 +16,7 @@ use crate::distances::{squared_distances, squared_distances_within};
 use crate::error::{check_finite, check_positive, check_shape};
 
 /// Squared distances below this count as this. Source: geomloss 0.2.5, which the published program calls.
-const SQUARED_DISTANCE_FLOOR: f64 = 1e-8;
+pub const SQUARED_DISTANCE_FLOOR: f64 = 1e-8;
 
 /// Largest factor from one blur to the next: more steps than that takes change nothing.
 pub const MAX_SCALING: f64 = 0.99;
@@ -30,7 +34,7 @@ pub enum Cost {
 
 impl Cost {
     /// Exponent p: ε is a length to this power.
-    fn exponent(self) -> f64 {
+    pub fn exponent(self) -> f64 {
         match self {
             Self::Distance => 1.0,
             Self::HalfSquare => 2.0,
@@ -131,29 +135,12 @@ impl Sinkhorn {
     /// # Source
     /// Sourmpis et al. 2023, §1.12 of the specification; Feydy et al. 2019 (debiased divergence).
     pub fn divergence(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<Divergence, LossError> {
-        self.check()?;
-        check_shape("features of a model trial", &[model.ncols()], &[data.ncols()])?;
-        check_finite("model features", model)?;
-        check_finite("data features", data)?;
-        if model.nrows() == 0 || data.nrows() == 0 {
-            return Err(LossError::NoData {
-                what: "trial matching",
-                reason: format!("{} model and {} recorded trials", model.nrows(), data.nrows()),
-            });
-        }
+        self.check_clouds(model, data)?;
         let xy = self.costs(&squared_distances(data, model));
         let yx = xy.t().as_standard_layout().into_owned();
         let of_data = squared_distances_within(data);
         let (xx, yy) = (self.costs(&of_data), self.costs(&squared_distances_within(model)));
-        let diameter = diameter(model, data);
-        let blur = match self.blur {
-            Blur::Absolute(blur) => blur,
-            Blur::Relative(share) => {
-                let scales = [median_distance(&of_data), diameter, 1.0];
-                share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
-            }
-        };
-        let schedule = self.schedule(diameter, blur);
+        let Annealing { blur, schedule, .. } = self.anneal(diameter(model, data), || median_distance(&of_data));
         let (ln_x, ln_y) = (-(data.nrows() as f64).ln(), -(model.nrows() as f64).ln());
         let start = schedule[0];
         let mut f = softmin(start, &xy, ln_y, None);
@@ -192,6 +179,48 @@ impl Sinkhorn {
             self.pull(&mut d_model, -1.0, (model, model), &yy, (epsilon, ln_y), (&b, &final_b));
         }
         Ok(Divergence { value, d_model, blur })
+    }
+
+    /// How the blur falls from the diameter of two clouds to the final one.
+    ///
+    /// # Shapes
+    /// As [`Sinkhorn::divergence`]. Cost O((n + m)·F), for a relative blur O(n²·F).
+    ///
+    /// # Errors
+    /// As [`Sinkhorn::divergence`].
+    pub fn annealing(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<Annealing, LossError> {
+        self.check_clouds(model, data)?;
+        Ok(self.anneal(diameter(model, data), || {
+            median_distance(&squared_distances_within(data))
+        }))
+    }
+
+    fn check_clouds(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<(), LossError> {
+        self.check()?;
+        check_shape("features of a model trial", &[model.ncols()], &[data.ncols()])?;
+        check_finite("model features", model)?;
+        check_finite("data features", data)?;
+        if model.nrows() == 0 || data.nrows() == 0 {
+            return Err(LossError::NoData {
+                what: "trial matching",
+                reason: format!("{} model and {} recorded trials", model.nrows(), data.nrows()),
+            });
+        }
+        Ok(())
+    }
+
+    fn anneal(&self, diameter: f64, median: impl FnOnce() -> f64) -> Annealing {
+        let blur = match self.blur {
+            Blur::Absolute(blur) => blur,
+            Blur::Relative(share) => {
+                let scales = [median(), diameter, 1.0];
+                share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
+            }
+        };
+        Annealing {
+            blur,
+            schedule: self.schedule(diameter, blur),
+        }
     }
 
     fn costs(&self, squares: &Array2<f64>) -> Array2<f64> {
@@ -242,6 +271,52 @@ impl Sinkhorn {
             }
             d.scaled_add(total, &model.row(j));
         }
+    }
+}
+
+/// Two clouds of trials with the same features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clouds {
+    /// Trials of the model, `[m, F]`.
+    pub model: Array2<f64>,
+    /// Recorded trials, `[n, F]`.
+    pub data: Array2<f64>,
+}
+
+/// How the blur falls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annealing {
+    /// The final blur, in the units of the features.
+    pub blur: f64,
+    /// ε, lengths to the power p. The potentials start at the first; at each, the first included, there are
+    /// [`Sinkhorn::updates`] averaging updates; the full one is at the last.
+    pub schedule: Vec<f64>,
+}
+
+/// Where divergences are computed.
+pub trait Divergences {
+    /// What can go wrong there.
+    type Error: From<LossError>;
+
+    /// [`Sinkhorn::divergence`] of each pair of clouds, in their order.
+    ///
+    /// # Errors
+    /// As [`Sinkhorn::divergence`], and those of a device.
+    fn divergences(&self, sinkhorn: &Sinkhorn, clouds: &[Clouds]) -> Result<Vec<Divergence>, Self::Error>;
+}
+
+/// The processor, in double precision; pairs of clouds in parallel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Processor;
+
+impl Divergences for Processor {
+    type Error = LossError;
+
+    fn divergences(&self, sinkhorn: &Sinkhorn, clouds: &[Clouds]) -> Result<Vec<Divergence>, LossError> {
+        let pairs = clouds.par_iter();
+        pairs
+            .map(|clouds| sinkhorn.divergence(&clouds.model.view(), &clouds.data.view()))
+            .collect()
     }
 }
 

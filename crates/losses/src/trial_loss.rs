@@ -1,7 +1,8 @@
 //! The trial loss: how far the model's single trials are from the recorded ones, as whole distributions.
 //!
 //! Why here: all variants see the same features of the same trials and differ in how two clouds of trials are compared
-//! ([`Method`]). Sessions are compared one by one, in parallel, and averaged.
+//! ([`Method`]). Sessions are compared in parallel and averaged; those of the Sinkhorn divergence are collected first, so
+//! that a device can take them all at once.
 
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::LossError;
 use crate::energy::energy_distance;
-use crate::error::check_shape;
-use crate::sinkhorn::{Cost, Sinkhorn};
+use crate::error::{check_indices, check_shape};
+use crate::sinkhorn::{Clouds, Cost, Divergence, Divergences, Processor, Sinkhorn};
 use crate::statistics::{DataFeatures, Filters, SessionFeatures};
 use crate::trial_matching::{Candidates, match_session};
 
@@ -67,37 +68,42 @@ impl Method {
         data: &ArrayView2<'_, f64>,
         candidates: &[Candidates],
     ) -> Result<Option<SessionLoss>, LossError> {
-        let least = self.n_least();
-        let usable: Vec<&Candidates> = candidates
-            .iter()
-            .filter(|c| c.model.len() >= least && c.data.len() >= least)
-            .collect();
-        if usable.is_empty() {
-            return Ok(None);
-        }
-        let n_features = model.ncols() as f64;
         match *self {
-            Self::Hard => match_session(model, data, candidates).map(|matched| {
-                Some(SessionLoss {
-                    value: matched.value,
-                    d_features: matched.d_features,
+            Self::Hard => {
+                if self.usable(candidates).is_empty() {
+                    return Ok(None);
+                }
+                match_session(model, data, candidates).map(|matched| {
+                    Some(SessionLoss {
+                        value: matched.value,
+                        d_features: matched.d_features,
+                    })
                 })
-            }),
-            Self::Sinkhorn(sinkhorn) => {
-                let scale = match sinkhorn.cost {
-                    Cost::Distance => n_features.sqrt(),
-                    Cost::HalfSquare => n_features,
-                };
-                clouds(model, data, &usable, scale, |y, x| {
-                    sinkhorn.divergence(y, x).map(|d| (d.value, d.d_model))
-                })
-                .map(Some)
             }
-            Self::Energy { exponent } => clouds(model, data, &usable, n_features.powf(0.5 * exponent), |y, x| {
-                energy_distance(y, x, exponent).map(|e| (e.value, e.d_model))
-            })
-            .map(Some),
+            Self::Sinkhorn(sinkhorn) => {
+                let usable = self.usable(candidates);
+                let clouds = Clouds::of_conditions(model, data, &usable)?;
+                let found = Processor.divergences(&sinkhorn, &clouds)?;
+                Ok(soft(&sinkhorn, model.dim(), &usable, found))
+            }
+            Self::Energy { exponent } => {
+                let usable = self.usable(candidates);
+                let scale = (model.ncols() as f64).powf(0.5 * exponent);
+                let found = Clouds::of_conditions(model, data, &usable)?
+                    .iter()
+                    .map(|clouds| energy_distance(&clouds.model.view(), &clouds.data.view(), exponent))
+                    .map(|found| found.map(|e| (e.value, e.d_model)))
+                    .collect::<Result<Vec<_>, LossError>>()?;
+                Ok(over_conditions(model.dim(), &usable, scale, found))
+            }
         }
+    }
+
+    /// Conditions with enough trials for the method.
+    fn usable<'a>(&self, candidates: &'a [Candidates]) -> Vec<&'a Candidates> {
+        let least = self.n_least();
+        let is_enough = |c: &&Candidates| c.model.len() >= least && c.data.len() >= least;
+        candidates.iter().filter(is_enough).collect()
     }
 
     /// The mean over sessions of [`Method::of_session`], for features that are there: the floor of the loss, null models.
@@ -115,26 +121,69 @@ impl Method {
         data: &DataFeatures,
         candidates: &[Vec<Candidates>],
     ) -> Result<(f64, Vec<Option<SessionLoss>>), LossError> {
+        self.of_features_by(&Processor, model, data, candidates)
+    }
+
+    /// As [`Method::of_features`], where all Sinkhorn divergences are computed at once by `solver`.
+    ///
+    /// # Errors
+    /// As [`Method::of_features`], and those of the solver.
+    pub fn of_features_by<S: Divergences>(
+        &self,
+        solver: &S,
+        model: &[Array2<f64>],
+        data: &DataFeatures,
+        candidates: &[Vec<Candidates>],
+    ) -> Result<(f64, Vec<Option<SessionLoss>>), S::Error> {
         check_shape("sessions of model features", &[model.len()], &[data.sessions.len()])?;
         check_shape("candidate lists", &[candidates.len()], &[data.sessions.len()])?;
-        let sessions: Vec<Option<SessionLoss>> = data
-            .sessions
-            .par_iter()
-            .zip(model)
-            .zip(candidates)
-            .map(|((session, model), candidates)| self.of_session(&model.view(), &session.features.view(), candidates))
-            .collect::<Result<_, LossError>>()?;
+        let sessions = match *self {
+            Self::Sinkhorn(sinkhorn) => self.soft_sessions(&sinkhorn, solver, model, data, candidates)?,
+            Self::Hard | Self::Energy { .. } => data
+                .sessions
+                .par_iter()
+                .zip(model)
+                .zip(candidates)
+                .map(|((session, model), candidates)| {
+                    self.of_session(&model.view(), &session.features.view(), candidates)
+                })
+                .collect::<Result<_, LossError>>()?,
+        };
         let values: Vec<f64> = sessions.iter().flatten().map(|session| session.value).collect();
         if values.is_empty() {
-            return Err(LossError::NoData {
+            return Err(S::Error::from(LossError::NoData {
                 what: "trial matching",
                 reason: match self.n_least() {
                     1 => "no session shares a stimulus condition with the model's trials".to_owned(),
                     n => format!("no session has {n} trials of a stimulus condition of which the model has {n} too"),
                 },
-            });
+            }));
         }
         Ok((crate::statistics::mean(&values), sessions))
+    }
+
+    /// The clouds of all sessions and conditions, compared at once.
+    fn soft_sessions<S: Divergences>(
+        &self,
+        sinkhorn: &Sinkhorn,
+        solver: &S,
+        model: &[Array2<f64>],
+        data: &DataFeatures,
+        candidates: &[Vec<Candidates>],
+    ) -> Result<Vec<Option<SessionLoss>>, S::Error> {
+        let usable: Vec<Vec<&Candidates>> = candidates.iter().map(|c| self.usable(c)).collect();
+        let mut clouds = Vec::new();
+        for ((session, model), usable) in data.sessions.iter().zip(model).zip(&usable) {
+            let (model, data) = (model.view(), session.features.view());
+            clouds.extend(Clouds::of_conditions(&model, &data, usable)?);
+        }
+        let found = solver.divergences(sinkhorn, &clouds)?;
+        check_shape("divergences", &[found.len()], &[clouds.len()])?;
+        let mut found = found.into_iter();
+        let sessions = model.iter().zip(&usable);
+        Ok(sessions
+            .map(|(model, usable)| soft(sinkhorn, model.dim(), usable, found.by_ref().take(usable.len())))
+            .collect())
     }
 }
 
@@ -147,33 +196,62 @@ pub struct SessionLoss {
     pub d_features: Array2<f64>,
 }
 
-/// Sums a distance between clouds over conditions.
-fn clouds(
-    model: &ArrayView2<'_, f64>,
-    data: &ArrayView2<'_, f64>,
+impl Clouds {
+    /// The trials of each condition.
+    fn of_conditions(
+        model: &ArrayView2<'_, f64>,
+        data: &ArrayView2<'_, f64>,
+        candidates: &[&Candidates],
+    ) -> Result<Vec<Self>, LossError> {
+        let of_condition = |c: &&Candidates| {
+            check_indices("candidate model trials", &c.model, model.nrows())?;
+            check_indices("candidate data trials", &c.data, data.nrows())?;
+            Ok(Self {
+                model: model.select(Axis(0), &c.model),
+                data: data.select(Axis(0), &c.data),
+            })
+        };
+        candidates.iter().map(of_condition).collect()
+    }
+}
+
+/// Divergences of the conditions of one session, as its loss.
+fn soft(
+    sinkhorn: &Sinkhorn,
+    dim: (usize, usize),
+    candidates: &[&Candidates],
+    found: impl IntoIterator<Item = Divergence>,
+) -> Option<SessionLoss> {
+    let n_features = dim.1 as f64;
+    let scale = match sinkhorn.cost {
+        Cost::Distance => n_features.sqrt(),
+        Cost::HalfSquare => n_features,
+    };
+    let found = found.into_iter().map(|d| (d.value, d.d_model));
+    over_conditions(dim, candidates, scale, found)
+}
+
+/// Sums a distance between clouds, and its gradient, over conditions; none without any. `dim` is `[K, F]` of the model.
+fn over_conditions(
+    dim: (usize, usize),
     candidates: &[&Candidates],
     scale: f64,
-    distance: impl Fn(&ArrayView2<'_, f64>, &ArrayView2<'_, f64>) -> Result<(f64, Array2<f64>), LossError>,
-) -> Result<SessionLoss, LossError> {
+    found: impl IntoIterator<Item = (f64, Array2<f64>)>,
+) -> Option<SessionLoss> {
     let smaller = |c: &Candidates| c.model.len().min(c.data.len()) as f64;
     let all: f64 = candidates.iter().map(|c| smaller(c)).sum();
     let mut sum = SessionLoss {
         value: 0.0,
-        d_features: Array2::zeros(model.raw_dim()),
+        d_features: Array2::zeros(dim),
     };
-    for candidates in candidates {
-        crate::error::check_indices("candidate model trials", &candidates.model, model.nrows())?;
-        crate::error::check_indices("candidate data trials", &candidates.data, data.nrows())?;
-        let y = model.select(Axis(0), &candidates.model);
-        let x = data.select(Axis(0), &candidates.data);
-        let (value, d_model) = distance(&y.view(), &x.view())?;
+    for (candidates, (value, d_model)) in candidates.iter().zip(found) {
         let weight = smaller(candidates) / all / scale;
         sum.value += weight * value;
         for (row, d) in candidates.model.iter().zip(d_model.outer_iter()) {
             sum.d_features.row_mut(*row).scaled_add(weight, &d);
         }
     }
-    Ok(sum)
+    (!candidates.is_empty()).then_some(sum)
 }
 
 /// Value and gradient of the trial loss.
@@ -220,13 +298,13 @@ pub fn trial_loss(
 ///
 /// # Errors
 /// As [`trial_loss`], and those of the comparison.
-pub fn trial_loss_by(
+pub fn trial_loss_by<E: From<LossError>>(
     data: &DataFeatures,
     filters: &Filters,
     traces: &ArrayView3<'_, f64>,
     behaviour: Option<&ArrayView3<'_, f64>>,
-    compare: impl FnOnce(&[Array2<f64>]) -> Result<(f64, Vec<Option<SessionLoss>>), LossError>,
-) -> Result<TrialLoss, LossError> {
+    compare: impl FnOnce(&[Array2<f64>]) -> Result<(f64, Vec<Option<SessionLoss>>), E>,
+) -> Result<TrialLoss, E> {
     let (n_trials, n_bins, n_groups) = traces.dim();
     check_shape("bins of the model traces", &[n_bins], &[filters.n_bins()])?;
     if let Some(behaviour) = behaviour {

@@ -8,7 +8,7 @@ use losses::assignment::assign;
 use losses::energy::energy_distance;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::psth::{ConditionWeights, PsthLoss};
-use losses::sinkhorn::{Blur, Cost, Sinkhorn};
+use losses::sinkhorn::{Blur, Clouds, Cost, Divergence, Divergences, Processor, Sinkhorn};
 use losses::statistics::{
     FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, RecordedSession,
     Recording,
@@ -616,6 +616,52 @@ fn clouds_that_cannot_be_compared_are_refused() {
     );
     let soft = Method::Sinkhorn(Sinkhorn::PUBLISHED);
     assert!(soft.of_session(&one.view(), &x.view(), &candidates).unwrap().is_some());
+}
+
+/// Leaves out the last pair of clouds.
+struct Forgetful;
+
+impl Divergences for Forgetful {
+    type Error = LossError;
+
+    fn divergences(&self, sinkhorn: &Sinkhorn, clouds: &[Clouds]) -> Result<Vec<Divergence>, LossError> {
+        Processor.divergences(sinkhorn, &clouds[1..])
+    }
+}
+
+#[test]
+fn all_sessions_and_conditions_at_once_give_the_losses_of_each_session() {
+    let recording = two_sessions(40, 27);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let data = RecordedFeatures::new(&recording, &populations, &filters(), FeatureOptions::default())
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap();
+    let conditions = [0, 2, 1, 0, 2];
+    let model: Vec<Array2<f64>> = (0..2u64)
+        .map(|s| random_rows(5, data.sessions[s as usize].features.ncols(), 70 + s))
+        .collect();
+    let sessions = data.sessions.iter();
+    let candidates: Vec<_> = sessions
+        .map(|session| TrialSubset::All.candidates(&conditions, &session.conditions))
+        .collect();
+    let soft = Method::Sinkhorn(Sinkhorn::PUBLISHED);
+    let (value, all) = soft.of_features_by(&Processor, &model, &data, &candidates).unwrap();
+    let mut sum = 0.0;
+    for (s, found) in all.iter().enumerate() {
+        let found = found.as_ref().unwrap();
+        let features = data.sessions[s].features.view();
+        let alone = soft.of_session(&model[s].view(), &features, &candidates[s]).unwrap();
+        let alone = alone.unwrap();
+        assert_eq!((found.value, &found.d_features), (alone.value, &alone.d_features));
+        assert!(found.value > 0.0);
+        sum += found.value;
+    }
+    assert_eq!(value, sum / 2.0);
+    assert!(matches!(
+        soft.of_features_by(&Forgetful, &model, &data, &candidates),
+        Err(LossError::Shape { .. })
+    ));
 }
 
 #[test]

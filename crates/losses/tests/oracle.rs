@@ -277,6 +277,14 @@ fn the_sinkhorn_divergence_of_one_point_cloud_pair_reproduces_the_published_prog
     };
     let two = |name: &str| oracle.array(name).into_dimensionality::<Ix2>().unwrap();
     let (model, data) = (two("feat_model"), two("feat_data"));
+    let annealing = Sinkhorn::PUBLISHED.annealing(&model.view(), &data.view()).unwrap();
+    let expected = oracle.array("eps_list");
+    assert_close(
+        &ndarray::aview1(&annealing.schedule).into_dyn(),
+        &expected.view(),
+        TOLERANCE,
+        0.0,
+    );
     let result = Sinkhorn::PUBLISHED.divergence(&model.view(), &data.view()).unwrap();
     let expected = oracle.scalar("sinkhorn_divergence");
     assert!(

@@ -27,6 +27,7 @@ pub mod report;
 pub mod room;
 pub mod run_dir;
 pub mod six_area;
+pub mod soft_matching;
 pub mod tensorboard;
 pub mod trace_rules;
 pub mod trainer;

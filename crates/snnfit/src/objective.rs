@@ -3,6 +3,7 @@
 use crate::adversary::Adversary;
 use crate::config::checked::{Loss, MatchingTrials, Statistics};
 use crate::fit_error::FitError;
+use crate::soft_matching::SoftMatching;
 use losses::firing_rate::firing_rate_loss;
 use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss};
@@ -283,7 +284,8 @@ impl Comparison {
         )?))
     }
 
-    /// Values (and gradients) of all losses for a batch; `rng` chooses which recorded trials are matched.
+    /// Values (and gradients) of all losses for a batch; `rng` chooses which recorded trials are matched, `soft` is where
+    /// they are matched softly.
     ///
     /// Where there is no adversary, as in validation, the energy distance stands for the spike-GAN loss: the judgement of
     /// discriminators can't be compared from step to step.
@@ -295,6 +297,7 @@ impl Comparison {
         objective: &Objective,
         batch: &BatchStatistics,
         adversary: Option<&Adversary>,
+        soft: &SoftMatching,
         rng: &mut StreamRng,
     ) -> Result<Evaluation, FitError> {
         let mut evaluation = Evaluation {
@@ -362,14 +365,9 @@ impl Comparison {
                     } else {
                         let method = &method_of(loss);
                         let candidates = self.candidates(method, features, &batch.conditions, rng);
-                        trial_loss(
-                            method,
-                            features,
-                            &self.filters,
-                            &traces,
-                            behaviour.as_ref(),
-                            &candidates,
-                        )?
+                        trial_loss_by(features, &self.filters, &traces, behaviour.as_ref(), |model| {
+                            method.of_features_by(soft, model, features, &candidates)
+                        })?
                     };
                     result.d_traces *= weight;
                     if let Some(d) = &mut result.d_behaviour {

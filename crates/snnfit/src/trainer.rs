@@ -10,6 +10,7 @@ use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
 use crate::room::Room;
+use crate::soft_matching::SoftMatching;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::statistics::TrialSelection;
 use ndarray::{Array3, ArrayD, IxDyn, s};
@@ -131,6 +132,7 @@ pub struct Trainer {
     /// on a GPU where the adapter is the same.
     pub trial_chunk: usize,
     engine: Engine,
+    soft: SoftMatching,
     room: Room,
     adam: AdamW,
     adversary: Option<Adversary>,
@@ -219,6 +221,7 @@ impl Trainer {
             rsnn,
             state,
             trial_chunk,
+            soft: SoftMatching::of(&engine),
             engine,
             room,
             adam,
@@ -387,9 +390,10 @@ impl Trainer {
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
         let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
         let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
+        let adversary = self.adversary.as_ref();
         let evaluation = match self
             .comparison
-            .evaluate(&phase.objective, &batch, self.adversary.as_ref(), &mut rng)
+            .evaluate(&phase.objective, &batch, adversary, &self.soft, &mut rng)
         {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
@@ -589,7 +593,8 @@ impl Trainer {
         let k = self.assembly.experiment.train.validation_trials;
         let stimuli = draw(&self.validation_pool, k, &mut rng);
         let (_, batch) = self.batch(&stimuli, "validation", number, false)?;
-        self.comparison.evaluate(&self.validation, &batch, None, &mut rng)
+        self.comparison
+            .evaluate(&self.validation, &batch, None, &self.soft, &mut rng)
     }
 
     /// Floor of each weighted validation loss: as many training trials in the place of the model's.

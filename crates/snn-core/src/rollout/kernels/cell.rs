@@ -32,7 +32,7 @@ pub(super) const N_CONSTANTS: usize = 7;
 
 /// `exp(x)`, the polynomial of `crate::elementwise::exp`.
 #[cube]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     let x = clamp(x, -87.0f32, 87.0f32);
     // The CPU rounds by adding and subtracting a large number, which a shader compiler may cancel.
     let n = (x * 1.442_695f32 + 0.5f32).floor();
@@ -57,7 +57,7 @@ pub(super) fn sigmoid(y: f32) -> f32 {
 
 /// `ln(x)` for normal x in (0, 1], the polynomial of `crate::elementwise::ln`.
 #[cube]
-fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     let bits = u32::reinterpret(x);
     let shifted = bits - 0x3f35_04f3u32;
     let e = f32::cast_from(i32::reinterpret(shifted) >> 23i32);

@@ -15,7 +15,7 @@ pub(super) const MAX_CUBES: u32 = 65_535;
 /// An open wgpu device with its queue.
 #[derive(Clone)]
 pub struct Kernels {
-    pub(super) client: Client,
+    pub(crate) client: Client,
     name: String,
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Kernels {
 
 /// A buffer of 4-byte elements on the device.
 #[derive(Clone)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     handle: Handle,
     len: usize,
 }
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Buffer {
 
 impl Buffer {
     /// As an argument of a kernel.
-    pub(super) fn arg(&self) -> BufferArg {
+    pub(crate) fn arg(&self) -> BufferArg {
         // SAFETY: the buffer was created with `len` elements of 4 bytes.
         #[allow(unsafe_code)]
         unsafe {
@@ -78,7 +78,7 @@ impl Kernels {
     }
 
     /// An uninitialised buffer; at least one element, because nothing can't be bound.
-    pub(super) fn empty(&self, len: usize) -> Buffer {
+    pub(crate) fn empty(&self, len: usize) -> Buffer {
         let len = len.max(1);
         Buffer {
             handle: self.client.empty(len * 4),
@@ -104,7 +104,7 @@ impl Kernels {
     }
 
     /// A copy of `values` on the device.
-    pub(super) fn upload<T: CubeElement>(&self, values: &[T]) -> Buffer {
+    pub(crate) fn upload<T: CubeElement>(&self, values: &[T]) -> Buffer {
         if values.is_empty() {
             return self.empty(1);
         }
@@ -115,7 +115,7 @@ impl Kernels {
     }
 
     /// Waits for the device and copies a buffer back.
-    pub(super) fn download<T: CubeElement>(&self, buffer: &Buffer) -> Result<Vec<T>, CoreError> {
+    pub(crate) fn download<T: CubeElement>(&self, buffer: &Buffer) -> Result<Vec<T>, CoreError> {
         // Where wgpu fails within the call, cubecl carries the panic of its thread over to this one.
         let read = AssertUnwindSafe(|| self.client.read_one(buffer.handle.clone()));
         match catch_unwind(read) {

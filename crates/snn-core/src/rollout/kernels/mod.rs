@@ -13,7 +13,7 @@
 #![allow(clippy::manual_is_multiple_of, clippy::approx_constant)]
 
 mod backward;
-mod cell;
+pub(crate) mod cell;
 mod device;
 mod forward;
 mod gradient;
