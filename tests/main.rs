@@ -11,6 +11,7 @@ mod engines;
 mod equations;
 mod evaluation;
 mod gradients;
+mod import;
 mod networks;
 mod non_finite;
 mod perturbation;

@@ -116,7 +116,7 @@ pub enum Command {
     /// Read a file in this process, within limits, and answer on stdout: what `import` and `inspect` start
     #[command(hide = true)]
     ImportWorker(ImportWorkerArgs),
-    /// Describe a recording, a run or a checkpoint
+    /// Describe a recording, a run, a checkpoint, or a file that import takes
     Inspect(InspectArgs),
     /// Generate an artificial recording
     Synth(SynthArgs),
@@ -485,11 +485,21 @@ pub struct ImportArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ReadLimits {
     /// Memory for reading a file
-    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = reading_memory)]
     pub limit_mem: u64,
     /// Time for reading a file
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub timeout: Duration,
+}
+
+/// Address space for reading, bytes: the program and its libraries alone take a part of it.
+fn reading_memory(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 256 << 20;
+    let bytes = parse_bytes(text)?;
+    if bytes < LEAST {
+        return Err("at least 256MiB, which the program and its libraries take themselves".to_owned());
+    }
+    Ok(bytes)
 }
 
 /// `snnfit import-worker`: the limits; the request is on stdin.

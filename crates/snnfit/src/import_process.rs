@@ -147,7 +147,8 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
             }
             Some(signal) => {
                 return format!(
-                    "the process that reads it ended by signal {signal}: the file is damaged (hint: does `h5dump -H` read it?)"
+                    "the process that reads it ended by signal {signal}: the file is damaged, or takes more than {gib:.2} GiB \
+                     (hint: does `h5dump -H` read it? --limit-mem allows more)"
                 );
             }
             None => {}

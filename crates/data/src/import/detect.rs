@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::alf;
 use super::npy;
 use crate::error::DataError;
@@ -14,7 +16,7 @@ use crate::h5::{self, Node};
 const LOOK_AHEAD: u64 = 1 << 14;
 
 /// A layout that a reader takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Layout {
     /// A recording of this program, read by [`read`](crate::read()).

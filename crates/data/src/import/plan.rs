@@ -348,21 +348,22 @@ impl ImportPlan {
         let behaviour = self.traces(&source, &mut told);
         let observed_s = clock::observed(&source, trials.as_deref());
         let units = self.units(&mut source, &mut told);
-        let (Some(trials), Some((units, spikes_s)), Some(observed_s)) = (trials, units, observed_s) else {
+        let (Some(trials), Some(units), Some(observed_s)) = (trials, units, observed_s) else {
             return (None, told);
         };
         if !told.findings.problems.is_empty() {
             return (None, told);
         }
         let trials = trials::within(trials, observed_s, &mut told);
+        clock::unobserved(&source, &units, &trials, &mut told);
         let session = Session {
             id: source.id,
-            units,
+            units: units.units,
             trials,
             behaviour,
             stimulus: None,
             activity: Activity::SpikeTimes {
-                times_s: spikes_s,
+                times_s: units.spikes_s,
                 observed_s,
             },
         };

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::read::{ReadOptions, read};
-use super::{BinnedImport, Source, import_binned};
+use super::{BinnedImport, Layout, Source, detect, import_binned};
 use crate::recording::Recording;
 
 /// A file to read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
+    /// Which layout a file or folder has.
+    Layout {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A file or folder of a known layout.
     Source {
         /// The file or folder.
@@ -31,6 +36,8 @@ pub enum Request {
 /// What was in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
+    /// Which layout it has.
+    Layout(Layout),
     /// Of a known layout.
     Source(Box<Source>),
     /// Of arrays of spike counts.
@@ -42,6 +49,7 @@ pub enum Answer {
 /// Reads what is asked for.
 pub fn answer(request: &Request) -> Answer {
     let answer = match request {
+        Request::Layout { path } => detect(path).map(Answer::Layout),
         Request::Source { path, options } => read(path, options).map(|source| Answer::Source(Box::new(source))),
         Request::Binned { path, import } => import_binned(path, import).map(Answer::Recording),
     };

@@ -354,6 +354,37 @@ fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
 }
 
 #[test]
+fn units_that_were_not_observed_in_every_trial_are_told() {
+    let mut source = source();
+    let whole = vec![(0.0, 50.0)];
+    source.unit_observed_s = Some(vec![
+        whole.clone(),
+        vec![(0.0, 15.0), (25.0, 50.0)],
+        vec![(11.0, 22.0)],
+        whole,
+    ]);
+    let warning = |plan_text: &str| {
+        let (_, report) = plan(plan_text).apply(vec![source.clone()]).expect("a session");
+        let warnings = &report.sessions[0].warnings;
+        warnings
+            .iter()
+            .map(|w| w.message.clone())
+            .find(|m| m.contains("not observed"))
+    };
+    let told = warning("").expect("two units");
+    assert!(
+        told.starts_with("2 of 4 units were not observed in every trial (unit 'u2' in 4 of 5 not)"),
+        "{told}"
+    );
+    // Without the units, or the trials, there is nothing to tell.
+    assert_eq!(warning("[units]\nfilter = 'isi_violations == 0.1'"), None);
+    assert_eq!(
+        warning("[units]\nfilter = 'isi_violations != 0.2'\n[trials]\nfilter = 'start_time != 20'"),
+        None
+    );
+}
+
+#[test]
 fn what_a_plan_asks_for_and_the_file_does_not_have_is_told_all_at_once_with_its_key() {
     let message = refused(
         "[trials]\nalign_to = 'stimon'\nfilter = 'contrast > x'\n[units]\nfilter = 'isi_violation < 1'\n[units.cell_type]\ncolumn = 'kind'",

@@ -52,7 +52,11 @@ pub(super) fn run(args: &HelpArgs) -> Result<u8, Error> {
 }
 
 fn unknown(command: &clap::Command, name: &str) -> Error {
-    let mut known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let mut known: Vec<&str> = command
+        .get_subcommands()
+        .filter(|known| !known.is_hide_set())
+        .map(clap::Command::get_name)
+        .collect();
     known.extend(TOPICS.iter().map(|(topic, _)| *topic));
     let suggestion = config::closest(name, known.iter().copied());
     Error::Usage {

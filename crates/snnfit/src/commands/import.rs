@@ -4,7 +4,7 @@ use std::path::Path;
 
 use data::import::plan::{BehaviourPlan, Channel};
 use data::import::worker::{Answer, Request};
-use data::import::{BinnedImport, BinnedSource, ImportPlan, ImportReport, ReadOptions, SeriesRequest, Source};
+use data::import::{BinnedImport, BinnedSource, ImportPlan, ImportReport, Layout, ReadOptions, SeriesRequest, Source};
 use data::{CellType, Recording};
 use serde::Serialize;
 
@@ -68,6 +68,17 @@ impl From<ReadLimits> for Limits {
     }
 }
 
+/// Which layout a file or folder has, found by a process of its own.
+pub(super) fn layout(path: &Path, limits: Limits) -> Result<Layout, Error> {
+    let request = Request::Layout {
+        path: path.to_path_buf(),
+    };
+    match import_process::read(path, &request, limits)? {
+        Answer::Layout(layout) => Ok(layout),
+        answer => Err(not_asked_for(path, answer)),
+    }
+}
+
 /// Reads a file or folder of a known layout, in a process of its own.
 pub(super) fn source(path: &Path, options: ReadOptions, limits: Limits) -> Result<Source, Error> {
     let request = Request::Source {
@@ -105,7 +116,7 @@ fn not_asked_for(path: &Path, answer: Answer) -> Error {
     let path = path.to_path_buf();
     Error::Data(match answer {
         Answer::Failed(message) => data::DataError::Told { path, message },
-        Answer::Source(_) | Answer::Recording(_) => data::DataError::Reader {
+        Answer::Layout(_) | Answer::Source(_) | Answer::Recording(_) => data::DataError::Reader {
             path,
             message: "the reader answered another question".to_owned(),
         },

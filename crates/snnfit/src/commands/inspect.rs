@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use data::import::Layout;
 use serde::Serialize;
 
 use crate::checkpoint::{self, Checkpoint, Values};
@@ -16,7 +17,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     let path = args.path.as_path();
     if path.is_file() && is_checkpoint(path) {
         inspect_checkpoint(path, global)?;
-    } else if is_foreign(path) {
+    } else if is_foreign(args) {
         inspect_source(args, global)?;
     } else if path.is_dir() {
         inspect_run(path, global)?;
@@ -27,8 +28,8 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
 }
 
 /// Whether `import` takes it. What can't be told is left to the readers of our own files, which say why.
-fn is_foreign(path: &Path) -> bool {
-    data::import::detect(path).is_ok_and(|layout| layout.is_foreign())
+fn is_foreign(args: &InspectArgs) -> bool {
+    super::import::layout(&args.path, args.limits.into()).is_ok_and(Layout::is_foreign)
 }
 
 /// What a plan for `snnfit import` can name.

@@ -1,5 +1,6 @@
 //! Times: their units, their order, and whether spikes and trials can be of one clock.
 
+use super::units::Taken;
 use super::{ClockPlan, Told};
 use crate::import::source::Source;
 use crate::recording::Trial;
@@ -12,6 +13,8 @@ const SAMPLES: std::ops::Range<f64> = 8000.0..60_000.0;
 const GAP_S: usize = 5;
 /// … where all together spike more often than this (Hz).
 const DENSE_HZ: f64 = 10.0;
+/// Slack (s) of observation against the edges of a trial: far below a bin.
+const SLACK_S: f64 = 1e-4;
 /// So many gaps are told.
 const SHOWN_GAPS: usize = 3;
 
@@ -168,5 +171,37 @@ pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
     match clock.trials_per_s {
         Some(per_s) => values.into_iter().map(|time| time / per_s).collect(),
         None => values,
+    }
+}
+
+/// Tells of units that were not observed in every trial that is taken: a recording has no word for that, so they are silent there.
+pub(super) fn unobserved(source: &Source, units: &Taken, trials: &[Trial], told: &mut Told) {
+    let Some(observed) = &source.unit_observed_s else {
+        return;
+    };
+    let is_covered = |stretches: &[(f64, f64)], trial: &Trial| {
+        let (from, to) = (trial.start_s + SLACK_S, trial.stop_s - SLACK_S);
+        stretches.iter().any(|(start, stop)| *start <= from && *stop >= to)
+    };
+    let missed: Vec<(usize, usize)> = units
+        .rows
+        .iter()
+        .enumerate()
+        .filter_map(|(n, &row)| {
+            let stretches = observed.get(row)?;
+            let missed = trials.iter().filter(|trial| !is_covered(stretches, trial)).count();
+            (missed > 0).then_some((n, missed))
+        })
+        .collect();
+    if let Some((worst, most)) = missed.iter().max_by_key(|(_, missed)| *missed) {
+        let name = units.units.get(*worst).map_or("", |unit| unit.id.as_str());
+        let message = format!(
+            "{} of {} units were not observed in every trial (unit '{name}' in {most} of {} not); they count as silent there (hint: \
+             leave such units out by units.filter, or such trials by trials.filter)",
+            missed.len(),
+            units.units.len(),
+            trials.len()
+        );
+        told.warn("units", message);
     }
 }

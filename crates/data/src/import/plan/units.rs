@@ -28,8 +28,8 @@ const AREA_COLUMNS: [&str; 12] = [
 const UNKNOWN_AREA: &str = "unknown";
 
 impl ImportPlan {
-    /// Units of a source and their spikes, which are taken out of it; none where they can't be made.
-    pub(super) fn units(&self, source: &mut Source, told: &mut Told) -> Option<(Vec<Unit>, Vec<Vec<f64>>)> {
+    /// Units of a source, their spikes, which are taken out of it, and their rows there; none where they can't be made.
+    pub(super) fn units(&self, source: &mut Source, told: &mut Told) -> Option<Taken> {
         let plan = &self.units;
         let table = &source.units;
         let ids = match &plan.id {
@@ -55,19 +55,32 @@ impl ImportPlan {
             told.refuse("units", message);
             return None;
         }
-        let spikes = std::mem::take(&mut source.spikes_s);
-        let rows = ids.into_iter().zip(merged).zip(types).zip(spikes).zip(keeps);
-        let taken = rows.filter_map(|((((id, area), cell_type), spikes), keeps)| {
-            let unit = Unit {
+        let mut spikes = std::mem::take(&mut source.spikes_s);
+        let mut taken = Taken::default();
+        for (row, ((id, area), cell_type)) in ids.into_iter().zip(merged).zip(types).enumerate() {
+            let (Some(area), true) = (area, keeps[row]) else {
+                continue;
+            };
+            taken.units.push(Unit {
                 id,
-                area: area?,
+                area,
                 cell_type,
                 firing_rate_hz: None,
-            };
-            keeps.then_some((unit, spikes))
-        });
-        Some(taken.unzip())
+            });
+            taken.spikes_s.push(std::mem::take(&mut spikes[row]));
+            taken.rows.push(row);
+        }
+        Some(taken)
     }
+}
+
+/// The units of a source that are taken.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) units: Vec<Unit>,
+    pub(super) spikes_s: Vec<Vec<f64>>,
+    /// Which units of the source they are.
+    pub(super) rows: Vec<usize>,
 }
 
 impl UnitsPlan {
