@@ -128,8 +128,9 @@ fn what_cannot_be_imported_is_told_with_exit_code_4_or_2_and_leaves_no_file() {
         "bad.toml",
         b"[units]\nfilter = 'a <'\n[trials]\nwindow_s = [1.0, 0.0]\n",
     );
+    folder.write("arrays.toml", b"bin_ms = 1.0\nsessions = []\n");
     let with = |more: &[&'static str]| [&TABLES[..], more].concat();
-    let cases: [(Vec<&str>, i32, &str); 11] = [
+    let cases: [(Vec<&str>, i32, &str); 15] = [
         (
             vec!["import", "garbage.bin"],
             4,
@@ -148,6 +149,19 @@ fn what_cannot_be_imported_is_told_with_exit_code_4_or_2_and_leaves_no_file() {
             "spikes.csv: reading took more than 0.001 s",
         ),
         (with(&["--limit-mem=1MiB"]), 2, "at least"),
+        // No option is taken and ignored.
+        (with(&["--cell-type=excitatory"]), 2, "--spikes"),
+        (
+            with(&["--sample-rate-hz=30000"]),
+            4,
+            "the sampling rate is given for a table of text",
+        ),
+        (with(&["--sample-rate-hz=nan"]), 2, "expected a finite number > 0"),
+        (
+            vec!["import", "x.h5", "--spec=arrays.toml", "--units=good"],
+            2,
+            "--units has no meaning with arrays.toml",
+        ),
         (with(&["--spec=bad.toml"]), 3, "units.filter: in 'a <', column 4"),
     ];
     for (mut arguments, code, message) in cases {

@@ -219,6 +219,7 @@ impl Sinkhorn {
         };
         Annealing {
             blur,
+            diameter,
             schedule: self.schedule(diameter, blur),
         }
     }
@@ -288,6 +289,8 @@ pub struct Clouds {
 pub struct Annealing {
     /// The final blur, in the units of the features.
     pub blur: f64,
+    /// The diagonal of the box around both clouds, in the units of the features.
+    pub diameter: f64,
     /// ε, lengths to the power p. The potentials start at the first; at each, the first included, there are
     /// [`Sinkhorn::updates`] averaging updates; the full one is at the last.
     pub schedule: Vec<f64>,

@@ -354,7 +354,7 @@ pub struct ImportArgs {
     pub window_s: Option<Vec<f64>>,
     /// Cuts the recording into trials of this length, where it has none, s
     #[arg(
-        long,
+        long, value_parser = positive,
         value_name = "S",
         conflicts_with = "spikes",
         help_heading = "Files with tables"
@@ -405,7 +405,7 @@ pub struct ImportArgs {
     pub behaviour: Vec<String>,
     /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
     #[arg(
-        long,
+        long, value_parser = positive,
         value_name = "HZ",
         conflicts_with = "spikes",
         help_heading = "Files with tables"
@@ -430,14 +430,9 @@ pub struct ImportArgs {
     /// Dataset of spike counts
     #[arg(long, value_name = "DATASET", help_heading = "Arrays of spike counts")]
     pub spikes: Option<String>,
-    /// Axes of the spike counts, in stored order
-    #[arg(
-        long,
-        value_name = "AXES",
-        default_value = "trial,time,neuron",
-        help_heading = "Arrays of spike counts"
-    )]
-    pub axes: String,
+    /// Axes of the spike counts, in stored order. Default: trial,time,neuron
+    #[arg(long, value_name = "AXES", help_heading = "Arrays of spike counts")]
+    pub axes: Option<String>,
     /// Dataset of the stimulus
     #[arg(long, value_name = "DATASET", help_heading = "Arrays of spike counts")]
     pub stimulus: Option<String>,
@@ -451,28 +446,22 @@ pub struct ImportArgs {
     )]
     pub stimulus_axes: Option<String>,
     /// Width of a bin, ms
-    #[arg(
-        long,
-        value_name = "MS",
-        requires = "spikes",
-        help_heading = "Arrays of spike counts"
-    )]
+    #[arg(long, value_name = "MS", help_heading = "Arrays of spike counts")]
     pub bin_ms: Option<f64>,
-    /// Start of the first bin relative to the alignment event, ms
+    /// Start of the first bin relative to the alignment event, ms. Default: 0
     #[arg(
         long,
         value_name = "MS",
-        default_value_t = 0.0,
         allow_negative_numbers = true,
         help_heading = "Arrays of spike counts"
     )]
-    pub start_ms: f64,
+    pub start_ms: Option<f64>,
     /// Area of all units
     #[arg(long)]
     pub area: Option<String>,
-    /// Cell type of all units
-    #[arg(long, value_enum, default_value_t, help_heading = "Arrays of spike counts")]
-    pub cell_type: CellTypeName,
+    /// Cell type of all units. Default: unknown
+    #[arg(long, value_enum, help_heading = "Arrays of spike counts")]
+    pub cell_type: Option<CellTypeName>,
     /// Name of the session, where there is one file. Default: the file's, or session1
     #[arg(long, value_name = "ID")]
     pub session_id: Option<String>,
@@ -512,14 +501,13 @@ pub struct ImportWorkerArgs {
 }
 
 /// Cell types on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CellTypeName {
     /// Excites its targets.
     Excitatory,
     /// Inhibits its targets.
     Inhibitory,
     /// Not known.
-    #[default]
     Unknown,
 }
 
@@ -530,7 +518,7 @@ pub struct InspectArgs {
     #[arg(value_name = "FILE|RUN|CHECKPOINT")]
     pub path: PathBuf,
     /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
-    #[arg(long, value_name = "HZ")]
+    #[arg(long, value_parser = positive, value_name = "HZ")]
     pub sample_rate_hz: Option<f64>,
     /// What reading may take.
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Files from others are read in a process of their own, which limits itself before it opens them: a damaged or hostile file can
 //! end that process, not this one, and takes no more memory and time than is allowed.
 //!
-//! The request goes to it as one line of JSON, the answer comes back as CBOR on a pipe. Its environment is empty, so that no
+//! The request goes to it as one line of JSON, the answer comes back as CBOR on a pipe. Its environment is nearly empty, and no
 //! plugin of the HDF5 library is loaded.
 
 use std::io::{Read, Write};
@@ -41,13 +41,27 @@ pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Er
         })
     };
     let start = |error: std::io::Error| fail(format!("the process that reads it could not be started: {error}"));
+    let line = serde_json::to_string(request).map_err(|error| {
+        fail(format!(
+            "its path can't be told to the process that reads it ({error}); rename it"
+        ))
+    })?;
     let program = std::env::current_exe().map_err(start)?;
     let mut child = Command::new(program);
     child.env_clear();
-    // Whether files are locked while they are open is the user's choice.
-    if let Some(locking) = std::env::var_os("HDF5_USE_FILE_LOCKING") {
-        child.env("HDF5_USE_FILE_LOCKING", locking);
+    // Whether files are locked while they are open is the user's choice, and where libraries are found.
+    for name in [
+        "HDF5_USE_FILE_LOCKING",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+    ] {
+        if let Some(value) = std::env::var_os(name) {
+            child.env(name, value);
+        }
     }
+    // No plugin of the HDF5 library, also none of the folder that it was built with.
+    child.env("HDF5_PLUGIN_PRELOAD", "::");
     let mut child = child
         .arg(COMMAND)
         .args([
@@ -59,7 +73,6 @@ pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Er
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start)?;
-    let line = serde_json::to_string(request).map_err(|error| fail(error.to_string()))?;
     let outcome = converse(&mut child, line.as_bytes(), limits);
     if outcome.answer.is_none() {
         // It may have ended by itself.
@@ -141,9 +154,12 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
         const SIGXCPU: i32 = 24;
         const SIGKILL: i32 = 9;
         match status.signal() {
-            Some(SIGXCPU | SIGKILL) => {
+            Some(SIGXCPU) => {
                 let s = limits.time.as_secs_f64();
                 return format!("reading took more than {s} s of processor time (hint: --timeout allows more)");
+            }
+            Some(SIGKILL) => {
+                return "the process that reads it was killed, as a machine does that runs out of memory".to_owned();
             }
             Some(signal) => {
                 return format!(

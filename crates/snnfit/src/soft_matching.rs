@@ -59,6 +59,9 @@ mod adapter {
     /// Least ratio of the final ε to the first: below it, the rounding of costs in single precision would be more than a
     /// hundredth of ε.
     const FINEST: f64 = 1e-5;
+    /// Largest ratio of the final ε to the diameter of the clouds (to the power of the cost): potentials are rounded by 6e-8 of ε,
+    /// which would no longer be little beside the costs.
+    const COARSEST: f64 = 2.0;
     /// Widest clouds: squares of their distances, and of the reciprocal, are far from the ends of single precision.
     const WIDEST: f64 = 1e15;
 
@@ -109,13 +112,14 @@ mod adapter {
         Ok(Some(all.into_iter().map(|(_, divergence)| divergence).collect()))
     }
 
-    /// Whether single precision holds the costs, and differences of costs as small as the final ε.
+    /// Whether single precision holds the costs, differences of costs as small as the final ε, and potentials of its size.
     fn suits(sinkhorn: &Sinkhorn, annealing: &Annealing) -> bool {
         let (Some(first), Some(last)) = (annealing.schedule.first(), annealing.schedule.last()) else {
             return false;
         };
-        let widest = WIDEST.powf(sinkhorn.cost.exponent());
-        last / first >= FINEST && (widest.recip()..=widest).contains(first)
+        let power = |length: f64| length.powf(sinkhorn.cost.exponent());
+        let (width, widest) = (power(annealing.diameter), power(WIDEST));
+        last / first >= FINEST && *last <= COARSEST * width && (widest.recip()..=widest).contains(&width)
     }
 
     /// In single precision, counted from the first recorded trial: far from 0 there would be fewer digits for differences.

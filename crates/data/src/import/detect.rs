@@ -85,7 +85,7 @@ pub fn detect(path: &Path) -> Result<Layout, DataError> {
     }
     // HDF5 may begin with a block of something else.
     match h5::open(path) {
-        Ok(file) => return detect_hdf5(path, &file),
+        Ok(file) => return Ok(detect_hdf5(&file)),
         Err(DataError::NotHdf5 { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -102,19 +102,17 @@ fn unknown(path: &Path, found: impl Into<String>) -> DataError {
     }
 }
 
-fn detect_hdf5(path: &Path, file: &hdf5::File) -> Result<Layout, DataError> {
-    let names = file
-        .attr_names()
-        .map_err(|error| h5::file_error(path, path, "read", &error))?;
-    // What the attribute holds is the reader's business; that it is there decides.
-    if names.iter().any(|name| name == "nwb_version") {
-        return Ok(Layout::Nwb);
+fn detect_hdf5(file: &hdf5::File) -> Layout {
+    // Attributes are opened by name: listing damaged ones can crash the library. What the attribute holds is the reader's
+    // business; that it is there decides.
+    if file.attr("nwb_version").is_ok() {
+        return Layout::Nwb;
     }
     let format = Node::root(file).and_then(|root| root.text_attribute("format"));
-    Ok(match format {
+    match format {
         Ok(Some(format)) if format == crate::file::FORMAT => Layout::Native,
         _ => Layout::Hdf5,
-    })
+    }
 }
 
 /// Whether a text begins as a table does: a first line of several fields.

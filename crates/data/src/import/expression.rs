@@ -16,6 +16,8 @@ pub(super) use evaluate::matches;
 
 /// Longest expression that is read (bytes).
 pub const MAX_LENGTH: usize = 10_000;
+/// Most words and signs: a sum of so many terms is a tree as deep.
+pub const MAX_TOKENS: usize = 2000;
 /// Deepest nesting of parentheses and negations.
 pub const MAX_DEPTH: usize = 64;
 
@@ -24,7 +26,7 @@ pub const MAX_DEPTH: usize = 64;
 /// | | |
 /// |---|---|
 /// | values | numbers, `'texts'` or `"texts"`, `true`, `false`, columns by name; `` `odd names` `` in backticks |
-/// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)` |
+/// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing) |
 /// | comparisons | `== != < <= > >=`, `x in [1, 2]`, `x not in ['a', 'b']`, `area like 'VIS*'` (`*` any letters, `?` one) |
 /// | conditions | `&&` or `and`, `\|\|` or `or`, `!` or `not`, `missing(x)` |
 ///
@@ -63,6 +65,8 @@ enum Kind {
     Absolute(Box<Node>),
     Least(Box<Node>, Box<Node>),
     Greatest(Box<Node>, Box<Node>),
+    /// The second where the first is missing.
+    Coalesce(Box<Node>, Box<Node>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +163,8 @@ impl Node {
             | Kind::Compare(_, a, b)
             | Kind::Arithmetic(_, a, b)
             | Kind::Least(a, b)
-            | Kind::Greatest(a, b) => {
+            | Kind::Greatest(a, b)
+            | Kind::Coalesce(a, b) => {
                 a.visit(look);
                 b.visit(look);
             }

@@ -382,6 +382,7 @@ fn read_series(file: &Arrays, series: &BTreeMap<String, String>, name: &str, is_
         None => None,
     };
     Ok(Series {
+        path: String::new(),
         shape,
         unit: texts("_unit")?.into_iter().next().unwrap_or_default(),
         rate_hz,

@@ -28,7 +28,7 @@ pub use report::{AreaReport, ImportReport, RuleReport, Selection, SessionReport}
 /// align_to = "stimOn_times"
 /// window_s = [-0.5, 1.5]
 /// filter = "choice != 0 && !missing(stimOn_times)"
-/// stimulus = "contrastRight - contrastLeft"
+/// stimulus = "coalesce(contrastRight, 0) - coalesce(contrastLeft, 0)"
 /// types = [{ name = "hit", when = "go && licked" }, { name = "miss", when = "go && !licked" }]
 /// [units]
 /// filter = "isi_violations < 0.5 && presence_ratio > 0.9 && amplitude_cutoff < 0.1"
@@ -341,6 +341,10 @@ impl ImportPlan {
         told.findings.warnings.append(&mut source.warnings);
         clock::scale(&mut source, &self.clock);
         clock::sort_spikes(&mut source, &mut told);
+        // What follows takes first and last spikes for the span of a unit.
+        if !told.findings.problems.is_empty() {
+            return (None, told);
+        }
         let trials = self.trials(&source, &mut told);
         if let Some(trials) = &trials {
             clock::compare(&source, trials, &self.clock, &mut told);

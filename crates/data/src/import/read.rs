@@ -37,6 +37,19 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
             hint,
         })
     };
+    let (is_phy, is_csv) = (layout == Layout::Phy, layout == Layout::Csv);
+    let given = [
+        ("the sampling rate", options.sample_rate_hz.is_some(), is_phy),
+        ("the table of units", options.units_table.is_some(), is_csv),
+        ("the table of trials", options.trials_table.is_some(), is_csv),
+    ];
+    if let Some((name, ..)) = given.into_iter().find(|(_, is_given, is_used)| *is_given && !*is_used) {
+        return Err(DataError::BadOption {
+            name,
+            found: format!("given for a {layout}, {}", path.display()),
+            expected: "a Phy folder for a sampling rate, a CSV table of spikes for the other two",
+        });
+    }
     match layout {
         Layout::Nwb => read_nwb(path, &options.series),
         Layout::Npz => read_npz(path, &options.series),

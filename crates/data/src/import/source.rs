@@ -43,6 +43,8 @@ pub struct Source {
 /// Samples of a behaviour or another signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
+    /// Path in the file, by which it can be named too; empty where a layout has none.
+    pub path: String,
     /// Number of samples and of channels.
     pub shape: (usize, usize),
     /// Unit of the samples, empty where the file says nothing.
@@ -112,6 +114,17 @@ impl Source {
             series: BTreeMap::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// The series of that name or path; slashes at the ends don't count.
+    pub fn series_named(&self, wanted: &str) -> Option<&Series> {
+        let bare = |name: &str| name.trim_matches('/') == wanted.trim_matches('/');
+        let by_path = || {
+            self.series
+                .iter()
+                .find(|(name, series)| bare(name) || bare(&series.path))
+        };
+        self.series.get(wanted).or_else(|| by_path().map(|(_, series)| series))
     }
 
     /// Number of units.

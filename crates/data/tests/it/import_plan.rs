@@ -40,6 +40,7 @@ fn source() -> Source {
     ];
     let times = |unit: usize| (0..50).map(|i| f64::from(i) + 0.01 * unit as f64).collect();
     let jaw = Series {
+        path: "/processing/behavior/jaw".into(),
         shape: (3, 2),
         unit: "mm".into(),
         rate_hz: None,
@@ -211,10 +212,12 @@ fn narrow_waveforms_are_inhibitory_wide_ones_excitatory_and_those_between_unknow
 
 #[test]
 fn behaviour_is_a_channel_of_a_series_with_times_that_increase() {
-    for channel in ["1", "'y'"] {
-        let plan = plan(&format!(
-            "[behaviour.jaw]\nseries = 'behavior/jaw'\nchannel = {channel}"
-        ));
+    for (channel, series) in [
+        ("1", "behavior/jaw"),
+        ("'y'", "/behavior/jaw"),
+        ("1", "processing/behavior/jaw"),
+    ] {
+        let plan = plan(&format!("[behaviour.jaw]\nseries = '{series}'\nchannel = {channel}"));
         let (recording, report) = plan.apply(vec![source()]).expect("a session");
         let jaw = &recording.sessions[0].behaviour["jaw"];
         let expected = BehaviourSamples::Continuous {
@@ -349,8 +352,33 @@ fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
         "{}",
         rule.rule
     );
-    source.spikes_s[1] = vec![1.0, f64::NAN];
+    // The span of the spikes is not known then; looking for gaps in it would go wrong.
+    source.spikes_s[1] = vec![1000.0, f64::NAN];
     assert!(refused("", source).contains("m1, unit 'u1': spike 1 is at NaN s; expected a finite time"));
+}
+
+#[test]
+fn a_window_around_an_event_needs_no_start_or_stop_and_takes_them_where_they_are_asked_for() {
+    let mut source = source();
+    let events = table(
+        2,
+        &[("time", numbers(&[10.0, 20.0])), ("first", numbers(&[9.9, f64::NAN]))],
+    );
+    source.intervals.insert("licks".to_owned(), events);
+    let spans = |more: &str| -> Vec<(f64, f64)> {
+        let text = format!("[trials]\ntable = 'licks'\nalign_to = 'time'\nwindow_s = [-0.5, 1.0]\n{more}");
+        let (recording, _) = plan(&text).apply(vec![source.clone()]).expect("a session");
+        recording.sessions[0]
+            .trials
+            .iter()
+            .map(|t| (t.start_s, t.stop_s))
+            .collect()
+    };
+    assert_eq!(spans(""), [(9.5, 11.0), (19.5, 21.0)]);
+    assert_eq!(
+        spans("start = 'first'\nstop = 'time + 0.25'"),
+        [(9.9, 10.25), (19.5, 20.25)]
+    );
 }
 
 #[test]

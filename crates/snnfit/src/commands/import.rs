@@ -171,12 +171,29 @@ fn description(args: &ImportArgs) -> Result<Description, Error> {
     if args.spikes.is_some() {
         return from_options(args).and_then(checked).map(Description::Binned);
     }
+    let of_arrays = [
+        ("--axes", args.axes.is_some()),
+        ("--stimulus", args.stimulus.is_some()),
+        ("--bin-ms", args.bin_ms.is_some()),
+        ("--start-ms", args.start_ms.is_some()),
+        ("--cell-type", args.cell_type.is_some()),
+    ];
+    if let Some((option, _)) = of_arrays.iter().find(|(_, is_given)| *is_given) {
+        return Err(usage(
+            format!("{option} goes with --spikes, which names an array of spike counts"),
+            "cell types of files with tables: see units.cell_type in docs/FORMATS.md",
+        ));
+    }
     let mut plan = ImportPlan::default();
     if let Some(path) = &args.spec {
         let text = config::read_text(path)?;
         let subject = path.display().to_string();
         if names_arrays(&text) {
             let import = BinnedImport::from_toml(&subject, &text).map_err(spec_error)?;
+            if let Some(option) = plan_options(args).first() {
+                let message = format!("{option} has no meaning with {subject}, which names arrays of spike counts");
+                return Err(usage(message, "write it into that file, or leave it out"));
+            }
             return checked(import).map(Description::Binned);
         }
         plan = ImportPlan::from_toml(&subject, &text).map_err(spec_error)?;
@@ -191,6 +208,31 @@ fn description(args: &ImportArgs) -> Result<Description, Error> {
 fn names_arrays(text: &str) -> bool {
     toml::from_str::<toml::Table>(text)
         .is_ok_and(|table| table.contains_key("bin_ms") || table.contains_key("sessions"))
+}
+
+/// Options that say something of tables, and those that name things.
+fn plan_options(args: &ImportArgs) -> Vec<&'static str> {
+    let given = [
+        ("--align-to", args.align_to.is_some()),
+        ("--window-s", args.window_s.is_some()),
+        ("--every-s", args.every_s.is_some()),
+        ("--trials", args.trials.is_some()),
+        ("--trial-type", args.trial_type.is_some()),
+        ("--stimulus-value", args.stimulus_value.is_some()),
+        ("--units", args.units.is_some()),
+        ("--area-column", args.area_column.is_some()),
+        ("--area", args.area.is_some()),
+        ("--behaviour", !args.behaviour.is_empty()),
+        ("--sample-rate-hz", args.sample_rate_hz.is_some()),
+        ("--units-table", args.units_table.is_some()),
+        ("--trials-table", args.trials_table.is_some()),
+        ("--session-id", args.session_id.is_some()),
+    ];
+    given
+        .into_iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Options win over the file.
@@ -283,18 +325,18 @@ fn from_options(args: &ImportArgs) -> Result<BinnedImport, Error> {
     };
     Ok(BinnedImport {
         bin_ms: args.bin_ms.ok_or_else(|| absent("--bin-ms"))?,
-        start_ms: args.start_ms,
+        start_ms: args.start_ms.unwrap_or(0.0),
         sessions: vec![BinnedSource {
             id: args.session_id.clone().unwrap_or_else(|| "session1".to_owned()),
             spikes: args.spikes.clone().ok_or_else(|| absent("--spikes"))?,
-            spikes_axes: args.axes.clone(),
+            spikes_axes: args.axes.clone().unwrap_or_else(|| "trial,time,neuron".to_owned()),
             stimulus: args.stimulus.clone(),
             stimulus_axes: args.stimulus_axes.clone(),
             area: Some(args.area.clone().ok_or_else(|| absent("--area"))?),
             cell_type: Some(match args.cell_type {
-                CellTypeName::Excitatory => CellType::Excitatory,
-                CellTypeName::Inhibitory => CellType::Inhibitory,
-                CellTypeName::Unknown => CellType::Unknown,
+                Some(CellTypeName::Excitatory) => CellType::Excitatory,
+                Some(CellTypeName::Inhibitory) => CellType::Inhibitory,
+                Some(CellTypeName::Unknown) | None => CellType::Unknown,
             }),
             ..BinnedSource::default()
         }],

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use data::import::Layout;
 use serde::Serialize;
 
 use crate::checkpoint::{self, Checkpoint, Values};
@@ -17,19 +16,18 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     let path = args.path.as_path();
     if path.is_file() && is_checkpoint(path) {
         inspect_checkpoint(path, global)?;
-    } else if is_foreign(args) {
-        inspect_source(args, global)?;
-    } else if path.is_dir() {
+    } else if path.join("manifest.json").exists() {
         inspect_run(path, global)?;
     } else {
-        inspect_recording(path, global)?;
+        match super::import::layout(path, args.limits.into()) {
+            Ok(layout) if layout.is_foreign() => inspect_source(args, global)?,
+            Ok(_) => inspect_recording(path, global)?,
+            // A folder that is no run and nothing else either.
+            Err(_) if path.is_dir() => inspect_run(path, global)?,
+            Err(error) => return Err(error),
+        }
     }
     Ok(exit_code::DONE)
-}
-
-/// Whether `import` takes it. What can't be told is left to the readers of our own files, which say why.
-fn is_foreign(args: &InspectArgs) -> bool {
-    super::import::layout(&args.path, args.limits.into()).is_ok_and(Layout::is_foreign)
 }
 
 /// What a plan for `snnfit import` can name.

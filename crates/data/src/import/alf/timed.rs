@@ -165,6 +165,7 @@ fn text_series(file: &AlfFile, times: &AlfFile, is_wanted: bool) -> Found<Listed
 
 fn series(shape: (usize, usize), channels: Vec<String>, samples: Option<Samples>) -> Series {
     Series {
+        path: String::new(),
         shape,
         unit: String::new(),
         rate_hz: None,

@@ -136,6 +136,7 @@ impl Evaluation<'_> {
             Kind::Greatest(a, b) => {
                 self.arithmetic(a, b, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })?
             }
+            Kind::Coalesce(a, b) => self.arithmetic(a, b, |a, b| if a.is_nan() { b } else { a })?,
             Kind::Arithmetic(operator, a, b) => self.arithmetic(
                 a,
                 b,
@@ -175,7 +176,11 @@ impl Evaluation<'_> {
     }
 
     fn numbers(&self, node: &Node) -> Evaluated<Vec<f64>> {
-        match self.column(node)? {
+        self.as_numbers(node, self.column(node)?)
+    }
+
+    fn as_numbers(&self, node: &Node, column: Column) -> Evaluated<Vec<f64>> {
+        match column {
             Column::Numbers(values) => Ok(values),
             Column::Flags(flags) => Ok(flags.into_iter().map(|flag| f64::from(u8::from(flag))).collect()),
             Column::Texts(_) => self.error(node, "a text, where a number is expected"),
@@ -214,7 +219,7 @@ impl Evaluation<'_> {
         if let (Column::Texts(_), other) | (other, Column::Texts(_)) = (&left, &right) {
             return self.error(node, format!("a text is compared with {}", other.kind()));
         }
-        let (left, right) = (self.numbers(a)?, self.numbers(b)?);
+        let (left, right) = (self.as_numbers(a, left)?, self.as_numbers(b, right)?);
         let holds: fn(f64, f64) -> bool = match comparison {
             Comparison::Equal => |a, b| a == b,
             Comparison::NotEqual => |a, b| a != b,

@@ -1,6 +1,6 @@
 //! From a text to a tree: recursive descent, one function for each level of precedence.
 
-use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, Node, Operator};
+use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, MAX_TOKENS, Node, Operator};
 
 /// Parses a whole text.
 pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
@@ -9,6 +9,10 @@ pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
         return Err(ExpressionError::new(text, 0, message));
     }
     let tokens = tokens(text)?;
+    if tokens.len() > MAX_TOKENS {
+        let message = format!("{} words and signs; at most {MAX_TOKENS} are read", tokens.len());
+        return Err(ExpressionError::new(text, 0, message));
+    }
     let mut parser = Parser {
         text,
         tokens: &tokens,
@@ -371,10 +375,13 @@ impl Parser<'_> {
             ("abs", Some(of), None, 1) => Kind::Absolute(of),
             ("min", Some(a), Some(b), 2) => Kind::Least(a, b),
             ("max", Some(a), Some(b), 2) => Kind::Greatest(a, b),
+            ("coalesce", Some(a), Some(b), 2) => Kind::Coalesce(a, b),
             ("missing" | "abs", ..) => return Err(self.error(at, format!("{name} takes one value, found {n}"))),
-            ("min" | "max", ..) => return Err(self.error(at, format!("{name} takes two values, found {n}"))),
+            ("min" | "max" | "coalesce", ..) => {
+                return Err(self.error(at, format!("{name} takes two values, found {n}")));
+            }
             _ => {
-                let message = format!("there is no function '{name}'; there are missing, abs, min, max");
+                let message = format!("there is no function '{name}'; there are missing, abs, min, max, coalesce");
                 return Err(self.error(at, message));
             }
         };

@@ -81,6 +81,10 @@ fn arithmetic_follows_the_usual_precedence() {
     assert_eq!(numbers("abs(depth)"), [10.0, 20.0, 30.0, 0.0]);
     assert_eq!(numbers("max(depth, 5)"), [10.0, 5.0, 30.0, 5.0]);
     assert!(numbers("min(isi_violations, 5)")[2].is_nan());
+    assert_eq!(
+        numbers("coalesce(isi_violations, 9) - coalesce(depth, 0) * 0"),
+        [0.1, 0.6, 9.0, 0.2]
+    );
     assert_eq!(numbers("1.5e-1 + .5 + 2.")[0], 2.65);
     assert_eq!(numbers("good + 1"), [2.0, 1.0, 2.0, 2.0]);
 }
@@ -148,6 +152,12 @@ fn faults_are_told_with_their_place_and_what_to_do() {
     assert!(error(&"(".repeat(1000)).contains("nested more than 64 times"));
     assert!(error(&"!".repeat(1000)).contains("nested more than 64 times"));
     assert!(error(&"-".repeat(1000)).contains("nested more than 64 times"));
+    assert!(error(&format!("1{}", "+1".repeat(MAX_TOKENS))).contains("at most 2000 are read"));
+    // Not evaluated twice at each level: this would take for ever.
+    assert_eq!(
+        rows(&format!("{}1{}", "(".repeat(60), " == 1)".repeat(60))),
+        [0, 1, 2, 3]
+    );
     assert!(error(&" ".repeat(MAX_LENGTH + 1)).contains("at most 10000 are read"));
 }
 

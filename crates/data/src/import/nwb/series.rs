@@ -138,7 +138,15 @@ impl Listing {
     pub(super) fn into_series(self, wanted: &SeriesRequest, source: &mut Source, findings: &mut Findings) {
         let mut loaded = BTreeMap::new();
         for wanted in wanted.names() {
-            let found = self.named(wanted);
+            let found = match self.named(wanted) {
+                Ok(Some(found)) => Ok(found),
+                // Another session may have it.
+                Ok(None) => {
+                    findings.warnings.push(self.absent(wanted));
+                    continue;
+                }
+                Err(finding) => Err(finding),
+            };
             let samples = found.and_then(|(path, entry)| Ok((path, load(entry, findings)?)));
             if let Some((path, samples)) = findings.keep(samples) {
                 loaded.insert(path.to_owned(), samples);
@@ -147,6 +155,7 @@ impl Listing {
         let mut list = |(path, entry): (String, Entry)| {
             let samples = loaded.remove(&path);
             let series = Series {
+                path: path.clone(),
                 samples,
                 ..entry.series
             };
@@ -159,29 +168,32 @@ impl Listing {
         source.series = unique(named.collect());
     }
 
-    /// The series of that name or path.
-    fn named(&self, wanted: &str) -> Found<(&str, &Entry)> {
-        let fail = |message: String| Finding::new(format!("series '{}'", wanted.escape_debug()), message);
+    /// The series of that name or path, if there is one.
+    fn named(&self, wanted: &str) -> Found<Option<(&str, &Entry)>> {
         if let Some(entries) = self.series.get(wanted) {
             if let [(path, entry)] = entries.as_slice() {
-                return Ok((path, entry));
+                return Ok(Some((path, entry)));
             }
             let paths: Vec<&str> = entries.iter().map(|(path, _)| path.as_str()).collect();
-            return Err(fail(format!(
+            let message = format!(
                 "the file has {} series of this name; name one by its path: {}",
                 paths.len(),
                 paths.join(", ").escape_debug()
-            )));
+            );
+            return Err(Finding::new(format!("series '{}'", wanted.escape_debug()), message));
         }
         let all = || self.series.values().flatten();
         let path = wanted.trim_matches('/');
         let by_path = all().find(|(known, _)| known.trim_matches('/') == path);
-        if let Some((path, entry)) = by_path {
-            return Ok((path, entry));
-        }
+        Ok(by_path.map(|(path, entry)| (path.as_str(), entry)))
+    }
+
+    /// That there is no such series, and which there are.
+    fn absent(&self, wanted: &str) -> Finding {
+        let fail = |message: String| Finding::new(format!("series '{}'", wanted.escape_debug()), message);
         let names: Vec<&str> = self.series.keys().map(String::as_str).collect();
         if names.is_empty() {
-            return Err(fail("the file has no series".to_owned()));
+            return fail("the file has no series".to_owned());
         }
         let near = nearest(wanted, &names);
         let near = near.map_or_else(String::new, |name| format!("did you mean '{}'? ", name.escape_debug()));
@@ -191,10 +203,10 @@ impl Listing {
             .map(|name| name.escape_debug().to_string())
             .collect();
         let more = if names.len() > SHOWN_COLUMNS { ", …" } else { "" };
-        Err(fail(format!(
+        fail(format!(
             "the file has no such series; {near}series: {}{more}",
             shown.join(", ")
-        )))
+        ))
     }
 }
 
@@ -211,6 +223,7 @@ fn look(node: &Node, are_events: bool, findings: &mut Findings) -> Found<(Series
     };
     let n_times = times.as_ref().and_then(Data::vector_len);
     let mut series = Series {
+        path: String::new(),
         shape: (n_times.unwrap_or(0), 0),
         unit: String::new(),
         rate_hz: None,

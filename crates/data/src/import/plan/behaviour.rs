@@ -11,7 +11,7 @@ impl ImportPlan {
     pub(super) fn traces(&self, source: &Source, told: &mut Told) -> BTreeMap<String, Behaviour> {
         let mut traces = BTreeMap::new();
         for (name, plan) in &self.behaviour {
-            match source.series.get(&plan.series) {
+            match source.series_named(&plan.series) {
                 Some(series) => {
                     if let Some(trace) = trace(name, plan, series, told) {
                         traces.insert(name.clone(), trace);

@@ -100,7 +100,7 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
         } else {
             continue;
         };
-        if given.is_none() && first >= 0.0 && start >= 0.0 {
+        if given.is_none() && last > 0.0 && stop > 0.0 {
             let message = format!(
                 "the last spike is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
                  clock.{key} says how many of its units are a second; 1 if they are s)"
@@ -127,7 +127,9 @@ fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64), told: &mut
     }
     let mut spiked = vec![false; length as usize + 1];
     for time in source.spikes_s.iter().flatten() {
-        spiked[(time - first) as usize] = true;
+        if let Some(second) = spiked.get_mut((time - first) as usize) {
+            *second = true;
+        }
     }
     let mut found: Vec<(f64, f64)> = Vec::new();
     let mut since = None;

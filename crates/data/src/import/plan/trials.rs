@@ -44,7 +44,11 @@ impl super::ImportPlan {
             None => clock::trial_times(values, &self.clock),
         };
         let mut times = |key: &str, text: &str| told.evaluate(key, text, table, Expression::numbers).map(scale);
-        let start = times("trials.start", plan.start.as_deref().unwrap_or("start_time"));
+        // With a window around an event, a trial needs no start of its own.
+        let start = match (&plan.start, plan.window_s, &plan.align_to) {
+            (None, Some(_), Some(_)) => Some(None),
+            (start, ..) => times("trials.start", start.as_deref().unwrap_or("start_time")).map(Some),
+        };
         // With a window, a trial needs no end of its own.
         let stop = match (&plan.stop, plan.window_s) {
             (None, Some(_)) => Some(None),
@@ -52,7 +56,7 @@ impl super::ImportPlan {
         };
         let align = match &plan.align_to {
             Some(text) => times("trials.align_to", text),
-            None => start.clone(),
+            None => start.clone().flatten(),
         };
         let stimulus = match &plan.stimulus {
             Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
@@ -65,8 +69,12 @@ impl super::ImportPlan {
             .map(|k| {
                 let (from, to) = match plan.window_s {
                     Some([from, to]) => (align[k] + from, align[k] + to),
-                    None => (start[k], f64::INFINITY),
+                    None => (f64::NEG_INFINITY, f64::INFINITY),
                 };
+                // A start or stop that is missing or not asked for leaves the window as it is.
+                let is_asked = plan.window_s.is_none() || plan.start.is_some();
+                let start = start.as_ref().filter(|_| is_asked).map(|start| start[k]);
+                let from = start.map_or(from, |start| from.max(start));
                 (from, stop.as_ref().map_or(to, |stop| to.min(stop[k])))
             })
             .collect();
