@@ -618,7 +618,7 @@ fn clouds_that_cannot_be_compared_are_refused() {
     assert!(soft.of_session(&one.view(), &x.view(), &candidates).unwrap().is_some());
 }
 
-/// Leaves out the last pair of clouds.
+/// Leaves out the first pair of clouds.
 struct Forgetful;
 
 impl Divergences for Forgetful {
