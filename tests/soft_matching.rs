@@ -18,6 +18,8 @@ const WIDE_BLUR: f64 = 2e-5;
 /// The same with the published blur: costs of about 10 are rounded by 1e-6, a ten-thousandth of ε = 0.01, and the shares
 /// that follow are wrong by as much of themselves; 6e-5 was measured.
 const PUBLISHED_BLUR: f64 = 4e-4;
+/// The same where the final ε is 1e-5 of the diameter; 3.4e-4 was measured.
+const FINEST_BLUR: f64 = 2e-3;
 
 /// The device, or none where there is no adapter (said there; an error in CI).
 fn device() -> Option<SoftMatching> {
@@ -168,6 +170,115 @@ fn a_pair_of_clouds_is_compared_the_same_whatever_others_are_with_it() {
 }
 
 #[test]
+fn a_median_that_is_remembered_is_that_of_the_recorded_trials_of_this_step() {
+    let Some(device) = device() else { return };
+    let sinkhorn = Sinkhorn {
+        blur: Blur::Relative(0.3),
+        ..Sinkhorn::PUBLISHED
+    };
+    let mut clouds = batch();
+    for step in 0..4 {
+        let found = device.divergences(&sinkhorn, &clouds).unwrap();
+        let expected = Processor.divergences(&sinkhorn, &clouds).unwrap();
+        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(a.blur.to_bits(), b.blur.to_bits(), "step {step}, pair {i}");
+        }
+        match step {
+            // Other model trials, then another recording in two places, then fewer pairs.
+            0 => clouds[1].model *= 2.0,
+            1 => clouds.swap(2, 3),
+            _ => drop(clouds.remove(0)),
+        }
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn a_pair_of_clouds_too_large_for_the_device_is_the_only_one_that_the_processor_compares() {
+    let Some(device) = device() else { return };
+    let mut rng = StreamRng::new(11, "test.soft_matching", 0);
+    let limit = open_kernels().unwrap().limits().buffer_bytes;
+    // Costs of all its points take more than one buffer.
+    let n = (limit as f64 / 4.0).sqrt() as usize + 1;
+    if n > 12_000 {
+        println!("skipped: this device takes {limit} bytes in one buffer, which would take the processor minutes");
+        return;
+    }
+    let clouds = [
+        random(9, 8, 5, &mut rng),
+        random(4, n - 4, 1, &mut rng),
+        random(7, 6, 5, &mut rng),
+    ];
+    // Few blurs: these clouds take the processor long.
+    let sinkhorn = Sinkhorn {
+        blur: Blur::Relative(1.0),
+        scaling: 0.01,
+        ..Sinkhorn::PUBLISHED
+    };
+    let found = device.divergences(&sinkhorn, &clouds).unwrap();
+    let expected = Processor.divergences(&sinkhorn, &clouds).unwrap();
+    let is_same = |i: usize| found[i].d_model == expected[i].d_model;
+    assert_eq!([0, 1, 2].map(is_same), [false, true, false]);
+    assert_same("all three", &clouds, (&found, &expected), Cost::Distance, WIDE_BLUR);
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn pairs_of_clouds_that_do_not_fit_the_device_together_are_compared_as_if_alone() {
+    let Some(device) = device() else { return };
+    let mut rng = StreamRng::new(12, "test.soft_matching", 0);
+    let limit = open_kernels().unwrap().limits().buffer_bytes;
+    // Costs of two of them take more than one buffer, those of one don't.
+    let n = (limit as f64 / 4.0 * 0.6).sqrt() as usize;
+    if n > 12_000 {
+        println!("skipped: this device takes {limit} bytes in one buffer, more than a test should fill");
+        return;
+    }
+    let clouds: Vec<Clouds> = [(n / 2, n - n / 2), (5, 6), (n - 7, 7), (6, 5)]
+        .map(|(m, n)| random(m, n, 2, &mut rng))
+        .into();
+    let sinkhorn = Sinkhorn {
+        blur: Blur::Absolute(2.0),
+        scaling: 0.01,
+        ..Sinkhorn::PUBLISHED
+    };
+    let all = device.divergences(&sinkhorn, &clouds).unwrap();
+    for (i, (clouds, all)) in clouds.iter().zip(&all).enumerate() {
+        let alone = device.divergences(&sinkhorn, std::slice::from_ref(clouds)).unwrap();
+        assert_eq!(alone[0].value.to_bits(), all.value.to_bits(), "pair {i}");
+        assert_eq!(alone[0].d_model, all.d_model, "pair {i}");
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn the_finest_blur_that_the_device_takes_costs_no_more_than_three_digits() {
+    let Some(device) = device() else { return };
+    let clouds = &batch()[1..4];
+    let mut worst = (0.0f64, 0.0f64);
+    for clouds in clouds {
+        let clouds = std::slice::from_ref(clouds);
+        let diameter = Sinkhorn::PUBLISHED.annealing(&clouds[0]).unwrap().diameter;
+        let sinkhorn = Sinkhorn {
+            blur: Blur::Absolute(1.01e-5 * diameter),
+            ..Sinkhorn::PUBLISHED
+        };
+        let (found, expected) = (
+            device.divergences(&sinkhorn, clouds).unwrap().remove(0),
+            Processor.divergences(&sinkhorn, clouds).unwrap().remove(0),
+        );
+        assert_ne!(found.d_model, expected.d_model, "compared on the processor");
+        let largest = expected.d_model.iter().fold(0.0f64, |a, d| a.max(d.abs()));
+        let differences = found.d_model.iter().zip(&expected.d_model).map(|(a, b)| (a - b).abs());
+        let gradient = differences.fold(0.0, f64::max) / largest;
+        let value = (found.value - expected.value).abs() / diameter;
+        worst = (worst.0.max(value), worst.1.max(gradient));
+    }
+    println!("finest blur: value {:.1e}, gradient {:.1e}", worst.0, worst.1);
+    assert!(worst.0 < VALUE && worst.1 < FINEST_BLUR, "{worst:?}");
+}
+
+#[test]
 fn recorded_trials_in_the_place_of_the_model_s_do_not_differ_and_are_not_pulled_where_they_are() {
     let Some(device) = device() else { return };
     let mut rng = StreamRng::new(8, "test.soft_matching", 0);
@@ -295,7 +406,14 @@ fn a_step_of_soft_matching_on_the_device_is_the_step_on_the_processor() {
             let out = format!("{name}-{device}");
             let arguments = ["train", "--config", "fit.toml", "--out", &out, "--device", device];
             let sets = ["train.max_steps = 2", "train.log_every = 1", &loss];
-            succeed(&folder, &with_sets(&arguments, &sets));
+            let said = succeed(&folder, &with_sets(&arguments, &sets)).stderr;
+            // The device's results agree with the processor's, so that alone wouldn't show where they are from.
+            assert_eq!(
+                said.contains("pairs of session and stimulus on"),
+                device == "wgpu",
+                "{said}"
+            );
+            assert!(!said.contains("on the processor: "), "{said}");
             out
         };
         let (cpu, gpu) = (train("cpu"), train("wgpu"));

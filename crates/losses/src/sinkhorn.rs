@@ -188,11 +188,19 @@ impl Sinkhorn {
     ///
     /// # Errors
     /// As [`Sinkhorn::divergence`].
-    pub fn annealing(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<Annealing, LossError> {
-        self.check_clouds(model, data)?;
-        Ok(self.anneal(diameter(model, data), || {
-            median_distance(&squared_distances_within(data))
-        }))
+    pub fn annealing(&self, clouds: &Clouds) -> Result<Annealing, LossError> {
+        self.annealing_by(clouds, || clouds.median_distance())
+    }
+
+    /// As [`Sinkhorn::annealing`]; the median distance of two recorded trials, which a relative blur alone asks for, is
+    /// given by `median`: it is the same in each step of a fit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn annealing_by(&self, clouds: &Clouds, median: impl FnOnce() -> f64) -> Result<Annealing, LossError> {
+        let (model, data) = (clouds.model.view(), clouds.data.view());
+        self.check_clouds(&model, &data)?;
+        Ok(self.anneal(diameter(&model, &data), median))
     }
 
     fn check_clouds(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<(), LossError> {
@@ -282,6 +290,13 @@ pub struct Clouds {
     pub model: Array2<f64>,
     /// Recorded trials, `[n, F]`.
     pub data: Array2<f64>,
+}
+
+impl Clouds {
+    /// Median distance of two recorded trials; 0 for fewer than two. Cost O(n²·F).
+    pub fn median_distance(&self) -> f64 {
+        median_distance(&squared_distances_within(&self.data.view()))
+    }
 }
 
 /// How the blur falls.

@@ -6,7 +6,7 @@ use common::{Oracle, assert_close};
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::metrics::{PEARSON_EPS, pearson, pearson_ref_centered, trial_matched_correlation};
 use losses::psth::{ConditionWeights, PsthLoss};
-use losses::sinkhorn::Sinkhorn;
+use losses::sinkhorn::{Clouds, Sinkhorn};
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures,
     RecordedSession, Recording,
@@ -277,7 +277,11 @@ fn the_sinkhorn_divergence_of_one_point_cloud_pair_reproduces_the_published_prog
     };
     let two = |name: &str| oracle.array(name).into_dimensionality::<Ix2>().unwrap();
     let (model, data) = (two("feat_model"), two("feat_data"));
-    let annealing = Sinkhorn::PUBLISHED.annealing(&model.view(), &data.view()).unwrap();
+    let clouds = Clouds {
+        model: model.clone(),
+        data: data.clone(),
+    };
+    let annealing = Sinkhorn::PUBLISHED.annealing(&clouds).unwrap();
     let expected = oracle.array("eps_list");
     assert_close(
         &ndarray::aview1(&annealing.schedule).into_dyn(),

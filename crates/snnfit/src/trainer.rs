@@ -13,6 +13,8 @@ use crate::room::Room;
 use crate::soft_matching::SoftMatching;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
 use losses::statistics::TrialSelection;
+#[cfg(feature = "wgpu")]
+use losses::trial_loss::Method;
 use ndarray::{Array3, ArrayD, IxDyn, s};
 use rand::RngExt;
 use rand::seq::index;
@@ -365,8 +367,36 @@ impl Trainer {
 
     /// Bytes that a step takes on the adapter, at least; none on the processor.
     pub fn device_bytes(&self) -> Option<u64> {
-        let trials = self.assembly.experiment.train.n_trials.min(self.trial_chunk);
-        self.room.bytes(trials)
+        let n_trials = self.assembly.experiment.train.n_trials;
+        let simulation = self.room.bytes(n_trials.min(self.trial_chunk))?;
+        Some(simulation + self.matching_bytes(n_trials))
+    }
+
+    /// Bytes that soft matching takes on the adapter; without any, 0.
+    #[cfg(feature = "wgpu")]
+    fn matching_bytes(&self, n_trials: usize) -> u64 {
+        let is_soft = |loss: &Loss| {
+            matches!(
+                loss,
+                Loss::TrialMatching {
+                    method: Method::Sinkhorn(_),
+                    ..
+                }
+            )
+        };
+        if !self.comparison.losses().iter().any(is_soft) {
+            return 0;
+        }
+        // One loss after the other; a step has one phase.
+        let features = self.phases.iter().filter_map(|phase| phase.objective.features());
+        let bytes = features.map(|features| crate::soft_matching::device_bytes(features, n_trials));
+        bytes.max().unwrap_or(0)
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    #[allow(clippy::unused_self)]
+    fn matching_bytes(&self, _: usize) -> u64 {
+        0
     }
 
     /// Names the chunk that would fit, where the device's memory ran out.

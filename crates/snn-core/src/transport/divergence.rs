@@ -89,16 +89,25 @@ struct Sizes {
 impl Sizes {
     /// With one pair more.
     fn with(self, pair: &Pair) -> Self {
-        let (points, features) = (pair.n_points() as u64, pair.points.ncols() as u64);
+        self.with_clouds(
+            [pair.n_fixed, pair.n_moving(), pair.points.ncols()],
+            pair.schedule.len(),
+        )
+    }
+
+    /// With one pair more, of n fixed and m moving points of F features.
+    fn with_clouds(self, clouds: [usize; 3], schedule: usize) -> Self {
+        let [fixed, moving, features] = clouds.map(|n| n as u64);
+        let points = fixed + moving;
         Self {
             pairs: self.pairs + 1,
             points: self.points + points,
             coordinates: self.coordinates + points * features,
             costs: self.costs + points * points,
-            gradients: self.gradients + pair.n_moving() as u64 * features,
+            gradients: self.gradients + moving * features,
             most_points: self.most_points.max(points),
             most_features: self.most_features.max(features),
-            longest: self.longest.max(pair.schedule.len() as u64),
+            longest: self.longest.max(schedule as u64),
         }
     }
 
@@ -107,36 +116,73 @@ impl Sizes {
         self.longest + 1
     }
 
+    /// The buffers: what is in one, of how many elements of four bytes, and how many of them there are.
+    fn buffers(&self) -> [(&'static str, u64, u64); 6] {
+        [
+            ("costs", self.costs, 1),
+            ("features", self.coordinates, 1),
+            ("gradients of the features", self.gradients, 1),
+            ("potentials", 2 * self.points, 2),
+            ("sizes", N_COLUMNS as u64 * self.pairs, 1),
+            ("blurs", self.n_rows() * self.pairs, 1),
+        ]
+    }
+
+    /// Of all buffers.
+    fn bytes(&self) -> u64 {
+        self.buffers().iter().map(|(_, len, count)| 4 * len * count).sum()
+    }
+
     /// What doesn't fit: (what, how much, most, in which unit).
     fn excess(&self, limits: Limits) -> Option<(&'static str, u64, u64, &'static str)> {
         // Kernels count elements in 32 bits.
         let most = limits.buffer_bytes.min(4 * u64::from(u32::MAX));
-        let buffers = [
-            ("costs", self.costs),
-            ("features", self.coordinates),
-            ("gradients of the features", self.gradients),
-            ("potentials", 2 * self.points),
-            ("sizes", N_COLUMNS as u64 * self.pairs),
-            ("blurs", self.n_rows() * self.pairs),
-        ];
         let cubes = [
             ("pairs of clouds", self.pairs),
             ("tiles of costs", self.most_points.div_ceil(SIDE as u64)),
             ("tiles of features", self.most_features.div_ceil(SLICES as u64)),
         ];
-        let buffers = buffers
-            .map(|(what, len)| (what, len.saturating_mul(4), most, "bytes in one buffer"))
-            .into_iter();
+        let buffers = self.buffers().into_iter();
+        let buffers = buffers.map(|(what, len, _)| (what, len.saturating_mul(4), most, "bytes in one buffer"));
         let cubes = cubes.map(|(what, n)| (what, n, limits.cubes, "in one launch"));
         buffers.chain(cubes).find(|(_, found, most, _)| found > most)
     }
+}
+
+/// Bytes that the divergences of pairs of clouds take on a device when all are computed together, without the schedules of
+/// blurs.
+///
+/// # Shapes
+/// `[n, m, F]` of each pair: fixed points, moving points, features.
+pub fn bytes(clouds: impl IntoIterator<Item = [usize; 3]>) -> u64 {
+    let all = clouds
+        .into_iter()
+        .fold(Sizes::default(), |sizes, clouds| sizes.with_clouds(clouds, 0));
+    if all.pairs == 0 { 0 } else { all.bytes() }
+}
+
+/// The pair that doesn't fit a device, by itself.
+fn limit_error(pair: &Pair, limits: Limits, device: &str) -> Option<CoreError> {
+    let (what, found, limit, unit) = Sizes::default().with(pair).excess(limits)?;
+    Some(CoreError::DeviceLimit {
+        device: device.to_owned(),
+        what,
+        trials: pair.n_points(),
+        found,
+        limit,
+        unit,
+    })
 }
 
 /// The longest runs of pairs that fit a device together, with their sizes.
 ///
 /// # Errors
 /// [`CoreError::DeviceLimit`] where a single pair doesn't.
-fn groups<'a>(pairs: &'a [Pair], limits: Limits, device: &str) -> Result<Vec<(&'a [Pair], Sizes)>, CoreError> {
+fn groups<'a, 'p>(
+    pairs: &'a [&'p Pair],
+    limits: Limits,
+    device: &str,
+) -> Result<Vec<(&'a [&'p Pair], Sizes)>, CoreError> {
     let mut groups = Vec::new();
     let mut rest = pairs;
     while !rest.is_empty() {
@@ -144,20 +190,15 @@ fn groups<'a>(pairs: &'a [Pair], limits: Limits, device: &str) -> Result<Vec<(&'
         let mut fitting = 0;
         for pair in rest {
             let more = sizes.with(pair);
-            match more.excess(limits) {
-                None => (sizes, fitting) = (more, fitting + 1),
-                Some((what, found, limit, unit)) if fitting == 0 => {
-                    return Err(CoreError::DeviceLimit {
-                        device: device.to_owned(),
-                        what,
-                        trials: pair.n_points(),
-                        found,
-                        limit,
-                        unit,
-                    });
-                }
-                Some(_) => break,
+            if more.excess(limits).is_some() {
+                break;
             }
+            (sizes, fitting) = (more, fitting + 1);
+        }
+        if fitting == 0
+            && let Some(error) = limit_error(rest[0], limits, device)
+        {
+            return Err(error);
         }
         let (group, others) = rest.split_at(fitting);
         groups.push((group, sizes));
@@ -167,7 +208,7 @@ fn groups<'a>(pairs: &'a [Pair], limits: Limits, device: &str) -> Result<Vec<(&'
 }
 
 /// The table of sizes and places `[B, N_COLUMNS]`.
-fn table(pairs: &[Pair]) -> Vec<u32> {
+fn table(pairs: &[&Pair]) -> Vec<u32> {
     let mut table = Vec::with_capacity(pairs.len() * N_COLUMNS);
     let mut before = Sizes::default();
     for pair in pairs {
@@ -186,7 +227,7 @@ fn table(pairs: &[Pair]) -> Vec<u32> {
 }
 
 /// ε of each launch and pair `[rows, B]`: 0 before a pair starts, −ε at its start, then its schedule to the last row.
-fn epsilons(pairs: &[Pair], n_rows: usize) -> Vec<f32> {
+fn epsilons(pairs: &[&Pair], n_rows: usize) -> Vec<f32> {
     let mut rows = vec![0.0; n_rows * pairs.len()];
     for (b, pair) in pairs.iter().enumerate() {
         let first = n_rows - 1 - pair.schedule.len();
@@ -211,7 +252,7 @@ impl Kernels {
     /// # Errors
     /// [`CoreError::Shape`] for an empty cloud or schedule, [`CoreError::DeviceLimit`] where one pair doesn't fit the
     /// device, a device that fails.
-    pub fn divergences(&self, pairs: &[Pair], settings: &Settings) -> Result<Vec<Solution>, CoreError> {
+    pub fn divergences(&self, pairs: &[&Pair], settings: &Settings) -> Result<Vec<Solution>, CoreError> {
         for pair in pairs {
             pair.check()?;
         }
@@ -222,7 +263,15 @@ impl Kernels {
         Ok(solutions)
     }
 
-    fn solve(&self, pairs: &[Pair], sizes: Sizes, settings: &Settings) -> Result<Vec<Solution>, CoreError> {
+    /// Refuses a pair of clouds that doesn't fit the device by itself.
+    ///
+    /// # Errors
+    /// [`CoreError::DeviceLimit`].
+    pub fn check_pair(&self, pair: &Pair) -> Result<(), CoreError> {
+        limit_error(pair, self.limits(), self.name()).map_or(Ok(()), Err)
+    }
+
+    fn solve(&self, pairs: &[&Pair], sizes: Sizes, settings: &Settings) -> Result<Vec<Solution>, CoreError> {
         let (n_pairs, n_points, n_rows) = (sizes.pairs as u32, sizes.points as u32, sizes.n_rows() as usize);
         let coordinates: Vec<f32> = pairs.iter().flat_map(|pair| pair.points.iter().copied()).collect();
         let coordinates = self.upload(&coordinates);
@@ -319,7 +368,7 @@ impl Kernels {
 }
 
 /// Values as means of the last potentials `[2, points]`, and the gradients one after the other.
-fn solutions(pairs: &[Pair], debias: bool, potentials: &[f32], gradients: &[f32]) -> Vec<Solution> {
+fn solutions(pairs: &[&Pair], debias: bool, potentials: &[f32], gradients: &[f32]) -> Vec<Solution> {
     let (across, within) = potentials.split_at(potentials.len() / 2);
     let mean = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
     let (mut point, mut gradient) = (0, 0);
@@ -339,7 +388,7 @@ fn solutions(pairs: &[Pair], debias: bool, potentials: &[f32], gradients: &[f32]
         gradient += len;
         Solution { value, d_moving }
     };
-    pairs.iter().map(&mut solution).collect()
+    pairs.iter().map(|pair| solution(pair)).collect()
 }
 
 #[cfg(test)]
@@ -356,24 +405,25 @@ mod tests {
 
     #[test]
     fn pairs_end_together_after_their_own_number_of_updates() {
-        let rows = epsilons(&[pair(2, 1, 3), pair(1, 1, 1)], 4);
+        let rows = epsilons(&[&pair(2, 1, 3), &pair(1, 1, 1)], 4);
         assert_eq!(rows, [-1.0, 0.0, 1.0, 0.0, 0.5, -1.0, 0.25, 1.0]);
         let tiny = Pair {
             schedule: vec![1.0, 0.0],
             ..pair(1, 1, 2)
         };
-        assert!(epsilons(&[tiny], 3).iter().all(|e| *e != 0.0));
+        assert!(epsilons(&[&tiny], 3).iter().all(|e| *e != 0.0));
     }
 
     #[test]
     fn places_follow_one_another() {
-        let table = table(&[pair(2, 1, 3), pair(4, 5, 1)]);
+        let table = table(&[&pair(2, 1, 3), &pair(4, 5, 1)]);
         assert_eq!(table, [2, 1, 3, 0, 0, 0, 0, 4, 5, 3, 3, 9, 9, 3]);
     }
 
     #[test]
     fn groups_are_as_large_as_the_limits_allow_and_one_pair_too_large_is_named() {
         let pairs = [pair(6, 4, 2), pair(5, 5, 2), pair(3, 1, 2), pair(8, 2, 2)];
+        let pairs = pairs.each_ref();
         let lengths = |buffer_bytes, cubes| {
             let limits = Limits { buffer_bytes, cubes };
             groups(&pairs, limits, "a GPU").map(|groups| groups.iter().map(|g| g.0.len()).collect::<Vec<_>>())
@@ -384,6 +434,10 @@ mod tests {
         assert_eq!(lengths(863, 65_535).unwrap(), [2, 2]);
         assert_eq!(lengths(400, 65_535).unwrap(), [1, 1, 1, 1]);
         assert_eq!(lengths(1 << 30, 2).unwrap(), [2, 2]);
+        // Costs, features, gradients, two buffers of two potentials of each point, sizes and places; no blurs.
+        let elements = (100 + 30 + 12 + 40) + (16 + 20 + 15 + 16) + 2 * N_COLUMNS as u64;
+        assert_eq!(bytes([[6, 4, 3], [1, 3, 5]]), 4 * (elements + 2));
+        assert_eq!(bytes([]), 0);
         let error = lengths(399, 65_535).unwrap_err();
         assert!(
             error.to_string().contains("costs of 10 trials at once take 400 bytes"),

@@ -16,4 +16,4 @@
 mod divergence;
 mod kernels;
 
-pub use divergence::{Pair, Settings, Solution};
+pub use divergence::{Pair, Settings, Solution, bytes};
