@@ -8,7 +8,7 @@ use data::{Activity, CellType};
 use crate::cli::Folder;
 
 /// The interpreter that writes NWB files; `None` where there is none, an error where CI wants it.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let environment = std::env::var_os("SNNFIT_PYTHON_ENV").map(PathBuf::from);
     let environment =
         environment.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/snnfit-python")));
@@ -241,6 +241,79 @@ fn sessions_written_as_nwb_come_back_as_they_were_and_are_fitted_together() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
+/// A file with 32 bytes changed, from the end of the superblock on.
+fn damaged(whole: &[u8], damage: usize) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    for i in 0..32 {
+        let place = (damage * 7919 + i * 104_729 + 2048) % bytes.len();
+        bytes[place] ^= (1 + damage * 37 + i) as u8;
+    }
+    bytes
+}
+
+#[test]
+fn damaged_recordings_end_the_process_that_reads_them_at_worst() {
+    let folder = Folder::new();
+    let small = [
+        "--small",
+        "--neurons=24",
+        "--excitatory=16",
+        "--trials=40",
+        "--sessions=3",
+    ];
+    let run = folder.run(&[&["synth", "two-area", "--out", "whole.h5"][..], &small].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let whole = std::fs::read(folder.path("whole.h5")).unwrap();
+    let mut codes = std::collections::BTreeSet::new();
+    for damage in 0..60 {
+        folder.write("damaged.h5", &damaged(&whole, damage));
+        let run = folder.run(&["inspect", "damaged.h5"]);
+        assert!(
+            run.code == 0 || run.code == 4,
+            "damage {damage}: exit {}, {}",
+            run.code,
+            run.stderr
+        );
+        assert!(
+            run.code == 0 || run.stderr.contains("damaged.h5"),
+            "damage {damage}: {}",
+            run.stderr
+        );
+        codes.insert(run.code);
+    }
+    assert!(codes.contains(&4), "no damage was noticed");
+}
+
+#[test]
+fn a_page_shows_a_recording_and_is_never_written_over_or_for_anything_else() {
+    let folder = Folder::new();
+    let run = folder.run(&["synth", "two-area", "--small", "--out", "small.h5"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let page = ["inspect", "small.h5", "--html", "small.html"];
+    let run = folder.run(&page);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("hit") && run.stderr.contains("small.html"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+    let text = std::fs::read_to_string(folder.path("small.html")).unwrap();
+    assert_eq!(text.matches("<figure").count(), 5);
+    let again = folder.run(&page);
+    assert_eq!(again.code, 5, "{}", again.stderr);
+    assert!(again.stderr.contains("small.html: already exists"), "{}", again.stderr);
+    tables(&folder);
+    let foreign = folder.run(&["inspect", "spikes.csv", "--html", "other.html"]);
+    assert_eq!(foreign.code, 2, "{}", foreign.stderr);
+    assert!(
+        foreign.stderr.contains("a file of another layout"),
+        "{}",
+        foreign.stderr
+    );
+    assert!(!folder.path("other.html").exists());
+}
+
 #[test]
 fn damaged_nwb_files_end_the_process_that_reads_them_at_worst() {
     let folder = Folder::new();
@@ -250,12 +323,7 @@ fn damaged_nwb_files_end_the_process_that_reads_them_at_worst() {
     let whole = std::fs::read(folder.path("nwb/PS000.nwb")).unwrap();
     // The HDF5 library has faults that damaged files reach; ours is to tell, and to leave nothing behind.
     for damage in 0..40 {
-        let mut bytes = whole.clone();
-        for i in 0..32 {
-            let place = (damage * 7919 + i * 104_729 + 2048) % bytes.len();
-            bytes[place] ^= (1 + damage * 37 + i) as u8;
-        }
-        folder.write("damaged.nwb", &bytes);
+        folder.write("damaged.nwb", &damaged(&whole, damage));
         let run = folder.run(&["import", "damaged.nwb", "--every-s=1", "--timeout=60s", "--out=out.h5"]);
         assert!(
             run.code == 0 || run.code == 4,

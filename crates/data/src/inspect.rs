@@ -113,11 +113,9 @@ pub fn summary(recording: &Recording, warnings: &[Finding]) -> RecordingSummary 
 fn populations(recording: &Recording) -> Vec<PopulationSummary> {
     let mut rates: BTreeMap<(&str, CellType), Vec<f64>> = BTreeMap::new();
     for session in &recording.sessions {
-        let duration_s = duration_s(session);
-        let spikes = session.activity.spikes_per_unit();
-        for (unit, n) in session.units.iter().zip(spikes) {
+        for (unit, rate_hz) in session.units.iter().zip(unit_rates_hz(session)) {
             let key = (unit.area.as_str(), unit.cell_type);
-            rates.entry(key).or_default().push(n as f64 / duration_s);
+            rates.entry(key).or_default().push(rate_hz);
         }
     }
     let summary = |((area, cell_type), rates): ((&str, CellType), Vec<f64>)| PopulationSummary {
@@ -127,6 +125,13 @@ fn populations(recording: &Recording) -> Vec<PopulationSummary> {
         rate_hz: quantiles(rates),
     };
     rates.into_iter().map(summary).collect()
+}
+
+/// Rate (Hz) of each unit over all that was recorded; for binned activity, over the valid bins of all trials.
+pub fn unit_rates_hz(session: &Session) -> Vec<f64> {
+    let duration_s = duration_s(session);
+    let spikes = session.activity.spikes_per_unit().into_iter();
+    spikes.map(|n| n as f64 / duration_s).collect()
 }
 
 /// Valid time (s) of each trial.

@@ -18,6 +18,7 @@ pub mod fs;
 mod h5;
 pub mod import;
 pub mod inspect;
+mod packed;
 pub mod recording;
 pub mod six_area;
 pub mod split;

@@ -108,6 +108,7 @@ pub enum Activity {
     /// Spike times.
     SpikeTimes {
         /// Times (s) per unit, not decreasing, on the clock of the session.
+        #[serde(with = "crate::packed::lists")]
         times_s: Vec<Vec<f64>>,
         /// From when to when (s) spikes were recorded.
         observed_s: (f64, f64),
@@ -115,6 +116,7 @@ pub enum Activity {
     /// Spike counts.
     Binned {
         /// Counts, `[K, T, N]`.
+        #[serde(with = "crate::packed::array")]
         counts: Array3<u8>,
         /// Bin width (ms).
         bin_ms: f64,
@@ -138,12 +140,13 @@ pub enum BehaviourSamples {
     /// One stretch over the whole session.
     Continuous {
         /// Values.
+        #[serde(with = "crate::packed::list")]
         values: Vec<f32>,
         /// When they were taken.
         timing: Timing,
     },
     /// One value per trial and bin of binned activity, `[K, T]`.
-    PerBin(Array2<f32>),
+    PerBin(#[serde(with = "crate::packed::array")] Array2<f32>),
 }
 
 /// When samples were taken, on the clock of the session.
@@ -157,13 +160,14 @@ pub enum Timing {
         start_s: f64,
     },
     /// Time of each sample (s), increasing.
-    Timestamps(Vec<f64>),
+    Timestamps(#[serde(with = "crate::packed::list")] Vec<f64>),
 }
 
 /// Stimuli that change in time, each stored once and shown in one or many trials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StimulusMovies {
     /// Values, `[S, T, C]` (movies, time bins, channels).
+    #[serde(with = "crate::packed::array")]
     pub values: Array3<f32>,
     /// Bin width (ms); a value holds for its whole bin.
     pub bin_ms: f64,

@@ -227,7 +227,13 @@ impl Assembly {
         let mut warnings = Vec::new();
         let mut others = load(&experiment, &mut warnings).map_err(|error| match error {
             // These name their file.
-            FitError::Data(DataError::Fs(_) | DataError::NotHdf5 { .. } | DataError::NotARecording { .. }) => error,
+            FitError::Data(
+                DataError::Told { .. }
+                | DataError::Reader { .. }
+                | DataError::Fs(_)
+                | DataError::NotHdf5 { .. }
+                | DataError::NotARecording { .. },
+            ) => error,
             error => fail(error.to_string()),
         })?;
         let recorded: Vec<String> = others.iter().map(|other| other.id.clone()).collect();
@@ -408,7 +414,7 @@ impl Assembly {
 fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {
     let mut recording = data::Recording { sessions: Vec::new() };
     for file in &experiment.data.files {
-        let (one, found) = data::file::read_with_warnings(file)?;
+        let (one, found) = crate::import_process::read_recording(file)?;
         warnings.extend(found.iter().map(|w| format!("{}: {w}", file.display())));
         recording.sessions.extend(one.sessions);
     }

@@ -513,10 +513,16 @@ pub enum CellTypeName {
 
 /// `snnfit inspect`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  snnfit inspect mouse7.nwb\n  \
+    snnfit inspect mouse7.h5 --html mouse7.html\n  \
+    snnfit --format json inspect runs/a")]
 pub struct InspectArgs {
     /// Recording, run directory or checkpoint; or a file or folder that `import` takes
     #[arg(value_name = "FILE|RUN|CHECKPOINT")]
     pub path: PathBuf,
+    /// Also write a page about a native recording, with pictures of rates, trials and spikes around the event; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
     #[arg(long, value_parser = positive, value_name = "HZ")]
     pub sample_rate_hz: Option<f64>,

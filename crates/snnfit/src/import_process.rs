@@ -1,5 +1,6 @@
-//! Files from others are read in a process of their own, which limits itself before it opens them: a damaged or hostile file can
-//! end that process, not this one, and takes no more memory and time than is allowed.
+//! Files are read in a process of their own, which limits itself before it opens them: a damaged or hostile file can end that
+//! process, not this one, and takes no more memory and time than is allowed. So are recordings of this program: they come
+//! from colleagues too.
 //!
 //! The request goes to it as one line of JSON, the answer comes back as CBOR on a pipe. Its environment is nearly empty, and no
 //! plugin of the HDF5 library is loaded.
@@ -7,13 +8,12 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use data::DataError;
 use data::import::worker::{Answer, Request};
-
-use crate::error::Error;
+use data::{DataError, Finding, Recording};
 
 /// The hidden command that a reading process runs.
 pub const COMMAND: &str = "import-worker";
@@ -27,18 +27,76 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Time by the clock; processor time has the same limit.
     pub time: Duration,
+    /// Whether options of the command set them; messages then name these.
+    pub is_option: bool,
+}
+
+impl Limits {
+    /// For recordings of this program: what the machine has, and time for the slowest disk.
+    fn of_recordings() -> Self {
+        Self {
+            memory_bytes: crate::memory::total_bytes().unwrap_or(u64::MAX).max(4 << 30),
+            time: Duration::from_hours(1),
+            is_option: false,
+        }
+    }
+
+    /// Which option allows more, if one does.
+    fn hint(self, option: &str) -> String {
+        if self.is_option {
+            format!(" (hint: {option} allows more)")
+        } else {
+            String::new()
+        }
+    }
+}
+
+/// Whether this executable runs [`COMMAND`].
+static IS_SERVED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this executable runs [`COMMAND`]; without it, as in tests that use this library, recordings are read within the
+/// process.
+pub fn enable() {
+    IS_SERVED.store(true, Ordering::Relaxed);
+}
+
+/// Reads a recording of this program, with what should be looked at, in a process of its own.
+///
+/// # Errors
+/// As [`data::file::read_with_warnings`], as a text; [`DataError::Reader`] where the process crashed or ran out of memory.
+pub fn read_recording(path: &Path) -> Result<(Recording, Vec<Finding>), DataError> {
+    if !IS_SERVED.load(Ordering::Relaxed) {
+        return data::file::read_with_warnings(path);
+    }
+    let request = Request::Native {
+        path: path.to_path_buf(),
+    };
+    match read(path, &request, Limits::of_recordings())? {
+        Answer::Native(recording, warnings) => Ok((recording, warnings)),
+        answer => Err(not_asked_for(path, answer)),
+    }
+}
+
+/// The reader's message, which names the file.
+pub fn not_asked_for(path: &Path, answer: Answer) -> DataError {
+    let path = path.to_path_buf();
+    match answer {
+        Answer::Failed(message) => DataError::Told { path, message },
+        _ => DataError::Reader {
+            path,
+            message: "the reader answered another question".to_owned(),
+        },
+    }
 }
 
 /// Reads a file in a process of its own.
 ///
 /// # Errors
-/// [`Error::Data`] with what the reader says, or how it ended: crashed, out of memory, too slow.
-pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Error> {
-    let fail = |message: String| {
-        Error::Data(DataError::Reader {
-            path: path.to_path_buf(),
-            message,
-        })
+/// [`DataError::Reader`] that says how it ended: crashed, out of memory, too slow.
+pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, DataError> {
+    let fail = |message: String| DataError::Reader {
+        path: path.to_path_buf(),
+        message,
     };
     let start = |error: std::io::Error| fail(format!("the process that reads it could not be started: {error}"));
     let line = serde_json::to_string(request).map_err(|error| {
@@ -86,8 +144,9 @@ pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Er
         }
         Some(_) => Err(fail(ending(status, &outcome.stderr, limits))),
         None => Err(fail(format!(
-            "reading took more than {} s (hint: --timeout allows more)",
-            limits.time.as_secs_f64()
+            "reading took more than {} s{}",
+            limits.time.as_secs_f64(),
+            limits.hint("--timeout")
         ))),
     }
 }
@@ -146,7 +205,7 @@ fn converse(child: &mut Child, request: &[u8], limits: Limits) -> Outcome {
 fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
     let gib = limits.memory_bytes as f64 / (1u64 << 30) as f64;
     if stderr.contains("memory allocation of") {
-        return format!("reading takes more than {gib:.2} GiB (hint: --limit-mem allows more)");
+        return format!("reading takes more than {gib:.2} GiB{}", limits.hint("--limit-mem"));
     }
     #[cfg(unix)]
     {
@@ -156,15 +215,23 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
         match status.signal() {
             Some(SIGXCPU) => {
                 let s = limits.time.as_secs_f64();
-                return format!("reading took more than {s} s of processor time (hint: --timeout allows more)");
+                return format!(
+                    "reading took more than {s} s of processor time{}",
+                    limits.hint("--timeout")
+                );
             }
             Some(SIGKILL) => {
                 return "the process that reads it was killed, as a machine does that runs out of memory".to_owned();
             }
             Some(signal) => {
+                let more = if limits.is_option {
+                    " --limit-mem allows more"
+                } else {
+                    ""
+                };
                 return format!(
                     "the process that reads it ended by signal {signal}: the file is damaged, or takes more than {gib:.2} GiB \
-                     (hint: does `h5dump -H` read it? --limit-mem allows more)"
+                     (hint: does `h5dump -H` read it?{more})"
                 );
             }
             None => {}

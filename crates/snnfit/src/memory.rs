@@ -137,7 +137,7 @@ pub(crate) fn gib(bytes: u64) -> f64 {
 }
 
 /// Memory of this machine; none where the system doesn't tell.
-fn total_bytes() -> Option<u64> {
+pub(crate) fn total_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

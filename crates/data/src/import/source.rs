@@ -25,6 +25,7 @@ pub struct Source {
     /// Name of each unit, as the file has it; not yet known to be unique.
     pub unit_ids: Vec<String>,
     /// Spike times (s) of each unit on the clock of the session, as the file has them: not yet known to be sorted or finite.
+    #[serde(with = "crate::packed::lists")]
     pub spikes_s: Vec<Vec<f64>>,
     /// When each unit was observed (s, from, to), where the file says so; for all units or for none.
     pub unit_observed_s: Option<Vec<Vec<(f64, f64)>>>,
@@ -93,6 +94,7 @@ impl SeriesRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Samples {
     /// Values, `[samples, channels]`; NaN where one is missing. In the unit of the series: conversion factors are applied.
+    #[serde(with = "crate::packed::array")]
     pub values: Array2<f32>,
     /// When they were taken.
     pub timing: Timing,

@@ -8,7 +8,7 @@ use crate::error::Finding;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Column {
     /// Numbers; NaN where a value is missing.
-    Numbers(Vec<f64>),
+    Numbers(#[serde(with = "crate::packed::list")] Vec<f64>),
     /// Texts; empty where a value is missing.
     Texts(Vec<String>),
     /// Flags.

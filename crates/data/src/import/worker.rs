@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{ReadOptions, read};
 use super::{BinnedImport, Layout, Source, detect, import_binned};
+use crate::error::Finding;
+use crate::file;
 use crate::recording::Recording;
 
 /// A file to read.
@@ -31,6 +33,11 @@ pub enum Request {
         /// What the arrays mean.
         import: BinnedImport,
     },
+    /// A recording of this program.
+    Native {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// What was in it.
@@ -42,6 +49,8 @@ pub enum Answer {
     Source(Box<Source>),
     /// Of arrays of spike counts.
     Recording(Recording),
+    /// Of this program, with what should be looked at.
+    Native(Recording, Vec<Finding>),
     /// The file can't be read; the message names it.
     Failed(String),
 }
@@ -52,6 +61,9 @@ pub fn answer(request: &Request) -> Answer {
         Request::Layout { path } => detect(path).map(Answer::Layout),
         Request::Source { path, options } => read(path, options).map(|source| Answer::Source(Box::new(source))),
         Request::Binned { path, import } => import_binned(path, import).map(Answer::Recording),
+        Request::Native { path } => {
+            file::read_with_warnings(path).map(|(recording, warnings)| Answer::Native(recording, warnings))
+        }
     };
     answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
 }

@@ -51,6 +51,7 @@ pub(super) fn serve(args: &ImportWorkerArgs) -> Result<u8, Error> {
     let limits = Limits {
         memory_bytes: args.memory_bytes,
         time: std::time::Duration::from_secs(args.seconds),
+        is_option: false,
     };
     import_process::serve(limits).map_err(|message| Error::Usage {
         message,
@@ -64,6 +65,7 @@ impl From<ReadLimits> for Limits {
         Self {
             memory_bytes: limits.limit_mem,
             time: limits.timeout,
+            is_option: true,
         }
     }
 }
@@ -75,7 +77,7 @@ pub(super) fn layout(path: &Path, limits: Limits) -> Result<Layout, Error> {
     };
     match import_process::read(path, &request, limits)? {
         Answer::Layout(layout) => Ok(layout),
-        answer => Err(not_asked_for(path, answer)),
+        answer => Err(import_process::not_asked_for(path, answer).into()),
     }
 }
 
@@ -87,7 +89,7 @@ pub(super) fn source(path: &Path, options: ReadOptions, limits: Limits) -> Resul
     };
     match import_process::read(path, &request, limits)? {
         Answer::Source(source) => Ok(*source),
-        answer => Err(not_asked_for(path, answer)),
+        answer => Err(import_process::not_asked_for(path, answer).into()),
     }
 }
 
@@ -107,20 +109,8 @@ fn binned(args: &ImportArgs, import: BinnedImport, limits: Limits) -> Result<Rec
     };
     match import_process::read(path, &request, limits)? {
         Answer::Recording(recording) => Ok(recording),
-        answer => Err(not_asked_for(path, answer)),
+        answer => Err(import_process::not_asked_for(path, answer).into()),
     }
-}
-
-/// The reader's message, which names the file.
-fn not_asked_for(path: &Path, answer: Answer) -> Error {
-    let path = path.to_path_buf();
-    Error::Data(match answer {
-        Answer::Failed(message) => data::DataError::Told { path, message },
-        Answer::Layout(_) | Answer::Source(_) | Answer::Recording(_) => data::DataError::Reader {
-            path,
-            message: "the reader answered another question".to_owned(),
-        },
-    })
 }
 
 #[derive(Serialize)]

@@ -10,18 +10,27 @@ use crate::cli::{Format, Global, InspectArgs};
 use crate::error::Error;
 use crate::events::{self, Event};
 use crate::exit_code;
+use crate::report::overview;
 use crate::run_dir::{Manifest, RunDir};
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     let path = args.path.as_path();
     if path.is_file() && is_checkpoint(path) {
+        refuse_page(args, "a checkpoint")?;
         inspect_checkpoint(path, global)?;
     } else if path.join("manifest.json").exists() {
+        refuse_page(args, "a run; `snnfit evaluate` writes its report")?;
         inspect_run(path, global)?;
     } else {
         match super::import::layout(path, args.limits.into()) {
-            Ok(layout) if layout.is_foreign() => inspect_source(args, global)?,
-            Ok(_) => inspect_recording(path, global)?,
+            Ok(layout) if layout.is_foreign() => {
+                refuse_page(
+                    args,
+                    "a file of another layout; write the page from the recording that `snnfit import` makes of it",
+                )?;
+                inspect_source(args, global)?;
+            }
+            Ok(_) => inspect_recording(args, global)?,
             // A folder that is no run and nothing else either.
             Err(_) if path.is_dir() => inspect_run(path, global)?,
             Err(error) => return Err(error),
@@ -46,9 +55,32 @@ fn is_checkpoint(path: &Path) -> bool {
     checkpoint::is_checkpoint(path).unwrap_or(false)
 }
 
-fn inspect_recording(path: &Path, global: &Global) -> Result<(), Error> {
-    let (recording, warnings) = data::file::read_with_warnings(path)?;
+/// Pages are about recordings.
+fn refuse_page(args: &InspectArgs, what: &str) -> Result<(), Error> {
+    match &args.html {
+        None => Ok(()),
+        Some(_) => Err(Error::Usage {
+            message: format!("--html: {} is {what}", args.path.display()),
+            help: "snnfit inspect RECORDING.h5 --html FILE".to_owned(),
+        }),
+    }
+}
+
+fn inspect_recording(args: &InspectArgs, global: &Global) -> Result<(), Error> {
+    let path = args.path.as_path();
+    if let Some(page) = args.html.as_deref().filter(|page| page.exists()) {
+        let error = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+        return Err(Error::Output(data::fs::FsError::new(page, "create", error)));
+    }
+    let (recording, warnings) = crate::import_process::read_recording(path)?;
     let summary = data::summary(&recording, &warnings);
+    if let Some(page) = &args.html {
+        let name = path
+            .file_name()
+            .map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        overview::write(page, &name, &recording, &summary).map_err(crate::fit_error::FitError::from)?;
+        tracing::info!("written: {}", page.display());
+    }
     answer(global, &summary, || summary.to_text())
 }
 

@@ -1,6 +1,7 @@
 //! What a person reads after a fit: pictures and one page, written beside the metrics.
 
 pub mod glossary;
+pub mod overview;
 pub mod page;
 pub mod plots;
 

@@ -7,10 +7,10 @@
 mod facts;
 mod glossary;
 mod headline;
-mod html;
+pub(in crate::report) mod html;
 mod metrics;
 mod reproduce;
-mod svg;
+pub(in crate::report) mod svg;
 #[cfg(test)]
 mod tests;
 
@@ -246,15 +246,20 @@ pub fn page(inputs: &PageInputs<'_>) -> String {
             section.id, section.title
         );
     }
+    document(&title, "snnfit report", &links, &body)
+}
+
+/// A page that needs no other file: title, kind of page, list items of links (HTML), and content (HTML).
+pub(in crate::report) fn document(title: &str, kind: &str, links: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{title} – snnfit report</title>\n<style>\n{style}</style>\n</head>\n<body>\n\
-         <header>\n<p class=\"kicker\">snnfit report</p>\n<h1>{title}</h1>\n<nav aria-label=\"sections\">\n<ul>\n{links}</ul>\n\
+         <title>{title} – {kind}</title>\n<style>\n{style}</style>\n</head>\n<body>\n\
+         <header>\n<p class=\"kicker\">{kind}</p>\n<h1>{title}</h1>\n<nav aria-label=\"sections\">\n<ul>\n{links}</ul>\n\
          </nav>\n</header>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        title = escape(&title),
+        title = escape(title),
         style = include_str!("page/style.css"),
     )
 }

@@ -14,7 +14,7 @@ mod noise_correlation;
 mod peaks;
 mod psths;
 mod raster;
-mod style;
+pub(in crate::report) mod style;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -264,11 +264,19 @@ fn render(
     size: (u32, u32),
     draw: fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
 ) -> Result<String, PlotError> {
+    svg_of(size, |canvas| draw(scene, canvas))
+}
+
+/// A picture of so many pixels, as text.
+pub(in crate::report) fn svg_of(
+    size: (u32, u32),
+    draw: impl FnOnce(&Canvas<'_>) -> Result<(), PlotError>,
+) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
         let canvas = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         canvas.fill(&WHITE)?;
-        draw(scene, &canvas)?;
+        draw(&canvas)?;
         canvas.present()?;
     }
     // Names come from files; a control character would make the picture no XML.

@@ -3,7 +3,7 @@
 use crate::report::shown;
 
 /// A text that is shown as it is, in content and in quoted attributes; control characters become visible escapes.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in shown(text).chars() {
         match c {
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// An escaped text whose parts in backticks are code.
-pub(super) fn inline(text: &str) -> String {
+pub(in crate::report) fn inline(text: &str) -> String {
     let mut html = String::new();
     for (i, part) in text.split('`').enumerate() {
         let part = escape(part);
@@ -35,13 +35,13 @@ pub(super) fn inline(text: &str) -> String {
 }
 
 /// An anchor of a name: letters, digits and `-`.
-pub(super) fn anchor(name: &str) -> String {
+pub(in crate::report) fn anchor(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     format!("def-{}", name.chars().map(plain).collect::<String>())
 }
 
 /// A word with a link to its definition.
-pub(super) fn defined(name: &str, shown: &str) -> String {
+pub(in crate::report) fn defined(name: &str, shown: &str) -> String {
     format!("<a class=\"term\" href=\"#{}\">{}</a>", anchor(name), escape(shown))
 }
 

@@ -21,7 +21,7 @@ const SUPERFLUOUS: [&str; 4] = [
 ];
 
 /// A picture with its caption (HTML).
-pub(super) fn figure(name: &str, title: &str, caption: &str, svg: &str) -> String {
+pub(in crate::report) fn figure(name: &str, title: &str, caption: &str, svg: &str) -> String {
     format!(
         "<figure id=\"figure-{name}\">\n<div class=\"picture\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">\n{1}</div>\n\
          <figcaption><strong>{0}.</strong> {caption}</figcaption>\n</figure>\n",

@@ -11,44 +11,45 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::PlotError;
 
 /// Something to draw on, in pixels.
-pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(in crate::report) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A chart with two linear axes.
-pub(super) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub(in crate::report) type Chart<'a, 'b> =
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// Recorded data.
-pub(super) const DATA: RGBColor = RGBColor(0, 0, 0);
+pub(in crate::report) const DATA: RGBColor = RGBColor(0, 0, 0);
 /// The model (Okabe–Ito vermillion).
-pub(super) const MODEL: RGBColor = RGBColor(213, 94, 0);
+pub(in crate::report) const MODEL: RGBColor = RGBColor(213, 94, 0);
 /// A second model curve (Okabe–Ito blue).
-pub(super) const SECOND: RGBColor = RGBColor(0, 114, 178);
+pub(in crate::report) const SECOND: RGBColor = RGBColor(0, 114, 178);
 /// Lines that are no data: thresholds, boundaries.
-pub(super) const GUIDE: RGBColor = RGBColor(120, 120, 120);
+pub(in crate::report) const GUIDE: RGBColor = RGBColor(120, 120, 120);
 /// Lines and text on a light ground of their own, which stays light where a page is dark.
-pub(super) const ON_LIGHT: RGBColor = RGBColor(20, 20, 20);
+pub(in crate::report) const ON_LIGHT: RGBColor = RGBColor(20, 20, 20);
 /// Explanations.
-pub(super) const NOTE: RGBColor = RGBColor(90, 90, 90);
+pub(in crate::report) const NOTE: RGBColor = RGBColor(90, 90, 90);
 const GRID: RGBColor = RGBColor(235, 235, 235);
 
 /// Size of tick labels, pixels.
-pub(super) const SMALL: u32 = 13;
+pub(in crate::report) const SMALL: u32 = 13;
 /// Size of axis labels and panel titles, pixels.
-pub(super) const MEDIUM: u32 = 15;
+pub(in crate::report) const MEDIUM: u32 = 15;
 /// Size of the title of a picture, pixels.
 const LARGE: u32 = 18;
 
 /// A font of the size.
-pub(super) fn font(size: u32) -> TextStyle<'static> {
+pub(in crate::report) fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
 }
 
 /// Width of a text in pixels, about: a reader's font is not known.
-pub(super) fn text_width(text: &str, size: u32) -> i32 {
+pub(in crate::report) fn text_width(text: &str, size: u32) -> i32 {
     (text.chars().count() as f64 * f64::from(size) * 0.46).ceil() as i32
 }
 
 /// A text with its middle left out if it is wider than so many pixels: names differ at their ends.
-pub(super) fn fitted(text: &str, width: i32, size: u32) -> String {
+pub(in crate::report) fn fitted(text: &str, width: i32, size: u32) -> String {
     if text_width(text, size) <= width {
         return text.to_owned();
     }
@@ -61,7 +62,7 @@ pub(super) fn fitted(text: &str, width: i32, size: u32) -> String {
 }
 
 /// Lines of whole words that are no wider than so many pixels, unless a word is.
-pub(super) fn wrapped(text: &str, width: i32, size: u32) -> Vec<String> {
+pub(in crate::report) fn wrapped(text: &str, width: i32, size: u32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -76,7 +77,7 @@ pub(super) fn wrapped(text: &str, width: i32, size: u32) -> Vec<String> {
 }
 
 /// Writes the title of a picture, with an explanation in as many lines as it takes, and returns what is left below.
-pub(super) fn titled<'a>(canvas: &Canvas<'a>, title: &str, note: &str) -> Result<Canvas<'a>, PlotError> {
+pub(in crate::report) fn titled<'a>(canvas: &Canvas<'a>, title: &str, note: &str) -> Result<Canvas<'a>, PlotError> {
     canvas.draw(&Text::new(title.to_owned(), (12, 8), font(LARGE)))?;
     let width = canvas.dim_in_pixel().0 as i32 - 24;
     let mut y = 32;
@@ -88,7 +89,7 @@ pub(super) fn titled<'a>(canvas: &Canvas<'a>, title: &str, note: &str) -> Result
 }
 
 /// Writes two lines above a chart and returns what is left below; the second line is the smaller one.
-pub(super) fn headed<'a>(area: &Canvas<'a>, first: &str, second: &str) -> Result<Canvas<'a>, PlotError> {
+pub(in crate::report) fn headed<'a>(area: &Canvas<'a>, first: &str, second: &str) -> Result<Canvas<'a>, PlotError> {
     let left = 46;
     let width = area.dim_in_pixel().0 as i32 - left;
     area.draw(&Text::new(fitted(first, width, MEDIUM), (left, 4), font(MEDIUM)))?;
@@ -98,7 +99,7 @@ pub(super) fn headed<'a>(area: &Canvas<'a>, first: &str, second: &str) -> Result
 }
 
 /// Draws the legend entries in a row at the top right: a name with a line, a box, or a dashed line.
-pub(super) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<(), PlotError> {
+pub(in crate::report) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<(), PlotError> {
     let mut right = canvas.dim_in_pixel().0 as i32 - 14;
     for (name, mark) in entries.iter().rev() {
         let left = right - text_width(name, SMALL);
@@ -130,7 +131,7 @@ pub(super) fn legend(canvas: &Canvas<'_>, entries: &[(&str, Mark)]) -> Result<()
 
 /// How a legend entry is drawn.
 #[derive(Clone, Copy)]
-pub(super) enum Mark {
+pub(in crate::report) enum Mark {
     Line(RGBColor),
     Dashed(RGBColor),
     Box(RGBColor),
@@ -139,14 +140,14 @@ pub(super) enum Mark {
 
 /// Labels of a chart.
 #[derive(Default)]
-pub(super) struct Labels<'l> {
-    pub(super) title: &'l str,
-    pub(super) x: &'l str,
-    pub(super) y: &'l str,
+pub(in crate::report) struct Labels<'l> {
+    pub(in crate::report) title: &'l str,
+    pub(in crate::report) x: &'l str,
+    pub(in crate::report) y: &'l str,
 }
 
 /// A chart with axes, ticks and a faint grid.
-pub(super) fn chart<'a, 'b>(
+pub(in crate::report) fn chart<'a, 'b>(
     area: &'a Canvas<'b>,
     labels: &Labels<'_>,
     x: Range<f64>,
@@ -172,7 +173,10 @@ pub(super) fn chart<'a, 'b>(
 }
 
 /// Margins and title of a chart.
-pub(super) fn builder<'a, 'b>(area: &'a Canvas<'b>, labels: &Labels<'_>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+pub(in crate::report) fn builder<'a, 'b>(
+    area: &'a Canvas<'b>,
+    labels: &Labels<'_>,
+) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
     let mut builder = ChartBuilder::on(area);
     builder
         .margin(6)
@@ -186,7 +190,7 @@ pub(super) fn builder<'a, 'b>(area: &'a Canvas<'b>, labels: &Labels<'_>) -> Char
 }
 
 /// A range with some width, for data that are all the same.
-pub(super) fn widened(range: Range<f64>) -> Range<f64> {
+pub(in crate::report) fn widened(range: Range<f64>) -> Range<f64> {
     let is_good = range.start.is_finite() && range.end.is_finite() && range.end > range.start;
     if is_good {
         return range;
@@ -196,7 +200,7 @@ pub(super) fn widened(range: Range<f64>) -> Range<f64> {
 }
 
 /// A tick label: as few digits as tell ticks apart.
-pub(super) fn tick(value: f64) -> String {
+pub(in crate::report) fn tick(value: f64) -> String {
     let text = match value.abs() {
         x if x >= 1e6 => format!("{value:.1e}"),
         x if x >= 10.0 => format!("{value:.0}"),
@@ -213,7 +217,7 @@ pub(super) fn tick(value: f64) -> String {
 }
 
 /// A correlation or another number of order 1.
-pub(super) fn decimals(value: f64, digits: usize) -> String {
+pub(in crate::report) fn decimals(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let is_zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
     if is_zero {
@@ -224,7 +228,7 @@ pub(super) fn decimals(value: f64, digits: usize) -> String {
 }
 
 /// Two significant digits.
-pub(super) fn significant(value: f64) -> String {
+pub(in crate::report) fn significant(value: f64) -> String {
     let size = value.abs();
     let text = if value == 0.0 {
         "0".to_owned()
@@ -238,18 +242,18 @@ pub(super) fn significant(value: f64) -> String {
 }
 
 /// A dashed line between two points of a chart's pixels.
-pub(super) fn dashed(chart: &mut Chart<'_, '_>, from: (f64, f64), to: (f64, f64)) -> Result<(), PlotError> {
+pub(in crate::report) fn dashed(chart: &mut Chart<'_, '_>, from: (f64, f64), to: (f64, f64)) -> Result<(), PlotError> {
     chart.draw_series(DashedLineSeries::new([from, to], 5, 4, GUIDE.stroke_width(1)))?;
     Ok(())
 }
 
 /// Text in the middle of a point.
-pub(super) fn centred(size: u32) -> TextStyle<'static> {
+pub(in crate::report) fn centred(size: u32) -> TextStyle<'static> {
     font(size).pos(Pos::new(HPos::Center, VPos::Center))
 }
 
 /// Time of each PSTH bin (the middle of its window), ms relative to the alignment event.
-pub(super) fn psth_times_ms(filter: MovingMean, n_bins: usize, start_ms: f64, bin_ms: f64) -> Vec<f64> {
+pub(in crate::report) fn psth_times_ms(filter: MovingMean, n_bins: usize, start_ms: f64, bin_ms: f64) -> Vec<f64> {
     let middle = |o: usize| {
         let bins = filter.bins(o, n_bins);
         start_ms + bin_ms * (bins.start + bins.end) as f64 / 2.0
@@ -258,7 +262,7 @@ pub(super) fn psth_times_ms(filter: MovingMean, n_bins: usize, start_ms: f64, bi
 }
 
 /// A curve, broken where it is NaN.
-pub(super) fn curve(
+pub(in crate::report) fn curve(
     chart: &mut Chart<'_, '_>,
     times: &[f64],
     values: &[f64],
@@ -275,7 +279,7 @@ pub(super) fn curve(
 }
 
 /// The largest finite value, at least `least`.
-pub(super) fn highest(values: impl IntoIterator<Item = f64>, least: f64) -> f64 {
+pub(in crate::report) fn highest(values: impl IntoIterator<Item = f64>, least: f64) -> f64 {
     values
         .into_iter()
         .filter(|value| value.is_finite())
@@ -283,12 +287,12 @@ pub(super) fn highest(values: impl IntoIterator<Item = f64>, least: f64) -> f64 
 }
 
 /// Text that ends at a point.
-pub(super) fn right_of(size: u32) -> TextStyle<'static> {
+pub(in crate::report) fn right_of(size: u32) -> TextStyle<'static> {
     font(size).pos(Pos::new(HPos::Right, VPos::Center))
 }
 
 /// A title that says where not everything is shown.
-pub(super) fn shown(title: &str, most: usize, of: usize, what: &str) -> String {
+pub(in crate::report) fn shown(title: &str, most: usize, of: usize, what: &str) -> String {
     if of > most {
         format!("{title} (first {most} of {of} {what})")
     } else {

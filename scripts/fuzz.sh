@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Damages recordings of every format at random and reads them: no panic, hang or ending by a signal may come of it.
+#
+#   scripts/fuzz.sh [N [SEED]]     # damaged copies of each sound file [default: 1000] and the seed [0]
+#
+# Sound files are made with pynwb, NumPy and pandas (scripts/python.sh), recordings by snnfit itself. Formats read by our own
+# code are read within the fuzzer, HDF5 (NWB, recordings) by the program, which takes some 20 ms each.
+# Findings are kept in fuzz-findings/. SNNFIT: the program [default: target/release/snnfit].
+set -euo pipefail
+cd "$(dirname "$0")/.."
+n=${1:-1000}
+seed=${2:-0}
+snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
+python=$(scripts/python.sh)
+sound=$(mktemp -d)
+trap 'rm -rf "$sound"' EXIT
+"$python" tests/python/make_arrays.py "$sound"
+mkdir "$sound/nwb"
+"$python" tests/python/make_nwb.py "$sound/nwb"
+"$snnfit" synth two-area --small --out "$sound/native.h5" >/dev/null
+
+# Tables of one session are read together.
+mapfile -t files < <(find "$sound/npz" -type f | sort)
+mapfile -t hdf5 < <(find "$sound/nwb" -name '*.nwb' -size -2M | sort)
+status=0
+cargo run --quiet --release -p data --example fuzz -- --n "$n" --seed "$seed" "$sound/alf" "$sound/phy" "$sound/csv" "${files[@]}" || status=$?
+cargo run --quiet --release -p data --example fuzz -- --n "$n" --seed "$seed" --program "$snnfit" "${hdf5[@]}" \
+  "$sound/native.h5" || status=$?
+exit "$status"
