@@ -188,7 +188,7 @@ fn a_configuration_that_does_not_fit_the_recording_is_refused_with_one_clear_err
     synth(&folder, "one_trial.h5", &["--trials=1"]);
     std::fs::copy(folder.path("recording.h5"), folder.path("copy.h5")).unwrap();
     synth(&folder, "one_area.h5", &["--session-areas=first"]);
-    let cases: [(&str, &[&str], i32); 12] = [
+    let cases: [(&str, &[&str], i32); 13] = [
         (
             "an area without neurons",
             &["model.rsnn.areas = [\"area1\", \"area3\"]"],
@@ -238,6 +238,11 @@ fn a_configuration_that_does_not_fit_the_recording_is_refused_with_one_clear_err
             3,
         ),
         ("too few trials", &["data.files = [\"one_trial.h5\"]"], 3),
+        (
+            "a projection to an area that this recording lacks",
+            &["model.rsnn.projections = [{ from = \"*\", to = \"others\" }, { from = \"area1\", to = \"aera2\" }]"],
+            3,
+        ),
         (
             "two files with sessions of one name",
             &["data.files = [\"recording.h5\", \"copy.h5\"]"],

@@ -43,6 +43,19 @@ areas = [\"A\", \"B\"]
 delay_ms = 2.0
 max_delay_ms = 4.0
 delay_groups = 2
+[[model.rsnn.projections]]
+from = \"A\"
+type = \"inhibitory\"
+to = \"others\"
+[[model.rsnn.projections]]
+from = \"*\"
+type = \"unknown\"
+to = [\"A\", \"B\"]
+sign = \"negative\"
+[[model.rsnn.projections]]
+from = [\"B\"]
+to = \"A\"
+allow = false
 [model.rsnn.input.poisson]
 onsets_ms = [0.0, 50.0]
 scale = \"linear\"
@@ -143,12 +156,21 @@ fn files_belong_to_the_configuration_and_files_of_set_to_the_working_directory()
     assert_eq!(files, [std::env::current_dir().unwrap().join("d.h5")]);
 }
 
+/// A key without places in lists, as it is documented.
+fn without_places(key: &str) -> String {
+    let names = key.split('.').map(|part| match part.split_once('[') {
+        Some((name, _)) if name != "loss" => name,
+        _ => part,
+    });
+    names.collect::<Vec<_>>().join(".")
+}
+
 #[test]
 fn every_documented_key_exists_and_every_key_is_documented() {
     let resolved: BTreeSet<String> = [FULL, OTHER]
         .iter()
         .flat_map(|text| load(text).values)
-        .map(|value| value.key)
+        .map(|value| without_places(&value.key))
         .filter(|key| !key.starts_with("loss["))
         .collect();
     let documented: BTreeSet<String> = config::schema_table()
@@ -167,10 +189,11 @@ fn documented_defaults_are_the_defaults() {
         .replace("bound = true", "")
         .replace("scale = 2.0\noffset = -1.0", "")
         + "[data.traces.jaw]\n[model.rsnn.behaviour]\nmotor_areas = [\"B\"]\n[model.rsnn.behaviour.feedback]\n";
-    let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = [&with_latent, &with_behaviour]
+    let with_rule = format!("{MINIMAL}\n[[model.rsnn.projections]]\nfrom = \"*\"\nto = \"*\"\n");
+    let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = [&with_rule, &with_latent, &with_behaviour]
         .iter()
         .flat_map(|text| load(text).values)
-        .map(|value| (value.key, (value.origin, value.value)))
+        .map(|value| (without_places(&value.key), (value.origin, value.value)))
         .collect();
     let mut n_compared = 0;
     for row in config::schema_table() {
@@ -478,6 +501,35 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         set("refractory period for ever", &["model.rsnn.refractory_ms = 1e30"]),
         set("probability factor above one", &["data.bin_ms = 10.0"]),
         set("unknown choice", &["model.rsnn.inter_area = \"exitatory\""]),
+        set(
+            "projections of unknown areas",
+            &[
+                "model.rsnn.areas = [\"striatum\", \"pallidum\"]",
+                "model.rsnn.projections = [{ from = \"striatum\", to = \"palidum\" }, { from = [\"SNr\"], to = \"*\" }]",
+            ],
+        ),
+        set(
+            "projections against Dale's law",
+            &[
+                "model.rsnn.projections = [{ from = \"*\", to = \"*\", type = \"excitatory\", sign = \"negative\" }, { from = \"*\", \
+                 to = \"*\", sign = \"free\" }]",
+            ],
+        ),
+        set(
+            "projections that say nothing",
+            &[
+                "model.rsnn.projections = [{ type = \"unknown\" }, { from = \"others\", to = [] }, { from = \"A\", to = [\"B\", \"B\"], \
+                 type = \"unknown\", allow = false, sign = \"free\" }]",
+            ],
+        ),
+        set(
+            "a type of projection that isn't there",
+            &["model.rsnn.projections = [{ from = \"A\", to = \"*\", type = \"inhibitary\" }]"],
+        ),
+        set(
+            "areas as a number",
+            &["model.rsnn.projections = [{ from = 3, to = \"*\" }]"],
+        ),
         set("two inputs", &["model.rsnn.input = { poisson = {}, recorded = {} }"]),
         set("no lags", &["model.rsnn.input.recorded.lags = 0"]),
         set("stimulus times zero", &["model.rsnn.input.recorded.scale = 0.0"]),

@@ -15,6 +15,7 @@ mod import;
 mod networks;
 mod non_finite;
 mod perturbation;
+mod projections;
 mod report;
 mod resume;
 mod runs;

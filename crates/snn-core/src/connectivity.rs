@@ -3,8 +3,10 @@
 //! Weights are stored signed, presynaptic neuron first: `[D, N_pre, N_post]` and `[N_in, N]`. Structure lives in
 //! two places: the initial weights and the projection after each update; the forward pass knows no mask.
 
+mod projections;
 mod spectral;
 
+pub use projections::{Entry, Projection, ProjectionTable};
 pub use spectral::spectral_radius;
 
 use crate::CoreError;
@@ -51,8 +53,9 @@ pub enum InterArea {
     None,
 }
 
-/// Sign that a row of weights must keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sign that weights must keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// At least 0.
     Positive,
@@ -81,6 +84,15 @@ impl Sign {
             Self::Free => weight - amount.copysign(weight),
         }
     }
+
+    /// A weight of this sign from a draw of U(0, 1): U(0, 1), U(−1, 0) or U(−1, 1).
+    fn of_draw(self, draw: f64) -> f64 {
+        match self {
+            Self::Positive => draw,
+            Self::Negative => -draw,
+            Self::Free => 2.0 * draw - 1.0,
+        }
+    }
 }
 
 /// The neurons of a network and the rules of its synapses.
@@ -92,6 +104,8 @@ pub struct Connectivity {
     pub inter_area: InterArea,
     /// Dale's law: outgoing weights of known cell types keep their sign.
     pub has_dale: bool,
+    /// Exceptions to both, in order; usually none.
+    pub projections: Vec<Projection>,
 }
 
 /// The population of the published models: all excitatory neurons, then all inhibitory ones, each in equal blocks
@@ -179,32 +193,18 @@ impl Connectivity {
         self.neurons.len()
     }
 
-    /// True when a synapse from neuron `pre` to neuron `post` may exist.
+    /// True when a synapse from neuron `pre` to neuron `post` may exist; [`Self::table`] answers many such questions.
     pub fn is_allowed(&self, pre: usize, post: usize) -> bool {
-        pre != post && (self.neurons[pre].area == self.neurons[post].area || self.may_leave_area(pre))
-    }
-
-    fn may_leave_area(&self, pre: usize) -> bool {
-        match self.inter_area {
-            InterArea::Excitatory => self.neurons[pre].cell_type != CellType::Inhibitory,
-            InterArea::All => true,
-            InterArea::None => false,
-        }
-    }
-
-    /// Sign that the outgoing weights of neuron `pre` must keep.
-    pub fn sign(&self, pre: usize) -> Sign {
-        match self.neurons[pre].cell_type {
-            CellType::Excitatory if self.has_dale => Sign::Positive,
-            CellType::Inhibitory if self.has_dale => Sign::Negative,
-            _ => Sign::Free,
-        }
+        pre != post
+            && self.table().row(self.neurons[pre])[self.neurons[post].area]
+                .sign
+                .is_some()
     }
 
     /// Initial recurrent weights `[D, N_pre, N_post]`, each delay group drawn for itself.
     ///
-    /// Magnitudes U(0, 1) inside an area and, under [`InterArea::All`], between areas; 0 between areas otherwise.
-    /// Then, per postsynaptic neuron, the larger of the positive and the negative sum is scaled down to the smaller
+    /// Magnitudes U(0, 1) inside an area and, under [`InterArea::All`], between areas; 0 between areas otherwise,
+    /// whatever [`Self::projections`] allow. Then, per postsynaptic neuron, the larger of the positive and the negative sum is scaled down to the smaller
     /// one; the matrix is divided by its spectral radius and by D.
     ///
     /// # Departures
@@ -229,16 +229,13 @@ impl Connectivity {
 
     fn draw_magnitudes(&self, rng: &mut impl Rng) -> Array2<f64> {
         let n = self.n_neurons();
+        let table = self.table();
         Array2::from_shape_fn((n, n), |(pre, post)| {
+            // Drawn for every pair, so that a rule changes no other weight.
             let draw: f64 = rng.random();
-            let is_inside = self.neurons[pre].area == self.neurons[post].area;
-            if !self.is_allowed(pre, post) || !(is_inside || self.inter_area == InterArea::All) {
-                return 0.0;
-            }
-            match self.neurons[pre].cell_type {
-                CellType::Excitatory => draw,
-                CellType::Inhibitory => -draw,
-                CellType::Unknown => 2.0 * draw - 1.0,
+            match table.row(self.neurons[pre])[self.neurons[post].area].start {
+                Some(sign) if pre != post => sign.of_draw(draw),
+                _ => 0.0,
             }
         })
     }
@@ -262,20 +259,19 @@ impl Connectivity {
     }
 
     /// Brings recurrent weights `[D, N_pre, N_post]` back to the allowed set after an update with learning rate
-    /// `lr`: soft threshold by `l1·lr` under the sign of each row, 0 where no synapse is allowed.
+    /// `lr`: soft threshold by `l1·lr` under the sign of each projection, 0 where no synapse is allowed.
     ///
     /// # Source
     /// Specification §1.10, item 1 (the extra `−lr` at forbidden inhibitory places ends at 0 by the mask).
     pub fn project(&self, mut w: ArrayViewMut3<'_, f32>, lr: f32, l1: f32) {
+        let table = self.table();
         for mut group in w.outer_iter_mut() {
             for (pre, mut row) in group.outer_iter_mut().enumerate() {
-                let (sign, home, leaves) = (self.sign(pre), self.neurons[pre].area, self.may_leave_area(pre));
+                let rules = table.row(self.neurons[pre]);
                 for (post, (weight, neuron)) in row.iter_mut().zip(&self.neurons).enumerate() {
-                    let is_allowed = post != pre && (leaves || neuron.area == home);
-                    *weight = if is_allowed {
-                        sign.project(*weight, lr * l1)
-                    } else {
-                        0.0
+                    *weight = match rules[neuron.area].sign {
+                        Some(sign) if post != pre => sign.project(*weight, lr * l1),
+                        _ => 0.0,
                     };
                 }
             }
@@ -291,11 +287,7 @@ impl Connectivity {
 pub fn initial_input_weights(signs: &[Sign], n: usize, scale: f64, rng: &mut impl Rng) -> Array2<f32> {
     let mut w = Array2::from_shape_fn((signs.len(), n), |(i, _)| {
         let draw: f64 = rng.random();
-        match signs[i] {
-            Sign::Positive => draw,
-            Sign::Negative => -draw,
-            Sign::Free => 2.0 * draw - 1.0,
-        }
+        signs[i].of_draw(draw)
     });
     if !signs.contains(&Sign::Free) {
         balance(w.view_mut());
@@ -340,6 +332,7 @@ mod tests {
             neurons: population_layout(n, n_areas, 0.8).unwrap(),
             inter_area,
             has_dale: true,
+            projections: Vec::new(),
         }
     }
 
@@ -466,6 +459,7 @@ mod tests {
             neurons,
             inter_area: InterArea::Excitatory,
             has_dale: true,
+            projections: Vec::new(),
         };
         let w = c.initial_weights(1, &mut StreamRng::new(3, "init", 0));
         let positive = w.iter().filter(|w| **w > 0.0).count();
@@ -480,6 +474,7 @@ mod tests {
                 neurons: population_layout(n, 1, p_exc).unwrap(),
                 inter_area: InterArea::Excitatory,
                 has_dale: true,
+                projections: Vec::new(),
             };
             let w = c.initial_weights(2, &mut StreamRng::new(3, "init", 0));
             assert!(w.iter().all(|w| w.is_finite()));
@@ -529,10 +524,10 @@ mod tests {
                 w.mapv_inplace(|w| w + 0.4 * (rng.random::<f32>() - 0.5));
                 c.project(w.view_mut(), 0.1, 0.05);
                 for ((_, pre, post), w) in w.indexed_iter() {
-                    let is_legal = match c.sign(pre) {
-                        Sign::Positive => *w >= 0.0,
-                        Sign::Negative => *w <= 0.0,
-                        Sign::Free => true,
+                    let is_legal = match c.neurons[pre].cell_type {
+                        CellType::Excitatory => *w >= 0.0,
+                        CellType::Inhibitory => *w <= 0.0,
+                        CellType::Unknown => true,
                     };
                     prop_assert!(is_legal && (c.is_allowed(pre, post) || *w == 0.0));
                 }

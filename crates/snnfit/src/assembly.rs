@@ -3,6 +3,7 @@
 use crate::config::checked::{self, Experiment, MatchWithin};
 use crate::evaluate::{EvaluateError, TaskTimes};
 use crate::fit_error::FitError;
+use crate::projections;
 use crate::trace_rules::{self, TraceUnits};
 use data::{BinOptions, BinnedSession, CellType, DataError, PopulationSpec, SplitOptions, Splits, Stitching};
 use losses::statistics::{RecordedSession, Recording, TrialSelection};
@@ -132,6 +133,7 @@ impl Assembly {
         }
         let trial_types = trial_types(&sessions, &used);
         let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
+        warnings.extend(projections::without_effect(&model.projections, &spec));
         let recording = recording(
             &experiment,
             &sessions,
@@ -773,6 +775,7 @@ fn spec(
             checked::InterArea::None => connectivity::InterArea::None,
         },
         has_dale: model.dale,
+        projections: projections::resolve(&model.projections, areas)?,
         train_resting_potential: model.train_resting_potential,
         train_noise_gain: model.train_noise_gain,
         input: input(&model.input, start_ms, dt_ms, movies)?,

@@ -43,6 +43,23 @@ pub enum FitError {
         /// What there is.
         recorded: String,
     },
+    /// A rule of `[[model.rsnn.projections]]` is for an area that the model lacks.
+    #[error(
+        "model.rsnn.projections[{rule}].{key} names area '{area}', which the model doesn't have{}; its areas are {known}",
+        nearest.as_ref().map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"))
+    )]
+    UnknownProjection {
+        /// Place of the rule in the list, from 0.
+        rule: usize,
+        /// `from` or `to`.
+        key: &'static str,
+        /// The area.
+        area: String,
+        /// An area of nearly that name.
+        nearest: Option<String>,
+        /// The model's areas.
+        known: String,
+    },
     /// Every neuron of an area is left out for its rate.
     #[error("area '{area}': every unit fires at data.max_rate_hz = {max_rate_hz} Hz or more and is left out")]
     FastArea {
@@ -237,6 +254,9 @@ impl FitError {
             ),
             Self::EmptyArea { .. } => {
                 Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")
+            }
+            Self::UnknownProjection { .. } => {
+                Some("correct the rule, or leave it out; `snnfit inspect FILE` lists the recorded areas")
             }
             Self::TrialWithoutStimulus { .. } => {
                 Some("leave these trials out of the recording, or give them a constant stimulus")

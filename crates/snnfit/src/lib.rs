@@ -22,6 +22,7 @@ pub mod memory;
 pub mod objective;
 pub mod perturbation;
 pub mod progress;
+pub(crate) mod projections;
 pub mod provenance;
 pub mod report;
 pub mod room;

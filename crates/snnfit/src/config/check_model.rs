@@ -1,6 +1,7 @@
 //! The part of the check that concerns `[model.rsnn]`, and the size of a training step.
 
 use super::check::{MAX_COUNT, unknown_trace};
+use super::check_projections::check_projections;
 use super::checked::{
     Behaviour, Data, Feedback, Input, Latent, LatentKind, MAX_SPIKE_VALUES, PoissonInput, Readout, RecordedInput, Rsnn,
     Steps, Train, spike_values,
@@ -101,6 +102,7 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
         ),
         warmup: r.steps(&key("warmup_ms"), raw.warmup_ms, d::WARMUP_MS, bin, Rule::NonNegative),
         inter_area: r.value(&key("inter_area"), raw.inter_area, None, raw::InterArea::Excitatory),
+        projections: check_projections(r, raw.projections.unwrap_or_default(), dale, areas.as_deref()),
         train_resting_potential: r.value(&key("train_resting_potential"), raw.train_resting_potential, None, true),
         train_noise_gain: r.value(&key("train_noise_gain"), raw.train_noise_gain, None, false),
         input: check_input(r, raw.input, data),

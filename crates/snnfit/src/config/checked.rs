@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use losses::trial_loss::Method;
 
 pub use super::raw::{
-    Baseline, Engine, InterArea, Interval, Link, MatchWithin, MatchingTrials, Preset, StimulusScale, TraceScale,
+    Areas, Baseline, Engine, InterArea, Interval, Link, MatchWithin, MatchingTrials, NeuronType, Preset, StimulusScale,
+    TraceScale, WeightSign,
 };
 
 /// Most values of [K, T, N] that a step may have; 8 GiB of spikes, which are bits.
@@ -168,6 +169,8 @@ pub struct Rsnn {
     pub warmup: Steps,
     /// Which synapses may cross areas.
     pub inter_area: InterArea,
+    /// Exceptions to it, in order; a later one wins.
+    pub projections: Vec<Projection>,
     /// Whether the resting potential is trained.
     pub train_resting_potential: bool,
     /// Whether the noise gain is trained.
@@ -178,6 +181,21 @@ pub struct Rsnn {
     pub latent: Option<Latent>,
     /// Behaviour readout (§1.7); present exactly when `data.behaviour` names a trace.
     pub behaviour: Option<Behaviour>,
+}
+
+/// What some neurons may send to some areas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projection {
+    /// Presynaptic areas: all, or names, none twice.
+    pub from: Areas,
+    /// Type of the presynaptic neurons. `None`: every type.
+    pub cell_type: Option<NeuronType>,
+    /// Postsynaptic areas.
+    pub to: Areas,
+    /// Whether there may be synapses.
+    pub allow: bool,
+    /// Sign of their weights; under Dale's law that of the type. `None`: as the type has it.
+    pub sign: Option<WeightSign>,
 }
 
 /// Input of the network.

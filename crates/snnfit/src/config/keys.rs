@@ -190,7 +190,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "inter_area",
                 Default("\"excitatory\""),
-                "synapses between areas: excitatory, all or none",
+                "synapses between areas: excitatory (neurons project), all or none; projections add to it",
             ),
             key(
                 "train_resting_potential",
@@ -201,6 +201,34 @@ const SECTIONS: &[Section] = &[
                 "train_noise_gain",
                 Default("false"),
                 "whether the noise gain is trained",
+            ),
+        ],
+    },
+    Section {
+        header: "[[model.rsnn.projections]]",
+        is_used: false,
+        about: "exceptions to inter_area, one table for each, a later one wins: long-range inhibition, for example",
+        keys: &[
+            key(
+                "from",
+                Required("\"striatum\""),
+                "presynaptic area, list of areas, or \"*\" for all",
+            ),
+            key(
+                "type",
+                Optional("\"inhibitory\"", "every type"),
+                "presynaptic neurons: excitatory, inhibitory or unknown",
+            ),
+            key(
+                "to",
+                Required("[\"pallidum\", \"SNr\"]"),
+                "the same for postsynaptic areas, or \"others\": all but their own",
+            ),
+            key("allow", Default("true"), "whether there may be synapses"),
+            key(
+                "sign",
+                Optional("\"negative\"", "as the type has it"),
+                "positive, negative or free: for unknown neurons, or with dale = false",
             ),
         ],
     },

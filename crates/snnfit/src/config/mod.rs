@@ -6,6 +6,7 @@
 
 mod check;
 mod check_model;
+mod check_projections;
 pub mod checked;
 pub mod defaults;
 mod error;

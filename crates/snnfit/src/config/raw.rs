@@ -168,6 +168,9 @@ pub struct Rsnn {
     pub warmup_ms: Option<f64>,
     /// Which synapses may cross areas.
     pub inter_area: Option<InterArea>,
+    /// Exceptions, area by area.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projections: Option<Vec<Projection>>,
     /// Whether the resting potential is trained.
     pub train_resting_potential: Option<bool>,
     /// Whether the noise gain is trained.
@@ -192,6 +195,99 @@ pub enum InterArea {
     All,
     /// None: areas are independent networks.
     None,
+}
+
+/// One `[[model.rsnn.projections]]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Projection {
+    /// Presynaptic areas.
+    pub from: Option<Areas>,
+    /// Type of the presynaptic neurons.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub cell_type: Option<NeuronType>,
+    /// Postsynaptic areas.
+    pub to: Option<Areas>,
+    /// Whether there may be synapses.
+    pub allow: Option<bool>,
+    /// Sign of their weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<WeightSign>,
+}
+
+/// Type of a neuron.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NeuronType {
+    /// Excitatory.
+    Excitatory,
+    /// Inhibitory.
+    Inhibitory,
+    /// Not known.
+    Unknown,
+}
+
+/// Sign that weights keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightSign {
+    /// At least 0.
+    Positive,
+    /// At most 0.
+    Negative,
+    /// Either.
+    Free,
+}
+
+/// Areas: one name or word as a text, or a list of names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Areas {
+    /// `"*"`: every area.
+    All,
+    /// `"others"`: every area but the presynaptic neuron's own.
+    Others,
+    /// These.
+    Named(Vec<String>),
+}
+
+const ALL_AREAS: &str = "*";
+const OTHER_AREAS: &str = "others";
+
+impl Serialize for Areas {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str(ALL_AREAS),
+            Self::Others => serializer.serialize_str(OTHER_AREAS),
+            Self::Named(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Areas {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AreasVisitor;
+        impl<'de> Visitor<'de> for AreasVisitor {
+            type Value = Areas;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an area, a list of areas, \"*\" (all) or \"others\" (all but the presynaptic one)")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Areas, E> {
+                Ok(match text {
+                    ALL_AREAS => Areas::All,
+                    OTHER_AREAS => Areas::Others,
+                    name => Areas::Named(vec![name.to_owned()]),
+                })
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Areas, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(Areas::Named(names))
+            }
+        }
+        deserializer.deserialize_any(AreasVisitor)
+    }
 }
 
 /// `[model.rsnn.input.…]`

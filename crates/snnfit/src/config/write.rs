@@ -174,6 +174,7 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
         surrogate_damping: Some(rsnn.surrogate_damping),
         warmup_ms: Some(rsnn.warmup.ms),
         inter_area: Some(rsnn.inter_area),
+        projections: (!rsnn.projections.is_empty()).then(|| rsnn.projections.iter().map(projection_to_raw).collect()),
         train_resting_potential: Some(rsnn.train_resting_potential),
         train_noise_gain: Some(rsnn.train_noise_gain),
         input: Some(input_to_raw(&rsnn.input)),
@@ -190,6 +191,16 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
             }
         }),
         behaviour: rsnn.behaviour.as_ref().map(|readout| behaviour_to_raw(readout, names)),
+    }
+}
+
+fn projection_to_raw(rule: &checked::Projection) -> raw::Projection {
+    raw::Projection {
+        from: Some(rule.from.clone()),
+        cell_type: rule.cell_type,
+        to: Some(rule.to.clone()),
+        allow: Some(rule.allow),
+        sign: rule.sign,
     }
 }
 

@@ -31,10 +31,11 @@ impl ParameterBounds {
     /// Counts them. Parameters that a network lacks count as none.
     pub fn of(rsnn: &Rsnn) -> Self {
         let mut found = Self::default();
-        let connectivity = rsnn.spec.connectivity();
+        let neurons = &rsnn.spec.neurons;
+        let table = rsnn.spec.connectivity().table();
         if let Ok(weights) = rsnn.parameters.cube("w") {
             for ((_, pre, post), weight) in weights.indexed_iter() {
-                if connectivity.is_allowed(pre, post) {
+                if pre != post && table.row(neurons[pre])[neurons[post].area].sign.is_some() {
                     found.n_weights += 1;
                     found.n_at_floor += usize::from(weight.abs() <= DORMANT_WEIGHT);
                 }

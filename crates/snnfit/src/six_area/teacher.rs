@@ -370,6 +370,7 @@ fn spec(per_area: usize, input: PoissonInput) -> Result<RsnnSpec, CoreError> {
         n_warmup: N_WARMUP,
         inter_area: InterArea::Excitatory,
         has_dale: true,
+        projections: Vec::new(),
         train_resting_potential: true,
         train_noise_gain: false,
         input: InputSpec::Poisson(input),

@@ -2,7 +2,7 @@
 
 use super::inputs::InputSpec;
 use crate::CoreError;
-use crate::connectivity::{CellType, Connectivity, InterArea, Neuron};
+use crate::connectivity::{CellType, Connectivity, InterArea, Neuron, Projection, Sign};
 use crate::surrogate::Surrogate;
 use crate::units::Ms;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct RsnnSpec {
     pub inter_area: InterArea,
     /// Dale's law for recurrent weights and signs for spiking inputs; false leaves all signs free.
     pub has_dale: bool,
+    /// Exceptions to both, in order; usually none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projections: Vec<Projection>,
     /// Whether the resting potential of each neuron is trained; it is 0 otherwise.
     pub train_resting_potential: bool,
     /// Whether the noise gain κ of each neuron is trained; it is 1 otherwise.
@@ -149,6 +152,7 @@ impl RsnnSpec {
             neurons: self.neurons.clone(),
             inter_area: self.inter_area,
             has_dale: self.has_dale,
+            projections: self.projections.clone(),
         }
     }
 
@@ -268,7 +272,27 @@ impl RsnnSpec {
             }
         }
         self.input.check()?;
+        self.check_projections()?;
         self.check_behaviour()
+    }
+
+    fn check_projections(&self) -> Result<(), CoreError> {
+        for (i, rule) in self.projections.iter().enumerate() {
+            if let Some(bad) = [rule.from, rule.to].into_iter().find(|area| *area >= self.areas.len()) {
+                let what = format!("index of an area in projection {i}");
+                return Err(range(&what, bad as f64, "below the number of areas"));
+            }
+            let of_type = match rule.cell_type {
+                CellType::Excitatory => Some(Sign::Positive),
+                CellType::Inhibitory => Some(Sign::Negative),
+                CellType::Unknown => None,
+            };
+            if self.has_dale && of_type.is_some() && rule.sign.is_some() && rule.sign != of_type {
+                let what = format!("projection {i} has a sign that Dale's law forbids to the type of its neurons");
+                return Err(CoreError::Population { what });
+            }
+        }
+        Ok(())
     }
 
     fn check_numbers(&self) -> Result<(), CoreError> {

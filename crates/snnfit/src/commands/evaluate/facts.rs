@@ -8,6 +8,7 @@ use crate::cli::{CheckpointChoice, EvaluateArgs, SplitChoice};
 use crate::config::checked::{Input, LatentKind, Model};
 use crate::error::Error;
 use crate::findings;
+use crate::projections;
 use crate::provenance;
 use crate::report::page::{PopulationFacts, RunFacts};
 
@@ -107,6 +108,10 @@ fn model(assembly: &Assembly) -> Vec<(&'static str, String)> {
                 model.delay.ms,
                 if model.dale { ", Dale's law" } else { "" }
             ),
+        ),
+        (
+            "Between areas",
+            projections::in_words(model.inter_area, &model.projections),
         ),
         ("Trial", format!("{n_bins} bins of {} ms", spec.dt_ms)),
         (

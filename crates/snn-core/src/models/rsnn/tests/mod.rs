@@ -29,6 +29,7 @@ pub(super) fn small_spec() -> RsnnSpec {
         n_warmup: 9,
         inter_area: InterArea::Excitatory,
         has_dale: true,
+        projections: Vec::new(),
         train_resting_potential: true,
         train_noise_gain: true,
         input: InputSpec::Poisson(PoissonInput {
