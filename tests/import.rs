@@ -234,7 +234,7 @@ fn sessions_written_as_nwb_come_back_as_they_were_and_are_fitted_together() {
         assert_eq!(after, before);
     }
     let config = "schema = 1\n[data]\nfiles = [\"imported.h5\"]\nbin_ms = 2.0\nwindow_ms = [-40.0, 80.0]\n[model.rsnn]\nwarmup_ms = 40.0\n\
-                  [statistics]\nmin_neurons_per_area = 4\n[[loss]]\npsth = {}\n[[loss]]\ntrial_matching = {}\n[train]\nn_trials = 8\n\
+                  [statistics]\nmin_neurons_per_area = 4\nmin_spikes = 0\n[[loss]]\npsth = {}\n[[loss]]\ntrial_matching = {}\n[train]\nn_trials = 8\n\
                   validation_trials = 8\nmax_steps = 2\n";
     folder.write("fit.toml", config.as_bytes());
     let run = folder.run(&["train", "--config", "fit.toml", "--out", "run"]);

@@ -28,6 +28,7 @@ n = 20
 [model.rsnn.latent.mlp]
 [statistics]
 min_neurons_per_area = 4
+min_spikes = 0
 stride_ms = 12.0
 trial_resample = 2
 [[loss]]

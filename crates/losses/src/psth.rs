@@ -31,9 +31,23 @@ pub enum ConditionWeights {
 pub struct PsthLoss {
     data: Psth,
     scale: PsthScale,
-    weights: Array2<f64>, // [C, N]
+    weights: Array2<f64>,     // [C, N]
+    neuron_weights: Vec<f64>, // [N]
     filter: MovingMean,
     n_bins: usize,
+}
+
+/// Weight of each neuron in the neuron loss by its number of recorded spikes: $\omega_j = \min(1, \max(1, n_j)/n_{min})$.
+///
+/// The PSTH of few spikes is mostly noise, and its deviation, by which the loss divides, is small: without the weight such
+/// neurons pull as hard as any. A silent neuron counts as one with a single spike, so that the model still learns that it
+/// is silent. All weights are 1 for `min_spikes` 0.
+///
+/// # Shapes
+/// `spikes` `[N]`, in the training trials; the result `[N]`, above 0 and at most 1.
+pub fn spike_weights(spikes: &[u64], min_spikes: u64) -> Vec<f64> {
+    let weight = |n: &u64| (*n).max(1) as f64 / min_spikes.max(1) as f64;
+    spikes.iter().map(|n| weight(n).min(1.0)).collect()
 }
 
 /// Value and gradient of the neuron loss.
@@ -85,19 +99,37 @@ impl PsthLoss {
             data,
             scale,
             weights,
+            neuron_weights: vec![1.0; n_neurons],
             filter,
             n_bins,
         })
     }
 
+    /// The same with a weight for each neuron (see [`spike_weights`]); without it, all are 1.
+    ///
+    /// # Shapes
+    /// `weights` `[N]`, finite and above 0.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] for another number of neurons, [`LossError::Parameter`] for a weight out of range.
+    pub fn with_neuron_weights(mut self, weights: Vec<f64>) -> Result<Self, LossError> {
+        check_shape("weights of neurons", &[weights.len()], &[self.neuron_weights.len()])?;
+        for weight in &weights {
+            crate::error::check_positive("weight of a neuron", *weight)?;
+        }
+        self.neuron_weights = weights;
+        Ok(self)
+    }
+
     /// Value and gradient for a batch of model trials.
     ///
-    /// $$L = \frac1{|J|}\sum_{j\in J}\sum_c \bar w_{cj}\,\frac1{|T_{cj}|}\sum_{t\in T_{cj}}
+    /// $$L = \frac1{\sum_{j\in J}\omega_j}\sum_{j\in J}\omega_j\sum_c \bar w_{cj}\,\frac1{|T_{cj}|}\sum_{t\in T_{cj}}
     ///   \left(\frac{P^{model}_{cjt}-m_j}{s_j}-\frac{P^{data}_{cjt}-m_j}{s_j}\right)^2$$
     ///
     /// where $m_j, s_j$ are mean and standard deviation of the data PSTH (the means cancel), $T_{cj}$
     /// the observed PSTH bins, $\bar w_{cj}$ the weights over the conditions that neuron j was recorded in
-    /// *and* the batch has trials of, normalised to sum 1, and J the neurons with any such condition.
+    /// *and* the batch has trials of, normalised to sum 1, J the neurons with any such condition, and $\omega_j$ their
+    /// weights (1 but for [`Self::with_neuron_weights`]).
     ///
     /// # Shapes
     /// `sums` `[C, T, N]`: model spikes summed over the trials of each condition; `trial_counts` `[C]`.
@@ -126,7 +158,7 @@ impl PsthLoss {
             }
         }
         Ok(PsthLossValue {
-            value: mean_of_observed(&per_neuron),
+            value: self.mean_of_observed(&per_neuron),
             per_neuron,
             d_sums: self.filter.adjoint(&d_psth.view(), Axis(1), self.n_bins),
         })
@@ -139,7 +171,7 @@ impl PsthLoss {
     /// [`LossError::Shape`], [`LossError::NoData`] as in [`Self::evaluate`].
     pub fn between(&self, psth: &Psth) -> Result<f64, LossError> {
         check_shape("compared PSTH", psth.values.shape(), self.data.values.shape())?;
-        Ok(mean_of_observed(&self.compare(psth)?.0))
+        Ok(self.mean_of_observed(&self.compare(psth)?.0))
     }
 
     /// Loss of each neuron and gradient of the mean with respect to the model's PSTH `[C, T1, N]`.
@@ -163,8 +195,12 @@ impl PsthLoss {
         let mut weight = self.weights.clone();
         weight.zip_mut_with(&n_bins, |weight, n| *weight = if *n > 0 { *weight } else { 0.0 });
         let total = weight.sum_axis(Axis(0));
-        let n_observed = total.iter().filter(|total| **total > 0.0).count();
-        if n_observed == 0 {
+        let observed = total
+            .iter()
+            .zip(&self.neuron_weights)
+            .filter(|(total, _)| **total > 0.0);
+        let sum_of_weights: f64 = observed.map(|(_, weight)| weight).sum();
+        if sum_of_weights <= 0.0 {
             return Err(LossError::NoData {
                 what: "neuron loss",
                 reason: "the model has no trial in any recorded stimulus condition".to_owned(),
@@ -191,6 +227,7 @@ impl PsthLoss {
         blocks.into_par_iter().for_each(|(i, (per_neuron, mut d_psth))| {
             let neurons = i * NEURONS..i * NEURONS + per_neuron.len();
             let std = &self.scale.std[neurons.clone()];
+            let of_neuron = &self.neuron_weights[neurons.clone()];
             for (c, o) in rows() {
                 let weight = weight.slice(s![c, neurons.clone()]);
                 let model = model.values.slice(s![c, o, neurons.clone()]);
@@ -199,12 +236,18 @@ impl PsthLoss {
                     let d = (model[n] - data[n]) / std[n];
                     if weight[n] > 0.0 && !d.is_nan() {
                         per_neuron[n] += weight[n] * d * d;
-                        *d_psth = 2.0 * weight[n] * d / std[n] / n_observed as f64;
+                        *d_psth = 2.0 * weight[n] * d / std[n] * of_neuron[n] / sum_of_weights;
                     }
                 }
             }
         });
         Ok((per_neuron, d_psth))
+    }
+
+    /// Weighted mean over the neurons that take part.
+    fn mean_of_observed(&self, values: &[f64]) -> f64 {
+        let observed = || values.iter().zip(&self.neuron_weights).filter(|(v, _)| !v.is_nan());
+        observed().map(|(v, weight)| v * weight).sum::<f64>() / observed().map(|(_, weight)| weight).sum::<f64>()
     }
 
     /// The recorded PSTHs.
@@ -216,9 +259,4 @@ impl PsthLoss {
     pub fn scale(&self) -> &PsthScale {
         &self.scale
     }
-}
-
-fn mean_of_observed(values: &[f64]) -> f64 {
-    let observed: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-    crate::statistics::mean(&observed)
 }

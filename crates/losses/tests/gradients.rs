@@ -7,7 +7,7 @@ use losses::LossError;
 use losses::adversarial::Discriminator;
 use losses::firing_rate::firing_rate_loss;
 use losses::gradient_split::GradientSplitter;
-use losses::psth::{ConditionWeights, PsthLoss};
+use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, Recording,
@@ -46,7 +46,8 @@ fn neuron_loss_gradient_equals_central_differences() {
     for weights in [ConditionWeights::TrialShare, ConditionWeights::Equal] {
         // With a condition the batch lacks.
         for trial_counts in [[3, 5, 2], [4, 0, 6]] {
-            let loss = psth_loss(&recording, weights);
+            let of_neurons = (0..13).map(|n| 0.1 + 0.07 * f64::from(n)).collect();
+            let loss = psth_loss(&recording, weights).with_neuron_weights(of_neurons).unwrap();
             let sums = random((3, 40, 13), 2).mapv(|x| 3.0 * x.abs());
             let result = loss.evaluate(&sums.view(), &trial_counts).unwrap();
             assert!(result.per_neuron[12].is_nan(), "the hidden neuron takes no part");
@@ -64,6 +65,75 @@ fn neuron_loss_gradient_equals_central_differences() {
             }
         }
     }
+}
+
+#[test]
+fn neurons_of_equal_weight_leave_every_bit_of_the_neuron_loss() {
+    let recording = two_sessions(40, 1);
+    let plain = psth_loss(&recording, ConditionWeights::TrialShare);
+    // 50 spikes or more in each of 13 neurons, and no limit at all.
+    let of_spikes = [spike_weights(&[50; 13], 50), spike_weights(&[0; 13], 0)];
+    let sums = random((3, 40, 13), 2).mapv(|x| 3.0 * x.abs());
+    let expected = plain.evaluate(&sums.view(), &[3, 5, 2]).unwrap();
+    for weights in of_spikes {
+        assert_eq!(weights, [1.0; 13]);
+        let found = plain.clone().with_neuron_weights(weights).unwrap();
+        let found = found.evaluate(&sums.view(), &[3, 5, 2]).unwrap();
+        assert_eq!(found.value.to_bits(), expected.value.to_bits());
+        assert_eq!(found.d_sums, expected.d_sums);
+    }
+    // The mean over neurons as it was before there were weights.
+    let observed: Vec<f64> = expected.per_neuron[..12].to_vec();
+    assert_eq!(expected.value, observed.iter().sum::<f64>() / 12.0);
+}
+
+#[test]
+fn neurons_with_few_spikes_count_in_proportion_to_them() {
+    assert_eq!(
+        spike_weights(&[0, 1, 25, 49, 50, 900], 50),
+        [0.02, 0.02, 0.5, 0.98, 1.0, 1.0]
+    );
+    let recording = two_sessions(40, 1);
+    let plain = psth_loss(&recording, ConditionWeights::TrialShare);
+    let weights: Vec<f64> = (0..13).map(|n| 0.02 + 0.05 * f64::from(n)).collect();
+    let weighted = plain.clone().with_neuron_weights(weights.clone()).unwrap();
+    let sums = random((3, 40, 13), 2).mapv(|x| 3.0 * x.abs());
+    let (plain, weighted) = (
+        plain.evaluate(&sums.view(), &[3, 5, 2]).unwrap(),
+        weighted.evaluate(&sums.view(), &[3, 5, 2]).unwrap(),
+    );
+    assert_eq!(plain.per_neuron[..12], weighted.per_neuron[..12]);
+    let total: f64 = weights[..12].iter().sum();
+    let sum: f64 = (0..12).map(|n| weights[n] * plain.per_neuron[n]).sum();
+    assert!((weighted.value - sum / total).abs() < 1e-14);
+    // The gradient of a neuron is that of the plain loss, by its share.
+    for (n, weight) in weights.iter().enumerate().take(12) {
+        let share = weight / total * 12.0;
+        let difference =
+            &weighted.d_sums.index_axis(Axis(2), n) - &plain.d_sums.index_axis(Axis(2), n).mapv(|d| d * share);
+        assert!(difference.iter().all(|d| d.abs() < 1e-14));
+    }
+    let loss = psth_loss(&recording, ConditionWeights::TrialShare);
+    assert!(loss.clone().with_neuron_weights(vec![1.0; 12]).is_err());
+    assert!(loss.with_neuron_weights(vec![0.0; 13]).is_err());
+}
+
+#[test]
+fn spikes_are_counted_in_valid_bins_of_the_selected_trials() {
+    let recording = two_sessions(40, 1);
+    let spikes = recording.spikes(&vec![vec![3, 5], vec![]]).unwrap();
+    let a = &recording.sessions()[0];
+    for (n, found) in spikes.iter().enumerate().take(6) {
+        let count = |k: usize, valid: usize| (0..valid).map(|t| u64::from(a.counts[[k, t, n]])).sum::<u64>();
+        assert_eq!(*found, count(3, 20) + count(5, 40));
+    }
+    assert_eq!(spikes[6..], [0; 7]);
+    let few = recording.with_few_spikes(&recording.all_trials(), u64::MAX).unwrap();
+    assert_eq!(
+        few,
+        (0..12).collect::<Vec<_>>(),
+        "hidden neurons have no spikes to count"
+    );
 }
 
 #[test]

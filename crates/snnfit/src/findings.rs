@@ -15,7 +15,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-pub use activity::{AreaRates, of_rates};
+pub use activity::{AreaRates, of_few_spikes, of_rates};
 pub use metrics::of_metrics;
 pub use network::{ParameterBounds, of_parameters, of_skipped_steps};
 pub use validation::{LATEST_VALIDATIONS, Validations, of_validations, verdict};
@@ -79,6 +79,8 @@ pub enum Kind {
     Overfitting,
     /// A null model is better.
     WorseThanNull,
+    /// Recorded neurons with too few spikes for a PSTH.
+    FewSpikes,
 }
 
 /// One finding; all texts are for a person.

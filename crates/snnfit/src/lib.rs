@@ -13,6 +13,7 @@ pub mod error;
 pub mod evaluate;
 pub mod events;
 pub mod exit_code;
+pub mod few_spikes;
 pub mod findings;
 pub mod fit_error;
 pub mod import_process;

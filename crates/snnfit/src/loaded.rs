@@ -26,7 +26,7 @@ const MAX_SPLITS_BYTES: u64 = 256 << 20;
 /// # Errors
 /// No run directory, or a `run.toml` that can't be read.
 pub fn configuration(run: &RunDir) -> Result<Configuration, Error> {
-    config::load(&run.run_toml(), &[]).map_err(Error::in_run)
+    config::load_run(&run.run_toml(), &[]).map_err(Error::in_run)
 }
 
 /// Splits of a run, from its `splits.json`.

@@ -6,7 +6,7 @@ use crate::fit_error::FitError;
 use crate::soft_matching::SoftMatching;
 use losses::firing_rate::firing_rate_loss;
 use losses::gradient_split::GradientSplitter;
-use losses::psth::{ConditionWeights, PsthLoss};
+use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Population, Populations, Psth, PsthScale,
@@ -35,6 +35,8 @@ pub struct Comparison {
     pub channels: Vec<Channel>,
     features: Option<RecordedFeatures>,
     neuron_features: Option<RecordedFeatures>,
+    /// Of each neuron in the PSTH loss; none: all the same.
+    neuron_weights: Option<Vec<f64>>,
     statistics: Statistics,
     losses: Vec<Loss>,
     bin_ms: f64,
@@ -176,10 +178,22 @@ impl Comparison {
             channels,
             features,
             neuron_features,
+            neuron_weights: None,
             statistics,
             losses,
             bin_ms,
         })
+    }
+
+    /// Gives neurons with few spikes in the training trials less weight in the PSTH loss, by `statistics.min_spikes`; in
+    /// every objective, whatever its trials.
+    ///
+    /// # Errors
+    /// A selection of other trials.
+    pub fn weigh_neurons(&mut self, training: &TrialSelection) -> Result<(), FitError> {
+        let spikes = self.recording.spikes(training)?;
+        self.neuron_weights = Some(spike_weights(&spikes, self.statistics.min_spikes));
+        Ok(())
     }
 
     /// The losses, in the order of the configuration.
@@ -204,13 +218,17 @@ impl Comparison {
                 Some(like) => like.scale().clone(),
                 None => data.scale(PSTH_STD_FLOOR),
             };
-            Some(PsthLoss::new(
+            let loss = PsthLoss::new(
                 data,
                 scale,
                 ConditionWeights::TrialShare,
                 self.filters.spike(),
                 self.recording.n_bins(),
-            )?)
+            )?;
+            Some(match &self.neuron_weights {
+                Some(weights) => loss.with_neuron_weights(weights.clone())?,
+                None => loss,
+            })
         } else {
             None
         };

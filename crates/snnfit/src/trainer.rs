@@ -722,13 +722,10 @@ pub fn comparison_by_stimulus(assembly: &Assembly) -> Result<Comparison, FitErro
 
 fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
-    Comparison::new(
-        recording,
-        e.statistics,
-        e.losses.clone(),
-        e.data.bin_ms,
-        !e.data.behaviour.is_empty(),
-    )
+    let has_behaviour = !e.data.behaviour.is_empty();
+    let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), e.data.bin_ms, has_behaviour)?;
+    comparison.weigh_neurons(&assembly.trials_of(Part::Train))?;
+    Ok(comparison)
 }
 
 /// All training trials, and in the published cycle also those of each stimulus alone (when there are several).

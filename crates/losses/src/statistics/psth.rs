@@ -130,6 +130,17 @@ impl Psth {
         scale
     }
 
+    /// Takes neurons out, as if they had not been recorded.
+    ///
+    /// # Panics
+    /// For a neuron that doesn't exist.
+    pub fn leave_out(&mut self, neurons: &[usize]) {
+        for &neuron in neurons {
+            self.values.index_axis_mut(Axis(2), neuron).fill(f64::NAN);
+            self.n_trials.column_mut(neuron).fill(0);
+        }
+    }
+
     /// Bins of one neuron in ascending order of condition and time, NaN where unobserved.
     pub fn neuron(&self, neuron: usize) -> Vec<f64> {
         self.values.index_axis(Axis(2), neuron).iter().copied().collect()

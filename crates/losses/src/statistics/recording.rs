@@ -234,6 +234,38 @@ impl Recording {
         Ok(rates)
     }
 
+    /// Spikes of every model neuron in the valid bins of the selected trials `[N]`; 0 for a hidden neuron.
+    ///
+    /// # Errors
+    /// [`LossError::Index`], [`LossError::Shape`] for a selection of other sessions or trials.
+    pub fn spikes(&self, selection: &TrialSelection) -> Result<Vec<u64>, LossError> {
+        self.check_selection(selection)?;
+        let mut spikes = vec![0; self.n_neurons];
+        for (session, trials) in self.sessions.iter().zip(selection) {
+            for &k in trials {
+                let trial = session.counts.index_axis(Axis(0), k);
+                for row in trial.outer_iter().take(session.valid_bins[k]) {
+                    for (&neuron, &count) in session.neurons.iter().zip(row) {
+                        spikes[neuron] += u64::from(count);
+                    }
+                }
+            }
+        }
+        Ok(spikes)
+    }
+
+    /// Recorded neurons with fewer than `min_spikes` spikes in the selected trials, ascending.
+    ///
+    /// # Errors
+    /// As [`Self::spikes`].
+    pub fn with_few_spikes(&self, selection: &TrialSelection, min_spikes: u64) -> Result<Vec<usize>, LossError> {
+        let spikes = self.spikes(selection)?;
+        let recorded = self.sessions.iter().flat_map(|session| session.neurons.iter().copied());
+        let mut few: Vec<usize> = recorded.filter(|&neuron| spikes[neuron] < min_spikes).collect();
+        few.sort_unstable();
+        Ok(few)
+    }
+
     /// Checks that a selection names trials of these sessions.
     pub(crate) fn check_selection(&self, selection: &TrialSelection) -> Result<(), LossError> {
         check_shape("trial selection", &[selection.len()], &[self.sessions.len()])?;

@@ -18,6 +18,7 @@ use crate::evaluate::{
     EvaluationInputs, EvaluationSettings, Report, Requirement, RequirementError, SimulatedTrials, aggregate, evaluate,
 };
 use crate::exit_code;
+use crate::few_spikes;
 use crate::findings::{self, AreaRates, Finding, ParameterBounds};
 use crate::fit_error::FitError;
 use crate::loaded::Fitted;
@@ -118,6 +119,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
             behaviour: simulated.behaviour.as_ref(),
         },
         settings: EvaluationSettings {
+            min_spikes: fitted.assembly.experiment.statistics.min_spikes,
             times: fitted.assembly.times(),
             ..EvaluationSettings::default()
         },
@@ -125,6 +127,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     let mut rng = StreamRng::new(seed, "evaluate.metrics", 0);
     let history = History::read(&run)?;
     let mut report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
+    report.few_spikes = few_spikes::of_model(&fitted.assembly)?;
     report.findings = found(&fitted, &inputs, &report, &history)?;
     super::write_json(&run.metrics(name), &report)?;
     let judged = Judged {
@@ -148,6 +151,9 @@ fn found(
 ) -> Result<Vec<Finding>, Error> {
     let mut found = findings::of_rates(&rates(inputs)?);
     found.extend(findings::of_metrics(report));
+    let n_recorded = inputs.recording.sessions().iter().map(|s| s.neurons.len()).sum();
+    let least = inputs.settings.min_spikes;
+    found.extend(findings::of_few_spikes(report.few_spikes.len(), n_recorded, least));
     found.extend(findings::of_parameters(&ParameterBounds::of(&fitted.rsnn)));
     found.extend(findings::of_skipped_steps(fitted.state.skipped, fitted.state.step));
     found.extend(findings::of_validations(&history.validations));

@@ -17,6 +17,7 @@ use crate::config::checked::{Experiment, Interval, Optimizer};
 use crate::config::{self, Loaded};
 use crate::error::Error;
 use crate::events::{self, Event, EventLog, Number, StepEvent};
+use crate::few_spikes::{self, FewSpikes};
 use crate::fit_error::FitError;
 use crate::loaded;
 use crate::memory::StepMemory;
@@ -89,7 +90,9 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
         .into_iter()
         .chain(trainer.assembly.warnings.iter().cloned())
         .collect();
+    manifest.few_spikes = few_spikes::of_model(&trainer.assembly)?;
     manifest.left_out = left_out(&trainer);
+    manifest.left_out.extend(by_session(&manifest.few_spikes, &trainer));
     for left in &manifest.left_out {
         tracing::info!(
             "left out: session {}{}: {}",
@@ -176,6 +179,22 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
         .collect()
 }
 
+/// How many neurons of each session have few spikes; `few_spikes` of the manifest says which.
+fn by_session(few: &[FewSpikes], trainer: &Trainer) -> Vec<LeftOut> {
+    let least = trainer.assembly.experiment.statistics.min_spikes;
+    let sessions = trainer.comparison.recording.sessions().iter();
+    let counted = sessions.map(|s| (s, few.iter().filter(|neuron| neuron.session == s.name).count()));
+    let tell = |(session, n): (&losses::statistics::RecordedSession, usize)| LeftOut {
+        session: session.name.clone(),
+        area: None,
+        reason: format!(
+            "{} (statistics.min_spikes): less weight in the PSTH loss, not in PSTH metrics",
+            few_spikes::in_words(n, session.neurons.len(), least)
+        ),
+    };
+    counted.filter(|(_, n)| *n > 0).map(tell).collect()
+}
+
 fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     config::check_resume_overrides(&args.set).map_err(|message| Error::Usage {
         message,
@@ -183,8 +202,10 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     })?;
     let run = RunDir::open(path)?;
     let (lock, warning) = run.lock()?;
-    let mut loaded = config::load(&run.run_toml(), &args.set).map_err(Error::in_run)?;
-    let begun = config::load(&run.run_toml(), &[]).map_err(Error::in_run)?.experiment;
+    let mut loaded = config::load_run(&run.run_toml(), &args.set).map_err(Error::in_run)?;
+    let begun = config::load_run(&run.run_toml(), &[])
+        .map_err(Error::in_run)?
+        .experiment;
     if !args.data.is_empty() {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         loaded.experiment.data.files = args.data.iter().map(absolute).collect();

@@ -280,6 +280,7 @@ fn check_statistics(
             d::MIN_NEURONS_PER_AREA,
             1..=MAX_NEURONS,
         ),
+        min_spikes: check_min_spikes(r, raw.min_spikes, preset),
         match_within: r.value(
             "statistics.match_within",
             raw.match_within,
@@ -293,6 +294,13 @@ fn check_statistics(
             MatchingTrials::Random,
         ),
     }
+}
+
+fn check_min_spikes(r: &mut Resolver<'_>, given: Option<u64>, preset: Option<raw::Preset>) -> u64 {
+    const KEY: &str = "statistics.min_spikes";
+    let spikes = r.value(KEY, given, d::min_spikes(preset), d::MIN_SPIKES);
+    r.check_count(KEY, spikes, &(0..=MAX_COUNT));
+    spikes
 }
 
 fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {

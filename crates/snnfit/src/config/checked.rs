@@ -307,6 +307,8 @@ pub struct Statistics {
     pub trial_resample: usize,
     /// Smallest number of a session's neurons in an area that enter trial matching, ≥ 1.
     pub min_neurons_per_area: usize,
+    /// Neurons with fewer spikes in the training trials count less in the PSTH loss, and not in PSTH metrics; 0: none do.
+    pub min_spikes: u64,
     /// Trials within which losses compare.
     pub match_within: MatchWithin,
     /// Trials matched when the numbers differ.

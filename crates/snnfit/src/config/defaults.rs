@@ -71,6 +71,8 @@ pub const STRIDE_MS: f64 = 6.0;
 pub const TRIAL_RESAMPLE: u64 = 4;
 /// Areas of a session with fewer model neurons are left out of trial matching (§1.12).
 pub const MIN_NEURONS_PER_AREA: u64 = 10;
+/// Spikes in the training trials below which a neuron counts less in the PSTH loss. Ours; the published program has none.
+pub const MIN_SPIKES: u64 = 50;
 /// Weight of the PSTH loss (§1.12).
 pub const PSTH_WEIGHT: f64 = 10.0;
 /// Weight of the trial-matching loss (published run, §1.12).
@@ -147,4 +149,9 @@ pub fn blur(preset: Option<Preset>) -> Option<f64> {
 /// The published code drops neurons above 40 Hz (§1.15), Hz.
 pub fn max_rate_hz(preset: Option<Preset>) -> Option<f64> {
     preset.map(|Preset::Sourmpis2023Code| 40.0)
+}
+
+/// The published code weighs all neurons alike (§1.12).
+pub fn min_spikes(preset: Option<Preset>) -> Option<u64> {
+    preset.map(|Preset::Sourmpis2023Code| 0)
 }

@@ -360,6 +360,11 @@ const SECTIONS: &[Section] = &[
                 "areas of a session with fewer are left out of matching",
             ),
             key(
+                "min_spikes",
+                Default("50"),
+                "neurons with fewer in training trials: less weight in the PSTH loss, not in PSTH metrics",
+            ),
+            key(
                 "match_within",
                 Default("\"stimulus\""),
                 "compare trials of one stimulus, of all, or in the cycle",

@@ -55,6 +55,26 @@ pub const RESUMABLE_KEYS: [&str; 5] = [
 /// # Errors
 /// [`ConfigError`]; rules between values are all checked before it returns, syntax stops at the first error.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_file(path, overrides, |_| ())
+}
+
+/// As [`load`], for the `run.toml` of a run: a key that the program which wrote it didn't have yet means what that program
+/// did, so that old runs go on as they were begun.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_run(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_file(path, overrides, as_written_then)
+}
+
+/// `run.toml` has every key of the program that wrote it.
+fn as_written_then(config: &mut raw::Config) {
+    let statistics = config.statistics.get_or_insert_default();
+    // Neurons counted alike, whatever their spikes.
+    statistics.min_spikes.get_or_insert(0);
+}
+
+fn load_file(path: &Path, overrides: &[String], amend: fn(&mut raw::Config)) -> Result<Loaded, ConfigError> {
     let text = parse::read_text(path)?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let directory = if directory.as_os_str().is_empty() {
@@ -62,7 +82,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
     } else {
         directory
     };
-    let mut loaded = load_text(&path.display().to_string(), &text, directory, overrides)?;
+    let mut loaded = amended(&path.display().to_string(), &text, directory, overrides, amend)?;
     for file in loaded.experiment.data.files.iter().filter(|file| !file.exists()) {
         loaded
             .warnings
@@ -76,10 +96,22 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(name: &str, text: &str, directory: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    amended(name, text, directory, overrides, |_| ())
+}
+
+fn amended(
+    name: &str,
+    text: &str,
+    directory: &Path,
+    overrides: &[String],
+    amend: fn(&mut raw::Config),
+) -> Result<Loaded, ConfigError> {
     let texts = parse::Texts::new(name, text, overrides);
     let parsed = parse::parse(&texts)?;
+    let mut config = parsed.config.clone();
+    amend(&mut config);
     let mut resolver = resolver::Resolver::new(&parsed);
-    let experiment = check::check(&mut resolver, parsed.config.clone(), directory);
+    let experiment = check::check(&mut resolver, config, directory);
     let resolver::Resolver {
         values,
         problems,

@@ -434,6 +434,8 @@ pub struct Statistics {
     pub trial_resample: Option<u64>,
     /// Smallest number of neurons of an area in a session.
     pub min_neurons_per_area: Option<u64>,
+    /// Spikes below which a neuron counts less in the PSTH loss.
+    pub min_spikes: Option<u64>,
     /// Trials within which losses compare.
     pub match_within: Option<MatchWithin>,
     /// Trials matched when the numbers differ.

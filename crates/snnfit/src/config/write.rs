@@ -51,6 +51,7 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
             stride_ms: Some(statistics.stride.ms),
             trial_resample: Some(statistics.trial_resample as u64),
             min_neurons_per_area: Some(statistics.min_neurons_per_area as u64),
+            min_spikes: Some(statistics.min_spikes),
             match_within: Some(statistics.match_within),
             matching_trials: Some(statistics.matching_trials),
         }),

@@ -12,6 +12,7 @@ use super::inputs::EvaluationInputs;
 use super::report::SessionTrials;
 use super::stand_in::{Numbers, StandIn, draw, least, numbers, usable_trials};
 use super::{EvaluateError, report};
+use crate::few_spikes;
 
 /// Everything metrics need.
 pub(super) struct Context<'a> {
@@ -24,8 +25,10 @@ pub(super) struct Context<'a> {
     /// both are made of the training trials, and would be compared with themselves.
     is_held_out: bool,
     pub(super) test: TestTrials<'a>,
-    /// Mean rate of each neuron in the training data, Hz.
+    /// Mean rate of each neuron in the training data, Hz; NaN for those that PSTH metrics leave out.
     pub(super) rates_hz: Vec<f64>,
+    /// Neurons that PSTH metrics leave out, because they have few spikes in the training data.
+    pub(super) few_spikes: Vec<usize>,
     /// Whether trial types could be told apart, or why not.
     pub(super) templates: Result<TrialTypeTemplates, LossError>,
 }
@@ -45,7 +48,7 @@ pub(super) struct TestTrials<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(inputs: &'a EvaluationInputs<'a>, rng: &mut dyn Rng) -> Result<Self, EvaluateError> {
         // Also checks both selections against the recording.
-        let rates_hz = inputs.recording.rates_hz(inputs.train, inputs.bin_ms)?;
+        let rates_hz = inputs.psth_rates_hz()?;
         inputs.recording.rates_hz(inputs.test, inputs.bin_ms)?;
         let train_usable = usable_trials(inputs.recording, inputs.train, inputs.has_behaviour);
         let test_usable = usable_trials(inputs.recording, inputs.test, inputs.has_behaviour);
@@ -110,6 +113,7 @@ impl<'a> Context<'a> {
             is_held_out,
             test,
             rates_hz,
+            few_spikes: inputs.few_spikes()?,
             templates: templates(inputs),
         };
         context.classify(rng)?;
@@ -141,12 +145,19 @@ impl<'a> Context<'a> {
 
     /// What a reader of the report must know.
     pub(super) fn notes(&self) -> Vec<String> {
-        if self.is_held_out {
-            return Vec::new();
+        let trained = "evaluated on trials that the network was trained on: no null models and no train–test reference, \
+                       because both are made of the same trials; compare with the test trials";
+        let mut notes = Vec::new();
+        notes.extend((!self.is_held_out).then(|| trained.to_owned()));
+        if !self.few_spikes.is_empty() {
+            let sessions = self.inputs.recording.sessions().iter();
+            let n_recorded = sessions.map(|session| session.neurons.len()).sum();
+            notes.push(format!(
+                "{} (statistics.min_spikes): not in psth_pearson, its variants and neuron_loss",
+                few_spikes::in_words(self.few_spikes.len(), n_recorded, self.inputs.settings.min_spikes)
+            ));
         }
-        let note = "evaluated on trials that the network was trained on: no null models and no train–test reference, \
-                    because both are made of the same trials; compare with the test trials";
-        vec![note.to_owned()]
+        notes
     }
 
     /// A quantity for the model, for each null model, and for the training data in the model's place.

@@ -1,5 +1,6 @@
 //! What an evaluation needs.
 
+use losses::LossError;
 use losses::statistics::{Filters, Populations, Recording, TrialSelection};
 use ndarray::Array3;
 
@@ -21,6 +22,8 @@ pub struct SimulatedTrials<'a> {
 pub struct EvaluationSettings {
     /// Neurons at or below this rate in the training data take no part in PSTH correlations, Hz (published: 1).
     pub min_rate_hz: f64,
+    /// Neurons with fewer spikes in the training data take no part in PSTH metrics; 0: all do.
+    pub min_spikes: u64,
     /// Threshold of `peak_rate_above_threshold`, Hz (published: 30).
     pub peak_threshold_hz: f64,
     /// Resamples of each bootstrap, ≥ 1.
@@ -52,6 +55,7 @@ impl Default for EvaluationSettings {
     fn default() -> Self {
         Self {
             min_rate_hz: 1.0,
+            min_spikes: 0,
             peak_threshold_hz: 30.0,
             n_resamples: losses::bootstrap::N_RESAMPLES,
             null_smoothing_bins: 1,
@@ -155,6 +159,20 @@ impl EvaluationInputs<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Mean rate of each neuron in the training data, Hz, NaN for those that PSTH metrics leave out for their few spikes.
+    pub(crate) fn psth_rates_hz(&self) -> Result<Vec<f64>, LossError> {
+        let mut rates_hz = self.recording.rates_hz(self.train, self.bin_ms)?;
+        for neuron in self.few_spikes()? {
+            rates_hz[neuron] = f64::NAN;
+        }
+        Ok(rates_hz)
+    }
+
+    /// Neurons with few spikes in the training data, ascending.
+    pub(crate) fn few_spikes(&self) -> Result<Vec<usize>, LossError> {
+        self.recording.with_few_spikes(self.train, self.settings.min_spikes)
     }
 
     /// The bin that starts at a time, within the trial.

@@ -25,8 +25,14 @@ pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         return Err(LossError::NoData {
             what: "PSTH correlation",
             reason: format!(
-                "{} neurons fire at most {} Hz in the training data, {} others have no test PSTH that varies",
-                compared.model.n_below_rate, inputs.settings.min_rate_hz, compared.model.n_undefined
+                "{} neurons fire at most {} Hz in the training data, {} others have no test PSTH that varies{}",
+                compared.model.n_below_rate,
+                inputs.settings.min_rate_hz,
+                compared.model.n_undefined,
+                match context.few_spikes.len() {
+                    0 => String::new(),
+                    n => format!(", {n} have fewer than {} spikes", inputs.settings.min_spikes),
+                }
             ),
         });
     }
@@ -107,12 +113,13 @@ pub(super) fn neuron_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Ve
     }])
 }
 
-/// The loss with the test trials as the data and scales of the training trials.
+/// The loss with the test trials as the data and scales of the training trials, of neurons with spikes enough, all alike.
 pub(super) fn test_loss(context: &Context<'_>) -> Result<PsthLoss, LossError> {
     let inputs = context.inputs;
     let filter = inputs.filters.spike();
     let scale = Psth::of_recording(inputs.recording, inputs.train, filter)?.scale(PSTH_STD_FLOOR);
-    let data = Psth::of_recording(inputs.recording, &context.test.all, filter)?;
+    let mut data = Psth::of_recording(inputs.recording, &context.test.all, filter)?;
+    data.leave_out(&context.few_spikes);
     let n_bins = inputs.recording.n_bins();
     PsthLoss::new(data, scale, ConditionWeights::TrialShare, filter, n_bins)
 }

@@ -8,6 +8,7 @@ use losses::nulls::NullModel;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::EvaluationInputs;
+use crate::few_spikes::FewSpikes;
 use crate::findings::{self, Finding};
 
 /// Version of `metrics.json`.
@@ -38,6 +39,10 @@ pub struct Report {
     /// `feature_variance_ratio` of each session where it is defined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feature_variance: Vec<SessionVariance>,
+    /// Neurons that PSTH metrics leave out, because they have few spikes in the training trials; filled in by who knows
+    /// their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub few_spikes: Vec<FewSpikes>,
     /// What the numbers show to be wrong, the worst first; filled in by who knows the run, absent in older files.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -111,6 +116,7 @@ impl Report {
             left_out: Vec::new(),
             notes,
             feature_variance: Vec::new(),
+            few_spikes: Vec::new(),
             findings: Vec::new(),
         }
     }

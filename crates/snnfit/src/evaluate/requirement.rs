@@ -269,6 +269,7 @@ mod tests {
             }],
             notes: Vec::new(),
             feature_variance: Vec::new(),
+            few_spikes: Vec::new(),
             findings: Vec::new(),
         }
     }

@@ -467,6 +467,61 @@ fn intervals_of_noise_correlations_know_that_pairs_share_neurons() {
 }
 
 #[test]
+fn neurons_with_few_spikes_are_in_no_psth_metric_whoever_is_compared() {
+    let fixture = Fixture::new();
+    let (counts, _) = process(150, &mut rng(2));
+    let conditions = vec![0; 150];
+    let mut inputs = fixture.inputs(&counts, &conditions);
+    let spikes = fixture.recording.spikes(&fixture.train).unwrap();
+    let mut ordered = spikes.clone();
+    ordered.sort_unstable();
+    let limit = ordered[N_NEURONS / 4];
+    let few: Vec<usize> = (0..N_NEURONS).filter(|n| spikes[*n] < limit).collect();
+    assert!(few.len() > 3);
+    let all = evaluate(&inputs, &mut rng(3)).unwrap();
+    inputs.settings.min_spikes = limit;
+    let some = evaluate(&inputs, &mut rng(3)).unwrap();
+    for name in ["psth_pearson", "psth_pearson_all_trials", "neuron_loss"] {
+        assert_eq!(metric(&all, name).n - metric(&some, name).n, few.len(), "{name}");
+        assert_eq!(metric(&some, name).nulls.len(), metric(&all, name).nulls.len());
+    }
+    let note = format!(
+        "{} of {N_NEURONS} neurons have fewer than {limit} spikes in the training trials",
+        few.len()
+    );
+    assert!(some.notes.iter().any(|n| n.starts_with(&note)), "{:?}", some.notes);
+    assert_eq!(all.notes, Vec::<String>::new());
+    // What the others are compared by doesn't change.
+    for name in ["trial_loss", "hit_fraction", "firing_rate_wasserstein"] {
+        assert_eq!(metric(&all, name).value, metric(&some, name).value, "{name}");
+    }
+    // Neurons that are left out change no PSTH metric, of the model or of what stands beside it.
+    let mut spoiled = counts.clone();
+    for &n in &few {
+        spoiled.index_axis_mut(Axis(2), n).fill(0);
+    }
+    inputs.model.counts = &spoiled;
+    let spoiled = evaluate(&inputs, &mut rng(3)).unwrap();
+    for name in [
+        "psth_pearson",
+        "psth_pearson_ref_centered",
+        "psth_pearson_all_trials",
+        "neuron_loss",
+    ] {
+        assert_eq!(metric(&some, name), metric(&spoiled, name));
+    }
+    inputs.settings.min_spikes = u64::MAX;
+    let none = evaluate(&inputs, &mut rng(3)).unwrap();
+    let reason = |name: &str| none.left_out.iter().find(|m| m.name == name).unwrap().reason.clone();
+    assert!(
+        reason("psth_pearson").contains("have fewer than"),
+        "{}",
+        reason("psth_pearson")
+    );
+    assert!(!reason("neuron_loss").is_empty());
+}
+
+#[test]
 fn undefined_metrics_are_left_out_with_their_reason() {
     let mut rng_ = rng(12);
     let counts = process(60, &mut rng_).0;
@@ -569,6 +624,7 @@ fn aggregates_have_the_moments_of_their_runs() {
         left_out: Vec::new(),
         notes: Vec::new(),
         feature_variance: Vec::new(),
+        few_spikes: Vec::new(),
         findings: Vec::new(),
     };
     let reports = [

@@ -3,6 +3,7 @@
 use losses::statistics::mean;
 
 use super::{Finding, Kind, Severity, number, percent};
+use crate::few_spikes;
 
 /// Below this share of the recorded rate a neuron or area is silent: its gradient and its effect on others all but vanish.
 const SILENT_SHARE: f64 = 0.1;
@@ -10,6 +11,8 @@ const SILENT_SHARE: f64 = 0.1;
 const RUNAWAY_FACTOR: f64 = 3.0;
 /// Neurons below this recorded rate, Hz, are not called silent: a few hundred trials expect too few spikes of them.
 const LEAST_RATE_HZ: f64 = 0.5;
+/// From this share of neurons with few spikes on, trial averages say little of the recording.
+const FEW_SPIKES_SHARE: f64 = 0.5;
 /// So many silent neurons of those that could be are told, as a share: a few are the tail of any population.
 const SILENT_NEURONS_SHARE: f64 = 0.05;
 /// From this share of silent neurons on it is severe: then averages over neurons mislead.
@@ -110,4 +113,27 @@ fn silent_neurons(areas: &[AreaRates]) -> Option<Finding> {
 
 fn is_silent(model_hz: f64, recorded_hz: f64) -> bool {
     recorded_hz > 0.0 && model_hz < SILENT_SHARE * recorded_hz
+}
+
+/// A finding where recorded neurons have too few spikes for a PSTH.
+pub fn of_few_spikes(n_few: usize, n_recorded: usize, min_spikes: u64) -> Option<Finding> {
+    let share = n_few as f64 / n_recorded.max(1) as f64;
+    (n_few > 0).then(|| Finding {
+        kind: Kind::FewSpikes,
+        severity: if share > FEW_SPIKES_SHARE {
+            Severity::Moderate
+        } else {
+            Severity::Mild
+        },
+        what: "recorded neurons have few spikes".to_owned(),
+        how_much: format!(
+            "{} ({})",
+            few_spikes::in_words(n_few, n_recorded, min_spikes),
+            percent(share)
+        ),
+        why: "their trial averages are mostly noise: they count less in the PSTH loss, and PSTH metrics leave them out".to_owned(),
+        remedy: "`few_spikes` of manifest.json and metrics.json says which; leave units of doubtful quality out of the recording, \
+                 or change the limit with `statistics.min_spikes`"
+            .to_owned(),
+    })
 }

@@ -33,6 +33,7 @@ fn report(metrics: Vec<MetricValue>) -> Report {
         left_out: Vec::new(),
         notes: Vec::new(),
         feature_variance: Vec::new(),
+        few_spikes: Vec::new(),
         findings: Vec::new(),
     }
 }
@@ -324,4 +325,16 @@ fn findings_are_read_back_as_they_are_written() {
     let json = serde_json::to_string(&findings).unwrap();
     assert!(json.contains("\"kind\":\"silent_area\",\"severity\":\"severe\",\"what\":"));
     assert_eq!(serde_json::from_str::<Vec<Finding>>(&json).unwrap(), findings);
+}
+
+#[test]
+fn few_spikes_are_told_with_their_number_and_are_worse_in_most_neurons() {
+    assert_eq!(of_few_spikes(0, 300, 50), None);
+    let found = of_few_spikes(12, 300, 50).unwrap();
+    assert_eq!(found.severity, Severity::Mild);
+    assert_eq!(
+        found.how_much,
+        "12 of 300 neurons have fewer than 50 spikes in the training trials (4 %)"
+    );
+    assert_eq!(of_few_spikes(151, 300, 50).unwrap().severity, Severity::Moderate);
 }

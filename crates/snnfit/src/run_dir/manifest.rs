@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
+use crate::few_spikes::FewSpikes;
 use crate::provenance;
 
 /// Version of the manifest that this program writes; it reads this and older ones.
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub test_openings: u64,
     /// Sessions, areas or neurons that were left out, and why.
     pub left_out: Vec<LeftOut>,
+    /// Neurons with few spikes in the training trials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub few_spikes: Vec<FewSpikes>,
     /// Warnings given during the run.
     pub warnings: Vec<String>,
 }
@@ -143,6 +147,7 @@ impl Manifest {
             attempts: vec![Attempt::starting_at(0)],
             test_openings: 0,
             left_out: Vec::new(),
+            few_spikes: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -61,6 +61,7 @@ pub(super) fn of_run(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFact
         options: options(args),
         run_toml: data::fs::read_text(&judged.run.run_toml(), MAX_RUN_TOML_BYTES).map_err(Error::Output)?,
         left_out: manifest.left_out,
+        few_spikes: judged.report.few_spikes.clone(),
         warnings: manifest.warnings,
     })
 }

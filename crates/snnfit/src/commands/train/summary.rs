@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::assembly::Part;
 use crate::cli::Format;
 use crate::config::checked::Optimizer;
 use crate::error::Error;
@@ -87,5 +88,14 @@ fn found(trainer: &Trainer, validations: &Validations) -> Vec<Finding> {
     let mut found = findings::of_parameters(&ParameterBounds::of(&trainer.rsnn));
     found.extend(findings::of_skipped_steps(trainer.state.skipped, trainer.state.step));
     found.extend(findings::of_validations(validations));
+    let recording = &trainer.comparison.recording;
+    let n_recorded = recording.sessions().iter().map(|s| s.neurons.len()).sum();
+    let least = trainer.assembly.experiment.statistics.min_spikes;
+    let n_few = recording.with_few_spikes(&trainer.assembly.trials_of(Part::Train), least);
+    found.extend(findings::of_few_spikes(
+        n_few.map_or(0, |few| few.len()),
+        n_recorded,
+        least,
+    ));
     findings::sorted(found)
 }

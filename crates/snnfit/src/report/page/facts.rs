@@ -1,5 +1,6 @@
 //! What a page says about the run itself.
 
+use crate::few_spikes::FewSpikes;
 use crate::run_dir::{DataFile, LeftOut, StopReason};
 
 /// Neurons of one area and cell type.
@@ -66,6 +67,8 @@ pub struct RunFacts {
     pub run_toml: String,
     /// What was left out of the fit.
     pub left_out: Vec<LeftOut>,
+    /// Neurons with few spikes in the training trials.
+    pub few_spikes: Vec<FewSpikes>,
     /// Warnings of training.
     pub warnings: Vec<String>,
 }

@@ -252,8 +252,13 @@ fn left_out(facts: &RunFacts) -> String {
             .unwrap_or_default();
         format!("session {}{area}: {}", left.session, left.reason)
     });
+    let few = facts
+        .few_spikes
+        .iter()
+        .map(|few| format!("{}/{}, area {}: {} spikes", few.session, few.unit, few.area, few.spikes));
     let lists = [
         ("left out of the fit", left.collect::<Vec<_>>()),
+        ("neurons with few spikes in the training trials", few.collect()),
         ("warnings", facts.warnings.clone()),
     ];
     let mut html = String::new();

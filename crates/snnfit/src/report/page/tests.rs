@@ -6,6 +6,7 @@ use losses::metrics::MetricValue;
 
 use super::*;
 use crate::evaluate::{LeftOutMetric, SCHEMA, SessionTrials};
+use crate::few_spikes::FewSpikes;
 use crate::findings::{Finding, Kind, Severity};
 use crate::run_dir::{DataFile, LeftOut, StopReason};
 
@@ -49,6 +50,12 @@ fn facts() -> RunFacts {
             area: Some(HOSTILE.to_owned()),
             reason: HOSTILE.to_owned(),
         }],
+        few_spikes: vec![FewSpikes {
+            session: HOSTILE.to_owned(),
+            unit: HOSTILE.to_owned(),
+            area: HOSTILE.to_owned(),
+            spikes: 3,
+        }],
         warnings: vec![HOSTILE.to_owned()],
     }
 }
@@ -85,6 +92,7 @@ fn report() -> Report {
         }],
         notes: vec![HOSTILE.to_owned()],
         feature_variance: Vec::new(),
+        few_spikes: Vec::new(),
         findings: vec![Finding {
             kind: Kind::SilentArea,
             severity: Severity::Severe,

@@ -15,7 +15,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let filter = inputs.filters.spike();
     let data = Psth::of_recording(inputs.recording, inputs.test, filter)?;
     let model = model_psth(inputs)?;
-    let rates_hz = inputs.recording.rates_hz(inputs.train, inputs.bin_ms)?;
+    let rates_hz = inputs.psth_rates_hz()?;
     let found = psth_correlation(&data, &model, &rates_hz, inputs.settings.min_rate_hz, inputs.bin_ms)?;
     let mut ranked = found.neurons;
     if ranked.is_empty() {
