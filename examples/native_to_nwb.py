@@ -27,9 +27,14 @@ def to_nwb(name, session):
     nwb.add_unit_column("cell_type", "excitatory, inhibitory or unknown")
     times, ends = units["spike_times"][:], units["spike_times_index"][:]
     observed = [[session.attrs["observed_start_s"], session.attrs["observed_stop_s"]]] if "observed_start_s" in session.attrs else None
-    rows = zip(texts(units["id"]), texts(units["area"]), texts(units["cell_type"]), [0, *ends[:-1]], ends)
-    for unit, area, cell_type, first, end in rows:
-        nwb.add_unit(unit_name=unit, area=area, cell_type=cell_type, spike_times=times[first:end], obs_intervals=observed)
+    own = [[]] * len(ends)
+    if "obs_intervals" in units:
+        own_ends = units["obs_intervals_index"][:]
+        own = [units["obs_intervals"][first:end] for first, end in zip([0, *own_ends[:-1]], own_ends)]
+    rows = zip(texts(units["id"]), texts(units["area"]), texts(units["cell_type"]), [0, *ends[:-1]], ends, own)
+    for unit, area, cell_type, first, end, stretches in rows:
+        seen = stretches if len(stretches) else observed
+        nwb.add_unit(unit_name=unit, area=area, cell_type=cell_type, spike_times=times[first:end], obs_intervals=seen)
     for column, meaning in [("align_time", "event (s)"), ("stimulus", "value"), ("trial_type", "label")]:
         nwb.add_trial_column(column, meaning)
     columns = [trials[key][:] for key in ("start_time", "stop_time", "align_time", "stimulus")]

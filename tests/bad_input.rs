@@ -12,7 +12,7 @@ use crate::runs::{folder, synth, tree};
 ///
 /// On a copy, which is then written over it: HDF5 locks what it opens for writing, and processes that other tests start
 /// meanwhile inherit that lock.
-fn edit(folder: &Folder, change: impl FnOnce(&hdf5::File)) {
+pub(crate) fn edit(folder: &Folder, change: impl FnOnce(&hdf5::File)) {
     let (recording, copy) = (folder.path("recording.h5"), folder.path("copy.h5"));
     std::fs::copy(&recording, &copy).unwrap();
     let file = hdf5::File::open_rw(&copy).unwrap();

@@ -249,6 +249,7 @@ fn simulated_trials_are_a_recording_that_depends_on_the_seed_alone() {
         counts,
         bin_ms,
         start_ms,
+        ..
     } = &x.activity
     else {
         panic!("simulated trials are binned")

@@ -16,6 +16,7 @@ mod import;
 mod networks;
 mod non_finite;
 mod perturbation;
+mod presence;
 mod projections;
 mod report;
 mod resume;

@@ -23,9 +23,12 @@ pub struct BinnedSession {
     pub spikes: Array3<u8>,
     /// Number of leading bins of each trial that were recorded, `[K]`.
     pub valid_bins: Vec<usize>,
+    /// Whether each unit was observed in all valid bins of each trial, `[K, N]`; `None`: all were. Counts of a trial that a
+    /// unit was not observed in are 0.
+    pub presence: Option<Array2<bool>>,
     /// Units, `[N]`.
     pub units: Vec<Unit>,
-    /// Mean rate (Hz) of each unit over the valid bins, `[N]`.
+    /// Mean rate (Hz) of each unit over the valid bins of the trials that it was observed in, `[N]`.
     pub rates_hz: Vec<f64>,
     /// Trials, `[K]`.
     pub trials: Vec<TrialInfo>,
@@ -98,6 +101,7 @@ impl BinnedSession {
             start_ms: self.start_ms,
             spikes: self.spikes.select(Axis(0), trials),
             valid_bins: trials.iter().map(|&k| self.valid_bins[k]).collect(),
+            presence: self.presence.as_ref().map(|presence| presence.select(Axis(0), trials)),
             units: self.units.clone(),
             rates_hz: Vec::new(),
             trials: trials.iter().map(|&k| self.trials[k].clone()).collect(),
@@ -109,7 +113,8 @@ impl BinnedSession {
             let trace = trace.select(Axis(0), trials);
             chosen.behaviour.insert(name.clone(), trace);
         }
-        chosen.rates_hz = mean_rates_hz(&chosen.spikes, &chosen.valid_bins, chosen.bin_ms);
+        let presence = chosen.presence.as_ref();
+        chosen.rates_hz = mean_rates_hz(&chosen.spikes, &chosen.valid_bins, presence, chosen.bin_ms);
         chosen
     }
 
@@ -139,17 +144,30 @@ impl BinnedSession {
     }
 }
 
-/// Mean rate (Hz) per unit: all counts over all valid time; padding holds no counts.
-pub(crate) fn mean_rates_hz(spikes: &Array3<u8>, valid_bins: &[usize], bin_ms: f64) -> Vec<f64> {
-    let n_valid: usize = valid_bins.iter().sum();
-    let duration_s = n_valid as f64 * bin_ms / 1000.0;
+/// Mean rate (Hz) per unit: all counts over all valid time in which the unit was observed; padding holds no counts.
+pub(crate) fn mean_rates_hz(
+    spikes: &Array3<u8>,
+    valid_bins: &[usize],
+    presence: Option<&Array2<bool>>,
+    bin_ms: f64,
+) -> Vec<f64> {
     let mut sums = vec![0_u64; spikes.shape()[2]];
     for row in spikes.rows() {
         for (sum, &count) in sums.iter_mut().zip(row) {
             *sum += u64::from(count);
         }
     }
-    sums.into_iter()
-        .map(|sum| if n_valid == 0 { 0.0 } else { sum as f64 / duration_s })
-        .collect()
+    let n_valid = |n: usize| -> usize {
+        let bins = valid_bins.iter().enumerate();
+        bins.filter(|(k, _)| presence.is_none_or(|presence| presence[[*k, n]]))
+            .map(|(_, bins)| bins)
+            .sum()
+    };
+    let of_all = n_valid(0);
+    let rate = |(n, sum): (usize, u64)| {
+        let n_valid = if presence.is_none() { of_all } else { n_valid(n) };
+        let duration_s = n_valid as f64 * bin_ms / 1000.0;
+        if n_valid == 0 { 0.0 } else { sum as f64 / duration_s }
+    };
+    sums.into_iter().enumerate().map(rate).collect()
 }

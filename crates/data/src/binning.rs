@@ -10,7 +10,8 @@
 //! belongs to other trials. Trials are never dropped: `valid_bins` counts the leading valid bins, and the
 //! rest is padding. Padding is at the end only; a trial that starts after its window does has no valid
 //! bin, with a warning that says which window would fit. Without a window, bins run from the latest start
-//! of a trial to the latest end, both relative to the event.
+//! of a trial to the latest end, both relative to the event. A unit that was not observed in all valid bins of a trial
+//! is absent from it: its counts there are 0, and the mask `presence` says so.
 
 mod behaviour;
 mod movies;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binned::{BinnedSession, TrialInfo, mean_rates_hz};
 use crate::error::{DataError, Finding};
+use crate::presence;
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, Trial};
 
 /// Quotients this close (in bins) to a whole number are taken as whole.
@@ -185,17 +187,24 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
     if options.window_ms.is_none() {
         warn_of_jitter(session, grid, &at, &mut warnings);
     }
-    let (spikes, valid_bins) = match &session.activity {
+    let (mut spikes, valid_bins) = match &session.activity {
         Activity::SpikeTimes { times_s, .. } => bin_spike_times(session, times_s, grid, &mut warnings),
         Activity::Binned {
             counts,
             bin_ms,
             start_ms,
+            ..
         } => {
             let regrouping = regrouping(grid, *bin_ms, *start_ms).map_err(fail)?;
             regroup_counts(session, counts, regrouping, grid, &mut warnings)
         }
     };
+    let presence = presence_of(session, grid, &valid_bins);
+    if let Some(presence) = &presence {
+        for ((k, n), _) in presence.indexed_iter().filter(|(_, is_present)| !**is_present) {
+            spikes.slice_mut(s![k, .., n]).fill(0);
+        }
+    }
     warn_of_empty_trials(session, grid, &valid_bins, &at, &mut warnings);
     let mut behaviour = BTreeMap::new();
     for name in &options.behaviour {
@@ -218,9 +227,10 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
         id: session.id.clone(),
         bin_ms: grid.bin_ms,
         start_ms: grid.start_ms,
-        rates_hz: mean_rates_hz(&spikes, &valid_bins, grid.bin_ms),
+        rates_hz: mean_rates_hz(&spikes, &valid_bins, presence.as_ref(), grid.bin_ms),
         spikes,
         valid_bins,
+        presence,
         units: session.units.clone(),
         trials: trial_infos(session),
         behaviour,
@@ -328,6 +338,26 @@ fn warn_of_empty_trials(session: &Session, grid: Grid, valid_bins: &[usize], at:
     }
 }
 
+/// Which units were observed in all valid bins of which trials, `[K, N]`; `None` where all were in all.
+fn presence_of(session: &Session, grid: Grid, valid_bins: &[usize]) -> Option<Array2<bool>> {
+    let presence = match &session.activity {
+        Activity::Binned { presence, .. } => presence.clone()?,
+        Activity::SpikeTimes { unit_observed_s, .. } => {
+            let units = unit_observed_s.as_ref()?;
+            let slack_s = (grid.slack_ms() / 1000.0).max(presence::SLACK_S);
+            Array2::from_shape_fn((session.n_trials(), session.n_units()), |(k, n)| {
+                let align_s = session.trials[k].align_s;
+                let from_s = align_s + grid.start_ms / 1000.0;
+                let to_s = align_s + grid.edge_ms(valid_bins[k]) / 1000.0;
+                let stretches = units.get(n).map_or(&[][..], Vec::as_slice);
+                // Nothing is asked of a trial without data.
+                valid_bins[k] == 0 || presence::holds(stretches, from_s, to_s, slack_s)
+            })
+        }
+    };
+    presence.iter().any(|is_present| !is_present).then_some(presence)
+}
+
 fn trial_infos(session: &Session) -> Vec<TrialInfo> {
     let info = |(index, trial): (usize, &Trial)| TrialInfo {
         index,
@@ -374,6 +404,7 @@ fn own_grid(session: &Session, bin_ms: f64) -> Result<Grid, String> {
             counts,
             bin_ms: stored_ms,
             start_ms,
+            ..
         } => {
             // The first stored edge that all trials have.
             let slack = TRIAL_SLACK_MS.max(EDGE_TOLERANCE * stored_ms) / stored_ms;
@@ -406,13 +437,14 @@ fn check_shapes(session: &Session) -> Result<(), String> {
     let (k, n) = (session.n_trials(), session.n_units());
     let has_right_shape = match &session.activity {
         Activity::SpikeTimes { times_s, .. } => times_s.len() == n,
-        Activity::Binned { counts, .. } => {
+        Activity::Binned { counts, presence, .. } => {
             let shape = counts.shape();
+            let is_masked = presence.as_ref().is_none_or(|presence| presence.dim() == (k, n));
             let per_bin = |behaviour: &Behaviour| match &behaviour.samples {
                 BehaviourSamples::PerBin(values) => values.shape() == &shape[..2],
                 BehaviourSamples::Continuous { .. } => true,
             };
-            shape[0] == k && shape[2] == n && session.behaviour.values().all(per_bin)
+            is_masked && shape[0] == k && shape[2] == n && session.behaviour.values().all(per_bin)
         }
     };
     if has_right_shape {

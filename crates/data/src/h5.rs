@@ -455,6 +455,33 @@ impl Data {
         } else {
             self.numbers(&[Kind::Float, Kind::Integer])?
         };
+        self.shaped(values)
+    }
+
+    /// An array of `f64` with the given axes.
+    pub(crate) fn floats<D: Dimension>(&self, axes: &str) -> Found<Array<f64, D>> {
+        self.expect_rank(D::NDIM.unwrap_or(self.shape.len()), axes)?;
+        self.shaped(self.numbers(&[Kind::Float, Kind::Integer])?)
+    }
+
+    /// An array of flags with the given axes: booleans, or integers that are 0 or 1.
+    pub(crate) fn flags<D: Dimension>(&self, axes: &str) -> Found<Array<bool, D>> {
+        self.expect_rank(D::NDIM.unwrap_or(self.shape.len()), axes)?;
+        let values: Vec<i64> = if self.kind == Kind::Boolean {
+            // Not as `bool`: a file may hold a byte that is neither 0 nor 1.
+            let values: Vec<i8> = self.numbers(&[Kind::Boolean])?;
+            values.into_iter().map(|value| i64::from(value != 0)).collect()
+        } else {
+            self.numbers(&[Kind::Boolean, Kind::Integer])?
+        };
+        if let Some((place, value)) = values.iter().enumerate().find(|(_, value)| !(0..=1).contains(*value)) {
+            let message = format!("value {place} is {value}; expected 0 or 1");
+            return Err(Finding::new(&self.at, message));
+        }
+        self.shaped(values.into_iter().map(|value| value == 1).collect())
+    }
+
+    fn shaped<T, D: Dimension>(&self, values: Vec<T>) -> Found<Array<T, D>> {
         Array::from_shape_vec(self.shape.clone(), values)
             .and_then(Array::into_dimensionality)
             .map_err(|error| Finding::new(&self.at, error.to_string()))

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Finding, SHOWN_FINDINGS};
+use crate::presence;
 use crate::recording::{Activity, BehaviourSamples, CellType, Recording, Session, Timing};
+
+/// So many units that were not observed in every trial are named in the table; all are in the JSON form.
+const SHOWN_UNITS: usize = 8;
 
 /// Summary of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +93,20 @@ pub struct SessionSummary {
     pub behaviour: BTreeMap<String, String>,
     /// Stimulus movies, if there are any.
     pub movies: Option<String>,
+    /// Units that were not observed in every trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partly_observed: Vec<PartlyObserved>,
+}
+
+/// A unit that was not observed in every trial: it is not silent in the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartlyObserved {
+    /// Name.
+    pub unit: String,
+    /// Its area.
+    pub area: String,
+    /// Trials that it was not observed in, from start to stop.
+    pub n_missed: usize,
 }
 
 /// Summarises a recording. `warnings` are those of [`check`](crate::check), to go with it.
@@ -127,11 +146,12 @@ fn populations(recording: &Recording) -> Vec<PopulationSummary> {
     rates.into_iter().map(summary).collect()
 }
 
-/// Rate (Hz) of each unit over all that was recorded; for binned activity, over the valid bins of all trials.
+/// Rate (Hz) of each unit over all that was recorded while it was observed; for binned activity, over valid bins.
 pub fn unit_rates_hz(session: &Session) -> Vec<f64> {
     let duration_s = duration_s(session);
-    let spikes = session.activity.spikes_per_unit().into_iter();
-    spikes.map(|n| n as f64 / duration_s).collect()
+    let spikes = session.activity.spikes_per_unit().into_iter().enumerate();
+    let rate = |(i, n): (usize, u64)| n as f64 / observed_s(session, i, duration_s);
+    spikes.map(rate).collect()
 }
 
 /// Valid time (s) of each trial.
@@ -155,6 +175,55 @@ fn duration_s(session: &Session) -> f64 {
         Activity::SpikeTimes { observed_s, .. } => observed_s.1 - observed_s.0,
         Activity::Binned { .. } => trial_durations_s(session).iter().sum(),
     }
+}
+
+/// Time (s) that a unit was observed for.
+fn observed_s(session: &Session, unit: usize, whole_s: f64) -> f64 {
+    match &session.activity {
+        Activity::SpikeTimes { unit_observed_s, .. } => {
+            let own = unit_observed_s.as_ref().and_then(|units| units.get(unit));
+            own.map_or(whole_s, |stretches| presence::observed_s(stretches, whole_s))
+        }
+        Activity::Binned { presence: None, .. } => whole_s,
+        Activity::Binned {
+            presence: Some(presence),
+            ..
+        } => {
+            let trials = trial_durations_s(session).into_iter().enumerate();
+            let observed = trials.filter(|(k, _)| presence.get((*k, unit)).is_none_or(|is_present| *is_present));
+            observed.map(|(_, duration_s)| duration_s).sum()
+        }
+    }
+}
+
+/// Units that were not observed in every trial, by the whole of each trial.
+fn partly_observed(session: &Session) -> Vec<PartlyObserved> {
+    let shape = (session.n_trials(), session.n_units());
+    let presence = match &session.activity {
+        Activity::SpikeTimes {
+            unit_observed_s: Some(units),
+            ..
+        } => Array2::from_shape_fn(shape, |(k, n)| {
+            let (trial, stretches) = (&session.trials[k], units.get(n).map_or(&[][..], Vec::as_slice));
+            presence::holds(stretches, trial.start_s, trial.stop_s, presence::SLACK_S)
+        }),
+        Activity::Binned {
+            presence: Some(presence),
+            ..
+        } if presence.dim() == shape => presence.clone(),
+        _ => return Vec::new(),
+    };
+    let all: Vec<usize> = (0..session.n_trials()).collect();
+    let missed = presence::missed(&presence, &all).into_iter();
+    let named = missed.filter_map(|(n, n_missed)| {
+        let unit = session.units.get(n)?;
+        Some(PartlyObserved {
+            unit: unit.id.clone(),
+            area: unit.area.clone(),
+            n_missed,
+        })
+    });
+    named.collect()
 }
 
 fn session_summary(session: &Session) -> SessionSummary {
@@ -184,11 +253,13 @@ fn session_summary(session: &Session) -> SessionSummary {
                 counts,
                 bin_ms,
                 start_ms,
+                ..
             } => format!("{} bins of {bin_ms} ms from {start_ms} ms on", counts.shape()[1]),
         },
         trials_per_type,
         stimulus_values,
         behaviour: behaviours(session),
+        partly_observed: partly_observed(session),
         movies: session.stimulus.as_ref().map(|movies| {
             let [n_movies, n_bins, n_channels] = [0, 1, 2].map(|axis| movies.values.shape()[axis]);
             format!(
@@ -265,6 +336,9 @@ impl RecordingSummary {
             if let Some(movies) = &session.movies {
                 line(format!("{}: stimulus {movies}", escape(&session.id)));
             }
+            if !session.partly_observed.is_empty() {
+                line(not_observed(session));
+            }
         }
         if !self.warnings.is_empty() {
             line(String::new());
@@ -278,6 +352,25 @@ impl RecordingSummary {
         }
         text
     }
+}
+
+/// One line of a session's units that were not observed in every trial, those that miss most first.
+fn not_observed(session: &SessionSummary) -> String {
+    let mut units: Vec<&PartlyObserved> = session.partly_observed.iter().collect();
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.n_missed));
+    let shown = units
+        .iter()
+        .take(SHOWN_UNITS)
+        .map(|unit| format!("'{}' ({})", escape(&unit.unit), unit.n_missed));
+    let shown: Vec<String> = shown.collect();
+    let more = if units.len() > SHOWN_UNITS { ", …" } else { "" };
+    format!(
+        "{}: {} of {} units were not observed in every trial (trials missed): {}{more}",
+        escape(&session.id),
+        units.len(),
+        session.n_units,
+        shown.join(", ")
+    )
 }
 
 fn escape(text: &str) -> String {

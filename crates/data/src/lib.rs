@@ -19,6 +19,7 @@ mod h5;
 pub mod import;
 pub mod inspect;
 mod packed;
+pub mod presence;
 pub mod recording;
 pub mod six_area;
 pub mod split;

@@ -9,6 +9,8 @@ use std::fmt;
 use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
 
+use crate::presence::Stretches;
+
 /// One or many sessions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
@@ -112,6 +114,8 @@ pub enum Activity {
         times_s: Vec<Vec<f64>>,
         /// From when to when (s) spikes were recorded.
         observed_s: (f64, f64),
+        /// When each unit was observed, where that is known; a unit is not silent in trials in which it was not.
+        unit_observed_s: Option<Vec<Stretches>>,
     },
     /// Spike counts.
     Binned {
@@ -122,6 +126,8 @@ pub enum Activity {
         bin_ms: f64,
         /// Left edge of the first bin (ms) relative to [`Trial::align_s`].
         start_ms: f64,
+        /// Whether each unit was observed in each trial, `[K, N]`; in all, if `None`.
+        presence: Option<Array2<bool>>,
     },
 }
 

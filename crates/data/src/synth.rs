@@ -366,6 +366,7 @@ fn generate_session(s: usize, options: &TwoAreaOptions, rng: &mut (impl Rng + ?S
         activity: Activity::SpikeTimes {
             times_s,
             observed_s: (0.0, duration_s),
+            unit_observed_s: None,
         },
     }
 }

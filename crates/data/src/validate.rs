@@ -6,6 +6,7 @@
 
 mod activity;
 mod parts;
+mod presence;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use crate::recording::{Behaviour, BehaviourSamples, Recording, StimulusMovies, T
 use activity::{check_binned, check_spike_times};
 use parts::first_few;
 pub(crate) use parts::{ActivityParts, Parts, TrialColumns, UnitColumns};
+use presence::{check_presence, check_stretches};
 
 /// Slack (s) when times are compared with the ends of trials or of the recording: 1 µs, far below any
 /// sampling interval and far above rounding.
@@ -83,14 +85,25 @@ pub(crate) fn check_parts(parts: &Parts<'_>, at: &str, findings: &mut Findings) 
         check_trials(parts, trials, &format!("{at}/trials"), findings);
     }
     match parts.activity {
-        Some(ActivityParts::SpikeTimes { times_s, observed_s }) => {
-            check_spike_times(parts, times_s, observed_s, at, findings);
+        Some(ActivityParts::SpikeTimes {
+            times_s,
+            observed_s,
+            unit_observed_s,
+        }) => {
+            let unit_observed_s = unit_observed_s.filter(|stretches| check_stretches(parts, stretches, at, findings));
+            check_spike_times(parts, times_s, observed_s, unit_observed_s, at, findings);
         }
         Some(ActivityParts::Binned {
             counts,
             bin_ms,
             start_ms,
-        }) => check_binned(parts, counts, bin_ms, start_ms, at, findings),
+            presence,
+        }) => {
+            check_binned(parts, counts, bin_ms, start_ms, at, findings);
+            if let Some(presence) = presence {
+                check_presence(parts, counts, presence, at, findings);
+            }
+        }
         None => {}
     }
     for &(name, behaviour) in &parts.behaviour {
@@ -215,6 +228,7 @@ fn check_events(parts: &Parts<'_>, trials: &TrialColumns<'_>, at: &str, findings
             counts,
             bin_ms: Some(bin_ms),
             start_ms: Some(start_ms),
+            ..
         }) => {
             let length_ms = counts.shape()[1] as f64 * bin_ms;
             Some((start_ms / 1000.0, (start_ms + length_ms) / 1000.0))

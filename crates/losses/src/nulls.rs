@@ -150,14 +150,20 @@ impl NullModel {
             let traces = traces.select(Axis(0), complete);
             self.behaviour(&traces, &session.channels(), &labels, &wanted, rng)
         });
+        let mask = session.presence.as_ref();
+        let mask = mask.map(|presence| presence.is_present.select(Axis(0), complete));
+        let counts = Counts {
+            counts: counts.view(),
+            mask: mask.as_ref(),
+        };
         let counts = match self {
-            Self::TrialShuffled => trial_shuffled(&counts.view(), &labels, &wanted, rng)?,
+            Self::TrialShuffled => shuffled(counts, &labels, &wanted, rng)?,
             Self::PsthPoissonPerStimulus | Self::PsthPoissonPerTrialType => {
-                psth_poisson(&counts.view(), &labels, &wanted, smoothing_bins, rng)?
+                with_gain(counts, &labels, &wanted, 0.0, smoothing_bins, rng)?
             }
             Self::PsthSharedGain => {
-                let gain = shared_gain_variance(&counts.view(), &labels)?;
-                psth_shared_gain(&counts.view(), &labels, &wanted, gain, smoothing_bins, rng)?
+                let gain = shared_gain_variance(&counts.counts, &labels)?;
+                with_gain(counts, &labels, &wanted, gain, smoothing_bins, rng)?
             }
         };
         let of_source = |labels: &[usize]| source.iter().map(|&i| labels[complete[i]]).collect();
@@ -169,8 +175,32 @@ impl NullModel {
             trial_types: of_source(&session.trial_types),
             neurons: session.neurons.clone(),
             areas: session.areas.clone(),
+            presence: session.presence.as_ref().map(|own| own.of_simulated(n_trials)),
             behaviour,
         })
+    }
+}
+
+/// Recorded counts `[K, T, N]`, and which neurons were observed in which trials `[K, N]`.
+#[derive(Clone, Copy)]
+struct Counts<'a> {
+    counts: ArrayView3<'a, u8>,
+    mask: Option<&'a Array2<bool>>,
+}
+
+impl<'a> Counts<'a> {
+    fn of_all(counts: &ArrayView3<'a, u8>) -> Self {
+        Self {
+            counts: *counts,
+            mask: None,
+        }
+    }
+
+    /// Those of some trials that a neuron was observed in; all where it was in none.
+    fn present(&self, rows: &[usize], neuron: usize) -> Vec<usize> {
+        let is_present = |k: &usize| self.mask.is_none_or(|mask| mask[[*k, neuron]]);
+        let present: Vec<usize> = rows.iter().copied().filter(is_present).collect();
+        if present.is_empty() { rows.to_vec() } else { present }
     }
 }
 
@@ -214,12 +244,24 @@ pub fn trial_shuffled<R: Rng + ?Sized>(
     wanted: &[usize],
     rng: &mut R,
 ) -> Result<Array3<u8>, LossError> {
+    shuffled(Counts::of_all(counts), labels, wanted, rng)
+}
+
+/// As [`trial_shuffled`], of each neuron from the trials that it was observed in.
+fn shuffled<R: Rng + ?Sized>(
+    recorded: Counts<'_>,
+    labels: &[usize],
+    wanted: &[usize],
+    rng: &mut R,
+) -> Result<Array3<u8>, LossError> {
+    let counts = &recorded.counts;
     let rows = rows_by_label(counts, labels, wanted)?;
     let (_, n_bins, n_neurons) = counts.dim();
     let mut made = Array3::zeros((wanted.len(), n_bins, n_neurons));
     for (label, rows) in &rows {
         let targets: Vec<usize> = (0..wanted.len()).filter(|&i| wanted[i] == *label).collect();
         for n in 0..n_neurons {
+            let rows = recorded.present(rows, n);
             let drawn = repeated_permutations(rows.len(), targets.len(), rng);
             for (&target, source) in targets.iter().zip(drawn) {
                 made.slice_mut(s![target, .., n])
@@ -263,6 +305,26 @@ pub fn psth_shared_gain<R: Rng + ?Sized>(
     smoothing_bins: usize,
     rng: &mut R,
 ) -> Result<Array3<u8>, LossError> {
+    with_gain(
+        Counts::of_all(counts),
+        labels,
+        wanted,
+        gain_variance,
+        smoothing_bins,
+        rng,
+    )
+}
+
+/// As [`psth_shared_gain`], with the mean counts of each neuron over the trials that it was observed in.
+fn with_gain<R: Rng + ?Sized>(
+    recorded: Counts<'_>,
+    labels: &[usize],
+    wanted: &[usize],
+    gain_variance: f64,
+    smoothing_bins: usize,
+    rng: &mut R,
+) -> Result<Array3<u8>, LossError> {
+    let counts = &recorded.counts;
     if smoothing_bins == 0 {
         return Err(LossError::Parameter {
             name: "smoothing of the null's PSTH (bins)",
@@ -274,7 +336,7 @@ pub fn psth_shared_gain<R: Rng + ?Sized>(
     let rows = rows_by_label(counts, labels, wanted)?;
     let psths: BTreeMap<usize, Array2<f64>> = rows
         .iter()
-        .map(|(&label, rows)| (label, smooth(&mean_counts(counts, rows).view(), smoothing_bins)))
+        .map(|(&label, rows)| (label, smooth(&mean_counts(recorded, rows).view(), smoothing_bins)))
         .collect();
     let (_, n_bins, n_neurons) = counts.dim();
     let mut made = Array3::zeros((wanted.len(), n_bins, n_neurons));
@@ -355,13 +417,24 @@ fn rows_by_label(
     }
 }
 
-fn mean_counts(counts: &ArrayView3<'_, u8>, rows: &[usize]) -> Array2<f64> {
+fn mean_counts(recorded: Counts<'_>, rows: &[usize]) -> Array2<f64> {
+    let counts = &recorded.counts;
     let (_, n_bins, n_neurons) = counts.dim();
     let mut sums = Array2::<f64>::zeros((n_bins, n_neurons));
-    for &k in rows {
-        sums.zip_mut_with(&counts.index_axis(Axis(0), k), |sum, &count| *sum += f64::from(count));
+    if recorded.mask.is_none() {
+        for &k in rows {
+            sums.zip_mut_with(&counts.index_axis(Axis(0), k), |sum, &count| *sum += f64::from(count));
+        }
+        return sums / rows.len() as f64;
     }
-    sums / rows.len() as f64
+    for (n, mut sums) in sums.columns_mut().into_iter().enumerate() {
+        let present = recorded.present(rows, n);
+        for &k in &present {
+            sums.zip_mut_with(&counts.slice(s![k, .., n]), |sum, &count| *sum += f64::from(count));
+        }
+        sums /= present.len() as f64;
+    }
+    sums
 }
 
 /// Centred moving mean over `width` bins (the later one more for an even width), fewer at the edges.

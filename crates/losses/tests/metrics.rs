@@ -24,6 +24,7 @@ fn one_session(counts: Array3<u8>, conditions: Vec<usize>, trial_types: Vec<usiz
     let (n_trials, n_bins, n_neurons) = counts.dim();
     let n_conditions = conditions.iter().max().map_or(1, |c| c + 1);
     let session = RecordedSession {
+        presence: None,
         name: "s".to_owned(),
         counts,
         valid_bins: vec![n_bins; n_trials],
@@ -501,6 +502,7 @@ fn hits_and_misses(n_trials: usize, p_hit: f64, seed: u64) -> (Array3<u8>, Vec<u
 fn two_areas(counts: Array3<u8>, types: Vec<usize>) -> Recording {
     let n_trials = types.len();
     let session = RecordedSession {
+        presence: None,
         name: "s".to_owned(),
         valid_bins: vec![60; n_trials],
         counts,
@@ -547,6 +549,7 @@ fn templates_need_no_particular_labels_and_compare_behaviour_in_its_own_scale() 
     let types: Vec<usize> = (0..n_trials).map(|k| if k % 2 == 0 { 3 } else { 8 }).collect();
     let behaviour = Array3::from_shape_fn((n_trials, 60, 1), |(k, _, _)| 5.0 + 10.0 * (k % 2) as f64);
     let session = RecordedSession {
+        presence: None,
         name: "s".to_owned(),
         counts: Array3::zeros((n_trials, 60, 2)),
         valid_bins: vec![60; n_trials],

@@ -32,6 +32,7 @@ fn recording(oracle: &Oracle) -> Recording {
             let neurons: Vec<usize> = (0..session_of.len()).filter(|&n| session_of[n] == session).collect();
             let behaviour = jaw.slice(s![..n_trials, .., session..=session]).to_owned();
             RecordedSession {
+                presence: None,
                 name: format!("s{session}"),
                 counts: spikes
                     .slice(s![..n_trials, .., ..])

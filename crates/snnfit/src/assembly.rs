@@ -6,7 +6,7 @@ use crate::fit_error::FitError;
 use crate::projections;
 use crate::trace_rules::{self, TraceUnits};
 use data::{BinOptions, BinnedSession, CellType, DataError, PopulationSpec, SplitOptions, Splits, Stitching};
-use losses::statistics::{RecordedSession, Recording, TrialSelection};
+use losses::statistics::{Presence, RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
 use snn_core::models::rsnn::{
@@ -137,6 +137,7 @@ impl Assembly {
         let recording = recording(
             &experiment,
             &sessions,
+            &splits,
             &stitching,
             &areas,
             &trial_types,
@@ -171,6 +172,7 @@ impl Assembly {
         recording(
             &self.experiment,
             &self.sessions,
+            &self.splits,
             &self.stitching,
             &self.spec.areas,
             &self.trial_types,
@@ -317,7 +319,14 @@ impl Assembly {
                 known.join(", ")
             )));
         }
-        Ok(Ok(RecordedSession {
+        let presence = other.presence.as_ref().map(|mask| Presence {
+            is_present: mask.select(Axis(1), &columns).select(Axis(0), &kept),
+            is_kept: match &self.recording.sessions()[s].presence {
+                Some(own) => own.is_kept.clone(),
+                None => vec![true; columns.len()],
+            },
+        });
+        let mut recorded = RecordedSession {
             name: session.id.clone(),
             counts: other.spikes.select(Axis(2), &columns).select(Axis(0), &kept),
             valid_bins: kept.iter().map(|&k| other.valid_bins[k]).collect(),
@@ -325,8 +334,12 @@ impl Assembly {
             conditions,
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
             areas,
+            presence,
             behaviour: traces(other, &self.experiment.data.behaviour).map(|all| all.select(Axis(0), &kept)),
-        }))
+        };
+        let all: Vec<usize> = (0..kept.len()).collect();
+        recorded.stand_in_for_absent(&[all]);
+        Ok(Ok(recorded))
     }
 
     /// Recorded steps of a trial T.
@@ -662,10 +675,28 @@ fn traces(session: &BinnedSession, names: &[String]) -> Option<Array3<f64>> {
     values.iter().any(|value| value.is_finite()).then_some(values)
 }
 
+/// Presence of the units of some columns; none where all were observed in every trial.
+fn presence(
+    session: &BinnedSession,
+    columns: &[usize],
+    used: &[usize],
+    min_presence: f64,
+) -> Result<Option<Presence>, FitError> {
+    let Some(mask) = &session.presence else { return Ok(None) };
+    let mask = mask.select(Axis(1), columns);
+    if mask.iter().all(|is_present| *is_present) {
+        return Ok(None);
+    }
+    // Trials without data say nothing of units.
+    let used: Vec<usize> = used.iter().copied().filter(|&k| session.valid_bins[k] > 0).collect();
+    Ok(Some(Presence::of_mask(mask, &used, min_presence)?))
+}
+
 /// Recorded trials of the model's neurons; their conditions are their stimuli, or all the same for one condition.
 fn recording(
     experiment: &Experiment,
     sessions: &[BinnedSession],
+    splits: &Splits,
     stitching: &Stitching,
     areas: &[String],
     trial_types: &[String],
@@ -679,7 +710,10 @@ fn recording(
         let pairs = stitching.neurons_of_session(i);
         let columns: Vec<usize> = pairs.iter().map(|(_, unit)| *unit).collect();
         let behaviour = traces(session, &experiment.data.behaviour);
-        recorded.push(RecordedSession {
+        // Trials of a part stand in for those of the same part, so that no part knows of another.
+        let split = &splits.sessions[i];
+        let parts = [split.train.clone(), split.validation.clone(), split.test.clone()];
+        let mut one = RecordedSession {
             name: session.id.clone(),
             counts: session.spikes.select(Axis(2), &columns),
             valid_bins: session.valid_bins.clone(),
@@ -690,8 +724,11 @@ fn recording(
             trial_types: session.trials.iter().map(|t| type_of(&t.trial_type)).collect(),
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
             areas: columns.iter().map(|&c| area_of(&session.units[c].area)).collect(),
+            presence: presence(session, &columns, &parts.concat(), experiment.statistics.min_presence)?,
             behaviour,
-        });
+        };
+        one.stand_in_for_absent(&parts);
+        recorded.push(one);
     }
     Ok(Recording::new(
         recorded,

@@ -21,6 +21,7 @@ pub mod loaded;
 pub mod logging;
 pub mod memory;
 pub mod objective;
+pub mod partly_observed;
 pub mod perturbation;
 pub mod progress;
 pub(crate) mod projections;

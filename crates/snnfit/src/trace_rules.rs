@@ -227,6 +227,7 @@ mod tests {
             start_ms: -4.0,
             spikes: ndarray::Array3::zeros((trace.nrows(), trace.ncols(), 0)),
             valid_bins: vec![trace.ncols(); trace.nrows()],
+            presence: None,
             units: Vec::new(),
             rates_hz: Vec::new(),
             trials: Vec::new(),

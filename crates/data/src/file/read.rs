@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ndarray::Array3;
+use ndarray::{Array2, Array3};
 
 use super::tables::{TrialTable, UnitTable};
 use super::{FORMAT, VERSION};
 use crate::error::{DataError, Finding, Findings};
 use crate::h5::{self, Found, Node};
+use crate::presence::Stretches;
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing};
 use crate::validate::{ActivityParts, Parts, bad_name, check_parts, refuse_problems};
 
@@ -141,47 +142,65 @@ enum StoredActivity {
     SpikeTimes {
         times_s: Vec<Vec<f64>>,
         observed_s: Option<(f64, f64)>,
+        /// Also `None` where it is there and can't be read, which is a problem of its own.
+        unit_observed_s: Option<Vec<Stretches>>,
     },
     Binned {
         counts: Array3<u8>,
         bin_ms: Option<f64>,
         start_ms: Option<f64>,
+        /// As `unit_observed_s`.
+        presence: Option<Array2<bool>>,
     },
 }
 
 impl StoredActivity {
     fn parts(&self) -> ActivityParts<'_> {
         match self {
-            Self::SpikeTimes { times_s, observed_s } => ActivityParts::SpikeTimes {
+            Self::SpikeTimes {
+                times_s,
+                observed_s,
+                unit_observed_s,
+            } => ActivityParts::SpikeTimes {
                 times_s,
                 observed_s: *observed_s,
+                unit_observed_s: unit_observed_s.as_deref(),
             },
             Self::Binned {
                 counts,
                 bin_ms,
                 start_ms,
+                presence,
             } => ActivityParts::Binned {
                 counts,
                 bin_ms: *bin_ms,
                 start_ms: *start_ms,
+                presence: presence.as_ref(),
             },
         }
     }
 
     fn into_activity(self) -> Option<Activity> {
         Some(match self {
-            Self::SpikeTimes { times_s, observed_s } => Activity::SpikeTimes {
+            Self::SpikeTimes {
+                times_s,
+                observed_s,
+                unit_observed_s,
+            } => Activity::SpikeTimes {
                 times_s,
                 observed_s: observed_s?,
+                unit_observed_s,
             },
             Self::Binned {
                 counts,
                 bin_ms,
                 start_ms,
+                presence,
             } => Activity::Binned {
                 counts,
                 bin_ms: bin_ms?,
                 start_ms: start_ms?,
+                presence,
             },
         })
     }
@@ -198,10 +217,12 @@ fn read_activity(
         let counts = findings.keep(read_counts(&binned));
         let bin_ms = findings.keep(binned.required_number("bin_ms"));
         let start_ms = findings.keep(binned.required_number("start_ms"));
+        let presence = findings.keep(read_presence(&binned)).flatten();
         return Some(StoredActivity::Binned {
             counts: counts?,
             bin_ms,
             start_ms,
+            presence,
         });
     }
     let units = units?;
@@ -214,33 +235,62 @@ fn read_activity(
     }
     let times_s = findings.keep(read_spike_times(units));
     let observed_s = findings.keep(observed_interval(node, times_s.as_deref(), trials));
+    let unit_observed_s = findings.keep(read_unit_observed(units)).flatten();
     Some(StoredActivity::SpikeTimes {
         times_s: times_s?,
         observed_s: observed_s.flatten(),
+        unit_observed_s,
     })
+}
+
+/// Ragged stretches in which units were observed, as in NWB.
+fn read_unit_observed(units: &Node) -> Found<Option<Vec<Stretches>>> {
+    let Some(data) = units.optional("obs_intervals")? else {
+        return Ok(None);
+    };
+    let values: Array2<f64> = data.floats("intervals, and their start and stop")?;
+    if values.ncols() != 2 {
+        let message = format!("shape {:?}; expected [intervals, 2]: start and stop", data.shape);
+        return Err(Finding::new(&data.at, message));
+    }
+    let intervals: Vec<(f64, f64)> = values.outer_iter().map(|row| (row[0], row[1])).collect();
+    ragged(units, "obs_intervals_index", &intervals, "intervals").map(Some)
+}
+
+/// Whether units were observed in trials, `[K, N]`.
+fn read_presence(binned: &Node) -> Found<Option<Array2<bool>>> {
+    let Some(data) = binned.optional("presence")? else {
+        return Ok(None);
+    };
+    data.flags("trials and units").map(Some)
 }
 
 /// Ragged spike times as in NWB: unit n has the spikes from the index of unit n − 1 up to its own.
 fn read_spike_times(units: &Node) -> Found<Vec<Vec<f64>>> {
     let times = units.dataset("spike_times")?.floats_1d()?;
-    let ends = units.dataset("spike_times_index")?;
+    ragged(units, "spike_times_index", &times, "spike times")
+}
+
+/// Values of each unit, by the ends that an index has.
+fn ragged<T: Clone>(units: &Node, index: &str, values: &[T], what: &str) -> Found<Vec<Vec<T>>> {
+    let ends = units.dataset(index)?;
     let at = ends.at.clone();
-    let mut trains = Vec::new();
+    let mut rows = Vec::new();
     let mut first = 0;
     for (n, end) in ends.integers_1d()?.into_iter().enumerate() {
-        let train = usize::try_from(end).ok().and_then(|end| {
-            let train = times.get(first..end)?;
+        let row = usize::try_from(end).ok().and_then(|end| {
+            let row = values.get(first..end)?;
             first = end;
-            Some(train.to_vec())
+            Some(row.to_vec())
         });
-        let message = || format!("ends at {end}; expected a number from {first} to {}", times.len());
-        trains.push(train.ok_or_else(|| Finding::new(format!("{at}, unit {n}"), message()))?);
+        let message = || format!("ends at {end}; expected a number from {first} to {}", values.len());
+        rows.push(row.ok_or_else(|| Finding::new(format!("{at}, unit {n}"), message()))?);
     }
-    if first != times.len() {
-        let message = format!("ends at {first}, but there are {} spike times", times.len());
+    if first != values.len() {
+        let message = format!("ends at {first}, but there are {} {what}", values.len());
         return Err(Finding::new(at, message));
     }
-    Ok(trains)
+    Ok(rows)
 }
 
 /// The stored interval, or from the first to the last thing known; `None` where nothing is.

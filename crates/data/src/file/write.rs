@@ -4,12 +4,13 @@ use std::path::Path;
 
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group, H5Type};
-use ndarray::{ArrayView, ArrayView1, Dimension};
+use ndarray::{Array2, ArrayView, ArrayView1, Dimension};
 
 use super::{FORMAT, VERSION};
 use crate::error::DataError;
 use crate::fs::{Existing, Sibling};
 use crate::h5::file_error;
+use crate::presence::Stretches;
 use crate::recording::{
     Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing, Trial, Unit,
 };
@@ -65,20 +66,31 @@ fn write_session(group: &Group, session: &Session) -> hdf5::Result<()> {
     write_units(&units, &session.units)?;
     write_trials(&group.create_group("trials")?, &session.trials)?;
     match &session.activity {
-        Activity::SpikeTimes { times_s, observed_s } => {
+        Activity::SpikeTimes {
+            times_s,
+            observed_s,
+            unit_observed_s,
+        } => {
             write_attribute(group, "observed_start_s", &observed_s.0)?;
             write_attribute(group, "observed_stop_s", &observed_s.1)?;
             write_spike_times(&units, times_s)?;
+            if let Some(observed) = unit_observed_s {
+                write_unit_observed(&units, observed)?;
+            }
         }
         Activity::Binned {
             counts,
             bin_ms,
             start_ms,
+            presence,
         } => {
             let binned = group.create_group("binned")?;
             write_attribute(&binned, "bin_ms", bin_ms)?;
             write_attribute(&binned, "start_ms", start_ms)?;
             write_array(&binned, "spikes", &counts.view())?;
+            if let Some(presence) = presence {
+                write_array(&binned, "presence", &presence.mapv(u8::from).view())?;
+            }
         }
     }
     if !session.behaviour.is_empty() {
@@ -130,13 +142,27 @@ fn write_indices(group: &Group, name: &str, values: impl Iterator<Item = Option<
 }
 
 fn write_spike_times(units: &Group, times_s: &[Vec<f64>]) -> hdf5::Result<()> {
-    let ends = times_s.iter().scan(0_i64, |end, times| {
-        *end += times.len() as i64;
+    write_column(units, "spike_times", &times_s.concat())?;
+    write_column(units, "spike_times_index", &ends_of(times_s))
+}
+
+fn write_unit_observed(units: &Group, observed: &[Stretches]) -> hdf5::Result<()> {
+    let stretches = observed.concat();
+    let edges = Array2::from_shape_fn((stretches.len(), 2), |(i, side)| {
+        let (start, stop) = stretches[i];
+        if side == 0 { start } else { stop }
+    });
+    write_array(units, "obs_intervals", &edges.view())?;
+    write_column(units, "obs_intervals_index", &ends_of(observed))
+}
+
+/// End of each row in the list of all.
+fn ends_of<T>(rows: &[Vec<T>]) -> Vec<i64> {
+    let ends = rows.iter().scan(0_i64, |end, row| {
+        *end += row.len() as i64;
         Some(*end)
     });
-    let ends: Vec<i64> = ends.collect();
-    write_column(units, "spike_times", &times_s.concat())?;
-    write_column(units, "spike_times_index", &ends)
+    ends.collect()
 }
 
 fn write_behaviour(group: &Group, behaviour: &Behaviour) -> hdf5::Result<()> {

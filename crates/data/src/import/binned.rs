@@ -182,6 +182,7 @@ fn read_session(root: &Node, source: &BinnedSource, import: &BinnedImport, findi
             counts,
             bin_ms: import.bin_ms,
             start_ms: import.start_ms,
+            presence: None,
         },
     })
 }

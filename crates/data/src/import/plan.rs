@@ -359,7 +359,10 @@ impl ImportPlan {
             return (None, told);
         }
         let trials = trials::within(trials, observed_s, &mut told);
-        clock::unobserved(&source, &units, &trials, &mut told);
+        let unit_observed_s = clock::unit_observed(&mut source, &units, &trials, &mut told);
+        if !told.findings.problems.is_empty() {
+            return (None, told);
+        }
         let session = Session {
             id: source.id,
             units: units.units,
@@ -369,6 +372,7 @@ impl ImportPlan {
             activity: Activity::SpikeTimes {
                 times_s: units.spikes_s,
                 observed_s,
+                unit_observed_s,
             },
         };
         (Some(session), told)

@@ -5,6 +5,7 @@ use ndarray::Array3;
 use super::TIME_SLACK_S;
 use super::parts::Parts;
 use crate::error::Findings;
+use crate::presence::{self, Stretches};
 use crate::recording::spikes_per_unit;
 
 /// A mean rate above this (Hz) is no neuron; times are probably in ms instead of s.
@@ -14,6 +15,7 @@ pub(super) fn check_spike_times(
     parts: &Parts<'_>,
     times_s: &[Vec<f64>],
     observed_s: Option<(f64, f64)>,
+    unit_observed_s: Option<&[Stretches]>,
     at: &str,
     findings: &mut Findings,
 ) {
@@ -41,6 +43,9 @@ pub(super) fn check_spike_times(
         check_one_train(times, observed_s, &here, findings);
     }
     warn_of_trains(parts, times_s, observed_s, &path, findings);
+    if let Some(stretches) = unit_observed_s {
+        warn_of_unobserved(parts, times_s, stretches, &path, findings);
+    }
     let Some((_, stop)) = observed_s else { return };
     let starts = || {
         parts
@@ -60,7 +65,16 @@ pub(super) fn check_spike_times(
     }
     let last_spike = times_s.iter().filter_map(|t| t.last().copied());
     let last_spike = last_spike.fold(f64::NEG_INFINITY, f64::max);
-    let n_silent = starts().filter(|&start| start > last_spike).count();
+    // No spike is expected of units that are known not to have been observed.
+    let is_expected = |start: f64| {
+        // Right after the start, which may be where a stretch ends.
+        let time = start + 2.0 * TIME_SLACK_S;
+        let is_observed = |stretches: &Stretches| presence::holds(stretches, time, time, TIME_SLACK_S);
+        unit_observed_s.is_none_or(|units| units.iter().any(is_observed))
+    };
+    let n_silent = starts()
+        .filter(|&start| start > last_spike && is_expected(start))
+        .count();
     if n_silent > 0 {
         findings.warning(
             format!("{at}/trials/start_time"),
@@ -115,6 +129,37 @@ fn warn_of_trains(
             .map(|times| times.len() as f64 / (stop - start))
             .collect();
         warn_of_rates(parts, &rates_hz, "are the times in ms rather than s?", path, findings);
+    }
+}
+
+/// Spikes at times at which their unit is said not to have been observed.
+fn warn_of_unobserved(
+    parts: &Parts<'_>,
+    times_s: &[Vec<f64>],
+    stretches: &[Stretches],
+    path: &str,
+    findings: &mut Findings,
+) {
+    let n_outside: Vec<usize> = times_s
+        .iter()
+        .zip(stretches)
+        .map(|(times, own)| {
+            let is_outside = |t: &&f64| !presence::holds(own, **t, **t, TIME_SLACK_S);
+            times.iter().filter(is_outside).count()
+        })
+        .collect();
+    let units = positions(&n_outside, |&n| n > 0);
+    if !units.is_empty() {
+        findings.warning(
+            path,
+            format!(
+                "{} spikes of {} of {} units lie outside of the stretches in which the units were observed: units {}",
+                n_outside.iter().sum::<usize>(),
+                units.len(),
+                times_s.len(),
+                parts.unit_list(&units)
+            ),
+        );
     }
 }
 

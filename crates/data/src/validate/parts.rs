@@ -1,7 +1,8 @@
 //! What is known of a session, column by column, so that one that can't be read hides no fault of the rest.
 
-use ndarray::Array3;
+use ndarray::{Array2, Array3};
 
+use crate::presence::Stretches;
 use crate::recording::{Activity, Behaviour, Session, StimulusMovies, Trial};
 
 /// One line for many units or trials names so many of them.
@@ -46,11 +47,13 @@ pub(crate) enum ActivityParts<'a> {
     SpikeTimes {
         times_s: &'a [Vec<f64>],
         observed_s: Option<(f64, f64)>,
+        unit_observed_s: Option<&'a [Stretches]>,
     },
     Binned {
         counts: &'a Array3<u8>,
         bin_ms: Option<f64>,
         start_ms: Option<f64>,
+        presence: Option<&'a Array2<bool>>,
     },
 }
 
@@ -76,18 +79,25 @@ impl<'a> Parts<'a> {
                 valid_bins: Some(trials.iter().map(|trial| trial.valid_bins).collect()),
             }),
             activity: Some(match &session.activity {
-                Activity::SpikeTimes { times_s, observed_s } => ActivityParts::SpikeTimes {
+                Activity::SpikeTimes {
+                    times_s,
+                    observed_s,
+                    unit_observed_s,
+                } => ActivityParts::SpikeTimes {
                     times_s,
                     observed_s: Some(*observed_s),
+                    unit_observed_s: unit_observed_s.as_deref(),
                 },
                 Activity::Binned {
                     counts,
                     bin_ms,
                     start_ms,
+                    presence,
                 } => ActivityParts::Binned {
                     counts,
                     bin_ms: Some(*bin_ms),
                     start_ms: Some(*start_ms),
+                    presence: presence.as_ref(),
                 },
             }),
             behaviour: session.behaviour.iter().map(|(name, b)| (name.as_str(), b)).collect(),

@@ -27,6 +27,7 @@ fn one_train(times_s: Vec<f64>, align_s: f64) -> Session {
     session.trials[0].stop_s = align_s + 50.0;
     session.trials[0].align_s = align_s;
     session.activity = Activity::SpikeTimes {
+        unit_observed_s: None,
         times_s: vec![times_s],
         observed_s: (align_s - 100.0, align_s + 100.0),
     };
@@ -109,6 +110,7 @@ proptest! {
         let mut session = session("a");
         let n = times.len();
         session.activity = Activity::SpikeTimes {
+            unit_observed_s: None,
             times_s: vec![times, vec![]],
             observed_s: (0.0, 3.0),
         };
@@ -127,6 +129,7 @@ fn bins_after_a_trial_or_the_recording_are_padding() {
     let mut session = session("a");
     session.trials[1].stop_s = 1.5005;
     session.activity = Activity::SpikeTimes {
+        unit_observed_s: None,
         times_s: vec![vec![1.4, 1.5002, 1.6, 2.3], vec![]],
         observed_s: (0.0, 2.5),
     };
@@ -184,6 +187,7 @@ fn back_to_back() -> Session {
         trial.align_s = k as f64 + 0.2;
     }
     session.activity = Activity::SpikeTimes {
+        unit_observed_s: None,
         times_s: vec![vec![0.9, 1.9, 2.9], vec![]],
         observed_s: (0.0, 3.0),
     };
@@ -258,6 +262,7 @@ fn rounding_of_times_excludes_no_trial() {
         })
         .collect();
     session.activity = Activity::SpikeTimes {
+        unit_observed_s: None,
         times_s: vec![vec![], vec![]],
         observed_s: (1e5, 2e5),
     };

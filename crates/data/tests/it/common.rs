@@ -47,6 +47,7 @@ pub fn session(id: &str) -> Session {
         behaviour: BTreeMap::new(),
         stimulus: None,
         activity: Activity::SpikeTimes {
+            unit_observed_s: None,
             times_s: vec![times(0.5), times(0.75)],
             observed_s: (0.0, 3.0),
         },
@@ -63,6 +64,7 @@ pub fn binned_session(id: &str, counts: Array3<u8>) -> Session {
         behaviour: BTreeMap::new(),
         stimulus: None,
         activity: Activity::Binned {
+            presence: None,
             counts,
             bin_ms: 1.0,
             start_ms: -2.0,

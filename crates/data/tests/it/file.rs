@@ -84,8 +84,9 @@ fn continuous() -> impl Strategy<Value = Behaviour> {
 fn spike_session() -> impl Strategy<Value = Session> {
     (1_usize..4, 1_usize..4, 0_usize..3).prop_flat_map(|(n, k, s)| {
         let trains = vec(vec(0.0..100.0, 0..30), n);
-        (units(n), trials(k, s, None), movies(s), trains, continuous()).prop_map(
-            |(units, trials, stimulus, mut times_s, lick)| {
+        let observed = proptest::option::of(Just(vec![vec![(0.5, 40.25), (60.0, 100.0)]; n]));
+        (units(n), trials(k, s, None), movies(s), trains, continuous(), observed).prop_map(
+            |(units, trials, stimulus, mut times_s, lick, unit_observed_s)| {
                 for train in &mut times_s {
                     train.sort_by(f64::total_cmp);
                 }
@@ -98,6 +99,7 @@ fn spike_session() -> impl Strategy<Value = Session> {
                     activity: Activity::SpikeTimes {
                         times_s,
                         observed_s: (0.0, 100.0),
+                        unit_observed_s,
                     },
                 }
             },
@@ -109,8 +111,9 @@ fn counts_session() -> impl Strategy<Value = Session> {
     (1_usize..4, 1_usize..5, 1_usize..4, 0_usize..3).prop_flat_map(|(k, t, n, s)| {
         let counts = vec(any::<u8>(), k * t * n);
         let jaw = vec(-1.0_f32..1.0, k * t);
-        (units(n), trials(k, s, Some(t)), movies(s), counts, jaw).prop_map(
-            move |(units, trials, stimulus, counts, jaw)| Session {
+        let mask = proptest::option::of(vec(any::<bool>(), k * n));
+        (units(n), trials(k, s, Some(t)), movies(s), counts, jaw, mask).prop_map(
+            move |(units, trials, stimulus, counts, jaw, mask)| Session {
                 id: String::new(),
                 units,
                 trials,
@@ -126,6 +129,7 @@ fn counts_session() -> impl Strategy<Value = Session> {
                     counts: Array3::from_shape_vec((k, t, n), counts).unwrap(),
                     bin_ms: 1.667,
                     start_ms: -0.5,
+                    presence: mask.map(|mask| Array2::from_shape_vec((k, n), mask).unwrap()),
                 },
             },
         )
@@ -247,6 +251,7 @@ fn files_of_other_writers_are_read() {
         Activity::SpikeTimes {
             times_s: vec![vec![0.125, 0.5], vec![0.25]],
             observed_s: (0.0, 1.0),
+            unit_observed_s: None,
         }
     );
 }

@@ -45,6 +45,7 @@ fn the_retinal_recording_is_imported_value_by_value() {
             counts,
             bin_ms,
             start_ms,
+            ..
         } = &session.activity
         else {
             panic!("expected counts");

@@ -102,7 +102,10 @@ fn without_a_plan_trials_and_units_are_those_of_the_file_and_guesses_are_told() 
         warnings.iter().any(|w| w.contains("1 units have no area")),
         "{warnings:?}"
     );
-    let Activity::SpikeTimes { times_s, observed_s } = &session.activity else {
+    let Activity::SpikeTimes {
+        times_s, observed_s, ..
+    } = &session.activity
+    else {
         panic!("spike times");
     };
     assert_eq!(times_s[2][..2], [0.02, 1.02]);
@@ -404,11 +407,64 @@ fn units_that_were_not_observed_in_every_trial_are_told() {
         told.starts_with("2 of 4 units were not observed in every trial (unit 'u2' in 4 of 5 not)"),
         "{told}"
     );
+    assert!(told.ends_with("these trials don't count for them"), "{told}");
+    let (recording, _) = plan("").apply(vec![source.clone()]).expect("a session");
+    let Activity::SpikeTimes { unit_observed_s, .. } = &recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    assert_eq!(*unit_observed_s, source.unit_observed_s);
     // Without the units, or the trials, there is nothing to tell.
     assert_eq!(warning("[units]\nfilter = 'isi_violations == 0.1'"), None);
     assert_eq!(
         warning("[units]\nfilter = 'isi_violations != 0.2'\n[trials]\nfilter = 'start_time != 20'"),
         None
+    );
+}
+
+#[test]
+fn intervals_of_observation_are_sorted_and_put_together_and_units_without_are_there_throughout() {
+    let mut source = source();
+    source.unit_observed_s = Some(vec![
+        vec![(20.0, 50.0), (0.0, 10.0), (10.0, 20.0)],
+        Vec::new(),
+        vec![(0.0, 22.0)],
+        vec![(0.0, 50.0)],
+    ]);
+    let (recording, report) = plan("").apply(vec![source.clone()]).expect("a session");
+    let Activity::SpikeTimes { unit_observed_s, .. } = &recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    let expected = [vec![(0.0, 50.0)], Vec::new(), vec![(0.0, 22.0)], vec![(0.0, 50.0)]];
+    assert_eq!(unit_observed_s.as_deref(), Some(&expected[..]));
+    let warnings: Vec<&str> = report.sessions[0].warnings.iter().map(|w| w.message.as_str()).collect();
+    let none = "1 of 4 units have no interval of observation, others have: they are taken as observed throughout";
+    assert!(warnings.contains(&none), "{warnings:?}");
+    // Edges that a file has rounded are those of the trial: 21.9999 s is 22 s, and less is less.
+    let mut rounded = source.clone();
+    rounded.unit_observed_s = Some(vec![
+        vec![(0.0, 21.999_95)],
+        vec![(0.0, 21.999)],
+        vec![(0.0, 60.0)],
+        vec![(0.0, 60.0)],
+    ]);
+    let (recording, _) = plan("").apply(vec![rounded]).expect("a session");
+    let Activity::SpikeTimes { unit_observed_s, .. } = &recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    let ends: Vec<f64> = unit_observed_s.iter().flatten().map(|own| own[0].1).collect();
+    assert_eq!(ends, [22.0, 21.999, 60.0, 60.0]);
+    // Where every unit saw every trial, the recording is as without intervals.
+    source.unit_observed_s = Some(vec![vec![(0.0, 60.0)]; 4]);
+    let (whole, _) = plan("").apply(vec![source.clone()]).expect("a session");
+    source.unit_observed_s = None;
+    source.observed_s = Some((0.0, 60.0));
+    let (plain, _) = plan("").apply(vec![source.clone()]).expect("a session");
+    assert_eq!(whole, plain);
+    source.unit_observed_s = Some(vec![vec![(5.0, 2.0)], vec![(0.0, 9.0)], Vec::new(), Vec::new()]);
+    let message = refused("", source);
+    assert!(
+        message.contains("intervals of observation of 1 units are none"),
+        "{message}"
     );
 }
 

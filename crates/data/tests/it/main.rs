@@ -17,6 +17,7 @@ mod npy;
 mod npz;
 mod nwb;
 mod phy;
+mod presence;
 mod sense;
 mod split;
 mod stitch;

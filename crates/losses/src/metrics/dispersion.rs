@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::LossError;
 use crate::error::check_shape;
@@ -96,7 +96,7 @@ fn summed_variance(features: &ArrayView2<'_, f64>, rows: &[usize]) -> Option<f64
 /// Spike counts of one session's neurons in a window.
 #[derive(Debug, Clone)]
 pub struct SpikeCounts {
-    /// Counts `[K, N_s]` of the complete selected trials.
+    /// Counts `[K, N_s]` of the complete selected trials; NaN where a neuron was not observed.
     pub counts: Array2<f64>,
     /// Stimulus condition of each row.
     pub conditions: Vec<usize>,
@@ -129,6 +129,9 @@ pub fn spike_counts(
             .filter(|&k| session.valid_bins[k] == recording.n_bins())
             .collect();
         let counts = Array2::from_shape_fn((complete.len(), session.neurons.len()), |(k, n)| {
+            if !session.is_present(complete[k], n) {
+                return f64::NAN;
+            }
             let trace = session.counts.slice(ndarray::s![complete[k], bins.clone(), n]);
             f64::from(trace.iter().map(|&count| u32::from(count)).sum::<u32>())
         });
@@ -139,6 +142,14 @@ pub fn spike_counts(
         }
     };
     Ok(recording.sessions().iter().zip(selection).map(of_session).collect())
+}
+
+impl SpikeCounts {
+    /// Spikes of each neuron over the trials that it was observed in `[N_s]`.
+    pub fn spikes(&self) -> Vec<f64> {
+        let sum = |column: ArrayView1<'_, f64>| column.iter().filter(|count| !count.is_nan()).sum();
+        self.counts.axis_iter(Axis(1)).map(sum).collect()
+    }
 }
 
 /// Fano factor of each neuron: count variance within stimulus conditions over mean count.
@@ -157,7 +168,10 @@ pub fn fano_factors(counts: &SpikeCounts) -> Vec<f64> {
         .map(|column| {
             let (mut squares, mut freedom, mut sum, mut n) = (0.0, 0.0, 0.0, 0.0);
             for rows in &rows {
-                let values: Vec<f64> = rows.iter().map(|&k| column[k]).collect();
+                let values: Vec<f64> = rows.iter().map(|&k| column[k]).filter(|v| !v.is_nan()).collect();
+                if values.len() < 2 {
+                    continue; // not observed in two of these trials
+                }
                 let centre = mean(&values);
                 squares += values.iter().map(|v| (v - centre).powi(2)).sum::<f64>();
                 freedom += (values.len() - 1) as f64;
@@ -203,8 +217,7 @@ pub fn fano_ratio(model: &[SpikeCounts], data: &[SpikeCounts], min_spikes: usize
             &[model.counts.ncols()],
             &[data.counts.ncols()],
         )?;
-        let spikes = |counts: &SpikeCounts| counts.counts.sum_axis(Axis(0));
-        let (model_spikes, data_spikes) = (spikes(model), spikes(data));
+        let (model_spikes, data_spikes) = (model.spikes(), data.spikes());
         for (n, (m, d)) in fano_factors(model).into_iter().zip(fano_factors(data)).enumerate() {
             let fewest = model_spikes[n].min(data_spikes[n]);
             if fewest < min_spikes as f64 || !m.is_finite() || !d.is_finite() {

@@ -236,9 +236,11 @@ fn neurons_of_area(recording: &Recording, area: usize) -> Vec<usize> {
     recording
         .sessions()
         .iter()
-        .flat_map(|session| session.neurons.iter().zip(&session.areas))
-        .filter(|&(_, &a)| a == area)
-        .map(|(&neuron, _)| neuron)
+        .flat_map(|session| {
+            let columns = session.neurons.iter().zip(&session.areas).enumerate();
+            columns.filter(move |(column, (_, a))| **a == area && session.is_kept(*column))
+        })
+        .map(|(_, (&neuron, _))| neuron)
         .collect()
 }
 
@@ -290,7 +292,8 @@ fn type_means(recording: &Recording, selection: &TrialSelection, filters: &Filte
                     .zip_mut_with(&counts, |sum, &count| *sum += f64::from(count));
             }
             let psth = filters.features(&(sums / trials.len() as f64).view());
-            for (column, &area) in session.areas.iter().enumerate() {
+            let columns = session.areas.iter().enumerate();
+            for (column, &area) in columns.filter(|(column, _)| session.is_kept(*column)) {
                 let trace = psth.slice(ndarray::s![0, .., column]);
                 add(&mut means.areas, (area, y), &trace.to_owned());
             }

@@ -18,4 +18,4 @@ pub use filters::{Filters, MovingMean};
 pub use moments::{mean, median, quantile_sorted, unbiased_variance};
 pub use populations::{LeftOut, Population, Populations};
 pub use psth::{PSTH_STD_FLOOR, Psth, PsthScale};
-pub use recording::{RecordedSession, Recording, TrialSelection};
+pub use recording::{Presence, RecordedSession, Recording, TrialSelection};

@@ -79,12 +79,13 @@ impl Populations {
         Self::grouped(recording, min_neurons, |_| None).not_empty(min_neurons)
     }
 
-    /// One population for each recorded neuron, in the order of sessions and columns.
+    /// One population for each recorded neuron that was observed in nearly all trials, in the order of sessions and columns.
     pub fn by_neuron(recording: &Recording) -> Self {
         let sessions = recording.sessions().iter().enumerate();
         let groups = sessions.flat_map(|(s, session)| {
             let columns = session.neurons.iter().zip(&session.areas).enumerate();
-            columns.map(move |(column, (&neuron, &area))| Population {
+            let kept = columns.filter(|(column, _)| session.is_kept(*column));
+            kept.map(move |(column, (&neuron, &area))| Population {
                 session: s,
                 area: Some(area),
                 neurons: vec![neuron],
@@ -103,6 +104,9 @@ impl Populations {
         for (s, session) in recording.sessions().iter().enumerate() {
             let mut columns_of = BTreeMap::<Option<usize>, Vec<usize>>::new();
             for (column, &area) in session.areas.iter().enumerate() {
+                if !session.is_kept(column) {
+                    continue;
+                }
                 columns_of.entry(key(area)).or_default().push(column);
             }
             for (area, columns) in columns_of {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use ndarray::{Array1, Array2, Array3, ArrayView3, Axis, s};
 
-use super::{MovingMean, Recording, TrialSelection};
+use super::{MovingMean, RecordedSession, Recording, TrialSelection};
 use crate::LossError;
 use crate::error::check_shape;
 
@@ -35,7 +35,8 @@ pub struct PsthScale {
 impl Psth {
     /// PSTHs of the selected trials: the mean over trials of the filtered counts.
     ///
-    /// A trial contributes to a PSTH bin if the whole window of the filter is valid in it.
+    /// A trial contributes to a PSTH bin of a neuron if the whole window of the filter is valid in it and the neuron was
+    /// observed in it.
     ///
     /// # Shapes
     /// result `[C, T1, N]` with `T1 = filter.output_len(T)` and N model neurons. Reads O(K·T·N) counts.
@@ -61,26 +62,32 @@ impl Psth {
             }
             for condition in 0..n_conditions {
                 let mut sums = Array2::<f64>::zeros((n_out, session.neurons.len()));
-                let mut n_at = vec![0usize; n_out];
-                let mut n_observed = 0;
+                // Trials behind each bin and neuron.
+                let mut n_at = Array2::<usize>::zeros((n_out, session.neurons.len()));
+                let mut n_observed = vec![0; session.neurons.len()];
                 for ((_, valid), trials) in classes.range((condition, 1)..=(condition, recording.n_bins())) {
-                    n_observed += trials.len();
-                    let class = sum_trials(&session.counts.view(), trials, *valid);
-                    for (o, n) in n_at.iter_mut().enumerate() {
+                    let class = sum_trials(session, trials, *valid);
+                    let n_present: Array1<usize> = (0..session.neurons.len())
+                        .map(|column| trials.iter().filter(|&&k| session.is_present(k, column)).count())
+                        .collect();
+                    for (n_observed, n) in n_observed.iter_mut().zip(&n_present) {
+                        *n_observed += n;
+                    }
+                    for o in 0..n_out {
                         let bins = filter.bins(o, recording.n_bins());
                         if bins.end > *valid {
                             break; // later windows end later
                         }
-                        *n += trials.len();
+                        n_at.row_mut(o).zip_mut_with(&n_present, |sum, n| *sum += n);
                         let width = bins.len() as f64;
                         let window = class.slice(s![bins, ..]).sum_axis(Axis(0));
                         sums.row_mut(o).scaled_add(width.recip(), &window);
                     }
                 }
                 for (column, &neuron) in session.neurons.iter().enumerate() {
-                    n_trials[[condition, neuron]] = n_observed;
-                    for o in (0..n_out).filter(|&o| n_at[o] > 0) {
-                        values[[condition, o, neuron]] = sums[[o, column]] / n_at[o] as f64;
+                    n_trials[[condition, neuron]] = n_observed[column];
+                    for o in (0..n_out).filter(|&o| n_at[[o, column]] > 0) {
+                        values[[condition, o, neuron]] = sums[[o, column]] / n_at[[o, column]] as f64;
                     }
                 }
             }
@@ -147,12 +154,22 @@ impl Psth {
     }
 }
 
-/// Sum of some trials over their first `valid` bins: `[valid, N_s]`.
-fn sum_trials(counts: &ArrayView3<'_, u8>, trials: &[usize], valid: usize) -> Array2<f64> {
-    let mut sums = Array2::<f64>::zeros((valid, counts.len_of(Axis(2))));
+/// Sum of some trials over their first `valid` bins, of each neuron over those that it was observed in: `[valid, N_s]`.
+fn sum_trials(session: &RecordedSession, trials: &[usize], valid: usize) -> Array2<f64> {
+    let mut sums = Array2::<f64>::zeros((valid, session.neurons.len()));
     for &k in trials {
-        let trial = counts.slice(s![k, ..valid, ..]);
-        sums.zip_mut_with(&trial, |sum, &count| *sum += f64::from(count));
+        let trial = session.counts.slice(s![k, ..valid, ..]);
+        match &session.presence {
+            None => sums.zip_mut_with(&trial, |sum, &count| *sum += f64::from(count)),
+            Some(presence) => {
+                for (mut sums, trial) in sums.outer_iter_mut().zip(trial.outer_iter()) {
+                    let present = presence.is_present.row(k);
+                    for ((sum, &count), is_present) in sums.iter_mut().zip(&trial).zip(present) {
+                        *sum += if *is_present { f64::from(count) } else { 0.0 };
+                    }
+                }
+            }
+        }
     }
     sums
 }

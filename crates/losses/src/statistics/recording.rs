@@ -1,6 +1,6 @@
 //! Recorded (or simulated) trials of all sessions, as the statistics want them.
 
-use ndarray::{Array3, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, Axis, s};
 
 use crate::LossError;
 use crate::error::{check_indices, check_shape};
@@ -25,12 +25,114 @@ pub struct RecordedSession {
     pub neurons: Vec<usize>,
     /// Area of each column of `counts` `[N_s]`.
     pub areas: Vec<usize>,
+    /// Which neurons were observed in which trials; `None`: all in all.
+    pub presence: Option<Presence>,
     /// Behaviour traces `[K, T, B]` in the model's units, NaN in padding, and in a trace that this session didn't record;
     /// `None` if it recorded none.
     pub behaviour: Option<Array3<f64>>,
 }
 
+/// Which neurons of a session were observed in which trials: a unit that drifted away, or whose probe was stopped, is
+/// neither silent nor constant.
+///
+/// Statistics of single neurons (PSTHs, rates, counts, noise correlations) go over the trials that a neuron was observed in.
+/// Single trials of a population need a count of every neuron: the rare missing ones are stood in for by what
+/// [`RecordedSession::stand_in_for_absent`] puts into `counts`, and neurons that miss more are in no population.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presence {
+    /// Whether each neuron was observed in each trial `[K, N_s]`.
+    pub is_present: Array2<bool>,
+    /// Whether each neuron is in populations `[N_s]`: those that were observed in nearly all trials.
+    pub is_kept: Vec<bool>,
+}
+
+impl Presence {
+    /// The presence of a mask `[K, N_s]`; kept are neurons observed in at least the share `min_presence` of the `used` trials.
+    ///
+    /// # Errors
+    /// [`LossError::Index`] for a trial that doesn't exist.
+    pub fn of_mask(is_present: Array2<bool>, used: &[usize], min_presence: f64) -> Result<Self, LossError> {
+        check_indices("used trials", used, is_present.nrows())?;
+        let is_kept = is_present.columns().into_iter().map(|column| {
+            let n = used.iter().filter(|&&k| column[k]).count();
+            n as f64 >= min_presence * used.len() as f64
+        });
+        Ok(Self {
+            is_kept: is_kept.collect(),
+            is_present,
+        })
+    }
+
+    /// Of simulated trials, in which every neuron is there: the same neurons are in populations.
+    #[must_use]
+    pub fn of_simulated(&self, n_trials: usize) -> Self {
+        Self {
+            is_present: Array2::from_elem((n_trials, self.is_kept.len()), true),
+            is_kept: self.is_kept.clone(),
+        }
+    }
+
+    /// Of some of the neurons.
+    ///
+    /// # Panics
+    /// For a column that doesn't exist.
+    #[must_use]
+    pub fn of_columns(&self, columns: &[usize]) -> Self {
+        Self {
+            is_present: self.is_present.select(Axis(1), columns),
+            is_kept: columns.iter().map(|&c| self.is_kept[c]).collect(),
+        }
+    }
+}
+
 impl RecordedSession {
+    /// Whether the neuron of a column was observed in trial `k`.
+    #[inline]
+    pub fn is_present(&self, k: usize, column: usize) -> bool {
+        self.presence
+            .as_ref()
+            .is_none_or(|presence| presence.is_present[[k, column]])
+    }
+
+    /// Whether the neuron of a column is in populations.
+    pub fn is_kept(&self, column: usize) -> bool {
+        self.presence.as_ref().is_none_or(|presence| presence.is_kept[column])
+    }
+
+    /// Puts counts in the place of those that are missing: a neuron's counts in a trial that it wasn't observed in become
+    /// those of the nearest trial (the earlier of two) of the same part and condition in which it was, with at least as
+    /// many valid bins. So a population's trace has the rates, the time course and the variance of a neuron that is there;
+    /// what is lost is its correlation with others in this trial. Where there is no such trial, the counts stay 0.
+    ///
+    /// The mean over the other trials, which one might put there instead, would be no count, and would take variance away.
+    ///
+    /// # Shapes
+    /// `parts`: trials that may stand in for each other, such as those of training, validation and test.
+    ///
+    /// # Panics
+    /// For a trial that doesn't exist.
+    pub fn stand_in_for_absent(&mut self, parts: &[Vec<usize>]) {
+        let Some(presence) = self.presence.clone() else { return };
+        let recorded = self.counts.clone();
+        for part in parts {
+            for &k in part {
+                for column in (0..self.neurons.len()).filter(|&n| !presence.is_present[[k, n]]) {
+                    let could = part.iter().copied().filter(|&other| {
+                        presence.is_present[[other, column]]
+                            && self.conditions[other] == self.conditions[k]
+                            && self.valid_bins[other] >= self.valid_bins[k]
+                    });
+                    let Some(nearest) = could.min_by_key(|&other| (other.abs_diff(k), other)) else {
+                        continue;
+                    };
+                    self.counts
+                        .slice_mut(s![k, .., column])
+                        .assign(&recorded.slice(s![nearest, .., column]));
+                }
+            }
+        }
+    }
+
     /// Traces of behaviour that were recorded: those with a finite value.
     pub fn channels(&self) -> Vec<usize> {
         let Some(traces) = &self.behaviour else {
@@ -38,6 +140,24 @@ impl RecordedSession {
         };
         let is_recorded = |b: &usize| traces.index_axis(Axis(2), *b).iter().any(|value| value.is_finite());
         (0..traces.len_of(Axis(2))).filter(is_recorded).collect()
+    }
+
+    /// Spikes of each neuron in the valid bins of the trials that it was observed in `[N_s]`.
+    fn spikes(&self, trials: &[usize]) -> Vec<u64> {
+        let mut spikes = vec![0; self.neurons.len()];
+        for &k in trials {
+            let trial = self.counts.index_axis(Axis(0), k);
+            let mut sums = vec![0_u64; spikes.len()];
+            for row in trial.outer_iter().take(self.valid_bins[k]) {
+                for (sum, &count) in sums.iter_mut().zip(row) {
+                    *sum += u64::from(count);
+                }
+            }
+            for (column, (spikes, sum)) in spikes.iter_mut().zip(sums).enumerate() {
+                *spikes += if self.is_present(k, column) { sum } else { 0 };
+            }
+        }
+        spikes
     }
 
     /// Whether the recorded traces of trial `k` are finite; true without any.
@@ -152,6 +272,7 @@ impl Recording {
                 trial_types: trial_types.to_vec(),
                 neurons: session.neurons.clone(),
                 areas: session.areas.clone(),
+                presence: session.presence.as_ref().map(|own| own.of_simulated(n_trials)),
                 behaviour: behaviour.cloned(),
             })
             .collect();
@@ -202,8 +323,8 @@ impl Recording {
             .collect()
     }
 
-    /// Mean rate in Hz of every model neuron over the valid bins of the selected trials `[N]`; NaN for a
-    /// hidden neuron and for a session without valid bins.
+    /// Mean rate in Hz of every model neuron over the valid bins of the selected trials that it was observed in `[N]`; NaN
+    /// for a hidden neuron and for one without such bins.
     ///
     /// # Errors
     /// [`LossError::Index`], [`LossError::Shape`] for a selection of other sessions or trials,
@@ -213,28 +334,21 @@ impl Recording {
         self.check_selection(selection)?;
         let mut rates = vec![f64::NAN; self.n_neurons];
         for (session, trials) in self.sessions.iter().zip(selection) {
-            let mut spikes = vec![0.0; session.neurons.len()];
-            let mut n_bins = 0;
-            for &k in trials {
-                let valid = session.valid_bins[k];
-                n_bins += valid;
-                for row in session.counts.index_axis(Axis(0), k).outer_iter().take(valid) {
-                    for (sum, &count) in spikes.iter_mut().zip(row) {
-                        *sum += f64::from(count);
-                    }
-                }
-            }
-            if n_bins > 0 {
-                let seconds = n_bins as f64 * bin_ms / 1000.0;
-                for (&neuron, sum) in session.neurons.iter().zip(spikes) {
-                    rates[neuron] = sum / seconds;
+            let spikes = session.spikes(trials);
+            for (column, (&neuron, sum)) in session.neurons.iter().zip(spikes).enumerate() {
+                let present = trials.iter().filter(|&&k| session.is_present(k, column));
+                let n_bins: usize = present.map(|&k| session.valid_bins[k]).sum();
+                if n_bins > 0 {
+                    let seconds = n_bins as f64 * bin_ms / 1000.0;
+                    rates[neuron] = sum as f64 / seconds;
                 }
             }
         }
         Ok(rates)
     }
 
-    /// Spikes of every model neuron in the valid bins of the selected trials `[N]`; 0 for a hidden neuron.
+    /// Spikes of every model neuron in the valid bins of the selected trials that it was observed in `[N]`; 0 for a hidden
+    /// neuron.
     ///
     /// # Errors
     /// [`LossError::Index`], [`LossError::Shape`] for a selection of other sessions or trials.
@@ -242,13 +356,8 @@ impl Recording {
         self.check_selection(selection)?;
         let mut spikes = vec![0; self.n_neurons];
         for (session, trials) in self.sessions.iter().zip(selection) {
-            for &k in trials {
-                let trial = session.counts.index_axis(Axis(0), k);
-                for row in trial.outer_iter().take(session.valid_bins[k]) {
-                    for (&neuron, &count) in session.neurons.iter().zip(row) {
-                        spikes[neuron] += u64::from(count);
-                    }
-                }
+            for (&neuron, sum) in session.neurons.iter().zip(session.spikes(trials)) {
+                spikes[neuron] = sum;
             }
         }
         Ok(spikes)
@@ -298,6 +407,10 @@ fn check_session(
     check_indices(of("valid bins"), &session.valid_bins, n_bins + 1)?;
     check_indices(of("conditions"), &session.conditions, n_conditions)?;
     check_indices(of("areas"), &session.areas, n_areas)?;
+    if let Some(presence) = &session.presence {
+        check_shape(of("presence"), presence.is_present.shape(), &[n_trials, n_neurons])?;
+        check_shape(of("neurons in populations"), &[presence.is_kept.len()], &[n_neurons])?;
+    }
     if let Some(behaviour) = &session.behaviour {
         let expected = [n_trials, n_bins, n_channels];
         check_shape(of("behaviour"), behaviour.shape(), &expected)?;

@@ -96,6 +96,7 @@ pub(crate) fn two_sessions(n_bins: usize, seed: u64) -> Recording {
     let mut session = |name: &str, n_trials: usize, neurons: Vec<usize>, conditions: Vec<usize>| {
         let counts = random_counts((n_trials, n_bins, neurons.len()), 0.2, &mut rng);
         RecordedSession {
+            presence: None,
             name: name.to_owned(),
             counts,
             valid_bins: vec![n_bins; n_trials],

@@ -23,6 +23,7 @@ use crate::findings::{self, AreaRates, Finding, ParameterBounds};
 use crate::fit_error::FitError;
 use crate::loaded::Fitted;
 use crate::objective::Comparison;
+use crate::partly_observed::{self, PartlyObserved};
 use crate::report::page::{self, PageInputs};
 use crate::report::plots::{NeuronName, PlotInputs, WeightMatrix, write_all};
 use crate::run_dir::RunDir;
@@ -127,6 +128,13 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     let mut rng = StreamRng::new(seed, "evaluate.metrics", 0);
     let history = History::read(&run)?;
     let mut report = evaluate(&inputs, &mut rng).map_err(FitError::from)?;
+    let partly = partly_observed::of_model(&fitted.assembly);
+    if !partly.is_empty() {
+        let n_recorded = comparison.recording.sessions().iter().map(|s| s.neurons.len()).sum();
+        let least = fitted.assembly.experiment.statistics.min_presence;
+        let all: Vec<&PartlyObserved> = partly.iter().collect();
+        report.notes.push(partly_observed::in_words(&all, n_recorded, least));
+    }
     report.few_spikes = few_spikes::of_model(&fitted.assembly)?;
     report.findings = found(&fitted, &inputs, &report, &history)?;
     super::write_json(&run.metrics(name), &report)?;

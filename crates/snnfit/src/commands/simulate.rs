@@ -116,6 +116,7 @@ fn recording(
                 counts,
                 bin_ms,
                 start_ms,
+                presence: None,
             },
         }],
     })

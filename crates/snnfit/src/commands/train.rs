@@ -21,6 +21,7 @@ use crate::few_spikes::{self, FewSpikes};
 use crate::fit_error::FitError;
 use crate::loaded;
 use crate::memory::StepMemory;
+use crate::partly_observed::{self, PartlyObserved};
 use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
 use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
@@ -91,7 +92,11 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
         .chain(trainer.assembly.warnings.iter().cloned())
         .collect();
     manifest.few_spikes = few_spikes::of_model(&trainer.assembly)?;
+    manifest.partly_observed = partly_observed::of_model(&trainer.assembly);
     manifest.left_out = left_out(&trainer);
+    manifest
+        .left_out
+        .extend(absent_by_session(&manifest.partly_observed, &trainer));
     manifest.left_out.extend(by_session(&manifest.few_spikes, &trainer));
     for left in &manifest.left_out {
         tracing::info!(
@@ -177,6 +182,21 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
         .chain(skipped)
         .chain(unvalidated)
         .collect()
+}
+
+/// How many neurons of each session were not observed in every trial; `partly_observed` of the manifest says which.
+fn absent_by_session(found: &[PartlyObserved], trainer: &Trainer) -> Vec<LeftOut> {
+    let least = trainer.assembly.experiment.statistics.min_presence;
+    let sessions = trainer.comparison.recording.sessions().iter();
+    let lines = sessions.filter_map(|session| {
+        let own: Vec<&PartlyObserved> = found.iter().filter(|neuron| neuron.session == session.name).collect();
+        (!own.is_empty()).then(|| LeftOut {
+            session: session.name.clone(),
+            area: None,
+            reason: partly_observed::in_words(&own, session.neurons.len(), least),
+        })
+    });
+    lines.collect()
 }
 
 /// How many neurons of each session have few spikes; `few_spikes` of the manifest says which.

@@ -281,6 +281,7 @@ fn check_statistics(
             1..=MAX_NEURONS,
         ),
         min_spikes: check_min_spikes(r, raw.min_spikes, preset),
+        min_presence: r.number("statistics.min_presence", raw.min_presence, d::MIN_PRESENCE, Rule::Unit),
         match_within: r.value(
             "statistics.match_within",
             raw.match_within,

@@ -365,6 +365,11 @@ const SECTIONS: &[Section] = &[
                 "neurons with fewer in training trials: less weight in the PSTH loss, not in PSTH metrics",
             ),
             key(
+                "min_presence",
+                Default("0.95"),
+                "neurons observed in a smaller share of their session's trials are in no population",
+            ),
+            key(
                 "match_within",
                 Default("\"stimulus\""),
                 "compare trials of one stimulus, of all, or in the cycle",

@@ -52,6 +52,7 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
             trial_resample: Some(statistics.trial_resample as u64),
             min_neurons_per_area: Some(statistics.min_neurons_per_area as u64),
             min_spikes: Some(statistics.min_spikes),
+            min_presence: Some(statistics.min_presence),
             match_within: Some(statistics.match_within),
             matching_trials: Some(statistics.matching_trials),
         }),

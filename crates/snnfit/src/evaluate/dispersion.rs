@@ -206,7 +206,7 @@ pub(super) fn fano(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<Metri
         .iter()
         .zip(&data)
         .map(|(model, data)| {
-            let (of_model, of_data) = (model.counts.sum_axis(Axis(0)), data.counts.sum_axis(Axis(0)));
+            let (of_model, of_data) = (model.spikes(), data.spikes());
             let pairs = fano_factors(model).into_iter().zip(fano_factors(data)).enumerate();
             pairs
                 .filter(|(n, _)| of_model[*n].min(of_data[*n]) >= min_spikes as f64)

@@ -33,6 +33,7 @@ impl SessionTyper {
                 counts: recorded.counts.select(Axis(2), &kept),
                 neurons: kept.iter().map(|&c| recorded.neurons[c]).collect(),
                 areas,
+                presence: recorded.presence.as_ref().map(|own| own.of_columns(&kept)),
                 ..recorded.clone()
             }],
             (0..columns.len()).map(|g| g.to_string()).collect(),

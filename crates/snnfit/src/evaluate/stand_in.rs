@@ -143,6 +143,7 @@ pub(super) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording
         trial_types: vec![0; n_trials],
         neurons: session.neurons.clone(),
         areas: session.areas.clone(),
+        presence: session.presence.as_ref().map(|own| own.of_simulated(n_trials)),
         // Only where the session recorded it, so that features of both have the same columns.
         behaviour: session.behaviour.as_ref().and(model.behaviour).map(|traces| {
             let mut own = Array3::from_elem(traces.raw_dim(), f64::NAN);

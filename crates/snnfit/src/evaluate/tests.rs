@@ -80,6 +80,7 @@ impl Fixture {
             let (counts, types) = process_of(strengths, n_trials, &mut rng);
             let neurons: Vec<usize> = (s * 2 * PER_AREA..(s + 1) * 2 * PER_AREA).collect();
             RecordedSession {
+                presence: None,
                 name: format!("session{s}"),
                 counts: counts.select(Axis(2), &neurons),
                 valid_bins: vec![N_BINS; n_trials],
@@ -526,6 +527,7 @@ fn undefined_metrics_are_left_out_with_their_reason() {
     let mut rng_ = rng(12);
     let counts = process(60, &mut rng_).0;
     let session = RecordedSession {
+        presence: None,
         name: "one".to_owned(),
         counts: counts.slice(s![.., .., ..1]).to_owned(),
         valid_bins: vec![N_BINS; 60],
@@ -661,6 +663,7 @@ fn with_conditions_and_behaviour() -> Fixture {
         let neurons: Vec<usize> = (s * 2 * PER_AREA..(s + 1) * 2 * PER_AREA).collect();
         let behaviour = behaviour(&types);
         RecordedSession {
+            presence: None,
             name: format!("session{s}"),
             counts: counts.select(Axis(2), &neurons),
             valid_bins: (0..160)

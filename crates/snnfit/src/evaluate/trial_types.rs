@@ -39,7 +39,7 @@ impl AreaSpikes {
             .iter()
             .map(|area| {
                 (0..session.areas.len())
-                    .filter(|&c| session.areas[c] == *area)
+                    .filter(|&c| session.areas[c] == *area && session.is_kept(c))
                     .collect()
             })
             .collect();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use crate::few_spikes::FewSpikes;
+use crate::partly_observed::PartlyObserved;
 use crate::provenance;
 
 /// Version of the manifest that this program writes; it reads this and older ones.
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// Neurons with few spikes in the training trials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub few_spikes: Vec<FewSpikes>,
+    /// Neurons that were not observed in every trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partly_observed: Vec<PartlyObserved>,
     /// Warnings given during the run.
     pub warnings: Vec<String>,
 }
@@ -148,6 +152,7 @@ impl Manifest {
             test_openings: 0,
             left_out: Vec::new(),
             few_spikes: Vec::new(),
+            partly_observed: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -276,6 +276,7 @@ fn record(
         activity: Activity::SpikeTimes {
             times_s,
             observed_s: (0.0, duration_s),
+            unit_observed_s: None,
         },
     })
 }

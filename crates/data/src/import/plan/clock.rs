@@ -3,6 +3,7 @@
 use super::units::Taken;
 use super::{ClockPlan, Told};
 use crate::import::source::Source;
+use crate::presence::{self, Stretches};
 use crate::recording::Trial;
 
 /// Spikes that last so many times longer than the trials (or the reverse) are in ms.
@@ -176,34 +177,77 @@ pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
     }
 }
 
-/// Tells of units that were not observed in every trial that is taken: a recording has no word for that, so they are silent there.
-pub(super) fn unobserved(source: &Source, units: &Taken, trials: &[Trial], told: &mut Told) {
-    let Some(observed) = &source.unit_observed_s else {
-        return;
-    };
-    let is_covered = |stretches: &[(f64, f64)], trial: &Trial| {
-        let (from, to) = (trial.start_s + SLACK_S, trial.stop_s - SLACK_S);
-        stretches.iter().any(|(start, stop)| *start <= from && *stop >= to)
-    };
-    let missed: Vec<(usize, usize)> = units
+/// When each unit that is taken was observed; `None` where all were in every trial. Tells of those that were not.
+///
+/// A unit without any stretch is taken as observed throughout: pynwb writes an empty list where nothing was given.
+pub(super) fn unit_observed(
+    source: &mut Source,
+    units: &Taken,
+    trials: &[Trial],
+    told: &mut Told,
+) -> Option<Vec<Stretches>> {
+    let observed = source.unit_observed_s.as_mut()?;
+    let stated: Vec<Stretches> = units
         .rows
         .iter()
-        .enumerate()
-        .filter_map(|(n, &row)| {
-            let stretches = observed.get(row)?;
-            let missed = trials.iter().filter(|trial| !is_covered(stretches, trial)).count();
-            (missed > 0).then_some((n, missed))
-        })
+        .map(|&row| observed.get_mut(row).map(std::mem::take).unwrap_or_default())
         .collect();
-    if let Some((worst, most)) = missed.iter().max_by_key(|(_, missed)| *missed) {
-        let name = units.units.get(*worst).map_or("", |unit| unit.id.as_str());
+    let n_silent = stated.iter().filter(|stretches| stretches.is_empty()).count();
+    let mut stretches: Vec<Stretches> = stated
+        .iter()
+        .cloned()
+        .map(|own| presence::merged(own, SLACK_S))
+        .collect();
+    let broken: Vec<usize> = (0..stated.len())
+        .filter(|&n| stretches[n].is_empty() && !stated[n].is_empty())
+        .collect();
+    if let Some(&first) = broken.first() {
+        let name = units.units.get(first).map_or("", |unit| unit.id.as_str());
         let message = format!(
-            "{} of {} units were not observed in every trial (unit '{name}' in {most} of {} not); they count as silent there (hint: \
-             leave such units out by units.filter, or such trials by trials.filter)",
-            missed.len(),
-            units.units.len(),
-            trials.len()
+            "intervals of observation of {} units are none (start after stop, or not finite), first of '{name}': leave these units out by \
+             units.filter",
+            broken.len()
+        );
+        told.refuse("units", message);
+    }
+    if n_silent > 0 && n_silent < stated.len() {
+        let message = format!(
+            "{n_silent} of {} units have no interval of observation, others have: they are taken as observed throughout",
+            stated.len()
         );
         told.warn("units", message);
     }
+    let missed = |stretches: &Stretches| {
+        let is_missed = |trial: &&Trial| !presence::holds(stretches, trial.start_s, trial.stop_s, SLACK_S);
+        trials.iter().filter(is_missed).count()
+    };
+    let missed: Vec<usize> = stretches.iter().map(missed).collect();
+    let (worst, most) = missed
+        .iter()
+        .copied()
+        .enumerate()
+        .max_by_key(|(n, most)| (*most, std::cmp::Reverse(*n)))?;
+    if most == 0 {
+        return None;
+    }
+    // Files round times: what holds a trial here has to hold it without this slack too.
+    for stretch in stretches.iter_mut().flatten() {
+        for trial in trials {
+            if presence::holds(&[*stretch], trial.start_s, trial.stop_s, SLACK_S) {
+                *stretch = (stretch.0.min(trial.start_s), stretch.1.max(trial.stop_s));
+            }
+        }
+    }
+    for own in &mut stretches {
+        *own = presence::merged(std::mem::take(own), 0.0);
+    }
+    let name = units.units.get(worst).map_or("", |unit| unit.id.as_str());
+    let message = format!(
+        "{} of {} units were not observed in every trial (unit '{name}' in {most} of {} not); these trials don't count for them",
+        missed.iter().filter(|n| **n > 0).count(),
+        units.units.len(),
+        trials.len()
+    );
+    told.warn("units", message);
+    Some(stretches)
 }

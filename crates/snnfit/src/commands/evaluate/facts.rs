@@ -8,6 +8,7 @@ use crate::cli::{CheckpointChoice, EvaluateArgs, SplitChoice};
 use crate::config::checked::{Input, LatentKind, Model};
 use crate::error::Error;
 use crate::findings;
+use crate::partly_observed;
 use crate::projections;
 use crate::provenance;
 use crate::report::page::{PopulationFacts, RunFacts};
@@ -62,6 +63,7 @@ pub(super) fn of_run(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFact
         run_toml: data::fs::read_text(&judged.run.run_toml(), MAX_RUN_TOML_BYTES).map_err(Error::Output)?,
         left_out: manifest.left_out,
         few_spikes: judged.report.few_spikes.clone(),
+        partly_observed: partly_observed::of_model(assembly),
         warnings: manifest.warnings,
     })
 }

@@ -1,6 +1,7 @@
 //! What a page says about the run itself.
 
 use crate::few_spikes::FewSpikes;
+use crate::partly_observed::PartlyObserved;
 use crate::run_dir::{DataFile, LeftOut, StopReason};
 
 /// Neurons of one area and cell type.
@@ -69,6 +70,8 @@ pub struct RunFacts {
     pub left_out: Vec<LeftOut>,
     /// Neurons with few spikes in the training trials.
     pub few_spikes: Vec<FewSpikes>,
+    /// Neurons that were not observed in every trial.
+    pub partly_observed: Vec<PartlyObserved>,
     /// Warnings of training.
     pub warnings: Vec<String>,
 }

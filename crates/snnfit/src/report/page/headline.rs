@@ -256,8 +256,16 @@ fn left_out(facts: &RunFacts) -> String {
         .few_spikes
         .iter()
         .map(|few| format!("{}/{}, area {}: {} spikes", few.session, few.unit, few.area, few.spikes));
+    let partly = facts.partly_observed.iter().map(|unit| {
+        let out = if unit.in_populations { "" } else { ", in no population" };
+        format!(
+            "{}/{}, area {}: {} of {} trials{out}",
+            unit.session, unit.unit, unit.area, unit.n_observed, unit.n_trials
+        )
+    });
     let lists = [
         ("left out of the fit", left.collect::<Vec<_>>()),
+        ("neurons that were not observed in every trial", partly.collect()),
         ("neurons with few spikes in the training trials", few.collect()),
         ("warnings", facts.warnings.clone()),
     ];

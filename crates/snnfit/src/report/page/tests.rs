@@ -8,6 +8,7 @@ use super::*;
 use crate::evaluate::{LeftOutMetric, SCHEMA, SessionTrials};
 use crate::few_spikes::FewSpikes;
 use crate::findings::{Finding, Kind, Severity};
+use crate::partly_observed::PartlyObserved;
 use crate::run_dir::{DataFile, LeftOut, StopReason};
 
 const HOSTILE: &str = "<img src=x onerror=\"alert('1')\">&\u{1b}[2J";
@@ -55,6 +56,14 @@ fn facts() -> RunFacts {
             unit: HOSTILE.to_owned(),
             area: HOSTILE.to_owned(),
             spikes: 3,
+        }],
+        partly_observed: vec![PartlyObserved {
+            session: HOSTILE.to_owned(),
+            unit: HOSTILE.to_owned(),
+            area: HOSTILE.to_owned(),
+            n_observed: 3,
+            n_trials: 4,
+            in_populations: false,
         }],
         warnings: vec![HOSTILE.to_owned()],
     }

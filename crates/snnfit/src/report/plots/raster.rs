@@ -61,7 +61,12 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         let is_last = row + 1 == trials.len();
         if let Some((k, name)) = data {
             let counts = session.counts.index_axis(ndarray::Axis(0), *k);
-            let counts = counts.slice(ndarray::s![..session.valid_bins[*k], ..]);
+            let mut counts = counts.slice(ndarray::s![..session.valid_bins[*k], ..]).to_owned();
+            // What stands in for neurons that were not observed is nothing that was recorded.
+            for column in (0..counts.ncols()).filter(|&column| !session.is_present(*k, column)) {
+                counts.column_mut(column).fill(0);
+            }
+            let counts = counts.view();
             let style = Style {
                 title: &title("data", name, *k),
                 color: DATA,

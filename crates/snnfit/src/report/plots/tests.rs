@@ -41,6 +41,7 @@ impl Fixture {
             u8::from((t + k) % (n + 2) == 0 || (t > 30 && k % 2 == 0 && n >= N_NEURONS / 2))
         });
         let session = RecordedSession {
+            presence: None,
             name: "a <session>".to_owned(),
             counts: counts.clone(),
             valid_bins: vec![N_BINS; N_TRIALS],
