@@ -196,22 +196,29 @@ fn observed_s(session: &Session, unit: usize, whole_s: f64) -> f64 {
     }
 }
 
-/// Units that were not observed in every trial, by the whole of each trial.
-fn partly_observed(session: &Session) -> Vec<PartlyObserved> {
+/// Whether each unit was observed for the whole of each trial, `[K, N]`; `None` where nothing says that one was not.
+pub fn observed_trials(session: &Session) -> Option<Array2<bool>> {
     let shape = (session.n_trials(), session.n_units());
-    let presence = match &session.activity {
+    match &session.activity {
         Activity::SpikeTimes {
             unit_observed_s: Some(units),
             ..
-        } => Array2::from_shape_fn(shape, |(k, n)| {
+        } => Some(Array2::from_shape_fn(shape, |(k, n)| {
             let (trial, stretches) = (&session.trials[k], units.get(n).map_or(&[][..], Vec::as_slice));
             presence::holds(stretches, trial.start_s, trial.stop_s, presence::SLACK_S)
-        }),
+        })),
         Activity::Binned {
             presence: Some(presence),
             ..
-        } if presence.dim() == shape => presence.clone(),
-        _ => return Vec::new(),
+        } if presence.dim() == shape => Some(presence.clone()),
+        _ => None,
+    }
+}
+
+/// Units that were not observed in every trial, by the whole of each trial.
+fn partly_observed(session: &Session) -> Vec<PartlyObserved> {
+    let Some(presence) = observed_trials(session) else {
+        return Vec::new();
     };
     let all: Vec<usize> = (0..session.n_trials()).collect();
     let missed = presence::missed(&presence, &all).into_iter();

@@ -154,13 +154,15 @@ impl<'a> Scene<'a> {
         let mut n_covering = vec![vec![0usize; grid.n]; n_kinds];
         for session in &self.recording.sessions {
             let area_of: Vec<usize> = session.units.iter().map(|u| self.area(&u.area)).collect();
-            let mut n_units = vec![0.0; n_areas];
-            for &a in &area_of {
-                n_units[a] += 1.0;
-            }
+            let observed = data::inspect::observed_trials(session);
+            let is_there = |k: usize, unit: usize| observed.as_ref().is_none_or(|observed| observed[[k, unit]]);
             for k in 0..session.n_trials() {
                 let extent = self.extent(session, k);
                 let covered = grid.covered(extent);
+                let mut n_units = vec![0.0; n_areas];
+                for (unit, &area) in area_of.iter().enumerate() {
+                    n_units[area] += f64::from(u8::from(is_there(k, unit)));
+                }
                 for bin in covered.clone() {
                     n_covering[extent.kind][bin] += 1;
                     for (area, sums) in sums.iter_mut().enumerate() {
@@ -168,7 +170,7 @@ impl<'a> Scene<'a> {
                     }
                 }
                 grid.spikes(session, k, |unit, bin| {
-                    if covered.contains(&bin) {
+                    if covered.contains(&bin) && is_there(k, unit) {
                         sums[area_of[unit]][extent.kind][bin].0 += 1.0;
                     }
                 });

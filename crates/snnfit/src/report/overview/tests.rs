@@ -51,6 +51,7 @@ fn recording(types: &[&str]) -> Recording {
             activity: Activity::SpikeTimes {
                 times_s: vec![first, even.collect(), Vec::new()],
                 observed_s: (0.0, stop),
+                unit_observed_s: None,
             },
             trials,
             behaviour: BTreeMap::new(),
@@ -68,6 +69,7 @@ fn binned(mut recording: Recording) -> Recording {
             counts: bins.spikes,
             bin_ms: bins.bin_ms,
             start_ms: bins.start_ms,
+            presence: bins.presence,
         };
     }
     recording
@@ -102,6 +104,20 @@ fn activity_around_the_event_is_spikes_per_unit_trial_and_time() {
         let mean = aligned.rates_hz[0][1].iter().sum::<f64>() / 200.0;
         assert!((mean - 5.0).abs() < 1e-9, "{mean}");
     }
+}
+
+#[test]
+fn trials_that_a_unit_was_not_observed_in_are_no_silence() {
+    let mut recording = recording(&["hit"; 4]);
+    // Of the area S1, unit 2 never spikes; it is gone after the second trial.
+    let Activity::SpikeTimes { unit_observed_s, .. } = &mut recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    *unit_observed_s = Some(vec![vec![(0.0, 8.0)], vec![(0.0, 8.0)], vec![(0.0, 3.5)]]);
+    let aligned = Scene::of(&recording).aligned().unwrap();
+    let mean = aligned.rates_hz[0][0].iter().sum::<f64>() / 200.0;
+    // 40 spikes of unit 1, and 4 + 2 trials of 1 s.
+    assert!((mean - 40.0 / 6.0).abs() < 1e-9, "{mean}");
 }
 
 #[test]
