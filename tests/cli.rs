@@ -92,12 +92,13 @@ fn shared(path: &str) -> Option<PathBuf> {
 #[test]
 fn the_help_of_every_command_is_as_documented() {
     let folder = Folder::new();
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["train"],
         &["evaluate"],
         &["simulate"],
         &["import"],
+        &["export"],
         &["inspect"],
         &["synth"],
         &["synth", "two-area"],
@@ -469,12 +470,13 @@ fn a_checkpoint_and_a_run_can_be_inspected() {
 }
 
 /// The commands that `docs/cli.md` shows, in its order.
-const DOCUMENTED: [&[&str]; 12] = [
+const DOCUMENTED: [&[&str]; 13] = [
     &[],
     &["train"],
     &["evaluate"],
     &["simulate"],
     &["import"],
+    &["export"],
     &["inspect"],
     &["synth", "two-area"],
     &["synth", "six-area"],

@@ -10,6 +10,7 @@ mod edges;
 mod engines;
 mod equations;
 mod evaluation;
+mod export;
 mod few_spikes;
 mod gradients;
 mod import;

@@ -14,6 +14,8 @@ use crate::recording::CellType;
 
 /// Attribute `format` of every connectivity file.
 const FORMAT: &str = "snnfit-connectivity";
+/// Attribute `format` of files with all parameters of a network, which has the same arrays and more.
+pub const PARAMETERS_FORMAT: &str = "snnfit-parameters";
 /// The version this program writes, and the newest it reads.
 const VERSION: i64 = 1;
 
@@ -136,7 +138,7 @@ pub fn read_connectivity(path: &Path) -> Result<Connectivity, DataError> {
 /// Checks that the file is of this format; the version, if it is newer than ours.
 fn header(root: &Node) -> Found<Option<i64>> {
     match root.text_attribute("format")? {
-        Some(format) if format == FORMAT => {}
+        Some(format) if format == FORMAT || format == PARAMETERS_FORMAT => {}
         found => {
             let found = found.map_or("missing".to_owned(), |format| format!("\"{}\"", format.escape_debug()));
             let message = format!("{found}; a file of connectivity has \"{FORMAT}\"");

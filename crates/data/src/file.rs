@@ -6,8 +6,10 @@ mod write;
 
 pub use read::{read, read_with_warnings};
 pub(crate) use tables::optional_indices;
+pub(crate) use write::{
+    to_text, write_array, write_attribute, write_column, write_contiguous, write_text_attribute, write_texts,
+};
 pub use write::{write, write_replacing};
-pub(crate) use write::{write_array, write_attribute, write_column, write_text_attribute, write_texts};
 
 /// Attribute `format` of every native file.
 pub(crate) const FORMAT: &str = "snnfit-recording";

@@ -165,6 +165,81 @@ impl Sibling {
     }
 }
 
+/// A temporary folder beside its target, removed with all that is in it unless committed.
+#[derive(Debug)]
+pub struct SiblingDir {
+    target: PathBuf,
+    temporary: tempfile::TempDir,
+}
+
+impl SiblingDir {
+    /// Creates the empty temporary folder in the directory of `target`.
+    ///
+    /// # Errors
+    /// [`FsError::AlreadyExists`] if something is at the target; [`FsError::Io`] if the directory is missing or not writable.
+    pub fn create(target: &Path) -> Result<Self, FsError> {
+        refuse_existing(target)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".snnfit-").suffix(".tmp");
+        #[cfg(unix)]
+        {
+            // As for files: the umask shall decide.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o777));
+        }
+        let temporary = builder
+            .tempdir_in(parent(target))
+            .map_err(|source| FsError::new(target, "create a folder in its directory", source))?;
+        Ok(Self {
+            target: target.to_path_buf(),
+            temporary,
+        })
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Syncs the files of the folder, moves it to the target and syncs the directory.
+    ///
+    /// # Errors
+    /// [`FsError`] naming the target; the temporary folder is then removed.
+    pub fn commit(self) -> Result<(), FsError> {
+        let fail = |action| {
+            let target = self.target.clone();
+            move |source| FsError::new(target, action, source)
+        };
+        let sync_files = || {
+            for entry in std::fs::read_dir(self.temporary.path())? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            sync_dir(self.temporary.path())
+        };
+        sync_files().map_err(fail("sync the folder"))?;
+        // Renaming would replace an empty folder.
+        refuse_existing(&self.target)?;
+        std::fs::rename(self.temporary.path(), &self.target).map_err(fail("move the finished folder into place"))?;
+        sync_dir(parent(&self.target)).map_err(fail("sync the directory"))?;
+        // The folder has moved: nothing is left to remove under the old name.
+        let _ = self.temporary.keep();
+        Ok(())
+    }
+}
+
+/// Refuses a path at which something is, be it a dangling link.
+///
+/// # Errors
+/// [`FsError::AlreadyExists`].
+pub fn refuse_existing(path: &Path) -> Result<(), FsError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(FsError::AlreadyExists {
+            path: path.to_path_buf(),
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Creates a directory that must not exist yet; its parent must.
 ///
 /// # Errors
@@ -288,6 +363,33 @@ mod tests {
         ));
         assert!(write_atomic(dir.path(), |w| w.write_all(b"2")).is_err());
         assert_eq!(std::fs::read(&path)?, b"1");
+        Ok(())
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_replaces_nothing() -> TestResult {
+        let dir = tempfile::tempdir()?;
+        let target = dir.path().join("out");
+        let folder = SiblingDir::create(&target)?;
+        write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
+        drop(folder);
+        assert_eq!(std::fs::read_dir(dir.path())?.count(), 0);
+        let folder = SiblingDir::create(&target)?;
+        write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
+        // Another process was faster, with an empty folder that renaming would replace.
+        std::fs::create_dir(&target)?;
+        assert!(matches!(folder.commit(), Err(FsError::AlreadyExists { .. })));
+        assert_eq!(std::fs::read_dir(&target)?.count(), 0);
+        std::fs::remove_dir(&target)?;
+        let folder = SiblingDir::create(&target)?;
+        write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
+        folder.commit()?;
+        assert_eq!(std::fs::read(target.join("a"))?, b"1");
+        assert_eq!(std::fs::read_dir(dir.path())?.count(), 1);
+        assert!(matches!(
+            SiblingDir::create(&target),
+            Err(FsError::AlreadyExists { .. })
+        ));
         Ok(())
     }
 

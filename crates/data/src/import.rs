@@ -26,6 +26,7 @@ pub use csv::{CsvTables, read_csv};
 pub use detect::{Layout, detect};
 pub use expression::{Expression, ExpressionError};
 pub use npy::{Npy, read_npy};
+pub(crate) use npz::SUFFIXES as SERIES_SUFFIXES;
 pub use npz::read_npz;
 pub use nwb::{is_nwb, read_nwb};
 pub use phy::read_phy;

@@ -4,7 +4,7 @@
 //! behaviour and stimulus. [`file`](mod@file) reads and writes it as native HDF5, [`check`] checks it,
 //! [`binning`] cuts it into `[K, T, N]` counts, [`stitch`](mod@stitch) lets each model neuron stand for one
 //! recorded unit, [`split`](mod@split) sets test and validation trials aside, [`synth`] generates the
-//! artificial recording and [`import`] reads what others stored.
+//! artificial recording, [`import`] reads what others stored and [`export`] writes what they read.
 //!
 //! This crate knows neither networks nor losses: random numbers come in as an argument, activity goes
 //! out as plain arrays.
@@ -13,6 +13,7 @@ pub mod binned;
 pub mod binning;
 pub mod connectivity;
 pub mod error;
+pub mod export;
 pub mod file;
 pub mod fs;
 mod h5;

@@ -116,6 +116,8 @@ pub enum Command {
     /// Read a file in this process, within limits, and answer on stdout: what `import` and `inspect` start
     #[command(hide = true)]
     ImportWorker(ImportWorkerArgs),
+    /// Write a network or a recording for other programs: HDF5, CSV, SONATA, NWB, npz
+    Export(ExportArgs),
     /// Describe a recording, a run, a checkpoint, or a file that import takes
     Inspect(InspectArgs),
     /// Generate an artificial recording
@@ -282,6 +284,7 @@ pub struct EvaluateArgs {
 /// `snnfit simulate`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  snnfit simulate runs/a --trials 400 --out model.h5\n  \
+    snnfit simulate runs/a --trials 400 --out model.nwb\n  \
     snnfit simulate runs/a --light area:wS2 --window-ms 0,100 --out light.h5")]
 pub struct SimulateArgs {
     /// Run directory
@@ -297,9 +300,12 @@ pub struct SimulateArgs {
     /// its buffers hold and no more than train.trial_chunk
     #[arg(long, value_name = "K")]
     pub trial_chunk: Option<NonZeroUsize>,
-    /// Recording file to write; must not exist
+    /// Recording file to write, NWB or npz if its name ends so; must not exist
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Also record the spikes of the model's inputs, as units of the area `input`
+    #[arg(long)]
+    pub inputs: bool,
     /// Seed of the noise
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -312,6 +318,52 @@ pub struct SimulateArgs {
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportForm {
+    /// Of a run: all parameters in one HDF5 file. Of a recording: a native file.
+    H5,
+    /// Of a run: a folder of tables, neurons.csv and synapses.csv.
+    Csv,
+    /// Of a run: a folder with a SONATA network.
+    Sonata,
+    /// Of a recording: NWB 2.
+    Nwb,
+    /// Of a recording: a NumPy archive.
+    Npz,
+}
+
+/// `snnfit export`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  snnfit export runs/a --out parameters.h5\n  \
+    snnfit export runs/a --out network --as csv\n  \
+    snnfit export runs/a --out network --as sonata --checkpoint last\n  \
+    snnfit export mice.h5 --session mouse7 --out mouse7.nwb\n  \
+    snnfit export mice.h5 --out sessions --as npz\n\n\
+    What is written follows from --as, else from the ending of --out: .h5, .nwb or .npz. NWB and npz files hold one session \
+    each: name it with --session, or let --as write a folder with a file for each. docs/FORMATS.md describes all files.")]
+pub struct ExportArgs {
+    /// Run directory, or recording file
+    #[arg(value_name = "RUN|FILE")]
+    pub source: PathBuf,
+    /// File or folder to write; must not exist
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// What to write
+    #[arg(long = "as", value_enum, value_name = "FORM")]
+    pub form: Option<ExportForm>,
+    /// Of a recording: this session only; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub session: Vec<String>,
+    /// Of a run: best, last, or the number of a step. Default: best
+    #[arg(long, value_name = "WHICH")]
+    pub checkpoint: Option<CheckpointChoice>,
+    /// Where a recording of the run is now, if it has moved; all of them, in the order of the configuration. Recognised by
+    /// SHA-256
+    #[arg(long, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
 }
 
 /// `snnfit import`

@@ -16,6 +16,7 @@ pub mod exit_code;
 pub mod few_spikes;
 pub mod findings;
 pub mod fit_error;
+pub mod handoff;
 pub mod import_process;
 pub mod loaded;
 pub mod logging;

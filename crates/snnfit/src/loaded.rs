@@ -185,6 +185,34 @@ impl Fitted {
         all.ok_or(FitError::NoTrials { part: "a simulation" })
     }
 
+    /// Spikes of the inputs `[K, T, N_in]` in the trials that [`Fitted::simulate`] simulates with these arguments; none where
+    /// inputs don't spike.
+    ///
+    /// # Errors
+    /// As [`Rsnn::input_events`].
+    pub fn input_spikes(&self, stimuli: &[usize], seed: u64, stream: &str) -> Result<Option<Array3<u8>>, FitError> {
+        let draws = Draws {
+            seed,
+            step: 0,
+            stream,
+            first_trial: 0,
+        };
+        let (trials, n_steps) = (self.assembly.model_trials(stimuli), self.assembly.n_steps());
+        let Some(events) = self.rsnn.input_events(&trials, n_steps, draws)? else {
+            return Ok(None);
+        };
+        let n_warmup = events.n_steps() - n_steps;
+        let mut spikes = Array3::zeros((stimuli.len(), n_steps, events.n_inputs()));
+        for k in 0..stimuli.len() {
+            for t in 0..n_steps {
+                for &input in events.at(k, n_warmup + t) {
+                    spikes[[k, t, usize::from(input)]] = 1;
+                }
+            }
+        }
+        Ok(Some(spikes))
+    }
+
     fn simulate_chunk(
         &self,
         trials: &Trials,

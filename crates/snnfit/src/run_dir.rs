@@ -187,6 +187,12 @@ impl RunDir {
         Ok((lock, warning))
     }
 
+    /// Name of the directory.
+    pub fn name(&self) -> String {
+        let whole = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.path.display().to_string())
+    }
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hdf5::types::VarLenUnicode;
-use hdf5::{File, Group, H5Type};
+use hdf5::{File, Group, H5Type, Location};
 use ndarray::{Array2, ArrayView, ArrayView1, Dimension};
 
 use super::{FORMAT, VERSION};
@@ -217,6 +217,21 @@ pub(crate) fn write_array<T: H5Type + Clone, D: Dimension>(
     dataset.write_raw(values.as_slice().ok_or("array is not contiguous")?)
 }
 
+/// As [`write_array`], but neither cut into chunks nor compressed: for readers without filters.
+pub(crate) fn write_contiguous<T: H5Type + Clone, D: Dimension>(
+    group: &Group,
+    name: &str,
+    values: &ArrayView<'_, T, D>,
+) -> hdf5::Result<()> {
+    let values = values.as_standard_layout();
+    let builder = group.new_dataset_builder().obj_track_times(false).empty::<T>();
+    let dataset = builder.shape(values.shape().to_vec()).create(name)?;
+    if values.is_empty() {
+        return Ok(());
+    }
+    dataset.write_raw(values.as_slice().ok_or("array is not contiguous")?)
+}
+
 /// Whole rows of the last axes, as many as fit in a chunk; long single axes are cut.
 fn chunk_of(shape: &[usize]) -> Vec<usize> {
     let mut room = CHUNK_ELEMENTS;
@@ -241,15 +256,15 @@ pub(crate) fn write_texts<'a>(group: &Group, name: &str, texts: impl Iterator<It
     dataset.write_raw(&texts)
 }
 
-pub(crate) fn write_text_attribute(group: &Group, name: &str, text: &str) -> hdf5::Result<()> {
-    write_attribute(group, name, &to_text(text)?)
+pub(crate) fn write_text_attribute(object: &Location, name: &str, text: &str) -> hdf5::Result<()> {
+    write_attribute(object, name, &to_text(text)?)
 }
 
-pub(crate) fn write_attribute<T: H5Type>(group: &Group, name: &str, value: &T) -> hdf5::Result<()> {
-    group.new_attr::<T>().create(name)?.write_scalar(value)
+pub(crate) fn write_attribute<T: H5Type>(object: &Location, name: &str, value: &T) -> hdf5::Result<()> {
+    object.new_attr::<T>().create(name)?.write_scalar(value)
 }
 
-fn to_text(text: &str) -> hdf5::Result<VarLenUnicode> {
+pub(crate) fn to_text(text: &str) -> hdf5::Result<VarLenUnicode> {
     text.parse()
         .map_err(|error| hdf5::Error::Internal(format!("text '{text}': {error}")))
 }

@@ -19,8 +19,10 @@ pub(super) const MAX_TABLE_COLUMNS: usize = 32;
 const MAX_TABLE_ROWS: usize = 1 << 20;
 /// Columns that may name the units.
 const KEYS: [&str; 4] = ["id", "unit_id", "cluster_id", "unit"];
+/// Keys that say something of the session.
+const SESSION_KEYS: [&str; 3] = ["session_id", "observed_start_s", "observed_stop_s"];
 /// What may be said of a series, after its name.
-const SUFFIXES: [&str; 5] = ["_timestamps", "_rate_hz", "_start_s", "_unit", "_channels"];
+pub(crate) const SUFFIXES: [&str; 5] = ["_timestamps", "_rate_hz", "_start_s", "_unit", "_channels"];
 
 /// Reads a session from an archive; docs/FORMATS.md says which arrays mean what.
 ///
@@ -54,7 +56,8 @@ pub fn read_npz(path: &Path, request: &SeriesRequest) -> Result<Source, DataErro
         } else if let Some(name) = column("series") {
             (&mut series, name)
         } else {
-            if !matches!(key, "spike_times" | "spike_times_index" | "spike_clusters") {
+            let is_known = matches!(key, "spike_times" | "spike_times_index" | "spike_clusters");
+            if !is_known && !SESSION_KEYS.contains(&key) {
                 unknown.push(key.escape_debug().to_string());
             }
             continue;
@@ -72,6 +75,7 @@ pub fn read_npz(path: &Path, request: &SeriesRequest) -> Result<Source, DataErro
         );
         findings.warning("archive", message);
     }
+    findings.keep(read_session(&file, &mut source));
     read_units(&file, &units, &mut source, &mut findings);
     source.trials = file.table(&trials, None, &mut findings);
     for name in base_names(&series) {
@@ -83,6 +87,27 @@ pub fn read_npz(path: &Path, request: &SeriesRequest) -> Result<Source, DataErro
     refuse_problems(path.display().to_string(), findings.problems)?;
     source.warnings.append(&mut findings.warnings);
     Ok(source)
+}
+
+/// Name of the session, and when spikes were recorded, where the archive says so.
+fn read_session(file: &Arrays, source: &mut Source) -> Found<()> {
+    let [id, start, stop] = SESSION_KEYS;
+    if file.has(id) {
+        match file.array(id)?.column(0)? {
+            Column::Texts(texts) => {
+                if let Some(text) = texts.into_iter().next() {
+                    source.id = text;
+                }
+            }
+            other => return Err(Finding::new(id, format!("holds {}; expected a text", other.kind()))),
+        }
+    }
+    source.observed_s = match (file.has(start), file.has(stop)) {
+        (true, true) => Some((file.array(start)?.number()?, file.array(stop)?.number()?)),
+        (false, false) => None,
+        _ => return Err(Finding::new(start, format!("give both {start} and {stop}, or none"))),
+    };
+    Ok(())
 }
 
 /// The arrays of an archive by their keys, as NumPy has them.

@@ -82,13 +82,13 @@ pub struct TrialsPlan {
     pub start: Option<String>,
     /// End of a trial. Default: `stop_time`; with `window_s`, the end of the window, and this where it is earlier.
     pub stop: Option<String>,
-    /// The event that bins are counted from. Default: the start.
+    /// The event that bins are counted from. Default: `align_time` where that column has numbers, else the start.
     pub align_to: Option<String>,
     /// Part of the recording that a trial is, from and to (s) relative to the event. Default: from its start to its stop.
     pub window_s: Option<[f64; 2]>,
     /// Condition of the trials that are taken.
     pub filter: Option<String>,
-    /// Value of the stimulus, a number. Default: 0.
+    /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 0.
     pub stimulus: Option<String>,
     /// Label of a trial, such as the name of a column. Default: `trial_type` where there is such a column, else `trial`.
     #[serde(rename = "type")]
@@ -113,8 +113,10 @@ pub struct TypeRule {
 pub struct UnitsPlan {
     /// Condition of the units that are taken.
     pub filter: Option<String>,
-    /// Name of a unit. Default: the file's.
+    /// Name of a unit. Default: `unit_name` where that column tells all units apart, else the file's.
     pub id: Option<String>,
+    /// Rate (Hz) that the sorter found. Default: `firing_rate` where there is such a column.
+    pub firing_rate: Option<String>,
     /// Area of a unit. Default: the first column of a usual name; `"'V1'"` gives all units the same.
     pub area: Option<String>,
     /// Areas that are put together: new name, and patterns (`*`, `?`) of the file's names.
@@ -261,6 +263,7 @@ impl ImportPlan {
             ("trials.type", &trials.trial_type),
             ("units.filter", &units.filter),
             ("units.id", &units.id),
+            ("units.firing_rate", &units.firing_rate),
             ("units.area", &units.area),
             ("units.cell_type.excitatory", &units.cell_type.excitatory),
             ("units.cell_type.inhibitory", &units.cell_type.inhibitory),

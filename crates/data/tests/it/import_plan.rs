@@ -515,3 +515,64 @@ fn a_plan_out_of_range_is_refused_with_every_key_before_a_file_is_read() {
         .to_string();
     assert!(unknown.contains("fliter") && unknown.contains("filter"), "{unknown}");
 }
+
+#[test]
+fn columns_that_native_recordings_have_are_taken_where_the_plan_names_none_and_told() {
+    let mut named = source();
+    let trials = named.trials.as_mut().expect("trials");
+    let set = |table: &mut Table, name: &str, column: Column| table.insert("test", name, column).expect("as long");
+    set(trials, "align_time", numbers(&[0.5, 10.5, 20.5, 30.5, 40.5]));
+    set(trials, "stimulus", numbers(&[4.0, 0.0, 4.0, 0.0, -1.0]));
+    set(&mut named.units, "unit_name", texts(&["a", "b", "c", "d"]));
+    set(&mut named.units, "firing_rate", numbers(&[7.5, f64::NAN, 0.0, -1.0]));
+    let (recording, report) = ImportPlan::default().apply(vec![named.clone()]).expect("a session");
+    let session = &recording.sessions[0];
+    let units: Vec<_> = session
+        .units
+        .iter()
+        .map(|u| (u.id.as_str(), u.firing_rate_hz))
+        .collect();
+    assert_eq!(units, [("a", Some(7.5)), ("b", None), ("c", Some(0.0)), ("d", None)]);
+    let trials: Vec<_> = session.trials.iter().map(|t| (t.align_s, t.stimulus)).collect();
+    assert_eq!(trials[0], (0.5, 4.0));
+    assert_eq!(trials[4], (40.5, -1.0));
+    let told: Vec<String> = report.sessions[0].warnings.iter().map(ToString::to_string).collect();
+    for column in ["align_time", "stimulus", "unit_name"] {
+        assert!(
+            told.iter().any(|told| told.contains(&format!("column '{column}'"))),
+            "{told:?}"
+        );
+    }
+
+    // A plan wins.
+    let text = "[trials]\nalign_to = 'start_time'\nstimulus = 'contrast'\n[units]\nid = 'brain_area'\nfilter = 'brain_area != \"\"'\n\
+                firing_rate = '2 * width_ms'\n";
+    let (recording, _) = plan(text).apply(vec![named.clone()]).expect("a session");
+    let session = &recording.sessions[0];
+    assert_eq!(
+        (session.units[1].id.as_str(), session.units[1].firing_rate_hz),
+        ("VISp5", Some(1.4))
+    );
+    assert_eq!((session.trials[1].align_s, session.trials[2].stimulus), (10.0, 0.5));
+
+    // Columns of the same names that say something else are left alone.
+    let trials = named.trials.as_mut().expect("trials");
+    set(trials, "align_time", numbers(&[0.5, 10.5, f64::NAN, 30.5, 40.5]));
+    set(trials, "stimulus", texts(&["bar", "dots", "bar", "bar", "dots"]));
+    set(&mut named.units, "unit_name", texts(&["0", "1", "0", "1"]));
+    set(&mut named.units, "firing_rate", texts(&["high", "low", "low", "low"]));
+    let (recording, _) = ImportPlan::default().apply(vec![named]).expect("a session");
+    let session = &recording.sessions[0];
+    assert_eq!(
+        (
+            session.n_trials(),
+            session.trials[0].align_s,
+            session.trials[0].stimulus
+        ),
+        (5, 0.0, 0.0)
+    );
+    assert_eq!(
+        (session.units[0].id.as_str(), session.units[0].firing_rate_hz),
+        ("u0", None)
+    );
+}

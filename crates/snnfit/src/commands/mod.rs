@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod devices;
 mod evaluate;
+mod export;
 mod help;
 mod import;
 mod inspect;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Import(args) => import::run(&args, &global),
         Command::ImportWorker(args) => import::serve(&args),
+        Command::Export(args) => export::run(&args, &global),
         Command::Inspect(args) => inspect::run(&args, &global),
         Command::Synth(args) => synth::run(&args, &global),
         Command::Config(args) => config::run(&args.action, &global),
@@ -220,12 +222,7 @@ pub(crate) fn use_threads(threads: Option<std::num::NonZeroUsize>) -> usize {
 /// # Errors
 /// [`Error::Output`].
 pub(crate) fn refuse_existing(path: &Path) -> Result<(), Error> {
-    match std::fs::symlink_metadata(path) {
-        Ok(_) => Err(Error::Output(data::fs::FsError::AlreadyExists {
-            path: path.to_owned(),
-        })),
-        Err(_) => Ok(()),
-    }
+    data::fs::refuse_existing(path).map_err(Error::Output)
 }
 
 /// Text of a file made safe for a terminal: control characters other than line ends become visible escapes.

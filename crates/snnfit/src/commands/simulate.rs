@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use data::{Activity, Behaviour, BehaviourSamples, Recording, StimulusMovies, Trial, Unit};
-use ndarray::{Axis, s};
-use snn_core::models::rsnn::Perturbation;
+use ndarray::{Array3, Axis, s};
+use snn_core::models::rsnn::{InputSpec, Perturbation};
 use snn_core::rng::StreamRng;
 
 use crate::assembly::Part;
@@ -13,6 +13,7 @@ use crate::config::checked::TraceRule;
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
+use crate::handoff::input_types;
 use crate::loaded::{Fitted, SimulatedActivity};
 use crate::perturbation::Plan;
 
@@ -23,6 +24,12 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
         super::tell_device(args.device.choice, &device);
     }
     let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
+    if args.inputs && !matches!(fitted.assembly.spec.input, InputSpec::Poisson(_)) {
+        return Err(Error::Usage {
+            message: format!("--inputs: the inputs of {} don't spike", args.run.display()),
+            help: "leave it out; a recorded stimulus is in the file anyway".to_owned(),
+        });
+    }
     let plan = Plan::new(&args.perturbation, &fitted.assembly)?;
     super::tell_perturbations(plan.as_ref());
     super::refuse_adapter(args.device.choice, &fitted.assembly.experiment)?;
@@ -31,7 +38,7 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
     let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
     let recording = recording(&fitted, &stimuli, args, &perturbations)?;
-    data::write(&args.out, &recording).map_err(super::output_error)?;
+    super::export::write_simulated(&args.out, &recording)?;
     tracing::info!(
         "simulated {} at step {} into {}",
         run.path().display(),
@@ -42,7 +49,10 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     Ok(exit_code::DONE)
 }
 
-/// One session `model`: a unit for each model neuron, named by the unit it stands for.
+/// Stream of the random numbers.
+const STREAM: &str = "simulate";
+
+/// One session `model`: a unit for each model neuron, named by the unit it stands for, and one for each input if asked for.
 fn recording(
     fitted: &Fitted,
     stimuli: &[usize],
@@ -50,29 +60,60 @@ fn recording(
     perturbations: &[Perturbation],
 ) -> Result<Recording, FitError> {
     let SimulatedActivity {
-        counts,
+        mut counts,
         behaviour: traces,
-    } = fitted.simulate(stimuli, args.seed, "simulate", args.trial_chunk, perturbations)?;
+    } = fitted.simulate(stimuli, args.seed, STREAM, args.trial_chunk, perturbations)?;
     let assembly = &fitted.assembly;
+    let inputs = if args.inputs {
+        let spikes = fitted.input_spikes(stimuli, args.seed, STREAM)?;
+        spikes.ok_or_else(|| FitError::Internal {
+            what: "inputs that spike, and that don't".to_owned(),
+        })?
+    } else {
+        Array3::zeros((counts.dim().0, counts.dim().1, 0))
+    };
+    counts
+        .append(Axis(2), inputs.view())
+        .map_err(|error| FitError::Internal {
+            what: error.to_string(),
+        })?;
+    // The engines' order is that of memory; appending may have changed it.
+    let counts = counts.as_standard_layout().into_owned();
     let (bin_ms, start_ms) = (
         assembly.experiment.data.bin_ms,
         assembly.sessions.first().map_or(0.0, |s| s.start_ms),
     );
     let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
-    let neurons = assembly.stitching.neurons.iter().zip(assembly.neuron_ids()).enumerate();
-    let units = neurons.map(|(n, (neuron, id))| {
+    let rate_hz = |n: usize| {
         let spikes: f64 = counts.slice(s![.., .., n]).iter().map(|&z| f64::from(z)).sum();
-        Unit {
-            id,
-            area: neuron.area.clone(),
-            cell_type: neuron.cell_type,
-            firing_rate_hz: Some(spikes / seconds),
-        }
+        Some(spikes / seconds)
+    };
+    let n_neurons = assembly.stitching.neurons.len();
+    let neurons = assembly.stitching.neurons.iter().zip(assembly.neuron_ids()).enumerate();
+    let units = neurons.map(|(n, (neuron, id))| Unit {
+        id,
+        area: neuron.area.clone(),
+        cell_type: neuron.cell_type,
+        firing_rate_hz: rate_hz(n),
     });
+    let types = if args.inputs {
+        input_types(&assembly.spec)
+    } else {
+        Vec::new()
+    };
+    let input_units = types.into_iter().enumerate().map(|(i, cell_type)| Unit {
+        id: format!("input/{i}"),
+        area: "input".to_owned(),
+        cell_type,
+        firing_rate_hz: rate_hz(n_neurons + i),
+    });
+    let units: Vec<Unit> = units.chain(input_units).collect();
     let window_s = counts.dim().1 as f64 * bin_ms / 1000.0;
+    // Trials lie apart by their warm-up, which isn't recorded, and never touch: some programs would join them.
+    let gap_s = assembly.spec.n_warmup.max(1) as f64 * bin_ms / 1000.0;
     let trials = stimuli.iter().enumerate().map(|(k, &s)| {
-        // Trials follow one another without a gap; the alignment event lies where the window says.
-        let start_s = k as f64 * window_s;
+        // The alignment event lies where the window says.
+        let start_s = k as f64 * (window_s + gap_s);
         Trial {
             start_s,
             stop_s: start_s + window_s,
@@ -104,7 +145,7 @@ fn recording(
     Ok(Recording {
         sessions: vec![data::Session {
             id: "model".to_owned(),
-            units: units.collect(),
+            units,
             trials: trials.collect(),
             behaviour,
             stimulus: assembly.movies.as_ref().map(|values| StimulusMovies {

@@ -374,6 +374,8 @@ impl Scale {
         values.try_reserve_exact(n_values).map_err(|error| fail(&error))?;
         values.resize(n_values, f32::NAN);
         let mut values = Array2::from_shape_vec((n_samples, n_channels), values).map_err(|error| fail(&error))?;
+        // Adding 0 would take the sign of a stored -0.
+        let is_as_stored = self.conversion == 1.0 && self.offset == 0.0 && self.channels.is_none();
         data.each_block(|first_row, first_column, block| {
             for ((row, column), &stored) in block.indexed_iter() {
                 let (row, column) = (first_row + row, first_column + column);
@@ -381,7 +383,8 @@ impl Scale {
                 let factor = self.channels.as_ref().and_then(|factors| factors.get(place.1));
                 let factor = self.conversion * factor.copied().unwrap_or(1.0);
                 if let Some(value) = values.get_mut(place) {
-                    *value = (stored * factor + self.offset) as f32;
+                    let scaled = stored * factor + self.offset;
+                    *value = if is_as_stored { stored } else { scaled } as f32;
                 }
             }
         })?;

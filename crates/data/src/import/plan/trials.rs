@@ -9,6 +9,10 @@ use crate::recording::Trial;
 
 /// Label of trials where nothing else is known.
 const DEFAULT_TYPE: &str = "trial";
+/// Column of the event, where the plan names none.
+const ALIGN_COLUMN: &str = "align_time";
+/// Column of the stimulus' value, where the plan names none.
+const STIMULUS_COLUMN: &str = "stimulus";
 
 impl super::ImportPlan {
     /// Trials of a source; none where they can't be made.
@@ -39,13 +43,20 @@ impl super::ImportPlan {
                 &cut
             }
         };
+        let align_to = usual(plan.align_to.as_ref(), ("trials.align_to", ALIGN_COLUMN), table, told);
+        let stimulus = usual(
+            plan.stimulus.as_ref(),
+            ("trials.stimulus", STIMULUS_COLUMN),
+            table,
+            told,
+        );
         let scale = |values: Vec<f64>| match plan.every_s {
             Some(_) => values,
             None => clock::trial_times(values, &self.clock),
         };
         let mut times = |key: &str, text: &str| told.evaluate(key, text, table, Expression::numbers).map(scale);
         // With a window around an event, a trial needs no start of its own.
-        let start = match (&plan.start, plan.window_s, &plan.align_to) {
+        let start = match (&plan.start, plan.window_s, &align_to) {
             (None, Some(_), Some(_)) => Some(None),
             (start, ..) => times("trials.start", start.as_deref().unwrap_or("start_time")).map(Some),
         };
@@ -54,11 +65,11 @@ impl super::ImportPlan {
             (None, Some(_)) => Some(None),
             (stop, _) => times("trials.stop", stop.as_deref().unwrap_or("stop_time")).map(Some),
         };
-        let align = match &plan.align_to {
+        let align = match &align_to {
             Some(text) => times("trials.align_to", text),
             None => start.clone().flatten(),
         };
-        let stimulus = match &plan.stimulus {
+        let stimulus = match &stimulus {
             Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
             None => Some(vec![0.0; table.n_rows()]),
         };
@@ -182,6 +193,23 @@ fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<&'a Table>,
         known.join(", ")
     };
     Err(format!("the file has no table '{name}'; there are: {known}"))
+}
+
+/// What the plan names, else the column that native recordings call so, if it has a number in every row; which is told.
+fn usual(named: Option<&String>, (key, name): (&str, &str), table: &Table, told: &mut Told) -> Option<String> {
+    if named.is_some() {
+        return named.cloned();
+    }
+    match table.get(name) {
+        Some(Column::Numbers(values)) if values.iter().all(|value| value.is_finite()) => {
+            told.warn(
+                "trials",
+                format!("column '{name}' is taken (hint: {key} names another one)"),
+            );
+            Some(name.to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The label of each trial; none where no rule holds.

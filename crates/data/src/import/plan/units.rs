@@ -1,6 +1,6 @@
 //! Units: which are taken, their names, areas and cell types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::trials::filter_rules;
 use super::{AreaReport, CellTypePlan, ImportPlan, Told, UnitsPlan, WaveformPlan};
@@ -24,6 +24,10 @@ const AREA_COLUMNS: [&str; 12] = [
     "electrode_group.location",
     "anatomical_location",
 ];
+/// Column that names the units, where the plan names none and the file's identifiers are numbers.
+const NAME_COLUMN: &str = "unit_name";
+/// Column of the rates that the sorter found, where the plan names none.
+const RATE_COLUMN: &str = "firing_rate";
 /// Area of units of which nothing is known.
 const UNKNOWN_AREA: &str = "unknown";
 
@@ -34,8 +38,9 @@ impl ImportPlan {
         let table = &source.units;
         let ids = match &plan.id {
             Some(text) => texts(told.evaluate("units.id", text, table, Expression::evaluate)?),
-            None => source.unit_ids.clone(),
+            None => usual_names(table, told).unwrap_or_else(|| source.unit_ids.clone()),
         };
+        let rates_hz = rates(plan, table, told)?;
         let areas = areas(plan, table, told)?;
         let merged: Vec<Option<String>> = areas.iter().map(|area| plan.merged(area)).collect();
         let types = cell_types(plan, table, told)?;
@@ -65,7 +70,7 @@ impl ImportPlan {
                 id,
                 area,
                 cell_type,
-                firing_rate_hz: None,
+                firing_rate_hz: rates_hz.get(row).copied().flatten(),
             });
             taken.spikes_s.push(std::mem::take(&mut spikes[row]));
             taken.rows.push(row);
@@ -100,6 +105,33 @@ fn texts(column: Column) -> Vec<String> {
         Column::Texts(values) => values,
         other => (0..other.len()).map(|row| other.text(row)).collect(),
     }
+}
+
+/// The names that native recordings give the units, if each has one of its own; which is told.
+fn usual_names(table: &Table, told: &mut Told) -> Option<Vec<String>> {
+    let Some(Column::Texts(names)) = table.get(NAME_COLUMN) else {
+        return None;
+    };
+    let different: BTreeSet<&String> = names.iter().collect();
+    if different.len() < names.len() || names.iter().any(String::is_empty) {
+        return None;
+    }
+    told.warn(
+        "units",
+        format!("named by column '{NAME_COLUMN}' (hint: units.id names another one)"),
+    );
+    Some(names.clone())
+}
+
+/// Rates (Hz) of the units, as the file says; none where it doesn't.
+fn rates(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<Option<f64>>> {
+    let values = match (&plan.firing_rate, table.get(RATE_COLUMN)) {
+        (Some(text), _) => told.evaluate("units.firing_rate", text, table, Expression::numbers)?,
+        (None, Some(Column::Numbers(values))) => values.clone(),
+        _ => return Some(Vec::new()),
+    };
+    let known = |value: f64| Some(value).filter(|value| value.is_finite() && *value >= 0.0);
+    Some(values.into_iter().map(known).collect())
 }
 
 /// The area of each unit in the file's words.

@@ -9,7 +9,8 @@ use crate::rng::Key;
 #[cfg(feature = "wgpu")]
 use crate::rollout::kernels::{DeviceRollout, Kernels};
 use crate::rollout::{
-    Channel, Drive, Gradients, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native, reference,
+    Channel, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
+    reference,
 };
 use crate::units::Ms;
 use ndarray::{Array2, Array3};
@@ -272,6 +273,26 @@ impl Rsnn {
         Self::roll(engine, prepared, readout, keep_potentials)
     }
 
+    /// Spikes of the inputs in trials that are simulated with these draws, warm-up first; none where inputs don't spike.
+    ///
+    /// # Errors
+    /// Stimulus values that the inputs can't answer to.
+    pub fn input_events(
+        &self,
+        trials: &Trials,
+        n_steps: usize,
+        draws: Draws<'_>,
+    ) -> Result<Option<InputEvents>, CoreError> {
+        let spec = &self.spec;
+        let InputSpec::Poisson(input) = &spec.input else {
+            return Ok(None);
+        };
+        let key = Key::new(draws.seed, &format!("{}.input", draws.stream));
+        let place = (key, draws.step, draws.first_trial);
+        let steps = (spec.n_warmup, n_steps);
+        input.events(&trials.stimulus, steps, Ms(spec.dt_ms), place).map(Some)
+    }
+
     /// Draws inputs and latents and lays out the arguments of the rollout.
     pub(super) fn prepare(&self, trials: &Trials, n_steps: usize, draws: Draws<'_>) -> Result<Prepared, CoreError> {
         let spec = &self.spec;
@@ -287,20 +308,14 @@ impl Rsnn {
         }
         let key = |part: &str| Key::new(draws.seed, &format!("{}.{part}", draws.stream));
         let network = self.network()?;
-        let (mut events, mut drive, mut stimuli) = (None, None, None);
-        match &spec.input {
-            InputSpec::None => {}
-            InputSpec::Poisson(input) => {
-                let place = (key("input"), draws.step, draws.first_trial);
-                events = Some(input.events(&trials.stimulus, (spec.n_warmup, n_steps), Ms(spec.dt_ms), place)?);
-            }
-            InputSpec::Recorded(input) => {
-                let (used, index) = input.select(trials, n_steps)?;
-                let mut values = inputs::current(input, &used, &self.parameters.matrix("w_in")?);
-                values *= &network.gain;
-                drive = Some(Drive { values, index });
-                stimuli = Some(used);
-            }
+        let events = self.input_events(trials, n_steps, draws)?;
+        let (mut drive, mut stimuli) = (None, None);
+        if let InputSpec::Recorded(input) = &spec.input {
+            let (used, index) = input.select(trials, n_steps)?;
+            let mut values = inputs::current(input, &used, &self.parameters.matrix("w_in")?);
+            values *= &network.gain;
+            drive = Some(Drive { values, index });
+            stimuli = Some(used);
         }
         let latent = spec
             .latent

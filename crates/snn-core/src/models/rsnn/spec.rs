@@ -156,14 +156,18 @@ impl RsnnSpec {
         }
     }
 
-    /// Decay per step α of a neuron's membrane: `exp(−dt/τ)`.
-    pub fn decay(&self, neuron: Neuron) -> f64 {
-        let tau = if neuron.cell_type == CellType::Inhibitory {
+    /// Membrane time constant of a neuron in ms.
+    pub fn tau_ms(&self, neuron: Neuron) -> f64 {
+        if neuron.cell_type == CellType::Inhibitory {
             self.tau_inh_ms
         } else {
             self.tau_exc_ms
-        };
-        Ms(tau).decay(Ms(self.dt_ms))
+        }
+    }
+
+    /// Decay per step α of a neuron's membrane: `exp(−dt/τ)`.
+    pub fn decay(&self, neuron: Neuron) -> f64 {
+        Ms(self.tau_ms(neuron)).decay(Ms(self.dt_ms))
     }
 
     /// Neurons that the behaviour readout sees, ascending; empty without a readout.
