@@ -33,7 +33,13 @@ pub fn write_npz(path: &Path, session: &Session) -> Result<Vec<Finding>, DataErr
         write_content(&mut archive, &plain)?;
         archive.0.finish()
     })?;
-    Ok(plain.warnings)
+    let mut warnings = plain.warnings;
+    if plain.unit_observed_s.is_some() {
+        let message =
+            "archives don't say when each unit was observed: it is silent where it wasn't (hint: export to NWB)";
+        warnings.push(Finding::new(format!("session '{}'", session.id), message));
+    }
+    Ok(warnings)
 }
 
 /// Traces whose name is that of another with something that is said of it.
@@ -93,6 +99,7 @@ fn write_content<W: Write>(archive: &mut Arrays<W>, plain: &Plain<'_>) -> io::Re
         counts,
         bin_ms,
         start_ms,
+        ..
     } = &session.activity
     {
         archive.array("counts", "|u1", counts.shape(), counts.iter().copied())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hdf5::{File, Group};
-use ndarray::{ArrayView, ArrayView1, Axis, Ix2, arr2};
+use ndarray::{ArrayView, ArrayView1, Axis, Ix2};
 
 use super::objects::{CORE, Ids, write_scalar, write_text};
 use super::plain::{Plain, TRIAL_NUMBERS};
@@ -137,11 +137,16 @@ fn write_units(ids: &Ids, group: Group, plain: &Plain<'_>) -> hdf5::Result<()> {
     let times_s = plain.times_s.concat();
     table.numbers("spike_times", "spike times of each unit (s)", ArrayView::from(&times_s))?;
     table.index("spike_times", &plain.ends())?;
-    let (start, stop) = plain.observed_s;
-    let row = arr2(&[[start, stop]]);
-    let observed = row.broadcast((units.len(), 2)).ok_or("intervals that fit no table")?;
+    let whole = [plain.observed_s];
+    let (mut observed, mut ends) = (Vec::new(), Vec::with_capacity(units.len()));
+    for n in 0..units.len() {
+        let own = plain.unit_observed_s.as_ref().map_or(&[][..], |units| &units[n]);
+        let stretches = if own.is_empty() { &whole[..] } else { own };
+        observed.extend(stretches.iter().flat_map(|(start, stop)| [*start, *stop]));
+        ends.push(observed.len() as i64 / 2);
+    }
+    let observed = ArrayView::from_shape((observed.len() / 2, 2), &observed).map_err(|e| e.to_string())?;
     table.numbers::<f64, Ix2>("obs_intervals", "when each unit was recorded (s)", observed)?;
-    let ends: Vec<i64> = (1..=units.len() as i64).collect();
     table.index("obs_intervals", &ends)?;
     table.finish()
 }

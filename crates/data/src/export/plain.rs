@@ -8,6 +8,7 @@ use ndarray::{Array2, Array3};
 use crate::binned::BinnedSession;
 use crate::binning::{BinOptions, bin_session};
 use crate::error::{DataError, Finding};
+use crate::presence::{self, Stretches};
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Session, Timing, Trial};
 
 /// A session whose activity is spike times and whose behaviour is continuous.
@@ -18,6 +19,8 @@ pub(super) struct Plain<'a> {
     pub(super) times_s: Cow<'a, [Vec<f64>]>,
     /// From when to when (s) spikes were recorded.
     pub(super) observed_s: (f64, f64),
+    /// When each unit was observed, where one was not throughout.
+    pub(super) unit_observed_s: Option<Cow<'a, [Stretches]>>,
     pub(super) trials: Cow<'a, [Trial]>,
     pub(super) behaviour: BTreeMap<&'a str, Cow<'a, Behaviour>>,
     /// What was changed, and what is not held.
@@ -76,10 +79,15 @@ impl<'a> Plain<'a> {
     /// [`DataError::Bin`] if the bins of two trials overlap: a spike would be in both.
     pub(super) fn of(session: &'a Session) -> Result<Self, DataError> {
         match &session.activity {
-            Activity::SpikeTimes { times_s, observed_s } => Ok(Self {
+            Activity::SpikeTimes {
+                times_s,
+                observed_s,
+                unit_observed_s,
+            } => Ok(Self {
                 session,
                 times_s: Cow::Borrowed(times_s),
                 observed_s: *observed_s,
+                unit_observed_s: unit_observed_s.as_deref().map(Cow::Borrowed),
                 trials: Cow::Borrowed(&session.trials),
                 behaviour: session
                     .behaviour
@@ -92,11 +100,18 @@ impl<'a> Plain<'a> {
                 counts,
                 bin_ms,
                 start_ms,
-            } => Self::of_counts(session, counts, *bin_ms, *start_ms),
+                presence,
+            } => Self::of_counts(session, counts, *bin_ms, *start_ms, presence.as_ref()),
         }
     }
 
-    fn of_counts(session: &'a Session, counts: &'a Array3<u8>, bin_ms: f64, start_ms: f64) -> Result<Self, DataError> {
+    fn of_counts(
+        session: &'a Session,
+        counts: &'a Array3<u8>,
+        bin_ms: f64,
+        start_ms: f64,
+        presence: Option<&Array2<bool>>,
+    ) -> Result<Self, DataError> {
         let n_bins = counts.dim().1;
         // Which bins are data is decided in one place.
         let options = BinOptions {
@@ -134,10 +149,12 @@ impl<'a> Plain<'a> {
             };
             (name.as_str(), behaviour)
         });
+        let unit_observed_s = presence.map(|presence| Cow::Owned(stretches(session, &trials, presence, &mut warnings)));
         Ok(Self {
             session,
             times_s: Cow::Owned(bins.spike_times()),
             observed_s,
+            unit_observed_s,
             behaviour: behaviour.collect(),
             trials: Cow::Owned(trials),
             warnings,
@@ -152,6 +169,29 @@ impl<'a> Plain<'a> {
         });
         ends.collect()
     }
+}
+
+/// From start to stop of the trials that each unit was observed in.
+fn stretches(
+    session: &Session,
+    trials: &[Trial],
+    presence: &Array2<bool>,
+    warnings: &mut Vec<Finding>,
+) -> Vec<Stretches> {
+    let of_unit = |n: usize| {
+        let there = trials.iter().enumerate().filter(|(k, _)| presence[[*k, n]]);
+        presence::merged(
+            there.map(|(_, trial)| (trial.start_s, trial.stop_s)).collect(),
+            presence::SLACK_S,
+        )
+    };
+    let all: Vec<Stretches> = (0..presence.ncols()).map(of_unit).collect();
+    let n_never = all.iter().filter(|stretches| stretches.is_empty()).count();
+    if n_never > 0 {
+        let message = format!("{n_never} units were observed in no trial, which can't be said: they are silent units");
+        warnings.push(Finding::new(format!("session '{}'", session.id), message));
+    }
+    all
 }
 
 impl<'a> Bins<'a> {

@@ -7,6 +7,7 @@ mod binning;
 mod common;
 mod csv;
 mod detect;
+mod export;
 mod file;
 mod hostile_files;
 mod hostile_nwb;
