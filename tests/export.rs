@@ -101,6 +101,7 @@ fn session(id: &str) -> Session {
         activity: Activity::SpikeTimes {
             times_s: vec![train(90, 0.1), train(40, 0.2), Vec::new()],
             observed_s: (0.01, 3.75),
+            unit_observed_s: None,
         },
     }
 }
@@ -220,6 +221,7 @@ fn binned() -> Recording {
                 counts: Array3::from_shape_fn((n_trials, n_bins, n_units), count),
                 bin_ms: 25.0,
                 start_ms: -75.0,
+                presence: None,
             },
             ..session("counts")
         }],
@@ -506,6 +508,7 @@ fn recorded_inputs_are_the_spikes_that_drove_the_network() {
         surrogate: Surrogate::Sigmoid { gamma: 0.3 },
         n_warmup: 7,
         inter_area: InterArea::All,
+        projections: Vec::new(),
         has_dale: false,
         train_resting_potential: false,
         train_noise_gain: false,

@@ -19,6 +19,7 @@ mod non_finite;
 mod perturbation;
 mod presence;
 mod projections;
+mod readme;
 mod report;
 mod resume;
 mod runs;

@@ -134,6 +134,7 @@ impl Assembly {
         let trial_types = trial_types(&sessions, &used);
         let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
         warnings.extend(projections::without_effect(&model.projections, &spec));
+        warnings.extend(undriven(&spec, &stimuli));
         let recording = recording(
             &experiment,
             &sessions,
@@ -424,6 +425,20 @@ impl Assembly {
             .flat_map(|(trials, of)| trials.iter().map(|&k| of[k]))
             .collect()
     }
+}
+
+/// A network that is told of no event in any trial: it can't answer one.
+fn undriven(spec: &RsnnSpec, stimuli: &[Stimulus]) -> Option<String> {
+    let InputSpec::Poisson(input) = &spec.input else {
+        return None;
+    };
+    let is_driven = input.n > 0 && input.p_stim > 0.0;
+    (is_driven && stimuli.iter().all(|stimulus| stimulus.value == 0.0)).then(|| {
+        "the stimulus is 0, which means none, in every trial: no input tells the network when the event was, so it can't answer it \
+         (hint: give trials a value other than 0, `snnfit import --stimulus-value 1`; for activity without an event set \
+         model.rsnn.input.poisson.p_stim = 0)"
+            .to_owned()
+    })
 }
 
 fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {

@@ -428,7 +428,8 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub trial_type: Option<String>,
-    /// Value of the stimulus in a trial: a column, or an expression
+    /// Value of the stimulus in a trial: a column, or an expression; 0 where there is none [default: a column `stimulus`, else 1 with
+    /// --align-to]
     #[arg(
         long,
         value_name = "EXPR",

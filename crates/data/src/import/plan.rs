@@ -88,7 +88,8 @@ pub struct TrialsPlan {
     pub window_s: Option<[f64; 2]>,
     /// Condition of the trials that are taken.
     pub filter: Option<String>,
-    /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 0.
+    /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 1 where trials are aligned to an
+    /// event (it happened), else 0.
     pub stimulus: Option<String>,
     /// Label of a trial, such as the name of a column. Default: `trial_type` where there is such a column, else `trial`.
     #[serde(rename = "type")]

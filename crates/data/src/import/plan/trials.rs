@@ -71,7 +71,8 @@ impl super::ImportPlan {
         };
         let stimulus = match &stimulus {
             Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
-            None => Some(vec![0.0; table.n_rows()]),
+            // Trials of an event are trials in which it happened.
+            None => Some(vec![f64::from(u8::from(align_to.is_some())); table.n_rows()]),
         };
         let labels = labels(plan, table, told);
         let (start, stop, align, stimulus, labels) = (start?, stop?, align?, stimulus?, labels?);

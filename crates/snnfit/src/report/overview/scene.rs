@@ -134,6 +134,7 @@ impl<'a> Scene<'a> {
                 counts,
                 bin_ms,
                 start_ms,
+                ..
             } => {
                 let valid = trial.valid_bins.unwrap_or(counts.shape()[1]).min(counts.shape()[1]);
                 Extent {
@@ -286,6 +287,7 @@ impl Grid {
                 counts,
                 bin_ms,
                 start_ms,
+                ..
             } => {
                 for (t, units) in counts.index_axis(ndarray::Axis(0), k).outer_iter().enumerate() {
                     let middle = (start_ms + bin_ms * (t as f64 + 0.5)) / 1000.0;

@@ -166,6 +166,7 @@ fn spikes(session: &Session, k: usize, rows: &[usize]) -> (f64, f64, Vec<(f64, f
             counts,
             bin_ms,
             start_ms,
+            ..
         } => {
             let edge = |t: f64| (start_ms + bin_ms * t) / 1000.0;
             let valid = trial.valid_bins.unwrap_or(counts.shape()[1]).min(counts.shape()[1]);

@@ -77,7 +77,9 @@ fn panel(scene: &Scene<'_>, area: &Canvas<'_>, session: &Session) -> Result<(), 
 fn course(session: &Session) -> Course {
     let n_units = session.n_units().max(1) as f64;
     match &session.activity {
-        Activity::SpikeTimes { times_s, observed_s } => {
+        Activity::SpikeTimes {
+            times_s, observed_s, ..
+        } => {
             let trials = session.trials.iter();
             let ends = trials.fold(*observed_s, |(from, to), trial| {
                 (from.min(trial.start_s), to.max(trial.stop_s))
