@@ -28,6 +28,36 @@ fn script(folder: &Folder, name: &str, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
+/// Runs the program that docs/FORMATS.md shows and that has this text in it.
+fn documented(folder: &Folder, with: &str) -> Option<()> {
+    let formats = include_str!("../docs/FORMATS.md");
+    let mut blocks = formats
+        .split("```python\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next());
+    let block = blocks.find(|block| block.contains(with)).unwrap();
+    let output = Command::new(python()?)
+        .args(["-c", block])
+        .current_dir(folder.path("."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(())
+}
+
+#[test]
+fn the_recording_that_the_documentation_writes_in_python_is_one() {
+    let folder = Folder::new();
+    if documented(&folder, "\"snnfit-recording\"").is_some() {
+        let run = succeed(&folder, &["inspect", "mouse7.h5"]);
+        assert!(
+            run.stdout.contains("1 sessions, 2 units, 2 trials, 4 spikes"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
 fn check(folder: &Folder, arguments: &[&str]) {
     script(folder, "tests/python/check_export.py", arguments);
 }
@@ -173,7 +203,8 @@ fn movies_are_stimulus_templates_and_a_colon_in_a_name_is_told() {
     };
     data::write(&folder.path("plain.h5"), &recording(&session)).unwrap();
     for form in ["nwb", "npz"] {
-        succeed(&folder, &["export", "plain.h5", "--out", &format!("m.{form}")]);
+        let run = succeed(&folder, &["export", "plain.h5", "--out", &format!("m.{form}")]);
+        assert!(run.stderr.contains("the file has its 2 movies, but"), "{}", run.stderr);
         check(&folder, &[form, "plain.h5", &format!("m.{form}")]);
     }
     session.behaviour.insert("pose:x".to_owned(), jaw);
@@ -324,6 +355,14 @@ fn a_fitted_network_is_exported_whole_and_in_every_form_the_same() {
     );
     let answer: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(answer.to_string().contains("1.0"), "{answer}");
+
+    documented(&folder, "\"parameters.h5\"");
+    let run = folder.run(&["inspect", "parameters.h5"]);
+    assert!(
+        run.code == 4 && run.stderr.contains("it is a network"),
+        "{}",
+        run.stderr
+    );
 
     // Simulated trials with their stimuli and behaviour; the same in every form.
     let simulate = ["simulate", "a", "--trials", "12", "--out"];

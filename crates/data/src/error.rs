@@ -94,8 +94,8 @@ pub enum DataError {
 
     /// The file is HDF5, but not a snnfit recording.
     #[error(
-        "{}: not a snnfit recording: attribute 'format' {found}, expected \"{expected}\" (hint: convert it with `snnfit import`)",
-        path.display()
+        "{}: not a snnfit recording: attribute 'format' {found}, expected \"{expected}\" (hint: {})",
+        path.display(), hint_for(found)
     )]
     NotARecording {
         /// The file.
@@ -234,6 +234,15 @@ pub enum DataError {
         /// Where and why it failed.
         message: String,
     },
+}
+
+/// What to do with a file of another format.
+fn hint_for(found: &str) -> &'static str {
+    if found.contains("snnfit-parameters") || found.contains("snnfit-connectivity") {
+        "it is a network, which h5py reads and `snnfit evaluate RUN --truth FILE` compares a fit with"
+    } else {
+        "convert it with `snnfit import`"
+    }
 }
 
 fn list(problems: &[Finding]) -> String {

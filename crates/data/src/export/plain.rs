@@ -78,6 +78,19 @@ impl<'a> Plain<'a> {
     /// # Errors
     /// [`DataError::Bin`] if the bins of two trials overlap: a spike would be in both.
     pub(super) fn of(session: &'a Session) -> Result<Self, DataError> {
+        let mut plain = Self::of_activity(session)?;
+        if let Some(movies) = &session.stimulus {
+            let message = format!(
+                "the file has its {} movies, but `snnfit import` doesn't read them",
+                movies.len()
+            );
+            let at = format!("session '{}'", session.id);
+            plain.warnings.push(Finding::new(at, message));
+        }
+        Ok(plain)
+    }
+
+    fn of_activity(session: &'a Session) -> Result<Self, DataError> {
         match &session.activity {
             Activity::SpikeTimes {
                 times_s,
