@@ -5,8 +5,9 @@
 #
 # All fits have the network, recording, split and optimiser of configs/two_area_soft.toml and STEPS steps (default: that
 # file's); they differ in the losses, and in the gradient splitter, which the published spike-GAN and likelihood fits do
-# without. A fit that is done is evaluated on the test trials, once, and noted in RECORDS/METHOD_SEED.json, of which the table
-# is made; fits that are noted there are left alone, others go on where they stopped; one that fails is told and passed over.
+# without; all neurons count alike, however few spikes they have, as in the first of these fits. A fit that is done is
+# evaluated on the test trials, once, and noted in RECORDS/METHOD_SEED.json, of which the table is made; fits that are noted
+# there are left alone, others go on where they stopped; one that fails is told and passed over.
 #
 # SNNFIT: the program (default target/release/snnfit). SETS: more of `--set` for all fits, one a line. METHODS: some of
 # the seven. RECORDS: folder of the notes (default OUT/records; ours are in docs/results/two_area_methods).
@@ -56,7 +57,7 @@ for seed in "${seeds[@]}"; do
         splitter=true
         case $method in gan | likelihood) splitter=false ;; esac
         fit "$run" --config configs/two_area_soft.toml --seed "$seed" --set "$(losses "$method")" \
-            --set "train.gradient_splitter = $splitter" "${more[@]}"
+            --set "train.gradient_splitter = $splitter" --set "statistics.min_spikes = 0" "${more[@]}"
         is_done "$run" || continue
         if [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run"; then
             python3 scripts/experiments/record.py "$run" "$record"
