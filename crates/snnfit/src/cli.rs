@@ -579,6 +579,12 @@ pub struct InspectArgs {
     /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
     #[arg(long, value_parser = positive, value_name = "HZ")]
     pub sample_rate_hz: Option<f64>,
+    /// Table of units beside a table of spikes
+    #[arg(long, value_name = "FILE")]
+    pub units_table: Option<PathBuf>,
+    /// Table of trials beside a table of spikes
+    #[arg(long, value_name = "FILE")]
+    pub trials_table: Option<PathBuf>,
     /// What reading may take.
     #[command(flatten)]
     pub limits: ReadLimits,

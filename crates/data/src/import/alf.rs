@@ -85,6 +85,11 @@ impl Columns {
                 .table
                 .get_or_insert_with(|| (Table::new(column.len()), file.at.clone()));
             if column.len() == table.n_rows() {
+                if table.get(&name).is_some() {
+                    let message =
+                        format!("there is a column '{name}' already; this one is taken (hint: move one of the files)");
+                    findings.warning(&file.at, message);
+                }
                 findings.keep(table.insert(&file.at, name, column));
             } else {
                 let message = format!("{} rows; {first} has {}", column.len(), table.n_rows());

@@ -68,6 +68,12 @@ pub struct ClockPlan {
     pub spikes_per_s: Option<f64>,
     /// Times of trials and events per second. Default: 1.
     pub trials_per_s: Option<f64>,
+    /// Added to all times, of spikes, trials, events and traces (s): a recording has none below 0.
+    pub offset_s: Option<f64>,
+    /// Added to spike times besides (s): their clock is not that of the trials.
+    pub spikes_offset_s: Option<f64>,
+    /// From when to when spikes were recorded (s, with the offset), where the file doesn't say it.
+    pub observed_s: Option<[f64; 2]>,
 }
 
 /// Which trials are taken, and what they are.
@@ -209,12 +215,26 @@ impl ImportPlan {
                 problems.push(format!("{key} is {value}; expected a number > 0"));
             }
         }
-        if let Some([from, to]) = self.trials.window_s
-            && !(from.is_finite() && to.is_finite() && from < to)
-        {
-            problems.push(format!(
-                "trials.window_s is [{from}, {to}]; expected two times, the earlier first"
-            ));
+        let offsets = [
+            ("clock.offset_s", self.clock.offset_s),
+            ("clock.spikes_offset_s", self.clock.spikes_offset_s),
+        ];
+        for (key, value) in offsets {
+            if let Some(value) = value.filter(|value| !value.is_finite()) {
+                problems.push(format!("{key} is {value}; expected a finite number"));
+            }
+        }
+        for (key, interval) in [
+            ("trials.window_s", self.trials.window_s),
+            ("clock.observed_s", self.clock.observed_s),
+        ] {
+            if let Some([from, to]) = interval
+                && !(from.is_finite() && to.is_finite() && from < to)
+            {
+                problems.push(format!(
+                    "{key} is [{from}, {to}]; expected two times, the earlier first"
+                ));
+            }
         }
         if let Some(waveform) = &self.units.waveform {
             let (narrow, wide) = (
@@ -325,11 +345,12 @@ impl ImportPlan {
                 problems.push(Finding::new(format!("behaviour.{name}.series"), message));
             }
         }
+        report.warnings = self.units.unmatched(&report.sessions);
         let recording = Recording { sessions };
         if problems.is_empty() {
             let mut findings = check(&recording);
             problems.append(&mut findings.problems);
-            report.warnings = findings.warnings;
+            report.warnings.append(&mut findings.warnings);
         }
         refuse_problems("import".to_owned(), problems)?;
         Ok((recording, report))
@@ -350,11 +371,12 @@ impl ImportPlan {
             return (None, told);
         }
         let trials = self.trials(&source, &mut told);
+        clock::refuse_negative(&source, trials.as_deref(), &self.clock, &mut told);
         if let Some(trials) = &trials {
             clock::compare(&source, trials, &self.clock, &mut told);
         }
         let behaviour = self.traces(&source, &mut told);
-        let observed_s = clock::observed(&source, trials.as_deref());
+        let observed_s = clock::observed(&source, trials.as_deref(), &self.clock);
         let units = self.units(&mut source, &mut told);
         let (Some(trials), Some(units), Some(observed_s)) = (trials, units, observed_s) else {
             return (None, told);

@@ -576,3 +576,85 @@ fn columns_that_native_recordings_have_are_taken_where_the_plan_names_none_and_t
         ("u0", None)
     );
 }
+
+#[test]
+fn offsets_move_all_times_together_or_those_of_spikes_alone() {
+    let unmoved = ImportPlan::default().apply(vec![source()]).expect("a session").0;
+    let text = "clock.offset_s = 100.0\nclock.spikes_offset_s = 0.25\nbehaviour.jaw = { series = 'behavior/jaw', channel = 'x' }";
+    let moved = plan(text).apply(vec![source()]).expect("a session").0;
+    let [unmoved, moved] = [unmoved, moved].map(|mut recording| recording.sessions.remove(0));
+    for (a, b) in unmoved.trials.iter().zip(&moved.trials) {
+        let [a, b] = [a, b].map(|trial| [trial.start_s, trial.stop_s, trial.align_s]);
+        assert_eq!(a.map(|time| time + 100.0), b);
+    }
+    let times = |session: &data::Session| match &session.activity {
+        Activity::SpikeTimes { times_s, .. } => times_s.clone(),
+        Activity::Binned { .. } => panic!("spike times"),
+    };
+    assert_eq!(times(&moved)[1][3], times(&unmoved)[1][3] + 100.25);
+    let BehaviourSamples::Continuous { timing, .. } = &moved.behaviour["jaw"].samples else {
+        panic!("continuous")
+    };
+    assert_eq!(*timing, Timing::Timestamps(vec![100.0, 101.0]));
+}
+
+#[test]
+fn spikes_before_0_are_refused_with_the_offset_that_mends_it() {
+    let mut early = source();
+    early.spikes_s[2].insert(0, -2.3);
+    let message = refused("", early.clone());
+    assert!(
+        message.contains("the first spike is at -2.3 s") && message.contains("clock.offset_s = 3.0"),
+        "{message}"
+    );
+    plan("clock.offset_s = 3.0")
+        .apply(vec![early.clone()])
+        .expect("no time below 0");
+    // What is there already counts.
+    let message = refused("clock.offset_s = 1.0", early);
+    assert!(message.contains("clock.offset_s = 3.0"), "{message}");
+    let message = ImportPlan::from_toml("plan.toml", "clock.offset_s = nan\nclock.observed_s = [3.0, 2.0]");
+    let message = message.expect_err("no times").to_string();
+    assert!(
+        message.contains("clock.offset_s is NaN") && message.contains("clock.observed_s is [3, 2]"),
+        "{message}"
+    );
+}
+
+#[test]
+fn trials_outside_of_what_was_recorded_are_left_out() {
+    let mut quiet = source();
+    for times in &mut quiet.spikes_s {
+        times.retain(|time| *time < 15.0);
+    }
+    // Without a word of the file, trials after the last spike count as silent.
+    let silent = ImportPlan::default().apply(vec![quiet.clone()]).expect("a session").0;
+    assert_eq!(silent.sessions[0].trials.len(), 5);
+    let (recording, report) = plan("clock.observed_s = [0.0, 25.0]")
+        .apply(vec![quiet])
+        .expect("a session");
+    assert_eq!(recording.sessions[0].trials.len(), 3);
+    let Activity::SpikeTimes { observed_s, .. } = recording.sessions[0].activity else {
+        panic!("spike times")
+    };
+    assert_eq!(observed_s, (0.0, 25.0));
+    assert_eq!(
+        (report.sessions[0].trials.found, report.sessions[0].trials.kept),
+        (5, 3)
+    );
+}
+
+#[test]
+fn patterns_of_areas_that_nothing_or_too_much_has_are_told() {
+    let text = "[units.areas]\nV1 = ['VISp*', 'V1*']\nhippocampus = ['CA*', 'VISp5']\n";
+    let (recording, report) = plan(text).apply(vec![source()]).expect("a session");
+    let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told[..2],
+        [
+            "units.areas.V1: no area is 'V1*'; there are: CA1, VISp1, VISp5, unknown",
+            "units.areas: 'VISp5' belongs to 'V1' and to 'hippocampus'; it goes to 'V1'"
+        ]
+    );
+    assert_eq!(recording.sessions[0].units[1].area, "V1");
+}

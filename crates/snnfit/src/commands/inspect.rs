@@ -43,6 +43,8 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
 fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
     let options = data::import::ReadOptions {
         sample_rate_hz: args.sample_rate_hz,
+        units_table: args.units_table.clone(),
+        trials_table: args.trials_table.clone(),
         ..Default::default()
     };
     let source = super::import::source(&args.path, options, args.limits.into())?;

@@ -4,7 +4,7 @@ use super::units::Taken;
 use super::{ClockPlan, Told};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
-use crate::recording::Trial;
+use crate::recording::{Timing, Trial};
 
 /// Spikes that last so many times longer than the trials (or the reverse) are in ms.
 const MS: std::ops::Range<f64> = 500.0..2000.0;
@@ -19,17 +19,45 @@ const SLACK_S: f64 = 1e-4;
 /// So many gaps are told.
 const SHOWN_GAPS: usize = 3;
 
-/// Brings times to s.
+/// Brings times to s on the clock of the recording; those of trials and events are brought there where they are read.
 pub(super) fn scale(source: &mut Source, clock: &ClockPlan) {
-    if let Some(per_s) = clock.spikes_per_s {
+    let offset_s = clock.offset_s.unwrap_or(0.0);
+    let spikes_offset_s = offset_s + clock.spikes_offset_s.unwrap_or(0.0);
+    if clock.spikes_per_s.is_some() || spikes_offset_s != 0.0 {
+        let per_s = clock.spikes_per_s.unwrap_or(1.0);
+        let of_file = |time: f64| time / per_s + spikes_offset_s;
         for time in source.spikes_s.iter_mut().flatten() {
-            *time /= per_s;
+            *time = of_file(*time);
         }
         for (from, to) in source.unit_observed_s.iter_mut().flatten().flatten() {
-            (*from, *to) = (*from / per_s, *to / per_s);
+            (*from, *to) = (of_file(*from), of_file(*to));
         }
-        source.observed_s = source.observed_s.map(|(from, to)| (from / per_s, to / per_s));
+        source.observed_s = source.observed_s.map(|(from, to)| (of_file(from), of_file(to)));
     }
+    if offset_s != 0.0 {
+        let samples = source.series.values_mut().filter_map(|series| series.samples.as_mut());
+        for samples in samples {
+            match &mut samples.timing {
+                Timing::Rate { start_s, .. } => *start_s += offset_s,
+                Timing::Timestamps(times) => times.iter_mut().for_each(|time| *time += offset_s),
+            }
+        }
+    }
+}
+
+/// Refuses spikes before 0, with the offset that brings all times after it.
+pub(super) fn refuse_negative(source: &Source, trials: Option<&[Trial]>, clock: &ClockPlan, told: &mut Told) {
+    let Some((first, _)) = spike_span(source).filter(|(first, _)| *first < 0.0) else {
+        return;
+    };
+    let starts = trials.iter().copied().flatten().map(|trial| trial.start_s);
+    let earliest = starts.fold(first, f64::min);
+    let offset_s = clock.offset_s.unwrap_or(0.0) + (-earliest).ceil();
+    let message = format!(
+        "the first spike is at {first} s; a recording has no times below 0 (hint: clock.offset_s = {offset_s:.1} moves spikes, trials \
+         and traces together; where the clock of the spikes alone is off, clock.spikes_offset_s moves them)"
+    );
+    told.refuse("spike times", message);
 }
 
 /// Sorts the spikes of units where they are not; refuses those that are no times.
@@ -62,15 +90,18 @@ fn spike_span(source: &Source) -> Option<(f64, f64)> {
     Some((first.reduce(f64::min)?, last.reduce(f64::max)?))
 }
 
-/// From when to when spikes were recorded: what the file says, and at least from the first to the last spike; without a word of
-/// the file, also the edges of the trials.
-pub(super) fn observed(source: &Source, trials: Option<&[Trial]>) -> Option<(f64, f64)> {
+/// From when to when spikes were recorded: what the plan or else the file says, and at least from the first to the last spike;
+/// without a word of either, also the edges of the trials.
+pub(super) fn observed(source: &Source, trials: Option<&[Trial]>, clock: &ClockPlan) -> Option<(f64, f64)> {
     let union = |a: Option<(f64, f64)>, b: Option<(f64, f64)>| match (a, b) {
         (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
         (a, b) => a.or(b),
     };
-    let stated = source.unit_observed_s.iter().flatten().flatten().copied();
-    let stated = stated.fold(source.observed_s, |all, interval| union(all, Some(interval)));
+    let of_file = || {
+        let stated = source.unit_observed_s.iter().flatten().flatten().copied();
+        stated.fold(source.observed_s, |all, interval| union(all, Some(interval)))
+    };
+    let stated = clock.observed_s.map(|[from, to]| (from, to)).or_else(of_file);
     let edges = trials
         .iter()
         .copied()
@@ -171,9 +202,12 @@ fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64), told: &mut
 
 /// Times of trials in s; what an expression reads is as the file has it.
 pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
-    match clock.trials_per_s {
-        Some(per_s) => values.into_iter().map(|time| time / per_s).collect(),
-        None => values,
+    match (clock.trials_per_s, clock.offset_s) {
+        (None, None) => values,
+        (per_s, offset_s) => {
+            let (per_s, offset_s) = (per_s.unwrap_or(1.0), offset_s.unwrap_or(0.0));
+            values.into_iter().map(|time| time / per_s + offset_s).collect()
+        }
     }
 }
 

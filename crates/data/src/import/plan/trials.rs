@@ -144,7 +144,7 @@ impl super::ImportPlan {
                 let scaled = |values| clock::trial_times(values, &self.clock);
                 scaled(start).into_iter().zip(scaled(stop)).collect()
             }
-            _ => clock::observed(source, None).into_iter().collect(),
+            _ => clock::observed(source, None, &self.clock).into_iter().collect(),
         };
         let (mut start, mut stop) = (Vec::new(), Vec::new());
         for (from, to) in spans {

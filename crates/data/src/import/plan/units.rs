@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::trials::filter_rules;
-use super::{AreaReport, CellTypePlan, ImportPlan, Told, UnitsPlan, WaveformPlan};
+use super::{AreaReport, CellTypePlan, ImportPlan, SessionReport, Told, UnitsPlan, WaveformPlan};
+use crate::error::Finding;
 use crate::import::expression::{Expression, matches};
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
@@ -98,7 +99,43 @@ impl UnitsPlan {
             None => self.other_areas.unwrap_or(true).then(|| area.to_owned()),
         }
     }
+
+    /// Patterns of `units.areas` that no area of any session has, and areas that patterns of two names have.
+    pub(super) fn unmatched(&self, sessions: &[SessionReport]) -> Vec<Finding> {
+        let areas: BTreeSet<&str> = sessions
+            .iter()
+            .flat_map(|s| &s.areas)
+            .map(|a| a.area.as_str())
+            .collect();
+        let mut findings = Vec::new();
+        if areas.is_empty() {
+            return findings;
+        }
+        for (name, patterns) in &self.areas {
+            let is_unused = |pattern: &&String| !areas.iter().any(|area| matches(pattern, area));
+            for pattern in patterns.iter().filter(is_unused) {
+                let areas: Vec<&str> = areas.iter().copied().take(MAX_SHOWN_AREAS).collect();
+                let message = format!("no area is '{pattern}'; there are: {}", areas.join(", "));
+                findings.push(Finding::new(format!("units.areas.{name}"), message));
+            }
+        }
+        for area in &areas {
+            let named = self.areas.iter();
+            let names: Vec<&str> = named
+                .filter(|(_, patterns)| patterns.iter().any(|pattern| matches(pattern, area)))
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if let [first, second, ..] = names[..] {
+                let message = format!("'{area}' belongs to '{first}' and to '{second}'; it goes to '{first}'");
+                findings.push(Finding::new("units.areas", message));
+            }
+        }
+        findings
+    }
 }
+
+/// So many areas are listed.
+const MAX_SHOWN_AREAS: usize = 30;
 
 fn texts(column: Column) -> Vec<String> {
     match column {
