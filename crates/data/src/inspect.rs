@@ -146,12 +146,64 @@ fn populations(recording: &Recording) -> Vec<PopulationSummary> {
     rates.into_iter().map(summary).collect()
 }
 
-/// Rate (Hz) of each unit over all that was recorded while it was observed; for binned activity, over valid bins.
+/// Rate (Hz) of each unit over all that was recorded while it was observed; for binned activity, over valid bins. NaN of a unit
+/// that never was.
 pub fn unit_rates_hz(session: &Session) -> Vec<f64> {
     let duration_s = duration_s(session);
-    let spikes = session.activity.spikes_per_unit().into_iter().enumerate();
-    let rate = |(i, n): (usize, u64)| n as f64 / observed_s(session, i, duration_s);
+    let spikes = spikes_while_observed(session).into_iter().enumerate();
+    let rate = |(i, n): (usize, u64)| match observed_s(session, i, duration_s) {
+        own_s if own_s > 0.0 => n as f64 / own_s,
+        _ => f64::NAN,
+    };
     spikes.map(rate).collect()
+}
+
+/// Spikes of each unit that count: those of stretches or trials that it was observed in.
+fn spikes_while_observed(session: &Session) -> Vec<u64> {
+    match &session.activity {
+        Activity::SpikeTimes {
+            times_s,
+            unit_observed_s: Some(units),
+            ..
+        } => {
+            let within = |times: &[f64], stretches: &[(f64, f64)]| -> usize {
+                let before = |limit: f64, is_in: bool| times.partition_point(|t| *t < limit || (is_in && *t == limit));
+                let counts = stretches
+                    .iter()
+                    .map(|&(start, stop)| before(stop, true) - before(start, false));
+                if stretches.is_empty() {
+                    times.len()
+                } else {
+                    counts.sum()
+                }
+            };
+            let own = |n: usize| units.get(n).map_or(&[][..], Vec::as_slice);
+            times_s
+                .iter()
+                .enumerate()
+                .map(|(n, times)| within(times, own(n)) as u64)
+                .collect()
+        }
+        Activity::Binned {
+            counts,
+            presence: Some(presence),
+            ..
+        } => {
+            let of_trial = |n: usize, k: usize| {
+                counts
+                    .slice(ndarray::s![k, .., n])
+                    .iter()
+                    .map(|c| u64::from(*c))
+                    .sum::<u64>()
+            };
+            let is_there = |n: usize, k: &usize| presence.get((*k, n)).is_none_or(|is_present| *is_present);
+            let (n_trials, _, n_units) = counts.dim();
+            (0..n_units)
+                .map(|n| (0..n_trials).filter(|k| is_there(n, k)).map(|k| of_trial(n, k)).sum())
+                .collect()
+        }
+        activity => activity.spikes_per_unit(),
+    }
 }
 
 /// Valid time (s) of each trial.
@@ -291,8 +343,9 @@ fn behaviours(session: &Session) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Quantiles of values; of none, NaN.
+/// Quantiles of values that are numbers; of none, NaN.
 pub(crate) fn quantiles(mut values: Vec<f64>) -> Quantiles {
+    values.retain(|value| !value.is_nan());
     values.sort_by(f64::total_cmp);
     let at = |fraction: f64| {
         let position = fraction * values.len().saturating_sub(1) as f64;

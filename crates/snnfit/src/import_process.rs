@@ -5,11 +5,11 @@
 //! The request goes to it as one line of JSON, the answer comes back as CBOR on a pipe. Its environment is nearly empty, and no
 //! plugin of the HDF5 library is loaded.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use data::import::worker::{Answer, Request};
@@ -162,10 +162,16 @@ struct Outcome {
 fn converse(child: &mut Child, request: &[u8], limits: Limits) -> Outcome {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
                 // A process that has ended takes no request; its status says why.
-                let _ = stdin.write_all(request);
+                let _ = stdin
+                    .write_all(request)
+                    .and_then(|()| stdin.write_all(b"\n"))
+                    .and_then(|()| stdin.flush());
+                // The pipe stays open until there is an answer: where it ends before, this process has, and the reader with it.
+                let _ = is_done.recv();
             }
         });
         let told = scope.spawn(move || {
@@ -190,6 +196,7 @@ fn converse(child: &mut Child, request: &[u8], limits: Limits) -> Outcome {
             let _ = send.send(answer);
         });
         let answer = receive.recv_timeout(limits.time).ok();
+        drop(done);
         if answer.is_none() {
             // Ends the pipes, and with them the threads.
             let _ = child.kill();
@@ -252,11 +259,21 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
 pub fn serve(limits: Limits) -> Result<(), String> {
     limit(limits).map_err(|error| format!("limits can't be set: {error}"))?;
     let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    let mut stdin = std::io::stdin().lock();
+    stdin.read_line(&mut text).map_err(|error| error.to_string())?;
+    drop(stdin);
+    // The one that asked keeps the pipe open until it has its answer; where it ends before, nobody waits for one.
+    let has_read = Arc::new(AtomicBool::new(false));
+    let reading = Arc::clone(&has_read);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        if !reading.load(Ordering::SeqCst) {
+            std::process::exit(i32::from(crate::exit_code::DATA));
+        }
+    });
     let request: Request = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let answer = data::import::worker::answer(&request);
+    has_read.store(true, Ordering::SeqCst);
     let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     answer.write(&mut out)?;
     out.flush().map_err(|error| error.to_string())

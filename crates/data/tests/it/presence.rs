@@ -191,9 +191,22 @@ fn the_summary_lists_units_that_miss_trials_and_their_rate_while_observed() {
         (partly.len(), partly[0].unit.as_str(), partly[0].n_missed),
         (1, "u1", 1)
     );
-    // Three spikes in 3 s, and as many in the 2 s that unit 1 was observed for.
+    // Three spikes in 3 s, and two of three in the 2 s that unit 1 was observed for.
     assert_eq!(summary.populations[0].rate_hz.mean, 1.0);
-    assert_eq!(summary.populations[1].rate_hz.mean, 1.5);
+    assert_eq!(summary.populations[1].rate_hz.mean, 1.0);
     let line = "s: 1 of 2 units were not observed in every trial (trials missed): 'u1' (1)";
     assert!(summary.to_text().contains(line), "{}", summary.to_text());
+}
+
+#[test]
+fn a_unit_that_was_never_observed_has_no_rate() {
+    let mut never = until(2.0);
+    let Activity::SpikeTimes { unit_observed_s, .. } = &mut never.activity else {
+        panic!("spike times");
+    };
+    // Of a length of 0, as files have them.
+    unit_observed_s.as_mut().unwrap()[1] = vec![(0.5, 0.5)];
+    let summary = summary(&recording(vec![never]), &[]);
+    assert!(summary.populations[1].rate_hz.mean.is_nan());
+    assert_eq!(summary.populations[0].rate_hz.mean, 1.0);
 }

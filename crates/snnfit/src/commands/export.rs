@@ -234,7 +234,10 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
             "give the run directory and --checkpoint best, last or the number of the step",
         ));
     }
-    let recording = data::read(&args.source)?;
+    let (recording, found) = crate::import_process::read_recording(&args.source)?;
+    for warning in &found {
+        tracing::warn!("{}", super::visible(&format!("{}: {warning}", args.source.display())));
+    }
     let sessions = selected(recording, &args.session)?;
     let answer = |files: Vec<String>, warnings: Vec<Finding>, sessions: &[Session]| Exported {
         schema: 1,

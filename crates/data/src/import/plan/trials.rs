@@ -72,7 +72,13 @@ impl super::ImportPlan {
         let stimulus = match &stimulus {
             Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
             // Trials of an event are trials in which it happened.
-            None => Some(vec![f64::from(u8::from(align_to.is_some())); table.n_rows()]),
+            None if align_to.is_some() => {
+                let message = "the stimulus is 1 in every trial, because each is aligned to an event (hint: trials.stimulus is its value, 0 \
+                               where there was none)";
+                told.warn("trials", message);
+                Some(vec![1.0; table.n_rows()])
+            }
+            None => Some(vec![0.0; table.n_rows()]),
         };
         let labels = labels(plan, table, told);
         let (start, stop, align, stimulus, labels) = (start?, stop?, align?, stimulus?, labels?);
@@ -196,21 +202,33 @@ fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<&'a Table>,
     Err(format!("the file has no table '{name}'; there are: {known}"))
 }
 
-/// What the plan names, else the column that native recordings call so, if it has a number in every row; which is told.
+/// What the plan names, else the column that native recordings call so, if it has a number or flag in every row; which is told.
 fn usual(named: Option<&String>, (key, name): (&str, &str), table: &Table, told: &mut Told) -> Option<String> {
     if named.is_some() {
         return named.cloned();
     }
-    match table.get(name) {
-        Some(Column::Numbers(values)) if values.iter().all(|value| value.is_finite()) => {
-            told.warn(
-                "trials",
-                format!("column '{name}' is taken (hint: {key} names another one)"),
-            );
-            Some(name.to_owned())
+    let n_missing = match table.get(name)? {
+        Column::Numbers(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Column::Flags(_) => 0,
+        Column::Texts(_) => {
+            let message = format!("column '{name}' has texts and is not taken (hint: {key} says what is)");
+            told.warn("trials", message);
+            return None;
         }
-        _ => None,
+    };
+    if n_missing > 0 {
+        let message = format!(
+            "column '{name}' has no number in {n_missing} of {} rows and is not taken (hint: {key} = \"coalesce({name}, 0)\" takes 0 there)",
+            table.n_rows()
+        );
+        told.warn("trials", message);
+        return None;
     }
+    told.warn(
+        "trials",
+        format!("column '{name}' is taken (hint: {key} names another one)"),
+    );
+    Some(name.to_owned())
 }
 
 /// The label of each trial; none where no rule holds.

@@ -100,7 +100,9 @@ impl<'a> Scene<'a> {
     pub(super) fn populations(&self) -> Vec<Population> {
         let mut rates = BTreeMap::<(&str, CellType), Vec<f64>>::new();
         for session in &self.recording.sessions {
-            for (unit, rate_hz) in session.units.iter().zip(data::inspect::unit_rates_hz(session)) {
+            let rates_hz = data::inspect::unit_rates_hz(session);
+            // Units that were never observed have none.
+            for (unit, rate_hz) in session.units.iter().zip(rates_hz).filter(|(_, rate)| rate.is_finite()) {
                 rates.entry((&unit.area, unit.cell_type)).or_default().push(rate_hz);
             }
         }

@@ -186,8 +186,12 @@ fn simulated(scene: &Scene<'_>, filter: MovingMean, area: usize, label: Option<u
     )
 }
 
+/// Neurons of an area that are in populations: those observed in nearly every trial.
 fn columns(session: &RecordedSession, area: usize) -> Vec<usize> {
-    (0..session.areas.len()).filter(|&c| session.areas[c] == area).collect()
+    let is_kept = |c: usize| session.presence.as_ref().is_none_or(|presence| presence.is_kept[c]);
+    (0..session.areas.len())
+        .filter(|&c| session.areas[c] == area && is_kept(c))
+        .collect()
 }
 
 /// Filtered rate of one neuron; NaN without neurons or trials.

@@ -150,7 +150,10 @@ fn groups(session: &Session, rows: &[usize]) -> Vec<(String, usize, usize)> {
 /// Ends of a trial (s from its event), and its spikes: time and middle of the row.
 fn spikes(session: &Session, k: usize, rows: &[usize]) -> (f64, f64, Vec<(f64, f64)>) {
     let trial = &session.trials[k];
-    let places = rows.iter().enumerate().map(|(row, unit)| (row as f64 + 0.5, *unit));
+    let observed = data::inspect::observed_trials(session);
+    let is_there = |unit: &usize| observed.as_ref().is_none_or(|observed| observed[[k, *unit]]);
+    let places = rows.iter().enumerate().filter(|(_, unit)| is_there(unit));
+    let places = places.map(|(row, unit)| (row as f64 + 0.5, *unit));
     match &session.activity {
         Activity::SpikeTimes { times_s, .. } => {
             let of_unit = |(y, unit): (f64, usize)| {
