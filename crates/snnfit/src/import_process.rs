@@ -265,6 +265,7 @@ pub fn serve(limits: Limits) -> Result<(), String> {
     // The one that asked keeps the pipe open until it has its answer; where it ends before, nobody waits for one.
     let has_read = Arc::new(AtomicBool::new(false));
     let reading = Arc::clone(&has_read);
+    #[allow(clippy::exit)] // the thread that reads can't be asked to stop
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         if !reading.load(Ordering::SeqCst) {
