@@ -275,7 +275,7 @@ fn counts_become_spike_times_that_are_the_same_counts_in_the_same_bins() {
         let run = succeed(&folder, &["export", "binned.h5", "--out", &file]);
         for told in [
             "counts in bins of 25 ms are written as spikes",
-            "1 trials end (stop_time)",
+            "4 trials begin and end (start_time, stop_time)",
         ] {
             assert!(run.stderr.replace("\n  │ ", " ").contains(told), "{}", run.stderr);
         }
@@ -287,6 +287,14 @@ fn counts_become_spike_times_that_are_the_same_counts_in_the_same_bins() {
         assert_eq!(after.valid_bins, before.valid_bins);
         assert_eq!(after.units, before.units);
         assert_eq!(after.trials, before.trials);
+        // A wider window makes no silence of what was not recorded: trials end, or begin, with their bins.
+        let wide = BinOptions {
+            window_ms: Some((-75.0, 425.0)),
+            behaviour: Vec::new(),
+            ..options.clone()
+        };
+        let session = &data::read(&folder.path(&back)).unwrap().sessions[0];
+        assert_eq!(data::bin_session(session, &wide).unwrap().valid_bins, before.valid_bins);
         // NaN: missing.
         let samples = |session: &data::BinnedSession| session.behaviour["jaw"].mapv(|x| (!x.is_nan()).then_some(x));
         assert_eq!(samples(&after), samples(&before));

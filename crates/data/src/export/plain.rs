@@ -276,20 +276,25 @@ impl<'a> Bins<'a> {
             .sum()
     }
 
-    /// Trials that end with their last recorded bin.
+    /// Trials from their first to their last recorded bin, and to the event that bins are counted from: what lies outside was not
+    /// recorded, and would be silence.
     fn trials(&self, session: &Session, warnings: &mut Vec<Finding>) -> Vec<Trial> {
         let mut n_cut = 0;
         let mut n_empty = 0;
-        let n_bins = self.counts.dim().1;
         let cut = |(k, trial): (usize, &Trial)| {
             let mut trial = trial.clone();
             trial.valid_bins = None;
-            let end_s = self.time_s(k, self.valid[k], 0.0);
-            if self.valid[k] < n_bins && trial.stop_s > end_s + 0.5 * self.width_s {
-                // A trial has a length, and one of less than a bin has none that is whole.
-                trial.stop_s = end_s.max(trial.start_s + 0.5 * self.width_s);
-                n_cut += 1;
+            let [first_s, end_s] = [0, self.valid[k]].map(|bin| self.time_s(k, bin, 0.0));
+            let half_s = 0.5 * self.width_s;
+            let before = (trial.start_s, trial.stop_s);
+            if trial.start_s < first_s - half_s {
+                trial.start_s = first_s.min(trial.align_s);
             }
+            if trial.stop_s > end_s + half_s {
+                // A trial has a length, and one of less than a bin has none that is whole.
+                trial.stop_s = end_s.max(trial.align_s).max(trial.start_s + half_s);
+            }
+            n_cut += usize::from(before != (trial.start_s, trial.stop_s));
             n_empty += usize::from(self.valid[k] == 0);
             trial
         };
@@ -297,7 +302,7 @@ impl<'a> Bins<'a> {
         let at = format!("session '{}'", session.id);
         if n_cut > 0 {
             let message = format!(
-                "{n_cut} trials end (stop_time) with their last recorded bin, which says the same as valid_bins"
+                "{n_cut} trials begin and end (start_time, stop_time) with their recorded bins, which says the same as valid_bins"
             );
             warnings.push(Finding::new(&at, message));
         }

@@ -218,6 +218,12 @@ fn read_activity(
         let bin_ms = findings.keep(binned.required_number("bin_ms"));
         let start_ms = findings.keep(binned.required_number("start_ms"));
         let presence = findings.keep(read_presence(&binned)).flatten();
+        if let Some(units) = units.filter(|units| units.has("obs_intervals")) {
+            findings.warning(
+                format!("{}/obs_intervals", units.at),
+                "not read: of counts, 'binned/presence' says in which trials each unit was observed",
+            );
+        }
         return Some(StoredActivity::Binned {
             counts: counts?,
             bin_ms,
@@ -246,6 +252,13 @@ fn read_activity(
 /// Ragged stretches in which units were observed, as in NWB.
 fn read_unit_observed(units: &Node) -> Found<Option<Vec<Stretches>>> {
     let Some(data) = units.optional("obs_intervals")? else {
+        if units.has("obs_intervals_index") {
+            let at = format!("{}/obs_intervals_index", units.at);
+            return Err(Finding::new(
+                at,
+                "there is no 'obs_intervals' that it could be the index of",
+            ));
+        }
         return Ok(None);
     };
     let values: Array2<f64> = data.floats("intervals, and their start and stop")?;

@@ -132,6 +132,20 @@ fn warn_of_trains(
     }
 }
 
+/// How many of the times, which don't decrease, lie in one of the stretches, each after the one before; without any, all.
+fn n_within(times: &[f64], stretches: &[(f64, f64)]) -> usize {
+    if stretches.is_empty() {
+        return times.len();
+    }
+    let (mut n, mut end) = (0, 0);
+    for (start, stop) in stretches {
+        let first = times.partition_point(|t| *t < start - TIME_SLACK_S).max(end);
+        end = times.partition_point(|t| *t <= stop + TIME_SLACK_S).max(first);
+        n += end - first;
+    }
+    n
+}
+
 /// Spikes at times at which their unit is said not to have been observed.
 fn warn_of_unobserved(
     parts: &Parts<'_>,
@@ -143,10 +157,7 @@ fn warn_of_unobserved(
     let n_outside: Vec<usize> = times_s
         .iter()
         .zip(stretches)
-        .map(|(times, own)| {
-            let is_outside = |t: &&f64| !presence::holds(own, **t, **t, TIME_SLACK_S);
-            times.iter().filter(is_outside).count()
-        })
+        .map(|(times, own)| times.len() - n_within(times, own))
         .collect();
     let units = positions(&n_outside, |&n| n > 0);
     if !units.is_empty() {

@@ -210,3 +210,41 @@ fn a_unit_that_was_never_observed_has_no_rate() {
     assert!(summary.populations[1].rate_hz.mean.is_nan());
     assert_eq!(summary.populations[0].rate_hz.mean, 1.0);
 }
+
+#[test]
+fn stretches_that_would_be_ignored_are_told_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    let counts = binned_session("s", Array3::from_elem((3, 4, 2), 1));
+    data::write(&path, &recording(vec![counts])).unwrap();
+    let file = hdf5::File::append(&path).unwrap();
+    let units = file.group("sessions/s/units").unwrap();
+    let stretches = array![[0.0, 1.0], [0.0, 1.0]];
+    units
+        .new_dataset_builder()
+        .with_data(&stretches)
+        .create("obs_intervals")
+        .unwrap();
+    drop((units, file));
+    let (_, warnings) = data::file::read_with_warnings(&path).unwrap();
+    assert!(
+        warnings.iter().any(|w| w.message.contains("'binned/presence' says")),
+        "{warnings:?}"
+    );
+
+    let path = folder.path().join("b.h5");
+    data::write(&path, &recording(vec![session("s")])).unwrap();
+    let file = hdf5::File::append(&path).unwrap();
+    let units = file.group("sessions/s/units").unwrap();
+    units
+        .new_dataset_builder()
+        .with_data(&array![1, 2])
+        .create("obs_intervals_index")
+        .unwrap();
+    drop((units, file));
+    let error = data::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("obs_intervals_index: there is no 'obs_intervals'"),
+        "{error}"
+    );
+}
