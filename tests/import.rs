@@ -312,6 +312,16 @@ fn a_page_shows_a_recording_and_is_never_written_over_or_for_anything_else() {
         foreign.stderr
     );
     assert!(!folder.path("other.html").exists());
+    let own = folder.run(&["inspect", "small.h5", "--units-table", "units.csv"]);
+    assert_eq!(own.code, 2, "{}", own.stderr);
+    assert!(own.stderr.contains("--units-table goes with files"), "{}", own.stderr);
+    let table = folder.run(&["inspect", "spikes.csv", "--units-table", "units.csv"]);
+    assert!(
+        table.code == 0 && table.stdout.contains("isi_violations"),
+        "{}{}",
+        table.stdout,
+        table.stderr
+    );
 }
 
 #[test]

@@ -17,9 +17,11 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
     let path = args.path.as_path();
     if path.is_file() && is_checkpoint(path) {
         refuse_page(args, "a checkpoint")?;
+        refuse_tables(args)?;
         inspect_checkpoint(path, global)?;
     } else if path.join("manifest.json").exists() {
         refuse_page(args, "a run; `snnfit evaluate` writes its report")?;
+        refuse_tables(args)?;
         inspect_run(path, global)?;
     } else {
         match super::import::layout(path, args.limits.into()) {
@@ -30,7 +32,10 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
                 )?;
                 inspect_source(args, global)?;
             }
-            Ok(_) => inspect_recording(args, global)?,
+            Ok(_) => {
+                refuse_tables(args)?;
+                inspect_recording(args, global)?;
+            }
             // A folder that is no run and nothing else either.
             Err(_) if path.is_dir() => inspect_run(path, global)?,
             Err(error) => return Err(error),
@@ -64,6 +69,25 @@ fn refuse_page(args: &InspectArgs, what: &str) -> Result<(), Error> {
         Some(_) => Err(Error::Usage {
             message: format!("--html: {} is {what}", args.path.display()),
             help: "snnfit inspect RECORDING.h5 --html FILE".to_owned(),
+        }),
+    }
+}
+
+/// What says how other layouts are to be read means nothing for our own files.
+fn refuse_tables(args: &InspectArgs) -> Result<(), Error> {
+    let given = [
+        ("--sample-rate-hz", args.sample_rate_hz.is_some()),
+        ("--units-table", args.units_table.is_some()),
+        ("--trials-table", args.trials_table.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::Usage {
+            message: format!(
+                "{option} goes with files of other layouts; {} is one of snnfit",
+                args.path.display()
+            ),
+            help: "leave it out".to_owned(),
         }),
     }
 }
