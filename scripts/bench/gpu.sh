@@ -15,7 +15,7 @@ Options:
   --device D            device of snnfit: wgpu, wgpu:N, cpu [default: wgpu]
   --baseline-device D   cuda or cpu [default: cuda]
   --scale S             full, or small: sizes that test this script [default: full]
-  --parts LIST          some of checks,speed,training,repeat,compile,sizes, always in this order [default: all]
+  --parts LIST          some of checks,speed,training,six-area,repeat,compile,sizes, always in this order [default: all]
   --out FILE            result [default: gpu_bench.json, in the folder $OUT if that is set]
   --budget S            no step begins after so many seconds; those under way may take a minute more [default: 510]
   --compile-limit S     time limit of torch.compile, s [default: 120]
@@ -25,6 +25,8 @@ Parts:
   checks    small networks and the quick start on the processor and on the device: the same spikes and losses
   speed     one training step, N = 1500, K = 150, T = 700, D = 2: snnfit, PyTorch, JAX; float32 and TF32
   training  `snnfit train` with these sizes, trial matching and the splitter, on the device and on the processor
+  six-area  `snnfit train` of configs/six_area_soft.toml on the device: 1500 neurons, 28 sessions, soft trial matching; its
+            recording takes a minute or two to make unless it is in the pack
   repeat    the float32 runs of `speed` once more
   compile   PyTorch with torch.compile
   sizes     the four sizes of compare.sh: snnfit, PyTorch, JAX, float32
@@ -45,7 +47,7 @@ python=${PYTHON:-python3}
 device=wgpu
 baseline_device=cuda
 scale=full
-parts=checks,speed,training,repeat,compile,sizes
+parts=checks,speed,training,six-area,repeat,compile,sizes
 out=${OUT:-.}/gpu_bench.json
 budget=510
 compile_limit=120
@@ -83,7 +85,7 @@ done
 IFS=, read -r -a wanted <<<"$parts"
 for part in "${wanted[@]}"; do
   case $part in
-    checks | speed | training | repeat | compile | sizes) ;;
+    checks | speed | training | six-area | repeat | compile | sizes) ;;
     *) misused "there is no part '$part'" ;;
   esac
 done
@@ -92,7 +94,7 @@ wants() { [[ ,$parts, == *,$1,* ]]; }
 pack=$(cd "${pack:-$here}" && pwd) || fail "no folder to work on"
 command -v "$python" >/dev/null || fail "no Python called '$python'; set PYTHON"
 command -v timeout >/dev/null || fail "no program 'timeout'"
-for file in payload.tar.gz baseline/torch_rsnn.py baseline/jax_rsnn.py configs/quickstart.toml; do
+for file in payload.tar.gz baseline/torch_rsnn.py baseline/jax_rsnn.py configs/quickstart.toml configs/six_area_soft.toml; do
   [ -f "$pack/$file" ] || fail "no $pack/$file; pack.sh makes this folder"
 done
 if ! mkdir -p "$(dirname "$out")" || ! : >>"$out"; then
@@ -114,7 +116,7 @@ trap stop INT TERM
 
 tar -xzf "$pack/payload.tar.gz" -C "$work"
 mkdir -p "$work/configs" "$work/data" "$work/xdg"
-cp "$pack/configs/quickstart.toml" "$work/configs/"
+cp "$pack/configs/quickstart.toml" "$pack/configs/six_area_soft.toml" "$work/configs/"
 [ -n "${XDG_RUNTIME_DIR:-}" ] || export XDG_RUNTIME_DIR=$work/xdg # asked for by some Vulkan drivers
 unset OMP_NUM_THREADS OMP_THREAD_LIMIT MKL_NUM_THREADS OPENBLAS_NUM_THREADS RAYON_NUM_THREADS
 threads=$(nproc)
@@ -183,6 +185,8 @@ if [ "$scale" = full ]; then
   synth=(--sessions 6 --neurons 250 --excitatory 200 --trials 100 --trial-ms 1400
     --session-areas "both,both,both,both,both,both")
   large=(1500 150)
+  six=(--set train.validation_trials=10)
+  synth_six=()
   steps=12
   steps_cpu=3
 else
@@ -194,6 +198,8 @@ else
   quick=(--set train.max_steps=4 --set train.n_trials=6 --set train.validation_trials=6)
   synth=(--small)
   large=(60 6)
+  six=(--set train.validation_trials=6 --set train.n_trials=6 --set model.rsnn.n_neurons=60)
+  synth_six=(--small)
   steps=4
   steps_cpu=4
 fi
@@ -301,6 +307,17 @@ END
     "${snnfit[@]}" synth two-area "${synth[@]}" --out "$work/data/large.h5"
   train large "$work/configs/large.toml" "$device" 90
   [ "$is_same_device" = yes ] || train large "$work/configs/large.toml" cpu 75 --set "train.max_steps=$steps_cpu"
+fi
+
+if wants six-area; then
+  if [ "$scale" = full ] && [ -f "$pack/data/six_area.h5" ]; then
+    ln -s "$pack/data/six_area.h5" "$work/data/six_area.h5"
+  else
+    step 200 "data of six areas" part=data -- \
+      "${snnfit[@]}" synth six-area "${synth_six[@]}" --out "$work/data/six_area.h5"
+  fi
+  train six-area "$work/configs/six_area_soft.toml" "$device" 90 --set "train.max_steps=$steps" \
+    --set train.checkpoint_every=1000 "${six[@]}"
 fi
 
 if wants repeat; then

@@ -14,6 +14,7 @@ replaced. It builds nothing. On the other machine: DIR/gpu.sh
 
 Options:
   --snnfit FILE  program to pack [default: ${CARGO_TARGET_DIR:-target}/release/snnfit]
+  --six-area     with data/six_area.h5 (30 MiB), which takes minutes to make on the other machine
   -h, --help     this text
 
 Environment:
@@ -29,6 +30,7 @@ limit_mib=60
 snnfit=${CARGO_TARGET_DIR:-$root/target}/release/snnfit
 baselines=${SNNFIT_SHARED:-$root/../shared}/baseline
 folder=
+with_six_area=no
 
 while [ $# -gt 0 ]; do
   case $1 in
@@ -37,6 +39,7 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || misused "$1 needs a value"
       snnfit=$2
       shift ;;
+    --six-area) with_six_area=yes ;;
     -*) misused "unexpected argument '$1'" ;;
     *)
       [ -z "$folder" ] || misused "unexpected argument '$1'"
@@ -102,7 +105,13 @@ tar -C "$work/payload" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owne
   >"$work/pack/payload.tar.gz"
 cp "$here/gpu.sh" "$here/gpu_report.py" "$here/summarise.py" "$work/pack/"
 cp "$baselines/torch_rsnn.py" "$baselines/jax_rsnn.py" "$work/pack/baseline/"
-cp "$root/configs/quickstart.toml" "$work/pack/configs/"
+cp "$root/configs/quickstart.toml" "$root/configs/six_area_soft.toml" "$work/pack/configs/"
+if [ "$with_six_area" = yes ]; then
+  mkdir "$work/pack/data"
+  cp "$root/data/six_area.h5" "$work/pack/data/" ||
+    fail "no data/six_area.h5; make it with
+  snnfit synth six-area --out data/six_area.h5"
+fi
 {
   commit=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
   [ -z "$(git -C "$root" status --porcelain 2>/dev/null)" ] || commit+=" with changes that are not committed"
