@@ -140,6 +140,7 @@ pub(super) fn backward_step(
     d_probability: &[f32],
     until: &[u32],
     normals: &[f32],
+    random: &[u32],
     t: u32,
     options: u32,
     n_parts: u32,
@@ -155,11 +156,6 @@ pub(super) fn backward_step(
     p_scale: f32,
     gamma: f32,
     least: f32,
-    key0: u32,
-    key1: u32,
-    first_trial: u32,
-    step: u32,
-    first_time: u32,
 ) {
     let j = ABSOLUTE_POS_X as usize;
     let n = n_neurons as usize;
@@ -230,18 +226,18 @@ pub(super) fn backward_step(
             if options & IS_GIVEN != 0u32 {
                 sums[2 * all + here] += normals[(k * (n_warmup as usize + steps) + n_warmup as usize + tt) * n + j] * d;
             } else {
-                let mut random = Array::<u32>::new(4usize);
+                let mut drawn = Array::<u32>::new(4usize);
                 let neuron = j as u32;
                 philox(
                     neuron / 2u32,
-                    first_time + n_warmup + t,
-                    first_trial + CUBE_POS_Y,
-                    step,
-                    key0,
-                    key1,
-                    &mut random,
+                    random[4] + n_warmup + t,
+                    random[2] + CUBE_POS_Y,
+                    random[3],
+                    random[0],
+                    random[1],
+                    &mut drawn,
                 );
-                sums[2 * all + here] += normal(random[2], random[3], neuron % 2u32 == 1u32) * d;
+                sums[2 * all + here] += normal(drawn[2], drawn[3], neuron % 2u32 == 1u32) * d;
             }
         }
     }

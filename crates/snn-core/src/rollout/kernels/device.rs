@@ -12,6 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// Largest number of cubes along one axis of a launch.
 pub(super) const MAX_CUBES: u32 = 65_535;
 
+/// Most units that share a trial: a multiprocessor hides the latency of reads with these, and two cubes fit.
+const MAX_TRIAL_UNITS: usize = 512;
+
 /// An open wgpu device with its queue.
 #[derive(Clone)]
 pub struct Kernels {
@@ -101,6 +104,24 @@ impl Kernels {
         unsafe {
             super::backward::clear::launch_unchecked(&self.client, count, dim, buffer.arg(), buffer.len as u32);
         }
+    }
+
+    /// Copies the first `size` elements of one buffer into another.
+    pub(super) fn copy_into(&self, from: &Buffer, to: &Buffer, size: usize) {
+        let (count, dim) = units(size);
+        // SAFETY: the kernel checks its position against the size, which callers take from both buffers.
+        #[allow(unsafe_code)]
+        unsafe {
+            super::forward::copy::launch_unchecked(&self.client, count, dim, from.arg(), to.arg(), size as u32);
+        }
+    }
+
+    /// Units of a cube that takes all `n` neurons of a trial, and neurons of each: a multiple of 32 units, no more than
+    /// the device allows.
+    pub(super) fn cube_of(&self, n: usize) -> (usize, usize) {
+        let most = (self.client.properties().hardware.max_units_per_cube as usize).clamp(32, MAX_TRIAL_UNITS) / 32 * 32;
+        let per_unit = n.div_ceil(most).max(1);
+        (n.div_ceil(per_unit).div_ceil(32) * 32, per_unit)
     }
 
     /// A copy of `values` on the device.

@@ -281,6 +281,7 @@ impl DeviceRollout {
                         adjoint.d_probability.arg(),
                         self.until.arg(),
                         self.normals.arg(),
+                        self.random.arg(),
                         t as u32,
                         options,
                         tiling.parts as u32,
@@ -296,11 +297,6 @@ impl DeviceRollout {
                         network.p_scale,
                         gamma,
                         least,
-                        self.sizes.key[0],
-                        self.sizes.key[1],
-                        self.sizes.first_trial,
-                        self.sizes.step,
-                        self.sizes.first_time,
                     );
                 }
             }

@@ -10,6 +10,9 @@ use crate::rollout::{Channel, Network, Noise, Rollout, Run, State};
 use cubecl::prelude::*;
 use ndarray::{Array2, Array3};
 
+/// Steps of a launch: few enough that a slow adapter ends it within seconds.
+const STEPS_PER_LAUNCH: usize = 32;
+
 /// A simulation whose spikes and potentials are on the device.
 #[derive(Debug)]
 pub struct DeviceRollout {
@@ -30,6 +33,8 @@ pub struct DeviceRollout {
     pub(super) events: Buffer,
     pub(super) normals: Buffer,
     pub(super) until: Buffer,
+    /// Key (2), first trial, training step, time of the first step.
+    pub(super) random: Buffer,
     start: Snapshot,
     end: Snapshot,
 }
@@ -51,10 +56,6 @@ pub(super) struct Sizes {
     pub(super) history: usize,
     pub(super) warmup: usize,
     pub(super) steps: usize,
-    pub(super) key: [u32; 2],
-    pub(super) first_trial: u32,
-    pub(super) step: u32,
-    pub(super) first_time: u32,
 }
 
 impl Kernels {
@@ -120,14 +121,14 @@ impl Kernels {
         has(cell::IS_GIVEN, plan.is_noise_given);
         has(cell::IS_CLAMPED, run.clamp.is_some());
         has(cell::KEEPS, keep_potentials);
-        let (key, first_trial, step, first_time) = match &run.noise {
+        let random = match &run.noise {
             Noise::Philox {
                 key,
                 step,
                 first_trial,
                 first_time,
-            } => (key.words(), *first_trial, *step, *first_time),
-            Noise::Given { .. } => ([0, 0], 0, 0, 0),
+            } => [key.words()[0], key.words()[1], *first_trial, *step, *first_time],
+            Noise::Given { .. } => [0; 5],
         };
         let sizes = Sizes {
             neurons: n,
@@ -137,10 +138,6 @@ impl Kernels {
             history: h,
             warmup: run.n_warmup,
             steps: run.n_steps,
-            key,
-            first_trial,
-            step,
-            first_time,
         };
         let normals = match &run.noise {
             Noise::Given { normals, .. } => self.upload_array(normals),
@@ -150,8 +147,8 @@ impl Kernels {
             Some(clamp) => self.upload(&clamp.until.iter().copied().collect::<Vec<u32>>()),
             None => self.empty(1),
         };
-        let mut initial = to_device_bits(&run.initial.history);
-        initial.resize((h + all) * k * words, 0);
+        let spikes = self.empty((h + all) * k * words);
+        self.copy_into(&self.upload(&to_device_bits(&run.initial.history)), &spikes, h * k * words);
         let delays: Vec<u32> = network.delays.iter().map(|d| *d as u32).collect();
         let refractory: Vec<u32> = run.initial.refractory.iter().map(|r| u32::from(*r)).collect();
         let state = |v: Vec<f32>, r: &[u32]| Snapshot {
@@ -167,12 +164,13 @@ impl Kernels {
             w_in: self.upload(&network.w_in.iter().copied().collect::<Vec<f32>>()),
             constants: self.upload(&constants(network)),
             delays: self.upload(&delays),
-            spikes: self.upload(&initial),
-            blocked: self.zeros(run.n_steps * k * words),
+            spikes,
+            blocked: self.empty(run.n_steps * k * words),
             potentials: keep_potentials.then(|| self.empty(kept)),
             events: self.upload(&event_bits(run, inputs, all)),
             normals,
             until,
+            random: self.upload(&random),
             end: Snapshot {
                 v: self.empty(k * n),
                 r: self.empty(k * n),
@@ -281,23 +279,26 @@ impl DeviceRollout {
             Some(offset) => kernels.upload(&offset.iter().copied().collect::<Vec<f32>>()),
             None => kernels.empty(1),
         };
-        let count = CubeCount::Static(n.div_ceil(UNITS as usize) as u32, k as u32, 1);
+        let (n_units, per_unit) = kernels.cube_of(n);
         // The state moves from `start` to `end` at the first recorded step.
         let none = kernels.empty(1);
         let potentials = self.potentials.as_ref().unwrap_or(&none);
-        for s in 0..self.sizes.warmup + self.sizes.steps {
-            if s == self.sizes.warmup {
+        let (warmup, all) = (self.sizes.warmup, self.sizes.warmup + self.sizes.steps);
+        let mut from = 0;
+        while from < all {
+            if from == warmup {
                 self.copy_state();
             }
-            let state = if s < self.sizes.warmup { &self.start } else { &self.end };
+            let (state, end) = if from < warmup { (&self.start, warmup) } else { (&self.end, all) };
+            let to = (from + STEPS_PER_LAUNCH).min(end);
             // SAFETY: the kernel leaves units beyond the last neuron out of every write and clamps their reads; all
             // buffers have the sizes that its documentation names.
             #[allow(unsafe_code)]
             unsafe {
-                forward::forward_step::launch_unchecked(
+                forward::forward_steps::launch_unchecked(
                     &kernels.client,
-                    count.clone(),
-                    CubeDim::new_1d(UNITS),
+                    CubeCount::Static(k as u32, 1, 1),
+                    CubeDim::new_1d(n_units as u32),
                     self.w.arg(),
                     self.w_in.arg(),
                     self.constants.arg(),
@@ -315,25 +316,25 @@ impl DeviceRollout {
                     uniforms.arg(),
                     clamped.arg(),
                     self.until.arg(),
-                    s as u32,
+                    self.random.arg(),
+                    from as u32,
+                    to as u32,
                     self.options,
                     n as u32,
                     k as u32,
                     self.sizes.inputs as u32,
                     self.sizes.delays as u32,
                     self.sizes.history as u32,
-                    self.sizes.warmup as u32,
+                    warmup as u32,
                     self.sizes.steps as u32,
                     u32::from(network.n_refractory),
                     network.temperature,
                     network.p_scale,
-                    self.sizes.key[0],
-                    self.sizes.key[1],
-                    self.sizes.first_trial,
-                    self.sizes.step,
-                    self.sizes.first_time,
+                    n_units,
+                    per_unit,
                 );
             }
+            from = to;
         }
         if self.sizes.steps == 0 {
             self.copy_state();
