@@ -148,7 +148,11 @@ impl Kernels {
             None => self.empty(1),
         };
         let spikes = self.empty((h + all) * k * words);
-        self.copy_into(&self.upload(&to_device_bits(&run.initial.history)), &spikes, h * k * words);
+        self.copy_into(
+            &self.upload(&to_device_bits(&run.initial.history)),
+            &spikes,
+            h * k * words,
+        );
         let delays: Vec<u32> = network.delays.iter().map(|d| *d as u32).collect();
         let refractory: Vec<u32> = run.initial.refractory.iter().map(|r| u32::from(*r)).collect();
         let state = |v: Vec<f32>, r: &[u32]| Snapshot {
@@ -289,7 +293,11 @@ impl DeviceRollout {
             if from == warmup {
                 self.copy_state();
             }
-            let (state, end) = if from < warmup { (&self.start, warmup) } else { (&self.end, all) };
+            let (state, end) = if from < warmup {
+                (&self.start, warmup)
+            } else {
+                (&self.end, all)
+            };
             let to = (from + STEPS_PER_LAUNCH).min(end);
             // SAFETY: the kernel leaves units beyond the last neuron out of every write and clamps their reads; all
             // buffers have the sizes that its documentation names.
