@@ -23,3 +23,4 @@ pub mod units;
 mod vector;
 
 pub use error::CoreError;
+pub use large::keep_freed_memory;

@@ -27,6 +27,7 @@ use snn_core::rng::StreamRng;
 use snn_core::rollout::SpikeAdjoint;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A gradient entry beyond this is treated as infinite: its square overflows single precision.
 const GRADIENT_LIMIT: f32 = 1e18;
@@ -107,6 +108,31 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Why the update was skipped, if it was.
     pub skipped: Option<String>,
+    /// Where the time went.
+    pub seconds: StepSeconds,
+}
+
+/// Wall seconds of the parts of a step, in their order. What a GPU still does counts to the part that waits for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct StepSeconds {
+    /// Inputs, simulation of all trials and its statistics.
+    pub simulation: f64,
+    /// Losses and their gradients with respect to the statistics.
+    pub losses: f64,
+    /// From there to the spikes.
+    pub adjoint: f64,
+    /// Back-propagation through time; with trials in chunks, also their second simulation.
+    pub gradient: f64,
+    /// Checks, discriminators, optimiser, projection.
+    pub update: f64,
+}
+
+/// Seconds since the last mark, which it moves.
+fn lap(mark: &mut Instant) -> f64 {
+    let now = Instant::now();
+    let seconds = now.duration_since(*mark).as_secs_f64();
+    *mark = now;
+    seconds
 }
 
 /// One set of recorded trials that a step may be compared with.
@@ -330,7 +356,8 @@ impl Trainer {
         let number = self.state.step + 1;
         let n_trials = self.assembly.experiment.train.n_trials;
         let splitter = self.state.splitter.clone();
-        let outcome = self.try_step(number);
+        let mut seconds = StepSeconds::default();
+        let outcome = self.try_step(number, &mut seconds);
         self.state.step = number;
         match outcome.map_err(|error| self.explain(error, n_trials))? {
             Ok((losses, gradient_norm)) => {
@@ -341,6 +368,7 @@ impl Trainer {
                     losses,
                     gradient_norm,
                     skipped: None,
+                    seconds,
                 })
             }
             Err(what) => {
@@ -360,6 +388,7 @@ impl Trainer {
                     losses: BTreeMap::new(),
                     gradient_norm: f64::NAN,
                     skipped: Some(what),
+                    seconds,
                 })
             }
         }
@@ -407,7 +436,12 @@ impl Trainer {
 
     /// The step itself: losses and gradient norm, or what wasn't finite; then parameters and moments are as before.
     #[allow(clippy::type_complexity)]
-    fn try_step(&mut self, number: u64) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
+    fn try_step(
+        &mut self,
+        number: u64,
+        seconds: &mut StepSeconds,
+    ) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
+        let mut mark = Instant::now();
         let train = self.assembly.experiment.train;
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "train.trials", number);
         let balanced = if train.balance_trial_types {
@@ -420,6 +454,7 @@ impl Trainer {
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
         let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
         let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
+        seconds.simulation = lap(&mut mark);
         let adversary = self.adversary.as_ref();
         let evaluation = match self
             .comparison
@@ -431,6 +466,7 @@ impl Trainer {
         if let Some((name, value)) = evaluation.weighted.iter().find(|(_, v)| !v.is_finite()) {
             return Ok(Err(format!("loss {name} is {value}")));
         }
+        seconds.losses = lap(&mut mark);
         let adjoint = match self
             .comparison
             .adjoint(&evaluation, &batch, self.state.splitter.as_mut())
@@ -439,10 +475,12 @@ impl Trainer {
             other => other?,
         };
         let d_behaviour = Comparison::behaviour_adjoint(&evaluation);
+        seconds.adjoint = lap(&mut mark);
         let gradients = match kept {
             Some(simulation) => self.rsnn.backward(&self.engine, simulation, adjoint, d_behaviour)?,
             None => self.chunked_backward(&stimuli, number, &adjoint, d_behaviour)?,
         };
+        seconds.gradient = lap(&mut mark);
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
         }
@@ -454,7 +492,9 @@ impl Trainer {
             self.state.adversary_updates = adversary.adam.n_updates;
             self.adversary = Some(adversary);
         }
-        Ok(Ok((evaluation.weighted, norm(&gradients))))
+        let gradient_norm = norm(&gradients);
+        seconds.update = lap(&mut mark);
+        Ok(Ok((evaluation.weighted, gradient_norm)))
     }
 
     /// The discriminators after what they learn from a batch; none where they don't learn at this step.

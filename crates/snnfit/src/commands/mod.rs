@@ -59,6 +59,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
 /// [`Error`], which knows its exit code.
 pub fn run(cli: Cli) -> Result<u8, Error> {
     let global = cli.global;
+    if let Command::Train(_) | Command::Evaluate(_) | Command::Simulate(_) | Command::Bench(_) = &cli.command {
+        snn_core::keep_freed_memory();
+    }
     match cli.command {
         Command::Import(args) => import::run(&args, &global),
         Command::ImportWorker(args) => import::serve(&args),

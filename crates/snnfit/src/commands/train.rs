@@ -301,7 +301,7 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     for _ in 0..3 {
         let begin = Instant::now();
         let report = trainer.step()?;
-        times.push(begin.elapsed().as_secs_f64());
+        times.push((begin.elapsed().as_secs_f64(), report.seconds));
         if let Some(what) = report.skipped {
             tracing::warn!("step {} skipped: {what}", report.step);
             skipped = Some((report.step, what));
@@ -313,8 +313,8 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
         let skipped = trainer.state.skipped;
         return Err(FitError::NonFinite { step, what, skipped }.into());
     }
-    times.sort_by(f64::total_cmp);
-    let seconds = times[1];
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (seconds, parts) = times[1];
     let chunk = trainer.trial_chunk.min(trainer.assembly.experiment.train.n_trials);
     let predicted_mib = StepMemory::of(&trainer.assembly, &trainer.comparison).bytes(chunk) as f64 / f64::from(1 << 20);
     let peak_rss_mib = provenance::peak_rss_mib();
@@ -327,7 +327,7 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     match global.format {
         Format::Json => super::print_json(&serde_json::json!({
             "schema": 1, "neurons": n, "steps": t, "trials": k, "trial_chunk": chunk, "seconds_per_step": seconds,
-            "predicted_peak_mib": predicted_mib, "peak_rss_mib": peak_rss_mib, "predicted_device_mib": device_mib,
+            "seconds_of_parts": parts, "predicted_peak_mib": predicted_mib, "peak_rss_mib": peak_rss_mib, "predicted_device_mib": device_mib,
             "losses": losses,
         }))?,
         Format::Text => {
@@ -340,6 +340,10 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
             };
             let size = format!("{n} neurons, {t} steps, {k} trials{chunks}");
             let mut lines = vec![format!("{size}: {seconds:.3} s per step ({max} steps in {hours:.2} h)")];
+            lines.push(format!(
+                "of these, simulation {:.3}, losses {:.3}, their gradient at the spikes {:.3}, through time {:.3}, update {:.3}",
+                parts.simulation, parts.losses, parts.adjoint, parts.gradient, parts.update
+            ));
             if let Some(peak) = peak_rss_mib {
                 lines.push(format!(
                     "peak memory so far {peak:.0} MiB, predicted {predicted_mib:.0} MiB"
