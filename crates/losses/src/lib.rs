@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod nulls;
 pub mod perceptron;
 pub mod psth;
+pub mod sample_and_measure;
 pub mod sinkhorn;
 pub mod spike_gradient;
 pub mod statistics;
