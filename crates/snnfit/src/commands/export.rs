@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use data::fs::SiblingDir;
+use data::fs::Sibling;
 use data::{DataError, Finding, Recording, Session};
 use serde::Serialize;
 use snn_core::device::DeviceChoice;
@@ -258,7 +258,7 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
         let warnings = write_session(&args.out, session, form)?;
         return Ok(answer(Vec::new(), warnings, &sessions));
     }
-    let folder = SiblingDir::create(&args.out).map_err(Error::Output)?;
+    let folder = Sibling::create_folder(&args.out).map_err(Error::Output)?;
     let mut warnings = Vec::new();
     for session in &sessions {
         let name = file_name(&session.id, form);
