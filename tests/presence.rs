@@ -98,7 +98,7 @@ fn units_that_drift_away_are_listed_and_don_t_count_as_silent() {
     }
     let lines = manifest(&folder, "told").left_out;
     let line = "3 of 24 neurons were not observed in every trial: averages go over the trials they were observed in; 3 of them, observed in \
-                less than 95 % (statistics.min_presence), are in no population";
+                less than 95 % of the training trials (statistics.min_presence), are in no population";
     assert!(
         lines.iter().any(|left| left.session == "PS000" && left.reason == line),
         "{lines:?}"
@@ -122,6 +122,55 @@ fn units_that_drift_away_are_listed_and_don_t_count_as_silent() {
     assert!(
         metrics.contains("3 of 48 neurons were not observed in every trial"),
         "{metrics}"
+    );
+}
+
+#[test]
+fn units_that_were_never_observed_are_left_out_with_their_reason() {
+    let folder = folder();
+    let (names, _) = cut(&folder, 2, 0.0, true);
+    let inspected = succeed(&folder, &["inspect", "recording.h5"]);
+    let line = format!(
+        "PS000: 2 of 24 units were observed in no trial, fits leave them out: '{}'",
+        names.join("', '")
+    );
+    assert!(inspected.stdout.contains(&line), "{}", inspected.stdout);
+    train(&folder, "a", &[STEPS, "statistics.min_spikes = 5"]);
+    let found = manifest(&folder, "a");
+    let line = format!("2 of 24 units were observed in no training trial: {}", names.join(", "));
+    let is_told = found
+        .left_out
+        .iter()
+        .any(|left| left.session == "PS000" && left.reason == line);
+    assert!(is_told, "{:?}", found.left_out);
+    // They are no neurons: neither silent ones nor absent ones.
+    assert_eq!(found.partly_observed, []);
+    let is_left_out = |session: &str, unit: &String| session == "PS000" && names.contains(unit);
+    assert!(!found.few_spikes.iter().any(|few| is_left_out(&few.session, &few.unit)));
+    succeed(&folder, &["export", "a", "--out", "network.h5"]);
+    let neurons = hdf5::File::open(folder.path("network.h5")).unwrap();
+    assert_eq!(neurons.dataset("neurons/tau_ms").unwrap().size(), 46);
+    succeed(&folder, &["evaluate", "a", "--trials", "12"]);
+    let page = std::fs::read_to_string(folder.path("a/report/index.html")).unwrap();
+    assert!(page.contains(&line.replace('\'', "&#39;")), "the report doesn't say so");
+
+    // A recording of nothing else can't be fitted.
+    let nothing = crate::runs::folder();
+    cut(&nothing, 24, 0.0, true);
+    let run = nothing.run(&[
+        "train",
+        "--config",
+        "fit.toml",
+        "--out",
+        "a",
+        "--set",
+        "data.sessions = [\"PS000\"]",
+    ]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    let said = run.stderr.replace("\n  │ ", " ");
+    assert!(
+        said.contains("none of 24 units was observed in a training trial"),
+        "{said}"
     );
 }
 

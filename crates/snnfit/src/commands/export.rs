@@ -245,7 +245,10 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
         out: args.out.display().to_string(),
         files,
         network: None,
-        sessions: sessions.iter().map(ExportedSession::of).collect(),
+        sessions: sessions
+            .iter()
+            .map(|session| ExportedSession::of(session, form))
+            .collect(),
         warnings: warnings.iter().map(ToString::to_string).collect(),
     };
     if form == ExportForm::H5 {
@@ -269,10 +272,14 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
 }
 
 impl ExportedSession {
-    fn of(session: &Session) -> Self {
+    fn of(session: &Session, form: ExportForm) -> Self {
         Self {
             id: session.id.clone(),
-            units: session.n_units(),
+            units: match form {
+                ExportForm::Nwb => data::export::n_units(session, true),
+                ExportForm::Npz => data::export::n_units(session, false),
+                _ => session.n_units(),
+            },
             trials: session.n_trials(),
             behaviour: session.behaviour.keys().cloned().collect(),
         }

@@ -98,8 +98,9 @@ pub(super) fn observed(source: &Source, trials: Option<&[Trial]>, clock: &ClockP
         (a, b) => a.or(b),
     };
     let of_file = || {
-        let stated = source.unit_observed_s.iter().flatten().flatten().copied();
-        stated.fold(source.observed_s, |all, interval| union(all, Some(interval)))
+        let of_units = source.unit_observed_s.iter().flatten().flatten().copied();
+        let of_units = || of_units.fold(None, |all, interval| union(all, Some(interval)));
+        source.observed_s.or_else(of_units)
     };
     let stated = clock.observed_s.map(|[from, to]| (from, to)).or_else(of_file);
     let edges = trials
@@ -213,7 +214,8 @@ pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
 
 /// When each unit that is taken was observed; `None` where all were in every trial. Tells of those that were not.
 ///
-/// A unit without any stretch is taken as observed throughout: pynwb writes an empty list where nothing was given.
+/// A unit without any stretch is taken as observed throughout: pynwb writes an empty list where nothing was given. Where the
+/// file says besides when spikes were recorded at all, it is one of ours, and stretches are passed on as they are.
 pub(super) fn unit_observed(
     source: &mut Source,
     units: &Taken,
@@ -226,15 +228,26 @@ pub(super) fn unit_observed(
         .iter()
         .map(|&row| observed.get_mut(row).map(std::mem::take).unwrap_or_default())
         .collect();
+    let is_ours = source.observed_s.is_some();
     let n_silent = stated.iter().filter(|stretches| stretches.is_empty()).count();
     let mut stretches: Vec<Stretches> = stated
         .iter()
         .cloned()
         .map(|own| presence::merged(own, SLACK_S))
         .collect();
-    let broken: Vec<usize> = (0..stated.len())
-        .filter(|&n| stretches[n].is_empty() && !stated[n].is_empty())
-        .collect();
+    let mut broken = Vec::new();
+    for (n, own) in stretches.iter_mut().enumerate() {
+        if own.is_empty() && !stated[n].is_empty() {
+            // Of length 0: it was never observed.
+            let of_none = stated[n]
+                .iter()
+                .find(|(start, stop)| start.is_finite() && start.total_cmp(stop).is_eq());
+            match of_none {
+                Some(none) => own.push(*none),
+                None => broken.push(n),
+            }
+        }
+    }
     if let Some(&first) = broken.first() {
         let name = units.units.get(first).map_or("", |unit| unit.id.as_str());
         let message = format!(
@@ -244,7 +257,7 @@ pub(super) fn unit_observed(
         );
         told.refuse("units", message);
     }
-    if n_silent > 0 && n_silent < stated.len() {
+    if !is_ours && n_silent > 0 && n_silent < stated.len() {
         let message = format!(
             "{n_silent} of {} units have no interval of observation, others have: they are taken as observed throughout",
             stated.len()
@@ -262,18 +275,20 @@ pub(super) fn unit_observed(
         .enumerate()
         .max_by_key(|(n, most)| (*most, std::cmp::Reverse(*n)))?;
     if most == 0 {
-        return None;
+        return is_ours.then_some(stated);
     }
     // Files round times: what holds a trial here has to hold it without this slack too.
-    for stretch in stretches.iter_mut().flatten() {
+    for own in &mut stretches {
         for trial in trials {
-            if presence::holds(&[*stretch], trial.start_s, trial.stop_s, SLACK_S) {
+            // Those that touch have been put together: one holds a trial, or none does.
+            let holder = presence::holder(own, trial.start_s, trial.stop_s, SLACK_S);
+            if let Some(stretch) = holder.and_then(|range| own.get_mut(range.start)) {
                 *stretch = (stretch.0.min(trial.start_s), stretch.1.max(trial.stop_s));
             }
         }
-    }
-    for own in &mut stretches {
-        *own = presence::merged(std::mem::take(own), 0.0);
+        if presence::observed_s(own, 1.0) > 0.0 {
+            *own = presence::merged(std::mem::take(own), 0.0);
+        }
     }
     let name = units.units.get(worst).map_or("", |unit| unit.id.as_str());
     let message = format!(
@@ -283,5 +298,5 @@ pub(super) fn unit_observed(
         trials.len()
     );
     told.warn("units", message);
-    Some(stretches)
+    Some(if is_ours { stated } else { stretches })
 }
