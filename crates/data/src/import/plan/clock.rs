@@ -1,10 +1,12 @@
 //! Times: their units, their order, and whether spikes and trials can be of one clock.
 
+use std::collections::BTreeMap;
+
 use super::units::Taken;
 use super::{ClockPlan, Told};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
-use crate::recording::{Timing, Trial};
+use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
 
 /// Spikes that last so many times longer than the trials (or the reverse) are in ms.
 const MS: std::ops::Range<f64> = 500.0..2000.0;
@@ -34,12 +36,15 @@ pub(super) fn scale(source: &mut Source, clock: &ClockPlan) {
         }
         source.observed_s = source.observed_s.map(|(from, to)| (of_file(from), of_file(to)));
     }
-    if offset_s != 0.0 {
+    let traces_offset_s = offset_s + clock.traces_offset_s.unwrap_or(0.0);
+    if clock.traces_per_s.is_some() || traces_offset_s != 0.0 {
+        let per_s = clock.traces_per_s.unwrap_or(1.0);
+        let of_file = |time: f64| time / per_s + traces_offset_s;
         let samples = source.series.values_mut().filter_map(|series| series.samples.as_mut());
         for samples in samples {
             match &mut samples.timing {
-                Timing::Rate { start_s, .. } => *start_s += offset_s,
-                Timing::Timestamps(times) => times.iter_mut().for_each(|time| *time += offset_s),
+                Timing::Rate { start_s, .. } => *start_s = of_file(*start_s),
+                Timing::Timestamps(times) => times.iter_mut().for_each(|time| *time = of_file(*time)),
             }
         }
     }
@@ -122,8 +127,32 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
     let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
         return;
     };
+    refuse_units(
+        ("spike times", "the last spike", last),
+        ("spikes_per_s", clock.spikes_per_s),
+        stop,
+        clock,
+        told,
+    );
+    if last < start || first > stop {
+        let message = format!(
+            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+        );
+        told.refuse("spike times", message);
+    }
+    gaps(source, trials, (first, last), told);
+}
+
+/// Refuses times of which the last, of `last_of`, is so far from the end of the last trial that one of both is not in s.
+fn refuse_units(
+    (what, last_of, last): (&str, &str, f64),
+    (key, given): (&str, Option<f64>),
+    stop: f64,
+    clock: &ClockPlan,
+    told: &mut Told,
+) {
     for (ratio, what, key, given) in [
-        (last / stop, "spike times", "spikes_per_s", clock.spikes_per_s),
+        (last / stop, what, key, given),
         (stop / last, "trials", "trials_per_s", clock.trials_per_s),
     ] {
         let looks_like = if MS.contains(&ratio) {
@@ -135,19 +164,54 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
         };
         if given.is_none() && last > 0.0 && stop > 0.0 {
             let message = format!(
-                "the last spike is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
+                "{last_of} is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
                  clock.{key} says how many of its units are a second; 1 if they are s)"
             );
             told.refuse(what, message);
         }
     }
-    if last < start || first > stop {
-        let message = format!(
-            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+}
+
+/// Tells times of behaviour of another unit than those of the trials, and traces that no trial has a sample of.
+pub(super) fn compare_traces(
+    behaviour: &BTreeMap<String, Behaviour>,
+    trials: &[Trial],
+    clock: &ClockPlan,
+    told: &mut Told,
+) {
+    let edges = trials.iter().map(|trial| (trial.start_s, trial.stop_s));
+    let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+        return;
+    };
+    for (name, behaviour) in behaviour {
+        let BehaviourSamples::Continuous { values, timing } = &behaviour.samples else {
+            continue;
+        };
+        let span = match timing {
+            Timing::Rate { rate_hz, start_s } => {
+                let last = values.len().checked_sub(1);
+                last.map(|last| (*start_s, start_s + last as f64 / rate_hz))
+            }
+            Timing::Timestamps(times) => times.first().copied().zip(times.last().copied()),
+        };
+        let Some((first, last)) = span else { continue };
+        let key = format!("behaviour.{name}");
+        let n_problems = told.findings.problems.len();
+        refuse_units(
+            (&key, "the last sample", last),
+            ("traces_per_s", clock.traces_per_s),
+            stop,
+            clock,
+            told,
         );
-        told.refuse("spike times", message);
+        if told.findings.problems.len() == n_problems && (last < start || first > stop) {
+            let message = format!(
+                "samples from {first} s to {last} s, trials from {start} s to {stop} s: no trial has any (hint: clock.traces_offset_s moves \
+                 them)"
+            );
+            told.warn(&key, message);
+        }
     }
-    gaps(source, trials, (first, last), told);
 }
 
 /// Stretches of 5 s and more without a spike of any unit.
