@@ -2,6 +2,7 @@
 """Reads and writes snnfit recordings with h5py and NumPy alone; docs/FORMATS.md has every dataset.
 
 usage: native.py RECORDING.h5 COPY.h5
+`psth` shows what of a recording counts.
 
 A session is a dict: "units" and "trials" (columns by name), "spikes" (a list of arrays of times, s; or an array of counts
 [trials, bins, units]), "behaviour" (traces by name), "stimulus" (movies), and "attributes" of the group and of "binned".
@@ -63,6 +64,58 @@ def write(path, sessions):
             else:
                 group["units/spike_times"] = np.concatenate(spikes)
                 group["units/spike_times_index"] = np.cumsum([len(times) for times in spikes])
+
+
+def is_observed(session, unit, from_s, to_s):
+    """Whether a unit was observed from from_s to to_s of each trial (s on the clock of the session)."""
+    presence = session.get("binned", {}).get("presence")
+    if presence is not None:
+        return presence[:, unit].astype(bool)
+    units = session["units"]
+    ends = units.get("obs_intervals_index")
+    own = units["obs_intervals"][ends[unit - 1] if unit else 0 : ends[unit]] if ends is not None else []
+    if not len(own):
+        return np.ones(len(from_s), bool)  # nothing is said of it
+    slack = 1e-6  # s; intervals that touch are one
+    first = np.concatenate([[True], own[1:, 0] > own[:-1, 1] + slack])
+    starts, stops = own[first, 0], own[np.append(first[1:], True), 1]
+    held_by = np.searchsorted(starts, from_s + slack, side="right") - 1
+    return (held_by >= 0) & (stops[held_by] >= to_s - slack)
+
+
+def psth(session, unit, edges_s):
+    """Mean rate (Hz) of a unit (its number) in bins relative to the event; NaN where nothing was recorded.
+
+    Of each trial in which the unit was observed the leading bins count that lie within the trial and the recording; a trial
+    that begins after the first bin does has none.
+    """
+    trials, limits, binned = session["trials"], session.get("attributes", {}), session.get("binned")
+    event = trials["align_time"]
+    start = np.maximum(trials["start_time"], limits.get("observed_start_s", -np.inf)) - event
+    stop = np.minimum(trials["stop_time"], limits.get("observed_stop_s", np.inf)) - event
+    if binned:
+        width_s, first_s = (binned["attributes"][key] / 1000 for key in ("bin_ms", "start_ms"))
+        n_stored = session["spikes"].shape[1]
+        valid = trials.get("valid_bins", np.full(len(event), -1))
+        stop = np.minimum(stop, first_s + width_s * np.where(valid < 0, n_stored, valid))
+    n_valid = np.where(start <= edges_s[0] + 1e-9, (edges_s[1:, None] <= stop + 1e-9).sum(axis=0), 0)
+    end = edges_s[n_valid]
+    used = is_observed(session, unit, event + edges_s[0], event + end) & (n_valid > 0)
+    if binned:
+        at = first_s + width_s * (np.arange(n_stored) + 0.5)
+        weights = (session["spikes"][:, :, unit] * (used[:, None] & (at < end[:, None]))).sum(axis=0)
+    else:
+        slack = 1e-6 * np.diff(edges_s).min()  # a spike on an edge belongs to the later bin
+        times = session["spikes"][unit] + slack
+        pairs = zip(np.searchsorted(times, event + edges_s[0]), np.searchsorted(times, event + end), event, used)
+        at = np.concatenate([times[a:b] - zero for a, b, zero, is_used in pairs if is_used] or [[]])
+        weights = np.ones(len(at))
+    n_bins = len(edges_s) - 1
+    bins = np.searchsorted(edges_s, at, side="right") - 1
+    inside = (bins >= 0) & (bins < n_bins)
+    counts = np.bincount(bins[inside], weights[inside], n_bins)
+    seconds = (n_valid[used, None] > np.arange(n_bins)).sum(axis=0) * np.diff(edges_s)
+    return np.divide(counts, seconds, out=np.full(n_bins, np.nan), where=seconds > 0)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,7 @@ rate_data = np.full_like(rate_model, np.nan)
 for n in range(len(unit)):
     if unit[n]:  # hidden neurons stand for no unit
         recorded = recording[session[n]]
-        times = recorded["spikes"][list(recorded["units"]["id"]).index(unit[n])]
-        aligned = [times - event for event in recorded["trials"]["align_time"]]
-        counts = np.histogram(np.concatenate(aligned), edges_s)[0]
-        rate_data[:, n] = counts / len(aligned) / (bin_ms / 1000)
+        rate_data[:, n] = native.psth(recorded, list(recorded["units"]["id"]).index(unit[n]), edges_s)
 
 smooth = max(1, round(10 / bin_ms))  # 10 ms
 
@@ -64,7 +61,7 @@ for panel, name in zip(panels, areas):
         here = (area == name) & (cell_type == kind) & (unit != "")
         if here.any():
             label = f"{kind} (n = {here.sum()})"
-            panel.plot(time_ms, smoothed(rate_data[:, here]).mean(axis=1), color=colours[kind], lw=1, alpha=0.5, label=f"{label}, recorded")
+            panel.plot(time_ms, np.nanmean(smoothed(rate_data[:, here]), axis=1), color=colours[kind], lw=1, alpha=0.5, label=f"{label}, recorded")
             panel.plot(time_ms, smoothed(rate_model[:, here]).mean(axis=1), color=colours[kind], lw=1.8, ls="--", label="model")
     panel.axvline(0, color="k", lw=0.5)
     panel.set(title=name, ylabel="rate (Hz)")

@@ -193,6 +193,116 @@ fn recordings_go_to_nwb_and_npz_and_come_back_byte_by_byte() {
     assert!(found == expected, "one session of several is another one");
 }
 
+/// Three units of which one stops early, one is seen twice and of one nothing is said.
+fn partly_observed(id: &str) -> Session {
+    let mut session = session(id);
+    let Activity::SpikeTimes { unit_observed_s, .. } = &mut session.activity else {
+        panic!("spike times");
+    };
+    *unit_observed_s = Some(vec![
+        vec![(0.1, 2.4)],
+        vec![(0.0, 1.5), (1.5, 2.0), (2.2, 3.7)],
+        Vec::new(),
+    ]);
+    session
+}
+
+#[test]
+fn stretches_in_which_units_were_observed_come_back_byte_by_byte() {
+    let folder = Folder::new();
+    let recording = Recording {
+        sessions: vec![partly_observed("mouse 7")],
+    };
+    data::write(&folder.path("recording.h5"), &recording).unwrap();
+    succeed(&folder, &["export", "recording.h5", "--out", "mouse 7.nwb"]);
+    let traces = ["--behaviour", "jaw=jaw", "--behaviour", "wheel speed=wheel speed"];
+    succeed(
+        &folder,
+        &[&["import", "mouse 7.nwb", "--out", "back.h5"][..], &traces].concat(),
+    );
+    let bytes = |name: &str| std::fs::read(folder.path(name)).unwrap();
+    assert!(bytes("back.h5") == bytes("recording.h5"), "NWB lost something");
+    check(&folder, &["nwb", "recording.h5", "mouse 7.nwb"]);
+}
+
+/// Runs the example's `psth` of each unit of the first session, in these bins (s).
+fn psths_in_python(folder: &Folder, file: &str, edges_s: &[f64]) -> Option<Vec<Vec<Option<f64>>>> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let examples = examples.to_string_lossy();
+    let code = format!(
+        "import sys, json; sys.path.insert(0, {examples:?}); import native, numpy as np\n\
+         session = list(native.read({file:?}).values())[0]\n\
+         rates = [native.psth(session, n, np.array({edges_s:?})) for n in range(len(session['units']['id']))]\n\
+         print(json.dumps([[x if x == x else None for x in rate] for rate in rates]))"
+    );
+    let output = Command::new(python()?)
+        .args(["-c", &code])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(folder.path("."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn the_example_counts_what_the_program_counts_of_a_recording() {
+    let folder = Folder::new();
+    let mut masked = binned();
+    let Activity::Binned { presence, .. } = &mut masked.sessions[0].activity else {
+        panic!("counts");
+    };
+    let mask = Array2::from_shape_fn((4, 3), |(k, n)| n == 0 || (n == 1 && k % 2 == 0));
+    *presence = Some(mask);
+    let times = Recording {
+        sessions: vec![partly_observed("times")],
+    };
+    let cases = [
+        ("counts.h5", &masked, 25.0, (-75.0, 225.0)),
+        ("wide.h5", &masked, 50.0, (-75.0, 225.0)),
+        ("times.h5", &times, 50.0, (-200.0, 800.0)),
+        ("early.h5", &times, 50.0, (-400.0, 400.0)),
+    ];
+    for (file, recording, bin_ms, window_ms) in cases {
+        data::write(&folder.path(file), recording).unwrap();
+        let options = BinOptions {
+            bin_ms,
+            window_ms: Some(window_ms),
+            behaviour: Vec::new(),
+        };
+        let binned = data::bin_session(&recording.sessions[0], &options).unwrap();
+        let n_bins = binned.n_bins();
+        let edges_s: Vec<f64> = (0..=n_bins)
+            .map(|t| (window_ms.0 + t as f64 * bin_ms) / 1000.0)
+            .collect();
+        let Some(found) = psths_in_python(&folder, file, &edges_s) else {
+            return;
+        };
+        let mut n_missing = 0;
+        for (n, found) in found.iter().enumerate() {
+            for (t, found) in found.iter().enumerate() {
+                let is_used = |k: &usize| {
+                    t < binned.valid_bins[*k] && binned.presence.as_ref().is_none_or(|presence| presence[[*k, n]])
+                };
+                let used: Vec<usize> = (0..binned.n_trials()).filter(is_used).collect();
+                let sum: u32 = used.iter().map(|&k| u32::from(binned.spikes[[k, t, n]])).sum();
+                match found {
+                    None => assert!(used.is_empty(), "{file}: unit {n}, bin {t}"),
+                    Some(rate) => {
+                        let expected = f64::from(sum) / (used.len() as f64 * bin_ms / 1000.0);
+                        assert!(
+                            (rate - expected).abs() < 1e-9,
+                            "{file}: unit {n}, bin {t}: {rate} {expected}"
+                        );
+                    }
+                }
+                n_missing += usize::from(found.is_none());
+            }
+        }
+        assert!(n_missing < n_bins * 3, "{file}: nothing was compared");
+    }
+}
+
 #[test]
 fn movies_are_stimulus_templates_and_a_colon_in_a_name_is_told() {
     let folder = Folder::new();
@@ -346,6 +456,16 @@ fn a_fitted_network_is_exported_whole_and_in_every_form_the_same() {
     check(
         &folder,
         &["parameters", "a/checkpoints/best.ckpt", "parameters.h5", "a/run.toml"],
+    );
+    let readout = hdf5::File::open(folder.path("parameters.h5"))
+        .unwrap()
+        .group("readout")
+        .unwrap();
+    let fitted_as = readout.dataset("fitted_as").unwrap();
+    let fitted_as = fitted_as.read_raw::<hdf5::types::VarLenUnicode>().unwrap();
+    assert_eq!(
+        fitted_as.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["recorded"]
     );
     for (form, n_files) in [("csv", 3), ("sonata", 5)] {
         let run = succeed(

@@ -350,3 +350,41 @@ fn damaged_nwb_files_end_the_process_that_reads_them_at_worst() {
         let _ = std::fs::remove_file(folder.path("out.h5"));
     }
 }
+
+#[test]
+fn sessions_of_files_of_one_name_are_told_apart_by_their_options() {
+    let folder = Folder::new();
+    tables(&folder);
+    std::fs::create_dir(folder.path("monday")).unwrap();
+    std::fs::create_dir(folder.path("friday")).unwrap();
+    for day in ["monday", "friday"] {
+        std::fs::copy(folder.path("spikes.csv"), folder.path(format!("{day}/spikes.csv"))).unwrap();
+    }
+    let both = [
+        "import",
+        "monday/spikes.csv",
+        "friday/spikes.csv",
+        "--every-s=1",
+        "--out=both.h5",
+    ];
+    let refused = folder.run(&both);
+    let said = refused.stderr.replace("\n  │ ", " ");
+    assert_eq!(refused.code, 4, "{said}");
+    assert!(
+        said.contains("session 'spikes': 2 files have a session of this name") && said.contains("--session-id"),
+        "{said}"
+    );
+    let one = folder.run(&[&both[..], &["--session-id", "mon"]].concat());
+    assert_eq!(one.code, 2, "{}", one.stderr);
+    assert!(
+        one.stderr
+            .contains("--session-id names 1 sessions, but there are 2 files"),
+        "{}",
+        one.stderr
+    );
+    let named = folder.run(&[&both[..], &["--session-id", "mon", "--session-id", "fri"]].concat());
+    assert_eq!(named.code, 0, "{}", named.stderr);
+    let recording = data::read(&folder.path("both.h5")).unwrap();
+    let ids: Vec<&str> = recording.sessions.iter().map(|session| session.id.as_str()).collect();
+    assert_eq!(ids, ["mon", "fri"]);
+}

@@ -71,10 +71,16 @@ def check_nwb(recording, paths):
                     assert list(units[column].data[:]) == texts(session["units"][name]), name
                 if "firing_rate" in session["units"]:
                     np.testing.assert_array_equal(units["firing_rate"].data[:], session["units"]["firing_rate"][:])
+                whole = [[session.attrs["observed_start_s"], session.attrs["observed_stop_s"]]]
+                is_told = "obs_intervals" in session["units"]
+                if is_told:
+                    ends = session["units/obs_intervals_index"][:]
+                    own = np.split(session["units/obs_intervals"][:], ends[:-1])
+                    recorded = nwb.intervals["snnfit_recorded"]
+                    assert [[recorded["start_time"][0], recorded["stop_time"][0]]] == whole
                 for n, times in enumerate(trains(session)):
                     np.testing.assert_array_equal(units.get_unit_spike_times(n), times)
-                    observed = [[session.attrs["observed_start_s"], session.attrs["observed_stop_s"]]]
-                    np.testing.assert_array_equal(units.get_unit_obs_intervals(n), observed)
+                    np.testing.assert_array_equal(units.get_unit_obs_intervals(n), own[n] if is_told else whole)
                 for column in ("start_time", "stop_time", "align_time", "stimulus"):
                     np.testing.assert_array_equal(nwb.trials[column].data[:], session["trials"][column][:])
                 assert list(nwb.trials["trial_type"].data[:]) == texts(session["trials"]["trial_type"])

@@ -118,6 +118,30 @@ impl BinnedSession {
         chosen
     }
 
+    /// Units that were observed in none of these trials, as far as they have data; none where no trial has.
+    ///
+    /// # Panics
+    /// If a position is not below [`n_trials`](Self::n_trials).
+    pub fn never_observed(&self, trials: &[usize]) -> Vec<usize> {
+        let used: Vec<usize> = trials.iter().copied().filter(|&k| self.valid_bins[k] > 0).collect();
+        match &self.presence {
+            Some(presence) if !used.is_empty() => {
+                let is_ever = |n: &usize| used.iter().any(|&k| presence[[k, *n]]);
+                (0..self.n_units()).filter(|n| !is_ever(n)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes units out, in place. Allocates O(K·T·N).
+    pub fn leave_out_units(&mut self, units: &[usize]) {
+        let kept: Vec<usize> = (0..self.n_units()).filter(|n| !units.contains(n)).collect();
+        self.spikes = self.spikes.select(Axis(2), &kept);
+        self.presence = self.presence.as_ref().map(|presence| presence.select(Axis(1), &kept));
+        self.units = kept.iter().map(|&n| self.units[n].clone()).collect();
+        self.rates_hz = kept.iter().map(|&n| self.rates_hz[n]).collect();
+    }
+
     /// Distinct stimuli (movie and value), sorted, with the trials of each.
     pub fn conditions(&self) -> Vec<Condition> {
         let mut conditions: Vec<Condition> = Vec::new();

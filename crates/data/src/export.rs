@@ -16,5 +16,6 @@ pub use annotated::{Annotated, Values, write_annotated};
 pub use csv::write_csv;
 pub use npz::write_npz;
 pub use nwb::write_nwb;
+pub use plain::n_units;
 pub use sonata::write_sonata;
 pub use synapses::{NetworkTables, NeuronColumn, VirtualInputs};

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
 
 /// An error of the file system, with the path and what was tried.
@@ -80,23 +80,41 @@ fn write_with(
     existing: Existing,
     fill: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> Result<(), FsError> {
-    let mut sibling = Sibling::create(path, existing)?;
-    let mut writer = BufWriter::new(sibling.temporary.as_file_mut());
-    fill(&mut writer)
-        .and_then(|()| writer.flush())
-        .map_err(|source| FsError::new(path, "write the file", source))?;
+    let sibling = Sibling::create(path, existing)?;
+    let fail = |source| FsError::new(path, "write the file", source);
+    let mut file = OpenOptions::new().write(true).open(sibling.path()).map_err(fail)?;
+    let mut writer = BufWriter::new(&mut file);
+    fill(&mut writer).and_then(|()| writer.flush()).map_err(fail)?;
     drop(writer);
     sibling.commit()
 }
 
-/// A temporary file beside its target, removed unless committed.
+/// A temporary file or folder beside its target, removed with all that is in it unless committed.
 ///
-/// For writers such as HDF5 that want a path; everything else uses [`write_atomic`].
+/// For writers such as HDF5 that want a path, and for folders; single files use [`write_atomic`].
 #[derive(Debug)]
 pub struct Sibling {
     target: PathBuf,
     existing: Existing,
-    temporary: NamedTempFile,
+    temporary: Temporary,
+}
+
+#[derive(Debug)]
+enum Temporary {
+    File(NamedTempFile),
+    Folder(TempDir),
+}
+
+/// Names of temporary files and folders; the umask decides on permissions, as for any file (the library's default is private).
+fn builder(#[cfg_attr(not(unix), allow(unused_variables))] mode: u32) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".snnfit-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(mode));
+    }
+    builder
 }
 
 impl Sibling {
@@ -106,124 +124,90 @@ impl Sibling {
     /// [`FsError::AlreadyExists`] if the target exists and `existing` is [`Existing::Refuse`];
     /// [`FsError::Io`] if the directory is missing or not writable, or if the target is a directory.
     pub fn create(target: &Path, existing: Existing) -> Result<Self, FsError> {
-        match std::fs::symlink_metadata(target) {
-            Ok(_) if existing == Existing::Refuse => {
-                return Err(FsError::AlreadyExists {
-                    path: target.to_path_buf(),
-                });
+        match existing {
+            Existing::Refuse => refuse_existing(target)?,
+            Existing::Replace => {
+                if std::fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
+                    let source = io::Error::new(io::ErrorKind::IsADirectory, "it is a directory");
+                    return Err(FsError::new(target, "write the file", source));
+                }
             }
-            Ok(metadata) if metadata.is_dir() => {
-                let source = io::Error::new(io::ErrorKind::IsADirectory, "it is a directory");
-                return Err(FsError::new(target, "write the file", source));
-            }
-            _ => {}
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".snnfit-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // The library's default is private to the user; the umask shall decide, as for any file.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let temporary = builder
+        let temporary = builder(0o666)
             .tempfile_in(parent(target))
             .map_err(|source| FsError::new(target, "create a file in its directory", source))?;
         Ok(Self {
             target: target.to_path_buf(),
             existing,
-            temporary,
+            temporary: Temporary::File(temporary),
         })
     }
 
-    /// Where to write.
-    pub fn path(&self) -> &Path {
-        self.temporary.path()
-    }
-
-    /// Syncs the content, moves it to the target and syncs the directory.
-    ///
-    /// # Errors
-    /// [`FsError`] naming the target; the temporary file is then removed.
-    pub fn commit(self) -> Result<(), FsError> {
-        let fail = |action| {
-            let target = self.target.clone();
-            move |source| FsError::new(target, action, source)
-        };
-        // Opened anew: a library may have written through its own handle.
-        File::open(self.temporary.path())
-            .and_then(|file| file.sync_all())
-            .map_err(fail("sync the file"))?;
-        let rename = fail("move the finished file into place");
-        let sync = fail("sync the directory");
-        let moved = match self.existing {
-            Existing::Refuse => self.temporary.persist_noclobber(&self.target),
-            Existing::Replace => self.temporary.persist(&self.target),
-        };
-        moved.map_err(|error| rename(error.error))?;
-        sync_dir(parent(&self.target)).map_err(sync)
-    }
-}
-
-/// A temporary folder beside its target, removed with all that is in it unless committed.
-#[derive(Debug)]
-pub struct SiblingDir {
-    target: PathBuf,
-    temporary: tempfile::TempDir,
-}
-
-impl SiblingDir {
-    /// Creates the empty temporary folder in the directory of `target`.
+    /// Creates an empty temporary folder in the directory of `target`; what is at the target is never replaced.
     ///
     /// # Errors
     /// [`FsError::AlreadyExists`] if something is at the target; [`FsError::Io`] if the directory is missing or not writable.
-    pub fn create(target: &Path) -> Result<Self, FsError> {
+    pub fn create_folder(target: &Path) -> Result<Self, FsError> {
         refuse_existing(target)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".snnfit-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // As for files: the umask shall decide.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o777));
-        }
-        let temporary = builder
+        let temporary = builder(0o777)
             .tempdir_in(parent(target))
             .map_err(|source| FsError::new(target, "create a folder in its directory", source))?;
         Ok(Self {
             target: target.to_path_buf(),
-            temporary,
+            existing: Existing::Refuse,
+            temporary: Temporary::Folder(temporary),
         })
     }
 
     /// Where to write.
     pub fn path(&self) -> &Path {
-        self.temporary.path()
+        match &self.temporary {
+            Temporary::File(file) => file.path(),
+            Temporary::Folder(folder) => folder.path(),
+        }
     }
 
-    /// Syncs the files of the folder, moves it to the target and syncs the directory.
+    /// Syncs the content (of a folder, its files), moves it to the target and syncs the directory.
     ///
     /// # Errors
-    /// [`FsError`] naming the target; the temporary folder is then removed.
+    /// [`FsError`] naming the target; what was temporary is then removed.
     pub fn commit(self) -> Result<(), FsError> {
+        let Self {
+            target,
+            existing,
+            temporary,
+        } = self;
         let fail = |action| {
-            let target = self.target.clone();
+            let target = target.clone();
             move |source| FsError::new(target, action, source)
         };
-        let sync_files = || {
-            for entry in std::fs::read_dir(self.temporary.path())? {
-                File::open(entry?.path())?.sync_all()?;
+        match temporary {
+            Temporary::File(file) => {
+                // Opened anew: a library may have written through its own handle.
+                let sync = || File::open(file.path())?.sync_all();
+                sync().map_err(fail("sync the file"))?;
+                let moved = match existing {
+                    Existing::Refuse => file.persist_noclobber(&target),
+                    Existing::Replace => file.persist(&target),
+                };
+                moved.map_err(|error| fail("move the finished file into place")(error.error))?;
             }
-            sync_dir(self.temporary.path())
-        };
-        sync_files().map_err(fail("sync the folder"))?;
-        // Renaming would replace an empty folder.
-        refuse_existing(&self.target)?;
-        std::fs::rename(self.temporary.path(), &self.target).map_err(fail("move the finished folder into place"))?;
-        sync_dir(parent(&self.target)).map_err(fail("sync the directory"))?;
-        // The folder has moved: nothing is left to remove under the old name.
-        let _ = self.temporary.keep();
-        Ok(())
+            Temporary::Folder(folder) => {
+                let sync = || {
+                    for entry in std::fs::read_dir(folder.path())? {
+                        File::open(entry?.path())?.sync_all()?;
+                    }
+                    sync_dir(folder.path())
+                };
+                sync().map_err(fail("sync the folder"))?;
+                // Renaming would replace an empty folder.
+                refuse_existing(&target)?;
+                std::fs::rename(folder.path(), &target).map_err(fail("move the finished folder into place"))?;
+                // The folder has moved: nothing is left to remove under the old name.
+                let _ = folder.keep();
+            }
+        }
+        sync_dir(parent(&target)).map_err(fail("sync the directory"))
     }
 }
 
@@ -370,24 +354,24 @@ mod tests {
     fn a_folder_appears_whole_and_replaces_nothing() -> TestResult {
         let dir = tempfile::tempdir()?;
         let target = dir.path().join("out");
-        let folder = SiblingDir::create(&target)?;
+        let folder = Sibling::create_folder(&target)?;
         write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
         drop(folder);
         assert_eq!(std::fs::read_dir(dir.path())?.count(), 0);
-        let folder = SiblingDir::create(&target)?;
+        let folder = Sibling::create_folder(&target)?;
         write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
         // Another process was faster, with an empty folder that renaming would replace.
         std::fs::create_dir(&target)?;
         assert!(matches!(folder.commit(), Err(FsError::AlreadyExists { .. })));
         assert_eq!(std::fs::read_dir(&target)?.count(), 0);
         std::fs::remove_dir(&target)?;
-        let folder = SiblingDir::create(&target)?;
+        let folder = Sibling::create_folder(&target)?;
         write_new(&folder.path().join("a"), |w| w.write_all(b"1"))?;
         folder.commit()?;
         assert_eq!(std::fs::read(target.join("a"))?, b"1");
         assert_eq!(std::fs::read_dir(dir.path())?.count(), 1);
         assert!(matches!(
-            SiblingDir::create(&target),
+            Sibling::create_folder(&target),
             Err(FsError::AlreadyExists { .. })
         ));
         Ok(())

@@ -96,6 +96,9 @@ pub struct SessionSummary {
     /// Units that were not observed in every trial.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partly_observed: Vec<PartlyObserved>,
+    /// Names of units that were observed in no trial, not even in a part of one: fits leave them out. Not in the list above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_observed: Vec<String>,
 }
 
 /// A unit that was not observed in every trial: it is not silent in the others.
@@ -274,7 +277,8 @@ fn partly_observed(session: &Session) -> Vec<PartlyObserved> {
     };
     let all: Vec<usize> = (0..session.n_trials()).collect();
     let missed = presence::missed(&presence, &all).into_iter();
-    let named = missed.filter_map(|(n, n_missed)| {
+    let never = presence::never_observed(session);
+    let named = missed.filter(|(n, _)| !never.contains(n)).filter_map(|(n, n_missed)| {
         let unit = session.units.get(n)?;
         Some(PartlyObserved {
             unit: unit.id.clone(),
@@ -319,6 +323,10 @@ fn session_summary(session: &Session) -> SessionSummary {
         stimulus_values,
         behaviour: behaviours(session),
         partly_observed: partly_observed(session),
+        never_observed: presence::never_observed(session)
+            .into_iter()
+            .filter_map(|n| Some(session.units.get(n)?.id.clone()))
+            .collect(),
         movies: session.stimulus.as_ref().map(|movies| {
             let [n_movies, n_bins, n_channels] = [0, 1, 2].map(|axis| movies.values.shape()[axis]);
             format!(
@@ -399,6 +407,9 @@ impl RecordingSummary {
             if !session.partly_observed.is_empty() {
                 line(not_observed(session));
             }
+            if !session.never_observed.is_empty() {
+                line(never_observed(session));
+            }
         }
         if !self.warnings.is_empty() {
             line(String::new());
@@ -428,6 +439,24 @@ fn not_observed(session: &SessionSummary) -> String {
         "{}: {} of {} units were not observed in every trial (trials missed): {}{more}",
         escape(&session.id),
         units.len(),
+        session.n_units,
+        shown.join(", ")
+    )
+}
+
+/// One line of a session's units that were observed in no trial.
+fn never_observed(session: &SessionSummary) -> String {
+    let units = session.never_observed.iter().take(SHOWN_UNITS);
+    let shown: Vec<String> = units.map(|unit| format!("'{}'", escape(unit))).collect();
+    let more = if session.never_observed.len() > SHOWN_UNITS {
+        ", …"
+    } else {
+        ""
+    };
+    format!(
+        "{}: {} of {} units were observed in no trial, fits leave them out: {}{more}",
+        escape(&session.id),
+        session.never_observed.len(),
         session.n_units,
         shown.join(", ")
     )

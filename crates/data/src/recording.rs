@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::presence::Stretches;
@@ -197,6 +197,47 @@ impl Session {
     /// Number of units N.
     pub fn n_units(&self) -> usize {
         self.units.len()
+    }
+
+    /// The session with some of its units, in the given order. Allocates their spikes.
+    ///
+    /// # Panics
+    /// For a unit that doesn't exist, in a session that [`validate`](crate::validate()) refuses also for one without spikes.
+    #[must_use]
+    pub fn select_units(&self, units: &[usize]) -> Self {
+        fn some<T: Clone>(rows: &[T], chosen: &[usize]) -> Vec<T> {
+            chosen.iter().map(|&n| rows[n].clone()).collect()
+        }
+        let activity = match &self.activity {
+            Activity::SpikeTimes {
+                times_s,
+                observed_s,
+                unit_observed_s,
+            } => Activity::SpikeTimes {
+                times_s: some(times_s, units),
+                observed_s: *observed_s,
+                unit_observed_s: unit_observed_s.as_ref().map(|all| some(all, units)),
+            },
+            Activity::Binned {
+                counts,
+                bin_ms,
+                start_ms,
+                presence,
+            } => Activity::Binned {
+                counts: counts.select(Axis(2), units),
+                bin_ms: *bin_ms,
+                start_ms: *start_ms,
+                presence: presence.as_ref().map(|presence| presence.select(Axis(1), units)),
+            },
+        };
+        Self {
+            id: self.id.clone(),
+            units: some(&self.units, units),
+            trials: self.trials.clone(),
+            behaviour: self.behaviour.clone(),
+            stimulus: self.stimulus.clone(),
+            activity,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::LossError;
 use crate::error::check_shape;
-use crate::statistics::{RecordedSession, Recording, TrialSelection, unbiased_variance};
+use crate::statistics::{Presence, RecordedSession, Recording, TrialSelection, unbiased_variance};
 
 /// What a null model keeps of the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,7 +55,9 @@ impl NullModel {
     /// Conditions and trial types are those of the recorded trials, in random order; with more trials
     /// than recorded ones they are gone through again, so their shares are kept. Sessions without
     /// complete selected trials get no trials. `smoothing_bins`: PSTHs are smoothed by a centred moving
-    /// mean of that many bins (1 for none); the shuffled null does not use it.
+    /// mean of that many bins (1 for none); the shuffled null does not use it. A neuron that was observed in no trial of a
+    /// label is absent from generated trials of that label; in populations, what stands in for it there is as good as it
+    /// is in the recorded trials.
     ///
     /// # Errors
     /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials;
@@ -150,19 +152,22 @@ impl NullModel {
             let traces = traces.select(Axis(0), complete);
             self.behaviour(&traces, &session.channels(), &labels, &wanted, rng)
         });
-        let mask = session.presence.as_ref();
-        let mask = mask.map(|presence| presence.is_present.select(Axis(0), complete));
+        let mask = session.mask().map(|mask| mask.select(Axis(0), complete));
         let counts = Counts {
             counts: counts.view(),
             mask: mask.as_ref(),
         };
+        let presence = session.presence.as_ref().map(|own| Presence {
+            is_present: counts.observed(&labels, &wanted),
+            is_kept: own.is_kept.clone(),
+        });
         let counts = match self {
             Self::TrialShuffled => shuffled(counts, &labels, &wanted, rng)?,
             Self::PsthPoissonPerStimulus | Self::PsthPoissonPerTrialType => {
                 with_gain(counts, &labels, &wanted, 0.0, smoothing_bins, rng)?
             }
             Self::PsthSharedGain => {
-                let gain = shared_gain_variance(&counts.counts, &labels)?;
+                let gain = gain_variance(session, &counts.counts, &labels)?;
                 with_gain(counts, &labels, &wanted, gain, smoothing_bins, rng)?
             }
         };
@@ -175,7 +180,7 @@ impl NullModel {
             trial_types: of_source(&session.trial_types),
             neurons: session.neurons.clone(),
             areas: session.areas.clone(),
-            presence: session.presence.as_ref().map(|own| own.of_simulated(n_trials)),
+            presence,
             behaviour,
         })
     }
@@ -196,7 +201,22 @@ impl<'a> Counts<'a> {
         }
     }
 
-    /// Those of some trials that a neuron was observed in; all where it was in none.
+    /// Whether each neuron was observed in a trial of the label of each trial to make, `[n, N]`.
+    fn observed(&self, labels: &[usize], wanted: &[usize]) -> Array2<bool> {
+        let n_neurons = self.counts.len_of(Axis(2));
+        let mut observed = BTreeMap::<usize, Vec<bool>>::new();
+        for (k, &label) in labels.iter().enumerate() {
+            let of_label = observed.entry(label).or_insert_with(|| vec![false; n_neurons]);
+            for (n, is_observed) in of_label.iter_mut().enumerate() {
+                *is_observed |= self.mask.is_none_or(|mask| mask[[k, n]]);
+            }
+        }
+        Array2::from_shape_fn((wanted.len(), n_neurons), |(i, n)| {
+            observed.get(&wanted[i]).is_some_and(|of_label| of_label[n])
+        })
+    }
+
+    /// Those of some trials that a neuron was observed in; where it was in none, all, with what stands in for it.
     fn present(&self, rows: &[usize], neuron: usize) -> Vec<usize> {
         let is_present = |k: &usize| self.mask.is_none_or(|mask| mask[[*k, neuron]]);
         let present: Vec<usize> = rows.iter().copied().filter(is_present).collect();
@@ -371,6 +391,15 @@ pub fn shared_gain_variance(counts: &ArrayView3<'_, u8>, labels: &[usize]) -> Re
         scale += weight * mean * mean;
     }
     Ok(if scale > 0.0 { (excess / scale).max(0.0) } else { 0.0 })
+}
+
+/// As [`shared_gain_variance`], of the neurons in populations: others have counts of some trials only.
+fn gain_variance(session: &RecordedSession, counts: &ArrayView3<'_, u8>, labels: &[usize]) -> Result<f64, LossError> {
+    let kept: Vec<usize> = (0..session.neurons.len()).filter(|&n| session.is_kept(n)).collect();
+    if kept.len() == session.neurons.len() {
+        return shared_gain_variance(counts, labels);
+    }
+    shared_gain_variance(&counts.select(Axis(2), &kept).view(), labels)
 }
 
 fn gain_distribution(variance: f64) -> Result<Option<Gamma<f64>>, LossError> {

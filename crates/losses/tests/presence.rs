@@ -3,7 +3,7 @@
 mod common;
 
 use common::{rng, two_sessions};
-use losses::metrics::{fano_factors, noise_correlations, pearson, spike_counts};
+use losses::metrics::{fano_factors, noise_correlations, pearson, psth_reliability, spike_counts};
 use losses::nulls::NullModel;
 use losses::statistics::{MovingMean, Populations, Presence, Psth, RecordedSession, Recording};
 use ndarray::{Array2, Array3, s};
@@ -127,24 +127,51 @@ fn fano_factors_leave_out_trials_that_a_neuron_was_not_observed_in() {
     }
 }
 
-#[test]
-fn the_nearest_trial_of_the_same_part_and_condition_stands_in_and_no_other() {
-    let (recording, mask) = absent(4);
+/// The same with other limits of presence.
+fn with_min_presence(recording: &Recording, min_presence: f64) -> RecordedSession {
     let mut session = recording.sessions()[0].clone();
-    let before = session.counts.clone();
+    let presence = session.presence.take().unwrap();
+    let all: Vec<usize> = (0..60).collect();
+    session.presence = Some(Presence::of_mask(presence.is_present, &all, min_presence).unwrap());
+    session
+}
+
+#[test]
+fn trials_of_the_same_part_and_condition_stand_in_each_drawn_by_itself() {
+    let (recording, mask) = absent(4);
+    let before = with_min_presence(&recording, 0.45);
+    let kept: Vec<bool> = before.presence.as_ref().unwrap().is_kept.clone();
+    assert_eq!(kept.iter().filter(|is_kept| !**is_kept).count(), 1, "{kept:?}");
     let parts: Vec<Vec<usize>> = (0..3).map(|p| (0..60).filter(|k| k % 3 == p).collect()).collect();
-    session.stand_in_for_absent(&parts);
-    let mut n_filled = 0;
+    let filled = |seed: u64| {
+        let mut session = before.clone();
+        session.stand_in_for_absent(&parts, |k, n| rng(seed + 1000 * k as u64 + n as u64));
+        session
+    };
+    let session = filled(0);
+    let (mut n_filled, mut sources) = (0, std::collections::BTreeSet::new());
     for ((k, n), is_present) in mask.indexed_iter() {
         let found = session.counts.slice(s![k, .., n]);
-        let nearest = (0..60)
-            .filter(|&other| other % 6 == k % 6 && mask[[other, n]] && (other != 7 || k == 7))
-            .min_by_key(|&other| (other.abs_diff(k), other));
-        let source = if *is_present { k } else { nearest.unwrap_or(k) };
-        assert_eq!(found, before.slice(s![source, .., n]), "trial {k}, neuron {n}");
-        n_filled += usize::from(!is_present);
+        if *is_present || !kept[n] {
+            assert_eq!(found, before.counts.slice(s![k, .., n]), "trial {k}, neuron {n}");
+            continue;
+        }
+        let mut could = (0..60).filter(|&other| other % 6 == k % 6 && mask[[other, n]] && (other != 7 || k == 7));
+        let source = could.find(|&other| found == before.counts.slice(s![other, .., n]));
+        sources.insert((
+            n,
+            source.unwrap_or_else(|| panic!("trial {k}, neuron {n}: none stands in")),
+        ));
+        n_filled += 1;
     }
-    assert!(n_filled > 50);
+    // Each absent trial has about 7 candidates; all different is not expected, half of the draws different is.
+    assert!(
+        n_filled > 50 && 2 * sources.len() > n_filled,
+        "{} of {n_filled}",
+        sources.len()
+    );
+    assert_eq!(filled(0).counts, session.counts);
+    assert_ne!(filled(1).counts, session.counts);
     // Statistics of single neurons see nothing of it.
     let filled = Recording::new(vec![session], vec!["V1".to_owned(), "M1".to_owned()], 6, 2).unwrap();
     let all = recording.all_trials();
@@ -156,6 +183,185 @@ fn the_nearest_trial_of_the_same_part_and_condition_stands_in_and_no_other() {
         noise_correlations(&filled, &all, 10).unwrap(),
         noise_correlations(&recording, &all, 10).unwrap()
     );
+}
+
+#[test]
+fn a_neuron_that_is_away_for_a_stretch_keeps_its_variance() {
+    // 400 trials with counts of their own; the neuron is away from the last 200 on.
+    let n_trials = 400;
+    let counts = Array3::from_shape_fn((n_trials, 1, 1), |(k, _, _)| (k % 50) as u8);
+    let mask = Array2::from_shape_fn((n_trials, 1), |(k, _)| k < 200);
+    let all: Vec<usize> = (0..n_trials).collect();
+    let mut session = one_session(counts, vec![0; n_trials], mask, 0.5);
+    session.stand_in_for_absent(&[all], |k, _| rng(k as u64));
+    let away: Vec<f64> = (200..n_trials).map(|k| f64::from(session.counts[[k, 0, 0]])).collect();
+    let mean = away.iter().sum::<f64>() / 200.0;
+    let variance = away.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 199.0;
+    // Uniform from 0 to 49: mean 24.5 and variance 208; standard errors of 200 draws are 1.0 and 13.
+    assert!(
+        (mean - 24.5).abs() < 5.0 && (variance - 208.0).abs() < 65.0,
+        "{mean} {variance}"
+    );
+}
+
+/// A session of one area with these counts and mask; model neurons in order.
+fn one_session(counts: Array3<u8>, conditions: Vec<usize>, mask: Array2<bool>, min_presence: f64) -> RecordedSession {
+    let (n_trials, n_bins, n_neurons) = counts.dim();
+    let all: Vec<usize> = (0..n_trials).collect();
+    RecordedSession {
+        name: "s".to_owned(),
+        valid_bins: vec![n_bins; n_trials],
+        trial_types: vec![0; n_trials],
+        neurons: (0..n_neurons).collect(),
+        areas: vec![0; n_neurons],
+        presence: Some(Presence::of_mask(mask, &all, min_presence).unwrap()),
+        behaviour: None,
+        counts,
+        conditions,
+    }
+}
+
+#[test]
+fn where_no_trial_of_the_part_and_condition_is_left_training_and_then_other_conditions_stand_in() {
+    // Trials 0 to 3 are for training, 4 to 6 for the test; counts say which trial they are of.
+    let counts = Array3::from_shape_fn((7, 2, 1), |(k, _, _)| k as u8 + 1);
+    let conditions = vec![0, 0, 1, 1, 1, 0, 2];
+    let is_present = [true, false, true, true, false, true, false];
+    let mask = Array2::from_shape_fn((7, 1), |(k, _)| is_present[k]);
+    let parts = [vec![0, 1, 2, 3], vec![], vec![4, 5, 6]];
+    let mut found = vec![std::collections::BTreeSet::new(); 7];
+    for seed in 0..40 {
+        let mut session = one_session(counts.clone(), conditions.clone(), mask.clone(), 0.5);
+        session.valid_bins[2] = 1; // shorter than what is missing
+        session.stand_in_for_absent(&parts, |k, _| rng(seed + 100 * k as u64));
+        for (k, found) in found.iter_mut().enumerate() {
+            found.insert(session.counts[[k, 0, 0]] - 1);
+        }
+    }
+    let found: Vec<Vec<u8>> = found.into_iter().map(|set| set.into_iter().collect()).collect();
+    // 1: its condition in training; 4: none in the test, so training, without the short trial; 6: nowhere, so the test.
+    assert_eq!(found, [vec![0], vec![0], vec![2], vec![3], vec![3], vec![5], vec![5]]);
+    // Longer than any: the longest.
+    let mut session = one_session(counts.clone(), conditions, mask.clone(), 0.5);
+    session.valid_bins = vec![1, 1, 1, 1, 2, 1, 1];
+    session.stand_in_for_absent(&parts[..1], |_, _| rng(0));
+    session.stand_in_for_absent(&[vec![0], vec![4]], |_, _| rng(0));
+    assert_eq!(session.counts[[4, 0, 0]], 1);
+}
+
+#[test]
+fn a_neuron_without_any_trial_is_in_no_population_whatever_the_limit() {
+    let mask = Array2::from_shape_fn((4, 2), |(k, n)| n == 0 && k < 2);
+    let presence = Presence::of_mask(mask.clone(), &[0, 1, 2, 3], 0.0).unwrap();
+    assert_eq!(presence.is_kept, [true, false]);
+    assert_eq!(Presence::of_mask(mask, &[2, 3], 0.0).unwrap().is_kept, [false, false]);
+}
+
+#[test]
+fn the_ceiling_of_psths_halves_the_trials_that_a_neuron_was_observed_in() {
+    // Two neurons alike; the second is there in 5 of 60 trials of each condition.
+    let mut random = rng(11);
+    let counts = Array3::from_shape_fn((120, 30, 2), |(k, t, _)| {
+        let mean = 0.4 * (1.0 + ((t as f64 + 5.0 * (k % 2) as f64) / 4.0).sin());
+        rand_distr::Poisson::new(mean).map_or(0, |p| rand_distr::Distribution::sample(&p, &mut random) as u8)
+    });
+    let mask = Array2::from_shape_fn((120, 2), |(k, n)| n == 0 || k % 24 < 2);
+    let conditions: Vec<usize> = (0..120).map(|k| k % 2).collect();
+    let filter = MovingMean::new(1, 1, 0).unwrap();
+    let masked = one_session(counts.clone(), conditions, mask, 0.9);
+    let of = |session: RecordedSession, neurons: &[usize]| {
+        let recording = Recording::new(vec![session], vec!["V1".to_owned()], 2, 2).unwrap();
+        psth_reliability(&recording, &recording.all_trials(), filter, neurons, 400, &mut rng(12)).unwrap()
+    };
+    let found = of(masked.clone(), &[1]);
+    // The same neuron in a recording of its own trials alone.
+    let own: Vec<usize> = (0..120).filter(|k| k % 24 < 2).collect();
+    let alone = RecordedSession {
+        counts: counts.select(ndarray::Axis(0), &own),
+        valid_bins: vec![30; own.len()],
+        conditions: own.iter().map(|k| k % 2).collect(),
+        trial_types: vec![0; own.len()],
+        presence: None,
+        ..masked.clone()
+    };
+    let expected = of(alone, &[1]);
+    // 400 random halves of five trials leave an error of some thousandths.
+    assert!(
+        (found.half_correlation - expected.half_correlation).abs() < 0.02,
+        "{found:?} {expected:?}"
+    );
+    assert!(
+        (found.ceiling_noiseless - expected.ceiling_noiseless).abs() < 0.02,
+        "{found:?} {expected:?}"
+    );
+    let whole = of(
+        RecordedSession {
+            presence: None,
+            ..masked.clone()
+        },
+        &[0],
+    );
+    assert!((of(masked, &[0]).ceiling_noiseless - whole.ceiling_noiseless).abs() < 0.02);
+}
+
+#[test]
+fn null_models_don_t_have_neurons_in_conditions_that_they_were_not_observed_in() {
+    let mut random = rng(13);
+    let counts = Array3::from_shape_fn((80, 10, 2), |(k, _, n)| {
+        if n == 1 && k % 2 == 1 {
+            0
+        } else {
+            random.random_range(0..3)
+        }
+    });
+    let mask = Array2::from_shape_fn((80, 2), |(k, n)| n == 0 || k % 2 == 0);
+    let session = one_session(counts, (0..80).map(|k| k % 2).collect(), mask, 0.9);
+    let recording = Recording::new(vec![session], vec!["V1".to_owned()], 2, 2).unwrap();
+    let rate = |recording: &Recording| recording.rates_hz(&recording.all_trials(), 2.0).unwrap()[1];
+    for null in NullModel::ALL {
+        let made = null
+            .generate(&recording, &recording.all_trials(), 400, 1, &mut rng(14))
+            .unwrap();
+        let filter = MovingMean::new(1, 1, 0).unwrap();
+        let psth = Psth::of_recording(&made, &made.all_trials(), filter).unwrap();
+        assert_eq!(
+            [psth.n_trials[[0, 1]] > 0, psth.n_trials[[1, 1]] > 0],
+            [true, false],
+            "{null:?}"
+        );
+        assert!(psth.n_trials[[1, 0]] > 0);
+        // 200 trials of ten bins, of a mean of 1: a standard error of 2 %. Half of the trials silent would give half of it.
+        assert!((rate(&made) / rate(&recording) - 1.0).abs() < 0.15, "{null:?}");
+    }
+}
+
+#[test]
+fn the_shared_gain_is_that_of_neurons_in_populations() {
+    // Independent neurons; the last, which has more spikes than all others, is away from half of the trials.
+    let mut random = rng(15);
+    let mask = Array2::from_shape_fn((200, 5), |(k, n)| n < 4 || k < 100);
+    let counts = Array3::from_shape_fn((200, 10, 5), |(k, _, n)| {
+        let mean = if n < 4 { 0.5 } else { 8.0 };
+        let drawn =
+            rand_distr::Poisson::new(mean).map_or(0, |p| rand_distr::Distribution::sample(&p, &mut random) as u8);
+        if mask[[k, n]] { drawn } else { 0 }
+    });
+    let session = one_session(counts, vec![0; 200], mask, 0.9);
+    let recording = Recording::new(vec![session], vec!["V1".to_owned()], 5, 1).unwrap();
+    let null = NullModel::PsthSharedGain;
+    let made = null
+        .generate(&recording, &recording.all_trials(), 2000, 1, &mut rng(16))
+        .unwrap();
+    let sums: Vec<f64> = made.sessions()[0]
+        .counts
+        .outer_iter()
+        .map(|trial| trial.slice(s![.., ..4]).iter().map(|&c| f64::from(c)).sum())
+        .collect();
+    let mean = sums.iter().sum::<f64>() / sums.len() as f64;
+    let variance = sums.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (sums.len() - 1) as f64;
+    // Poisson: 1 (standard error 3 %), with the estimated gain's own error (about 0.1 · 20 · sqrt(2/200)); with the absence
+    // taken for a gain it would be 7.
+    assert!((variance / mean - 1.0).abs() < 0.4, "{}", variance / mean);
 }
 
 #[test]
@@ -210,7 +416,7 @@ fn neurons_that_were_observed_throughout_change_no_bit() {
     for session in &mut sessions {
         let mask = Array2::from_elem((session.conditions.len(), session.neurons.len()), true);
         session.presence = Some(Presence::of_mask(mask, &[0, 1], 0.95).unwrap());
-        session.stand_in_for_absent(&[vec![0, 1, 2]]);
+        session.stand_in_for_absent(&[vec![0, 1, 2]], |_, _| rng(0));
     }
     let masked = Recording::new(sessions, plain.area_names().to_vec(), 13, 3).unwrap();
     let all = plain.all_trials();

@@ -75,8 +75,21 @@ pub struct Assembly {
     used: Vec<bool>,
     /// Units of each session's traces.
     trace_units: Vec<BTreeMap<String, TraceUnits>>,
+    /// Units that were observed in no training trial, which are not in `sessions` any more.
+    pub never_observed: Vec<NeverObserved>,
     /// Things a user should know.
     pub warnings: Vec<String>,
+}
+
+/// A unit that no neuron can stand for, because it was observed in no training trial: it has no rate, and is not silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeverObserved {
+    /// Session.
+    pub session: String,
+    /// Unit.
+    pub unit: String,
+    /// Its area.
+    pub area: String,
 }
 
 impl Assembly {
@@ -103,6 +116,7 @@ impl Assembly {
             )?
         };
         warnings.extend(splits.warnings.iter().cloned());
+        let never_observed = leave_out_unobserved(&mut sessions, &splits)?;
         let checked::Model::Rsnn(model) = &experiment.model;
         let areas = model.areas.clone().unwrap_or_else(|| recorded_areas(&sessions));
         let populations = populations(&experiment, model, &sessions, &areas)?;
@@ -161,6 +175,7 @@ impl Assembly {
             movies,
             used,
             trace_units,
+            never_observed,
             warnings,
         })
     }
@@ -320,17 +335,20 @@ impl Assembly {
                 known.join(", ")
             )));
         }
-        let presence = other.presence.as_ref().map(|mask| Presence {
-            is_present: mask.select(Axis(1), &columns).select(Axis(0), &kept),
-            is_kept: match &self.recording.sessions()[s].presence {
-                Some(own) => own.is_kept.clone(),
-                None => vec![true; columns.len()],
-            },
-        });
+        let valid_bins: Vec<usize> = kept.iter().map(|&k| other.valid_bins[k]).collect();
+        let presence = match &other.presence {
+            None => None,
+            Some(mask) => {
+                let mask = mask.select(Axis(1), &columns).select(Axis(0), &kept);
+                let used: Vec<usize> = (0..kept.len()).filter(|&k| valid_bins[k] > 0).collect();
+                let found = Presence::of_mask(mask, &used, self.experiment.statistics.min_presence);
+                Some(found.map_err(|error| error.to_string())?)
+            }
+        };
         let mut recorded = RecordedSession {
             name: session.id.clone(),
             counts: other.spikes.select(Axis(2), &columns).select(Axis(0), &kept),
-            valid_bins: kept.iter().map(|&k| other.valid_bins[k]).collect(),
+            valid_bins,
             trial_types: vec![0; kept.len()],
             conditions,
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
@@ -339,7 +357,10 @@ impl Assembly {
             behaviour: traces(other, &self.experiment.data.behaviour).map(|all| all.select(Axis(0), &kept)),
         };
         let all: Vec<usize> = (0..kept.len()).collect();
-        recorded.stand_in_for_absent(&[all]);
+        let ids: Vec<&str> = columns.iter().map(|&c| other.units[c].id.as_str()).collect();
+        recorded.stand_in_for_absent(&[all], |k, column| {
+            stand_in_rng(&self.experiment, "of another file", &session.id, ids[column], kept[k])
+        });
         Ok(Ok(recorded))
     }
 
@@ -472,6 +493,26 @@ fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<Binne
     }
     warnings.extend(sessions.iter().flat_map(|s| s.warnings.iter().map(ToString::to_string)));
     Ok(sessions)
+}
+
+/// Takes units out that were observed in no training trial; a session without training trials keeps its units.
+fn leave_out_unobserved(sessions: &mut [BinnedSession], splits: &Splits) -> Result<Vec<NeverObserved>, FitError> {
+    let mut found = Vec::new();
+    for (session, split) in sessions.iter_mut().zip(&splits.sessions) {
+        let units = session.never_observed(&split.train);
+        found.extend(units.iter().map(|&n| NeverObserved {
+            session: session.id.clone(),
+            unit: session.units[n].id.clone(),
+            area: session.units[n].area.clone(),
+        }));
+        if !units.is_empty() {
+            session.leave_out_units(&units);
+        }
+    }
+    if sessions.iter().all(|session| session.units.is_empty()) {
+        return Err(FitError::NothingObserved { n_units: found.len() });
+    }
+    Ok(found)
 }
 
 fn recorded_areas(sessions: &[BinnedSession]) -> Vec<String> {
@@ -690,11 +731,19 @@ fn traces(session: &BinnedSession, names: &[String]) -> Option<Array3<f64>> {
     values.iter().any(|value| value.is_finite()).then_some(values)
 }
 
-/// Presence of the units of some columns; none where all were observed in every trial.
+/// Random numbers that say which trial stands in for a trial that a unit was not observed in: by the seed of the split, so
+/// that fits with other seeds see the same recording.
+fn stand_in_rng(experiment: &Experiment, which: &str, session: &str, unit: &str, trial: usize) -> StreamRng {
+    let stream = format!("stand-in {which} {session}/{unit}");
+    StreamRng::new(experiment.split.seed, &stream, trial as u64)
+}
+
+/// Presence of the units of some columns; none where all were observed in every trial. The training trials decide who is in
+/// populations.
 fn presence(
     session: &BinnedSession,
     columns: &[usize],
-    used: &[usize],
+    training: &[usize],
     min_presence: f64,
 ) -> Result<Option<Presence>, FitError> {
     let Some(mask) = &session.presence else { return Ok(None) };
@@ -703,7 +752,11 @@ fn presence(
         return Ok(None);
     }
     // Trials without data say nothing of units.
-    let used: Vec<usize> = used.iter().copied().filter(|&k| session.valid_bins[k] > 0).collect();
+    let used: Vec<usize> = training
+        .iter()
+        .copied()
+        .filter(|&k| session.valid_bins[k] > 0)
+        .collect();
     Ok(Some(Presence::of_mask(mask, &used, min_presence)?))
 }
 
@@ -725,24 +778,29 @@ fn recording(
         let pairs = stitching.neurons_of_session(i);
         let columns: Vec<usize> = pairs.iter().map(|(_, unit)| *unit).collect();
         let behaviour = traces(session, &experiment.data.behaviour);
-        // Trials of a part stand in for those of the same part, so that no part knows of another.
+        // Trials of a part stand in for those of the same part, so that the fit knows nothing of the others.
         let split = &splits.sessions[i];
         let parts = [split.train.clone(), split.validation.clone(), split.test.clone()];
+        let presence = presence(session, &columns, &split.train, experiment.statistics.min_presence)?;
         let mut one = RecordedSession {
             name: session.id.clone(),
             counts: session.spikes.select(Axis(2), &columns),
             valid_bins: session.valid_bins.clone(),
-            conditions: match n_conditions {
-                1 => vec![0; session.n_trials()],
-                _ => stimulus_of[i].clone(),
-            },
+            conditions: stimulus_of[i].clone(),
             trial_types: session.trials.iter().map(|t| type_of(&t.trial_type)).collect(),
             neurons: pairs.iter().map(|(neuron, _)| *neuron).collect(),
             areas: columns.iter().map(|&c| area_of(&session.units[c].area)).collect(),
-            presence: presence(session, &columns, &parts.concat(), experiment.statistics.min_presence)?,
+            presence,
             behaviour,
         };
-        one.stand_in_for_absent(&parts);
+        one.stand_in_for_absent(&parts, |k, column| {
+            let unit = &session.units[columns[column]].id;
+            stand_in_rng(experiment, "of the run", &session.id, unit, k)
+        });
+        if n_conditions == 1 {
+            // Losses compare all trials alike; stimuli count all the same for what stands in.
+            one.conditions.fill(0);
+        }
         recorded.push(one);
     }
     Ok(Recording::new(

@@ -515,9 +515,9 @@ pub struct ImportArgs {
     /// Cell type of all units. Default: unknown
     #[arg(long, value_enum, help_heading = "Arrays of spike counts")]
     pub cell_type: Option<CellTypeName>,
-    /// Name of the session, where there is one file. Default: the file's, or session1
+    /// Name of the session; of several files, once for each, in their order. Default: the file's, or session1
     #[arg(long, value_name = "ID")]
-    pub session_id: Option<String>,
+    pub session_id: Vec<String>,
     /// What reading may take.
     #[command(flatten)]
     pub limits: ReadLimits,

@@ -43,6 +43,12 @@ pub enum FitError {
         /// What there is.
         recorded: String,
     },
+    /// Every unit was observed in no training trial.
+    #[error("none of {n_units} units was observed in a training trial (in all bins of the window that are data)")]
+    NothingObserved {
+        /// Units of all sessions.
+        n_units: usize,
+    },
     /// A rule of `[[model.rsnn.projections]]` is for an area that the model lacks.
     #[error(
         "model.rsnn.projections[{rule}].{key} names area '{area}', which the model doesn't have{}; its areas are {known}",
@@ -252,9 +258,14 @@ impl FitError {
             Self::Core(CoreError::DeviceLimit { .. } | CoreError::DeviceMemory { .. }) => Some(
                 "take fewer trials at once (train.trial_chunk, or --trial-chunk), or compute on the processor: --device cpu",
             ),
-            Self::EmptyArea { .. } => {
-                Some("correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas")
-            }
+            Self::EmptyArea { .. } => Some(
+                "correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas, and units that were \
+                 observed in no trial, which don't count",
+            ),
+            Self::NothingObserved { .. } => Some(
+                "choose a narrower window (data.window_ms), or correct units/obs_intervals or binned/presence; `snnfit inspect FILE` \
+                 says how many trials units miss",
+            ),
             Self::UnknownProjection { .. } => {
                 Some("correct the rule, or leave it out; `snnfit inspect FILE` lists the recorded areas")
             }

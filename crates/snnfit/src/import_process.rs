@@ -17,6 +17,10 @@ use data::{DataError, Finding, Recording};
 
 /// The hidden command that a reading process runs.
 pub const COMMAND: &str = "import-worker";
+/// Time that a recording of any size may take: of a small one, unpacking and a busy machine.
+const LEAST_TIME: Duration = Duration::from_mins(2);
+/// Nothing that works reads more slowly (a network drive does 10 MB/s).
+const SLOWEST_BYTES_PER_S: u64 = 1_000_000;
 /// Bytes of its stderr that a message quotes.
 const SHOWN_STDERR: u64 = 4096;
 
@@ -32,11 +36,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For recordings of this program: what the machine has, and time for the slowest disk.
-    fn of_recordings() -> Self {
+    /// For a recording of this program, by the size of its file: what memory the machine has, and time for the slowest disk.
+    fn of_recording(file_bytes: u64) -> Self {
         Self {
             memory_bytes: crate::memory::total_bytes().unwrap_or(u64::MAX).max(4 << 30),
-            time: Duration::from_hours(1),
+            time: LEAST_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_S),
             is_option: false,
         }
     }
@@ -71,7 +75,9 @@ pub fn read_recording(path: &Path) -> Result<(Recording, Vec<Finding>), DataErro
     let request = Request::Native {
         path: path.to_path_buf(),
     };
-    match read(path, &request, Limits::of_recordings())? {
+    // A file that can't be looked at takes no time: reading says why.
+    let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    match read(path, &request, Limits::of_recording(file_bytes))? {
         Answer::Native(recording, warnings) => Ok((recording, warnings)),
         answer => Err(not_asked_for(path, answer)),
     }
@@ -301,4 +307,17 @@ fn limit(limits: Limits) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn limit(_: Limits) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_recording_is_given_up_soon_and_a_large_one_gets_the_time_that_it_needs() {
+        let seconds = |bytes: u64| Limits::of_recording(bytes).time.as_secs();
+        assert_eq!([seconds(0), seconds(300_000), seconds(500_000_000)], [120, 120, 620]);
+        // 100 GB at 10 MB/s take 10 000 s.
+        assert!(seconds(100_000_000_000) > 10_000);
+    }
 }

@@ -17,7 +17,8 @@ pub struct PartlyObserved {
     pub n_observed: usize,
     /// Trials of its session that are used.
     pub n_trials: usize,
-    /// Whether it is in populations (trial matching, templates): it is if it misses hardly any trial (`statistics.min_presence`).
+    /// Whether it is in populations (trial matching, templates): it is if it misses hardly any training trial
+    /// (`statistics.min_presence`).
     pub in_populations: bool,
 }
 
@@ -54,7 +55,7 @@ pub fn in_words(found: &[&PartlyObserved], n_recorded: usize, min_presence: f64)
     let were = if found.len() == 1 { "was" } else { "were" };
     format!(
         "{} of {n_recorded} neurons {were} not observed in every trial: averages go over the trials they were observed in; {n_out} \
-         of them, observed in less than {:.0} % (statistics.min_presence), are in no population",
+         of them, observed in less than {:.0} % of the training trials (statistics.min_presence), are in no population",
         found.len(),
         100.0 * min_presence
     )

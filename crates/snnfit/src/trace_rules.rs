@@ -54,6 +54,24 @@ pub fn apply(
     Ok((warnings, units))
 }
 
+/// What a rule makes of a recorded trace, as a formula in words.
+pub fn in_words(rule: &TraceRule) -> String {
+    let centred = match rule.baseline {
+        Baseline::None => "recorded".to_owned(),
+        Baseline::Trial => "(recorded - mean of the trial's baseline)".to_owned(),
+        Baseline::Session => "(recorded - mean of the session's baseline)".to_owned(),
+    };
+    let scaled = match rule.scale {
+        TraceScale::None => centred,
+        TraceScale::Session => format!("{centred} / standard deviation over the session's training trials"),
+    };
+    if (rule.factor - 1.0).abs() > 0.0 {
+        format!("{scaled} * {}", rule.factor)
+    } else {
+        scaled
+    }
+}
+
 /// The same with the units of another recording of the same session. Traces that those don't know are taken away: there
 /// is nothing to compare them with.
 ///
@@ -200,6 +218,20 @@ mod tests {
         // The mean of 1, 3, 2, 4; the third trial is no training trial.
         assert_eq!(of_session.row(0).to_vec(), [-1.5, 0.5, 4.5]);
         assert_eq!(of_session[[2, 0]], 97.5);
+    }
+
+    #[test]
+    fn what_a_rule_makes_of_a_trace_is_said_in_words() {
+        assert_eq!(in_words(&TraceRule::default()), "recorded");
+        let rule = TraceRule {
+            baseline: Baseline::Trial,
+            baseline_ms: None,
+            scale: TraceScale::Session,
+            factor: -0.5,
+        };
+        let expected =
+            "(recorded - mean of the trial's baseline) / standard deviation over the session's training trials * -0.5";
+        assert_eq!(in_words(&rule), expected);
     }
 
     #[test]

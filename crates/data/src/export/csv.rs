@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::synapses::{NetworkTables, Synapse};
 use crate::error::DataError;
-use crate::fs::{SiblingDir, write_new};
+use crate::fs::{Sibling, write_new};
 
 /// Writes `neurons.csv`, `synapses.csv` and, where there are spiking inputs, `input_synapses.csv` into a new folder, in one
 /// step. Never replaces anything. Returns how many weights that aren't 0 were left out.
@@ -18,7 +18,7 @@ use crate::fs::{SiblingDir, write_new};
 pub fn write_csv(folder: &Path, network: &NetworkTables<'_>) -> Result<usize, DataError> {
     network.check(&folder.display().to_string())?;
     let (synapses, n_left_out) = network.synapses();
-    let target = SiblingDir::create(folder)?;
+    let target = Sibling::create_folder(folder)?;
     write_new(&target.path().join("neurons.csv"), |file| write_neurons(file, network))?;
     write_new(&target.path().join("synapses.csv"), |file| {
         write_synapses(file, network, &synapses)

@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::plain::{Plain, TRIAL_NUMBERS};
+use super::plain::{Plain, TRIAL_NUMBERS, observed_units};
 use super::zip::Zip;
 use crate::error::{DataError, Finding};
 use crate::fs::write_new;
 use crate::import::SERIES_SUFFIXES;
+use crate::presence;
 use crate::recording::{Activity, BehaviourSamples, Recording, Session, Timing, Trial};
 use crate::validate::{check, refuse_problems};
 
@@ -27,14 +28,16 @@ pub fn write_npz(path: &Path, session: &Session) -> Result<Vec<Finding>, DataErr
     let mut problems = check(&recording).problems;
     problems.extend(ambiguous(session));
     refuse_problems(subject, problems)?;
-    let plain = Plain::of(session)?;
+    let (session, left_out) = observed_units(session, false);
+    let plain = Plain::of(&session)?;
     write_new(path, |file| {
         let mut archive = Arrays(Zip::new(file));
         write_content(&mut archive, &plain)?;
         archive.0.finish()
     })?;
     let mut warnings = plain.warnings;
-    if plain.unit_observed_s.is_some() {
+    warnings.extend(left_out);
+    if presence::is_partial(&session) {
         let message =
             "archives don't say when each unit was observed: it is silent where it wasn't (hint: export to NWB)";
         warnings.push(Finding::new(format!("session '{}'", session.id), message));

@@ -7,11 +7,12 @@ use hdf5::{File, Group};
 use ndarray::{ArrayView, ArrayView1, Axis, Ix2};
 
 use super::objects::{CORE, Ids, write_scalar, write_text};
-use super::plain::{Plain, TRIAL_NUMBERS};
+use super::plain::{Plain, TRIAL_NUMBERS, observed_units};
 use crate::error::{DataError, Finding};
 use crate::file::{write_array, write_attribute, write_column, write_text_attribute, write_texts};
 use crate::fs::{Existing, Sibling};
 use crate::h5::file_error;
+use crate::presence::RECORDED;
 use crate::recording::{BehaviourSamples, Recording, Session, StimulusMovies, Timing, Trial};
 use crate::validate::{check, refuse_problems};
 
@@ -36,7 +37,9 @@ pub fn write_nwb(path: &Path, session: &Session) -> Result<Vec<Finding>, DataErr
         sessions: vec![session.clone()],
     };
     refuse_problems(subject, check(&recording).problems)?;
-    let mut plain = Plain::of(session)?;
+    let (session, left_out) = observed_units(session, true);
+    let mut plain = Plain::of(&session)?;
+    plain.warnings.extend(left_out);
     let names = series_names(&mut plain);
     let sibling = Sibling::create(path, Existing::Refuse)?;
     hdf5::silence_errors(true);
@@ -74,6 +77,9 @@ fn write_content(path: &Path, plain: &Plain<'_>, names: &[String]) -> hdf5::Resu
     write_units(&ids, file.create_group("units")?, plain)?;
     let intervals = file.create_group("intervals")?;
     write_trials(&ids, intervals.create_group("trials")?, &plain.trials)?;
+    if plain.unit_observed_s.is_some() {
+        write_recorded(&ids, intervals.create_group(RECORDED)?, plain.observed_s)?;
+    }
     let processing = file.create_group("processing")?;
     if !plain.behaviour.is_empty() {
         let module = processing.create_group("behavior")?;
@@ -140,14 +146,22 @@ fn write_units(ids: &Ids, group: Group, plain: &Plain<'_>) -> hdf5::Result<()> {
     let whole = [plain.observed_s];
     let (mut observed, mut ends) = (Vec::new(), Vec::with_capacity(units.len()));
     for n in 0..units.len() {
-        let own = plain.unit_observed_s.as_ref().map_or(&[][..], |units| &units[n]);
-        let stretches = if own.is_empty() { &whole[..] } else { own };
+        // A unit of which nothing is known has an empty list, where others have one.
+        let stretches = plain.unit_observed_s.as_ref().map_or(&whole[..], |units| &units[n]);
         observed.extend(stretches.iter().flat_map(|(start, stop)| [*start, *stop]));
         ends.push(observed.len() as i64 / 2);
     }
     let observed = ArrayView::from_shape((observed.len() / 2, 2), &observed).map_err(|e| e.to_string())?;
     table.numbers::<f64, Ix2>("obs_intervals", "when each unit was recorded (s)", observed)?;
     table.index("obs_intervals", &ends)?;
+    table.finish()
+}
+
+/// The table of when spikes were recorded at all: lists of units can't say it where one is empty or all are shorter.
+fn write_recorded(ids: &Ids, group: Group, (start_s, stop_s): (f64, f64)) -> hdf5::Result<()> {
+    let mut table = ids.table(group, "TimeIntervals", "from when to when spikes were recorded", 1)?;
+    table.numbers("start_time", "start (s)", ArrayView::from(&[start_s]))?;
+    table.numbers("stop_time", "end (s)", ArrayView::from(&[stop_s]))?;
     table.finish()
 }
 

@@ -11,6 +11,9 @@ use crate::error::{DataError, Finding};
 use crate::presence::{self, Stretches};
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Session, Timing, Trial};
 
+/// So many units are named in a message.
+const SHOWN_UNITS: usize = 8;
+
 /// A session whose activity is spike times and whose behaviour is continuous.
 #[derive(Debug)]
 pub(super) struct Plain<'a> {
@@ -19,7 +22,7 @@ pub(super) struct Plain<'a> {
     pub(super) times_s: Cow<'a, [Vec<f64>]>,
     /// From when to when (s) spikes were recorded.
     pub(super) observed_s: (f64, f64),
-    /// When each unit was observed, where one was not throughout.
+    /// When each unit was observed, where that is known.
     pub(super) unit_observed_s: Option<Cow<'a, [Stretches]>>,
     pub(super) trials: Cow<'a, [Trial]>,
     pub(super) behaviour: BTreeMap<&'a str, Cow<'a, Behaviour>>,
@@ -162,7 +165,7 @@ impl<'a> Plain<'a> {
             };
             (name.as_str(), behaviour)
         });
-        let unit_observed_s = presence.map(|presence| Cow::Owned(stretches(session, &trials, presence, &mut warnings)));
+        let unit_observed_s = Some(Cow::Owned(stretches(session, &trials, presence)));
         Ok(Self {
             session,
             times_s: Cow::Owned(bins.spike_times()),
@@ -184,27 +187,59 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// From start to stop of the trials that each unit was observed in.
-fn stretches(
-    session: &Session,
-    trials: &[Trial],
-    presence: &Array2<bool>,
-    warnings: &mut Vec<Finding>,
-) -> Vec<Stretches> {
+/// The units that formats which don't know of bins can hold, and what is said of the others: those of counts that were
+/// observed in no trial would be silent ones. `has_stretches`: whether the format says when each unit was observed; otherwise
+/// that is so of spike times too.
+pub(super) fn observed_units(session: &Session, has_stretches: bool) -> (Cow<'_, Session>, Option<Finding>) {
+    let never = unobserved(session, has_stretches);
+    if never.is_empty() {
+        return (Cow::Borrowed(session), None);
+    }
+    let kept: Vec<usize> = (0..session.n_units()).filter(|n| !never.contains(n)).collect();
+    let names: Vec<String> = never
+        .iter()
+        .take(SHOWN_UNITS)
+        .filter_map(|&n| Some(format!("'{}'", session.units.get(n)?.id.escape_debug())))
+        .collect();
+    let more = if never.len() > SHOWN_UNITS { ", …" } else { "" };
+    let message = format!(
+        "{} of {} units were observed in no trial, which the format can't say: they are left out: {}{more}",
+        never.len(),
+        session.n_units(),
+        names.join(", ")
+    );
+    let finding = Finding::new(format!("session '{}'", session.id), message);
+    (Cow::Owned(session.select_units(&kept)), Some(finding))
+}
+
+/// How many units of a session an NWB file (which says when each was observed, `has_stretches`) or an archive (which doesn't)
+/// holds: those that were observed in no trial would be silent units there, and are left out.
+pub fn n_units(session: &Session, has_stretches: bool) -> usize {
+    session.n_units() - unobserved(session, has_stretches).len()
+}
+
+/// Units that [`observed_units`] leaves out.
+fn unobserved(session: &Session, has_stretches: bool) -> Vec<usize> {
+    match session.activity {
+        Activity::SpikeTimes { .. } if has_stretches => Vec::new(),
+        _ => presence::never_observed(session),
+    }
+}
+
+/// From start to stop of the trials that each unit was observed in: what lies between them was not recorded.
+fn stretches(session: &Session, trials: &[Trial], presence: Option<&Array2<bool>>) -> Vec<Stretches> {
     let of_unit = |n: usize| {
-        let there = trials.iter().enumerate().filter(|(k, _)| presence[[*k, n]]);
+        let is_there = |k: usize| presence.is_none_or(|presence| presence[[k, n]]);
+        let there = trials.iter().enumerate().filter(|(k, _)| is_there(*k));
         presence::merged(
             there.map(|(_, trial)| (trial.start_s, trial.stop_s)).collect(),
             presence::SLACK_S,
         )
     };
-    let all: Vec<Stretches> = (0..presence.ncols()).map(of_unit).collect();
-    let n_never = all.iter().filter(|stretches| stretches.is_empty()).count();
-    if n_never > 0 {
-        let message = format!("{n_never} units were observed in no trial, which can't be said: they are silent units");
-        warnings.push(Finding::new(format!("session '{}'", session.id), message));
+    if presence.is_none() {
+        return vec![of_unit(0); session.n_units()];
     }
-    all
+    (0..session.n_units()).map(of_unit).collect()
 }
 
 impl<'a> Bins<'a> {

@@ -12,7 +12,7 @@ use ndarray::{Array2, ArrayView};
 use super::synapses::{NetworkTables, Synapse};
 use crate::error::DataError;
 use crate::file::{write_attribute, write_contiguous, write_text_attribute, write_texts};
-use crate::fs::{SiblingDir, write_new};
+use crate::fs::{Sibling, write_new};
 use crate::h5::file_error;
 use crate::recording::CellType;
 
@@ -66,7 +66,7 @@ pub fn write_sonata(folder: &Path, network: &NetworkTables<'_>) -> Result<usize,
             types: inputs.cell_types.iter().map(|&kind| edge_type(kind)).collect(),
         });
     }
-    let target = SiblingDir::create(folder)?;
+    let target = Sibling::create_folder(folder)?;
     hdf5::silence_errors(true);
     let failed = |name: &'static str| {
         let (shown, path) = (folder.join(name), target.path().join(name));

@@ -15,6 +15,7 @@ use super::source::{SeriesRequest, Source};
 use super::table::Table;
 use crate::error::{DataError, Finding, Findings};
 use crate::h5::{self, Found, Node};
+use crate::presence::RECORDED;
 use crate::validate::refuse_problems;
 
 /// The version of NWB that is read.
@@ -147,7 +148,9 @@ fn read_intervals(root: &Node, found: &mut series::Listing, source: &mut Source,
                 findings.problems.append(&mut own.problems);
                 findings.warnings.append(&mut own.warnings);
                 let Some(read) = table else { continue };
-                if !is_trials {
+                if name == RECORDED {
+                    source.observed_s = recorded(&read.table);
+                } else if !is_trials {
                     let tables = found.tables.entry(name.to_owned()).or_default();
                     tables.push((intervals.path_of(name), read.table));
                 } else if is_sound {
@@ -159,6 +162,15 @@ fn read_intervals(root: &Node, found: &mut series::Listing, source: &mut Source,
             Err(finding) => findings.warnings.push(finding),
         }
     }
+}
+
+/// From when to when spikes were recorded, as an exported file says.
+fn recorded(table: &Table) -> Option<(f64, f64)> {
+    let first = |name: &str| match table.get(name) {
+        Some(super::Column::Numbers(values)) => values.first().copied().filter(|value| value.is_finite()),
+        _ => None,
+    };
+    Some((first("start_time")?, first("stop_time")?)).filter(|(start, stop)| start < stop)
 }
 
 /// Trials have a start and an end.

@@ -72,6 +72,10 @@ pub struct ClockPlan {
     pub offset_s: Option<f64>,
     /// Added to spike times besides (s): their clock is not that of the trials.
     pub spikes_offset_s: Option<f64>,
+    /// Times of samples of behaviour per second. Default: 1. Rates of samples stay Hz.
+    pub traces_per_s: Option<f64>,
+    /// Added to times of samples besides (s): their clock is not that of the trials.
+    pub traces_offset_s: Option<f64>,
     /// From when to when spikes were recorded (s, with the offset), where the file doesn't say it.
     pub observed_s: Option<[f64; 2]>,
 }
@@ -208,6 +212,7 @@ impl ImportPlan {
         let positive = [
             ("clock.spikes_per_s", self.clock.spikes_per_s),
             ("clock.trials_per_s", self.clock.trials_per_s),
+            ("clock.traces_per_s", self.clock.traces_per_s),
             ("trials.every_s", self.trials.every_s),
         ];
         for (key, value) in positive {
@@ -218,6 +223,7 @@ impl ImportPlan {
         let offsets = [
             ("clock.offset_s", self.clock.offset_s),
             ("clock.spikes_offset_s", self.clock.spikes_offset_s),
+            ("clock.traces_offset_s", self.clock.traces_offset_s),
         ];
         for (key, value) in offsets {
             if let Some(value) = value.filter(|value| !value.is_finite()) {
@@ -345,6 +351,16 @@ impl ImportPlan {
                 problems.push(Finding::new(format!("behaviour.{name}.series"), message));
             }
         }
+        let mut names = BTreeMap::<&str, usize>::new();
+        for session in &sessions {
+            *names.entry(&session.id).or_insert(0) += 1;
+        }
+        for (name, n) in names.into_iter().filter(|(_, n)| *n > 1) {
+            let message = format!(
+                "{n} files have a session of this name; names must differ (hint: --session-id names the session of each file, in their order)"
+            );
+            problems.push(Finding::new(format!("session '{name}'"), message));
+        }
         report.warnings = self.units.unmatched(&report.sessions);
         let recording = Recording { sessions };
         if problems.is_empty() {
@@ -376,6 +392,9 @@ impl ImportPlan {
             clock::compare(&source, trials, &self.clock, &mut told);
         }
         let behaviour = self.traces(&source, &mut told);
+        if let Some(trials) = &trials {
+            clock::compare_traces(&behaviour, trials, &self.clock, &mut told);
+        }
         let observed_s = clock::observed(&source, trials.as_deref(), &self.clock);
         let units = self.units(&mut source, &mut told);
         let (Some(trials), Some(units), Some(observed_s)) = (trials, units, observed_s) else {
@@ -426,6 +445,24 @@ impl Told {
     fn refuse(&mut self, what: &str, message: impl Into<String>) {
         let at = format!("{}, {what}", self.at);
         self.findings.problem(at, message);
+    }
+
+    /// Whether each row meets a condition; a warning says where a number that it reads is missing, because it is false there.
+    /// `rows`: what the rows are.
+    fn condition(&mut self, key: &str, text: &str, rows: &str, table: &Table) -> Option<Vec<bool>> {
+        let mut n_missing = 0;
+        let met = self.evaluate(key, text, table, |expression, table| {
+            n_missing = expression.missing(table);
+            expression.condition(table)
+        })?;
+        if n_missing > 0 {
+            let message = format!(
+                "a value of '{text}' is missing in {n_missing} of {} {rows}; the condition is false there, unless it asks for missing()",
+                table.n_rows()
+            );
+            self.warn(key, message);
+        }
+        Some(met)
     }
 
     /// The value of an expression, or a problem at its key.

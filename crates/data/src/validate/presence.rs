@@ -24,7 +24,8 @@ pub(super) fn check_stretches(parts: &Parts<'_>, stretches: &[Stretches], at: &s
     }
     for (n, own) in stretches.iter().enumerate() {
         let here = format!("{path}, {}", parts.unit_name(n));
-        let is_interval = |(start, stop): &(f64, f64)| start.is_finite() && stop.is_finite() && start < stop;
+        // One of length 0 says that the unit was never observed.
+        let is_interval = |(start, stop): &(f64, f64)| start.is_finite() && stop.is_finite() && start <= stop;
         if let Some(i) = own.iter().position(|interval| !is_interval(interval)) {
             let (start, stop) = own[i];
             findings.problem(

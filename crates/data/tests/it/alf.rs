@@ -425,3 +425,30 @@ fn times_of_a_series_must_fit_its_samples() {
     };
     assert_eq!(source.series["wheel.position"].samples.as_ref().unwrap().timing, timing);
 }
+
+#[test]
+fn areas_of_steinmetz_files_are_those_of_peak_channels_counted_from_one() {
+    let locations = b"ccf_ap\tccf_dv\tccf_lr\tallen_ontology\n1\t2\t3\tVISp\n1\t2\t3\tCA1\n1\t2\t3\troot\n".to_vec();
+    let read = |peaks: &[i64]| {
+        let files = [
+            ("channels.brainLocation.tsv", locations.clone()),
+            ("clusters.peakChannel.npy", npy_integers(peaks)),
+        ];
+        read(&files, &[]).unwrap()
+    };
+    let source = read(&[3, 1]);
+    assert_eq!(texts(source.units.get("acronym")), ["root", "VISp"]);
+    assert_says(
+        &warnings(&source),
+        &["areas (column 'acronym') are those of clusters.peakChannel, counted from 1"],
+    );
+    let source = read(&[2, 4]);
+    assert_eq!(texts(source.units.get("acronym")), ["CA1", ""]);
+    assert_says(
+        &warnings(&source),
+        &["1 of 2 clusters have a channel that isn't there, and no area"],
+    );
+    let source = read(&[0, 2]);
+    assert_eq!(texts(source.units.get("acronym")), ["VISp", "root"]);
+    assert_says(&warnings(&source), &["counted from 0"]);
+}

@@ -964,3 +964,28 @@ fn all_problems_are_reported_at_once() {
     ];
     assert_says(&message, &parts);
 }
+
+#[test]
+fn whole_numbers_that_a_float_would_round_stay_as_they_are_or_are_refused() {
+    let large = (1_i64 << 53) + 1;
+    let source = source_of(|file| {
+        replace(&units(file), "quality", &[large, -large, 3]);
+        replace(&units(file), "id", &[7, large, 9]);
+    });
+    let exact = |column: Option<&Column>| match column {
+        Some(Column::Texts(texts)) => texts.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        exact(source.units.get("quality")),
+        ["9007199254740993", "-9007199254740993", "3"]
+    );
+    assert_eq!(exact(source.units.get("id")), ["7", "9007199254740993", "9"]);
+    assert_eq!(source.unit_ids, ["7", "9007199254740993", "9"]);
+    assert_refused(
+        &["/units/spike_times: a spike is at 9007199254740994, a whole number above 2^53"],
+        |file| {
+            replace(&units(file), "spike_times", &[1_i64, 2, 3, 4, 5, large + 1]);
+        },
+    );
+}

@@ -658,3 +658,170 @@ fn patterns_of_areas_that_nothing_or_too_much_has_are_told() {
     );
     assert_eq!(recording.sessions[0].units[1].area, "V1");
 }
+
+/// Warnings of the only session.
+fn warnings(plan_text: &str, source: Source) -> Vec<String> {
+    let (_, report) = plan(plan_text).apply(vec![source]).expect(plan_text);
+    report.sessions[0].warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn values_that_are_missing_where_a_condition_or_a_type_is_asked_for_are_counted() {
+    let mut source = source();
+    let trials = source.trials.as_mut().unwrap();
+    let add = |table: &mut Table, name: &str, column: Column| table.insert("test", name, column).unwrap();
+    add(trials, "went", numbers(&[1.0, f64::NAN, 0.0, f64::NAN, 1.0]));
+    add(trials, "outcome", texts(&["hit", "", "miss", "hit", ""]));
+    add(&mut source.units, "kind", texts(&["pyr", "", "", "fs"]));
+    add(&mut source.units, "is_fs", numbers(&[0.0, 1.0, f64::NAN, 0.0]));
+    let cases = [
+        (
+            "[trials]\ntypes = [{ name = 'go', when = 'went' }, { name = 'other', when = 'true' }]",
+            "m1, trials.types[0].when: a value of 'went' is missing in 2 of 5 trials; the condition is false there, unless it asks for \
+             missing()",
+        ),
+        (
+            "[trials]\ntype = 'outcome'",
+            "m1, trials: 2 of 5 trials have no type; it is 'unknown'",
+        ),
+        (
+            "[units.cell_type]\ncolumn = 'kind'",
+            "m1, units: 2 of 4 units have no cell type in column 'kind'; it is unknown",
+        ),
+        (
+            "[units.cell_type]\ninhibitory = 'is_fs'",
+            "m1, units.cell_type.inhibitory: a value of 'is_fs' is missing in 1 of 4 units; the condition is false there, unless it \
+             asks for missing()",
+        ),
+    ];
+    for (text, expected) in cases {
+        let told = warnings(text, source.clone());
+        assert!(told.iter().any(|w| w == expected), "{expected}: {told:?}");
+    }
+    // Nothing is missing here.
+    let told = warnings(
+        "[trials]\ntypes = [{ name = 'lick', when = 'licked' }, { name = 'none', when = '!licked' }]",
+        source,
+    );
+    assert!(!told.iter().any(|w| w.contains("missing")), "{told:?}");
+}
+
+/// The source with samples of the jaw at these times.
+fn with_jaw(timing: Timing) -> Source {
+    let mut source = source();
+    let samples = source.series.get_mut("behavior/jaw").unwrap().samples.as_mut().unwrap();
+    let n = match &timing {
+        Timing::Timestamps(times) => times.len(),
+        Timing::Rate { .. } => 4200,
+    };
+    samples.values = ndarray::Array2::zeros((n, 2));
+    samples.timing = timing;
+    source
+}
+
+#[test]
+fn times_of_behaviour_are_of_the_clock_of_the_trials_or_are_brought_there() {
+    let jaw = "[behaviour.jaw]\nseries = 'behavior/jaw'\nchannel = 0\n";
+    let timing = |plan_text: &str, timing: Timing| {
+        let text = format!("{plan_text}{jaw}");
+        let (mut recording, _) = plan(&text).apply(vec![with_jaw(timing)]).expect("a session");
+        match recording.sessions.remove(0).behaviour.remove("jaw").unwrap().samples {
+            BehaviourSamples::Continuous { timing, .. } => timing,
+            BehaviourSamples::PerBin(_) => panic!("samples"),
+        }
+    };
+    let in_ms = || Timing::Timestamps((0..43).map(|i| 1000.0 * f64::from(i)).collect());
+    let message = refused(jaw, with_jaw(in_ms()));
+    let expected = "m1, behaviour.jaw: the last sample is at 42000 s and the last trial ends at 42 s: times of one of them are in ms (1000) \
+                    (hint: clock.traces_per_s says how many of its units are a second; 1 if they are s)";
+    assert!(message.contains(expected), "{message}");
+    let seconds = Timing::Timestamps((0..43).map(f64::from).collect());
+    assert_eq!(timing("[clock]\ntraces_per_s = 1000\n", in_ms()), seconds);
+    // An offset of all times, and one of the traces alone; a rate is in Hz.
+    let rate = |start_s: f64| Timing::Rate {
+        rate_hz: 100.0,
+        start_s,
+    };
+    let moved = timing("[clock]\noffset_s = 2.0\ntraces_offset_s = 0.5\n", rate(1.0));
+    assert_eq!(moved, rate(3.5));
+    assert_eq!(timing("[clock]\ntraces_per_s = 1000\n", rate(500.0)), rate(0.5));
+    let late = with_jaw(Timing::Timestamps(vec![50.0, 60.0, 70.0]));
+    let told = warnings(jaw, late);
+    let expected = "m1, behaviour.jaw: samples from 50 s to 70 s, trials from 0 s to 42 s: no trial has any (hint: clock.traces_offset_s \
+                    moves them)";
+    assert!(told.iter().any(|w| w == expected), "{told:?}");
+    assert!(
+        !warnings(jaw, with_jaw(rate(0.0)))
+            .iter()
+            .any(|w| w.contains("behaviour.jaw"))
+    );
+    let message = ImportPlan::from_toml("p", "[clock]\ntraces_per_s = 0\ntraces_offset_s = nan")
+        .unwrap_err()
+        .to_string();
+    for key in ["clock.traces_per_s is 0", "clock.traces_offset_s is NaN"] {
+        assert!(message.contains(key), "{message}");
+    }
+}
+
+#[test]
+fn sessions_of_one_name_are_refused_with_the_option_that_names_them() {
+    let message = ImportPlan::default()
+        .apply(vec![source(), source()])
+        .unwrap_err()
+        .to_string();
+    let expected = "session 'm1': 2 files have a session of this name; names must differ (hint: --session-id names the session of each \
+                    file, in their order)";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn an_interval_of_observation_without_length_says_that_a_unit_was_never_observed() {
+    let mut source = source();
+    let whole = vec![(0.0, 50.0)];
+    source.unit_observed_s = Some(vec![
+        whole.clone(),
+        vec![(0.0, 0.0)],
+        vec![(11.0, 11.0), (0.0, 22.0)],
+        whole.clone(),
+    ]);
+    let (recording, _) = plan("").apply(vec![source]).expect("a session");
+    let Activity::SpikeTimes { unit_observed_s, .. } = &recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    let expected = [whole.clone(), vec![(0.0, 0.0)], vec![(0.0, 22.0)], whole];
+    assert_eq!(unit_observed_s.as_deref(), Some(&expected[..]));
+    assert_eq!(data::summary(&recording, &[]).sessions[0].never_observed, ["u1"]);
+}
+
+#[test]
+fn a_recording_that_was_often_interrupted_is_imported_in_a_moment() {
+    // 20 000 stretches and as many trials, of 20 units: 16 billion comparisons one by one. The last unit misses a trial.
+    let n = 20_000;
+    let at = |k: u32, more: f64| 2.0 * f64::from(k) + more;
+    let mut source = source();
+    let starts: Vec<f64> = (0..n).map(|k| at(k, 0.0)).collect();
+    let stops: Vec<f64> = (0..n).map(|k| at(k, 1.0)).collect();
+    source.trials = Some(table(
+        n as usize,
+        &[("start_time", numbers(&starts)), ("stop_time", numbers(&stops))],
+    ));
+    source.units = table(20, &[("area", texts(&["V1"; 20]))]);
+    source.unit_ids = (0..20).map(|i| i.to_string()).collect();
+    source.spikes_s = vec![starts.iter().map(|t| t + 0.5).collect(); 20];
+    // Edges as a file rounds them: 0.05 ms short.
+    let stretches: Vec<(f64, f64)> = (0..n).map(|k| (at(k, 0.0), at(k, 1.0 - 5e-5))).collect();
+    let mut units = vec![stretches; 20];
+    units[19].remove(7);
+    source.unit_observed_s = Some(units);
+    let start = std::time::Instant::now();
+    let (recording, report) = plan("").apply(vec![source]).expect("a session");
+    // Measured: about a second with all checks; one by one it would be a minute.
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let told = "1 of 20 units were not observed in every trial (unit '19' in 1 of 20000 not); these trials don't count for them";
+    assert!(report.sessions[0].warnings.iter().any(|w| w.message == told));
+    let Activity::SpikeTimes { unit_observed_s, .. } = &recording.sessions[0].activity else {
+        panic!("spike times");
+    };
+    let observed = unit_observed_s.as_ref().unwrap();
+    assert_eq!((observed[0].len(), observed[0][3]), (20_000, (6.0, 7.0)));
+}

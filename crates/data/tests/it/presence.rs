@@ -248,3 +248,95 @@ fn stretches_that_would_be_ignored_are_told_or_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn stretches_that_touch_hold_a_trial_together() {
+    let mut session = until(3.0);
+    let Activity::SpikeTimes { unit_observed_s, .. } = &mut session.activity else {
+        panic!("spike times");
+    };
+    // The window of the second trial runs from 1.25 to 1.85 s.
+    unit_observed_s.as_mut().unwrap()[1] = vec![(0.0, 1.5), (1.5, 2.0), (2.5, 3.0)];
+    let binned = bin_session(&session, &options()).unwrap();
+    assert_eq!(binned.presence, Some(array![[true, true], [true, true], [true, false]]));
+}
+
+#[test]
+fn units_that_were_observed_in_no_trial_are_listed_as_such() {
+    let mut session = until(3.0);
+    let Activity::SpikeTimes {
+        unit_observed_s,
+        observed_s,
+        ..
+    } = &mut session.activity
+    else {
+        panic!("spike times");
+    };
+    observed_s.1 = 4.0;
+    unit_observed_s.as_mut().unwrap()[1] = vec![(3.0, 4.0)];
+    let found = summary(&recording(vec![session.clone()]), &[]);
+    assert_eq!(found.sessions[0].never_observed, ["u1"]);
+    assert_eq!(found.sessions[0].partly_observed, []);
+    let line = "s: 1 of 2 units were observed in no trial, fits leave them out: 'u1'";
+    assert!(found.to_text().contains(line), "{}", found.to_text());
+    // A part of a trial is not none.
+    let Activity::SpikeTimes { unit_observed_s, .. } = &mut session.activity else {
+        panic!("spike times");
+    };
+    unit_observed_s.as_mut().unwrap()[1] = vec![(2.9, 4.0)];
+    let found = summary(&recording(vec![session.clone()]), &[]);
+    assert_eq!(found.sessions[0].never_observed, Vec::<String>::new());
+    assert_eq!(found.sessions[0].partly_observed[0].n_missed, 3);
+
+    let mut binned = binned_session("b", Array3::from_elem((3, 4, 2), 1));
+    let Activity::Binned { presence, .. } = &mut binned.activity else {
+        panic!("counts");
+    };
+    *presence = Some(array![[true, false], [false, false], [true, true]]);
+    let mut bins = bin_session(&binned, &BinOptions::of_width(1.0)).unwrap();
+    assert_eq!(bins.never_observed(&[0, 1]), [1]);
+    assert_eq!(bins.never_observed(&[1]), [0, 1]);
+    assert_eq!(bins.never_observed(&[0, 2]), Vec::<usize>::new());
+    assert_eq!(bins.never_observed(&[]), Vec::<usize>::new());
+    let whole = bins.clone();
+    bins.leave_out_units(&[0]);
+    assert_eq!((bins.units.len(), bins.units[0].id.as_str()), (1, "u1"));
+    assert_eq!(bins.rates_hz, whole.rates_hz[1..]);
+    assert_eq!(bins.presence, Some(array![[false], [false], [true]]));
+    assert_eq!(bins.spikes, whole.spikes.slice(ndarray::s![.., .., 1..]));
+}
+
+#[test]
+fn many_stretches_and_trials_take_a_moment() {
+    // A recording that was interrupted 20 000 times, of 40 units and as many trials: 16 billion comparisons one by one.
+    let n = 20_000;
+    let mut session = session("s");
+    let trial = session.trials[0].clone();
+    session.trials = (0..n)
+        .map(|k| data::Trial {
+            start_s: f64::from(k),
+            align_s: f64::from(k),
+            stop_s: f64::from(k) + 0.5,
+            ..trial.clone()
+        })
+        .collect();
+    let unit = session.units[0].clone();
+    session.units = (0..40)
+        .map(|i| data::Unit {
+            id: i.to_string(),
+            ..unit.clone()
+        })
+        .collect();
+    let stretches: Vec<(f64, f64)> = (0..n).map(|k| (f64::from(k), f64::from(k) + 0.6)).collect();
+    session.activity = Activity::SpikeTimes {
+        times_s: vec![vec![0.5]; 40],
+        observed_s: (0.0, f64::from(n)),
+        unit_observed_s: Some(vec![stretches; 40]),
+    };
+    session.behaviour.clear();
+    let start = std::time::Instant::now();
+    let observed = data::inspect::observed_trials(&session).unwrap();
+    assert!(observed.iter().all(|is_observed| *is_observed));
+    // Measured: 0.1 s; one by one it would be 20 s and more.
+    assert!(start.elapsed().as_secs() < 8, "{:?}", start.elapsed());
+}

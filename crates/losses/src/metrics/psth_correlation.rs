@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Array2;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::{PEARSON_EPS, pearson, pearson_ref_centered, spearman_brown};
 use crate::LossError;
 use crate::error::check_shape;
-use crate::statistics::{MovingMean, Psth, Recording, TrialSelection, mean};
+use crate::statistics::{MovingMean, Psth, RecordedSession, Recording, TrialSelection, mean};
 
 /// Correlation of one neuron's PSTH with its reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,8 +121,8 @@ pub struct PsthReliability {
 /// with $\bar r_j$ the correlation of neuron j's PSTHs in two halves of its trials, averaged over `n_splits`
 /// random splits, and SB the Spearman–Brown correction from half to all trials. Each neuron gets its own
 /// root, because the metric is a mean over neurons too: the root of the mean reliability would be too high where
-/// neurons differ. Trials of each session and condition are split (an odd one is dropped); conditions with
-/// a single trial take no part. Give it the neurons of the metric ([`psth_correlation`]); as there, a
+/// neurons differ. Trials of each session and condition are split (an odd one is dropped), of a neuron that misses some
+/// those that it was observed in; conditions with a single trial take no part. Give it the neurons of the metric ([`psth_correlation`]); as there, a
 /// constant PSTH correlates with nothing: a half without a varying PSTH counts as 0.
 ///
 /// # Bias
@@ -149,18 +150,26 @@ pub fn psth_reliability<R: Rng + ?Sized>(
 ) -> Result<PsthReliability, LossError> {
     recording.check_selection(selection)?;
     crate::error::check_indices("neurons of the reliability", neurons, recording.n_neurons())?;
-    let session_of = recording.session_of_neuron();
     let mut sums = vec![(0.0, 0usize); neurons.len()]; // Σ r, splits
-    let mut factors = vec![1.0; recording.sessions().len()];
+    let mut factors = vec![2.0; recording.n_neurons()];
     let mut has_any = false;
     for _ in 0..n_splits {
         let halves = split_halves(recording, selection, rng);
         // Numbers of trials, and so the factors, are the same in every split.
-        for ((factor, n_used), half) in factors.iter_mut().zip(&halves.n_used).zip(&halves.first) {
-            *factor = *n_used as f64 / half.len().max(1) as f64;
+        for (session, half) in recording.sessions().iter().zip(&halves) {
+            for (&neuron, (n_used, n_half)) in session.neurons.iter().zip(&half.numbers) {
+                factors[neuron] = *n_used as f64 / (*n_half).max(1) as f64;
+            }
         }
-        let first = Psth::of_recording(recording, &halves.first, filter)?;
-        let second = Psth::of_recording(recording, &halves.second, filter)?;
+        let [first, second] = [0, 1].map(|i| {
+            let trials = halves.iter().map(|half| half.trials[i].clone()).collect();
+            let masks: Vec<_> = halves
+                .iter()
+                .map(|half| half.masks.as_ref().map(|masks| &masks[i]))
+                .collect();
+            Psth::of_masked(recording, &trials, &masks, filter)
+        });
+        let (first, second) = (first?, second?);
         for (&neuron, (sum, n)) in neurons.iter().zip(&mut sums) {
             let (x, y): (Vec<f64>, Vec<f64>) = first
                 .neuron(neuron)
@@ -187,8 +196,7 @@ pub fn psth_reliability<R: Rng + ?Sized>(
     let (half_correlations, reliabilities): (Vec<f64>, Vec<f64>) = observed
         .map(|(&neuron, &(sum, n))| {
             let r = sum / n as f64;
-            let factor = session_of[neuron].map_or(2.0, |s| factors[s]);
-            (r, spearman_brown(r, factor))
+            (r, spearman_brown(r, factors[neuron]))
         })
         .unzip();
     let ceilings: Vec<f64> = reliabilities.iter().map(|reliability| reliability.sqrt()).collect();
@@ -200,34 +208,81 @@ pub fn psth_reliability<R: Rng + ?Sized>(
     })
 }
 
+/// Two halves of a session's trials.
 struct Halves {
-    first: TrialSelection,
-    second: TrialSelection,
-    n_used: Vec<usize>, // of each session
+    trials: [Vec<usize>; 2],
+    /// Where neurons miss trials: which of these belong to the half of each neuron `[K, N_s]`.
+    masks: Option<[Array2<bool>; 2]>,
+    /// Trials of each neuron that are split, and those of the first half.
+    numbers: Vec<(usize, usize)>,
 }
 
-fn split_halves<R: Rng + ?Sized>(recording: &Recording, selection: &TrialSelection, rng: &mut R) -> Halves {
-    let mut halves = Halves {
-        first: Vec::new(),
-        second: Vec::new(),
-        n_used: Vec::new(),
-    };
-    for (session, trials) in recording.sessions().iter().zip(selection) {
-        let mut of_condition = BTreeMap::<usize, Vec<usize>>::new();
-        for &k in trials {
-            of_condition.entry(session.conditions[k]).or_default().push(k);
-        }
-        let (mut first, mut second, mut n_used) = (Vec::new(), Vec::new(), 0);
-        for mut trials in of_condition.into_values().filter(|trials| trials.len() > 1) {
-            trials.shuffle(rng);
-            let half = trials.len() / 2;
-            n_used += trials.len();
-            first.extend_from_slice(&trials[..half]);
-            second.extend_from_slice(&trials[half..2 * half]);
-        }
-        halves.first.push(first);
-        halves.second.push(second);
-        halves.n_used.push(n_used);
+fn split_halves<R: Rng + ?Sized>(recording: &Recording, selection: &TrialSelection, rng: &mut R) -> Vec<Halves> {
+    let sessions = recording.sessions().iter().zip(selection);
+    sessions
+        .map(|(session, trials)| {
+            let misses = |mask: &Array2<bool>| trials.iter().any(|&k| mask.row(k).iter().any(|is_present| !is_present));
+            match session.mask() {
+                Some(mask) if misses(mask) => halves_of_neurons(session, mask, trials, rng),
+                _ => {
+                    let (first, second, n_used) = halves(session, trials, rng);
+                    Halves {
+                        numbers: vec![(n_used, first.len()); session.neurons.len()],
+                        trials: [first, second],
+                        masks: None,
+                    }
+                }
+            }
+        })
+        .collect()
+}
+
+/// Random halves of some trials, condition by condition, and how many trials the conditions have that could be split.
+fn halves<R: Rng + ?Sized>(
+    session: &RecordedSession,
+    trials: &[usize],
+    rng: &mut R,
+) -> (Vec<usize>, Vec<usize>, usize) {
+    let mut of_condition = BTreeMap::<usize, Vec<usize>>::new();
+    for &k in trials {
+        of_condition.entry(session.conditions[k]).or_default().push(k);
     }
-    halves
+    let (mut first, mut second, mut n_used) = (Vec::new(), Vec::new(), 0);
+    for mut trials in of_condition.into_values().filter(|trials| trials.len() > 1) {
+        trials.shuffle(rng);
+        let half = trials.len() / 2;
+        n_used += trials.len();
+        first.extend_from_slice(&trials[..half]);
+        second.extend_from_slice(&trials[half..2 * half]);
+    }
+    (first, second, n_used)
+}
+
+/// Of each neuron, halves of the trials that it was observed in.
+fn halves_of_neurons<R: Rng + ?Sized>(
+    session: &RecordedSession,
+    mask: &Array2<bool>,
+    trials: &[usize],
+    rng: &mut R,
+) -> Halves {
+    let mut masks = [
+        Array2::from_elem(mask.raw_dim(), false),
+        Array2::from_elem(mask.raw_dim(), false),
+    ];
+    let mut numbers = Vec::with_capacity(mask.ncols());
+    for column in 0..mask.ncols() {
+        let own: Vec<usize> = trials.iter().copied().filter(|&k| mask[[k, column]]).collect();
+        let (first, second, n_used) = halves(session, &own, rng);
+        numbers.push((n_used, first.len()));
+        for (mask, half) in masks.iter_mut().zip([first, second]) {
+            for k in half {
+                mask[[k, column]] = true;
+            }
+        }
+    }
+    Halves {
+        trials: [trials.to_vec(), trials.to_vec()],
+        masks: Some(masks),
+        numbers,
+    }
 }

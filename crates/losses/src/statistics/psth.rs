@@ -48,12 +48,26 @@ impl Psth {
         selection: &TrialSelection,
         filter: MovingMean,
     ) -> Result<Self, LossError> {
+        let masks: Vec<_> = recording.sessions().iter().map(RecordedSession::mask).collect();
+        Self::of_masked(recording, selection, &masks, filter)
+    }
+
+    /// As [`Self::of_recording`], of each neuron over the trials that the mask `[K, N_s]` of its session has; over all
+    /// where there is none.
+    pub(crate) fn of_masked(
+        recording: &Recording,
+        selection: &TrialSelection,
+        masks: &[Option<&Array2<bool>>],
+        filter: MovingMean,
+    ) -> Result<Self, LossError> {
         recording.check_selection(selection)?;
+        check_shape("masks of sessions", &[masks.len()], &[selection.len()])?;
         let n_out = filter.output_len(recording.n_bins());
         let (n_conditions, n_neurons) = (recording.n_conditions(), recording.n_neurons());
         let mut values = Array3::from_elem((n_conditions, n_out, n_neurons), f64::NAN);
         let mut n_trials = Array2::zeros((n_conditions, n_neurons));
-        for (session, trials) in recording.sessions().iter().zip(selection) {
+        for ((session, trials), mask) in recording.sessions().iter().zip(selection).zip(masks) {
+            let counts_in = |k: usize, column: usize| mask.is_none_or(|mask| mask[[k, column]]);
             // Trials of equal length are summed before they are filtered: filters are linear.
             let mut classes = BTreeMap::<(usize, usize), Vec<usize>>::new();
             for &k in trials {
@@ -66,9 +80,9 @@ impl Psth {
                 let mut n_at = Array2::<usize>::zeros((n_out, session.neurons.len()));
                 let mut n_observed = vec![0; session.neurons.len()];
                 for ((_, valid), trials) in classes.range((condition, 1)..=(condition, recording.n_bins())) {
-                    let class = sum_trials(session, trials, *valid);
+                    let class = sum_trials(session, trials, *valid, *mask);
                     let n_present: Array1<usize> = (0..session.neurons.len())
-                        .map(|column| trials.iter().filter(|&&k| session.is_present(k, column)).count())
+                        .map(|column| trials.iter().filter(|&&k| counts_in(k, column)).count())
                         .collect();
                     for (n_observed, n) in n_observed.iter_mut().zip(&n_present) {
                         *n_observed += n;
@@ -154,16 +168,16 @@ impl Psth {
     }
 }
 
-/// Sum of some trials over their first `valid` bins, of each neuron over those that it was observed in: `[valid, N_s]`.
-fn sum_trials(session: &RecordedSession, trials: &[usize], valid: usize) -> Array2<f64> {
+/// Sum of some trials over their first `valid` bins, of each neuron over those that the mask has: `[valid, N_s]`.
+fn sum_trials(session: &RecordedSession, trials: &[usize], valid: usize, mask: Option<&Array2<bool>>) -> Array2<f64> {
     let mut sums = Array2::<f64>::zeros((valid, session.neurons.len()));
     for &k in trials {
         let trial = session.counts.slice(s![k, ..valid, ..]);
-        match &session.presence {
+        match mask {
             None => sums.zip_mut_with(&trial, |sum, &count| *sum += f64::from(count)),
-            Some(presence) => {
+            Some(mask) => {
                 for (mut sums, trial) in sums.outer_iter_mut().zip(trial.outer_iter()) {
-                    let present = presence.is_present.row(k);
+                    let present = mask.row(k);
                     for ((sum, &count), is_present) in sums.iter_mut().zip(&trial).zip(present) {
                         *sum += if *is_present { f64::from(count) } else { 0.0 };
                     }

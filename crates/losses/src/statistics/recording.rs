@@ -1,6 +1,7 @@
 //! Recorded (or simulated) trials of all sessions, as the statistics want them.
 
 use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use rand::{Rng, RngExt};
 
 use crate::LossError;
 use crate::error::{check_indices, check_shape};
@@ -42,12 +43,13 @@ pub struct RecordedSession {
 pub struct Presence {
     /// Whether each neuron was observed in each trial `[K, N_s]`.
     pub is_present: Array2<bool>,
-    /// Whether each neuron is in populations `[N_s]`: those that were observed in nearly all trials.
+    /// Whether each neuron is in populations `[N_s]`: those that were observed in nearly all training trials.
     pub is_kept: Vec<bool>,
 }
 
 impl Presence {
-    /// The presence of a mask `[K, N_s]`; kept are neurons observed in at least the share `min_presence` of the `used` trials.
+    /// The presence of a mask `[K, N_s]`; kept are neurons observed in at least the share `min_presence` of the `used`
+    /// trials, and in one at least.
     ///
     /// # Errors
     /// [`LossError::Index`] for a trial that doesn't exist.
@@ -55,7 +57,7 @@ impl Presence {
         check_indices("used trials", used, is_present.nrows())?;
         let is_kept = is_present.columns().into_iter().map(|column| {
             let n = used.iter().filter(|&&k| column[k]).count();
-            n as f64 >= min_presence * used.len() as f64
+            n > 0 && n as f64 >= min_presence * used.len() as f64
         });
         Ok(Self {
             is_kept: is_kept.collect(),
@@ -94,43 +96,70 @@ impl RecordedSession {
             .is_none_or(|presence| presence.is_present[[k, column]])
     }
 
+    /// Which neurons were observed in which trials `[K, N_s]`; none where all were in all.
+    pub(crate) fn mask(&self) -> Option<&Array2<bool>> {
+        self.presence.as_ref().map(|presence| &presence.is_present)
+    }
+
     /// Whether the neuron of a column is in populations.
     pub fn is_kept(&self, column: usize) -> bool {
         self.presence.as_ref().is_none_or(|presence| presence.is_kept[column])
     }
 
-    /// Puts counts in the place of those that are missing: a neuron's counts in a trial that it wasn't observed in become
-    /// those of the nearest trial (the earlier of two) of the same part and condition in which it was, with at least as
-    /// many valid bins. So a population's trace has the rates, the time course and the variance of a neuron that is there;
-    /// what is lost is its correlation with others in this trial. Where there is no such trial, the counts stay 0.
+    /// Puts counts in the place of those that are missing, for neurons in populations: a neuron's counts in a trial that it
+    /// wasn't observed in become those of another one in which it was, drawn at random for each missing trial by itself. So
+    /// a population's trace has the rates, the time course and the variance of a neuron that is there; what is lost is its
+    /// correlation with others in this trial. The mean over other trials would be no count, and would take variance away.
     ///
-    /// The mean over the other trials, which one might put there instead, would be no count, and would take variance away.
+    /// The first of these that has any is drawn from: trials of the same part and condition; training trials of the same
+    /// condition; all of the same part; all training trials. Only trials with as many valid bins are taken, and where there
+    /// is none, the longest training trials. Neurons in no population keep what they have, which is never read.
     ///
     /// # Shapes
-    /// `parts`: trials that may stand in for each other, such as those of training, validation and test.
+    /// `parts`: trials that may stand in for each other, such as those of training (the first), validation and test.
+    /// `rng_of(k, column)`: the random numbers of one missing trial; where they depend on nothing else, neither does what
+    /// stands in.
     ///
     /// # Panics
     /// For a trial that doesn't exist.
-    pub fn stand_in_for_absent(&mut self, parts: &[Vec<usize>]) {
+    pub fn stand_in_for_absent<R: Rng>(&mut self, parts: &[Vec<usize>], mut rng_of: impl FnMut(usize, usize) -> R) {
         let Some(presence) = self.presence.clone() else { return };
+        let Some(training) = parts.first() else { return };
         let recorded = self.counts.clone();
         for part in parts {
             for &k in part {
-                for column in (0..self.neurons.len()).filter(|&n| !presence.is_present[[k, n]]) {
-                    let could = part.iter().copied().filter(|&other| {
-                        presence.is_present[[other, column]]
-                            && self.conditions[other] == self.conditions[k]
-                            && self.valid_bins[other] >= self.valid_bins[k]
-                    });
-                    let Some(nearest) = could.min_by_key(|&other| (other.abs_diff(k), other)) else {
-                        continue;
-                    };
+                for column in (0..self.neurons.len()).filter(|&n| presence.is_kept[n] && !presence.is_present[[k, n]]) {
+                    let could = self.stand_ins(k, column, part, training);
+                    if could.is_empty() {
+                        continue; // there is no training trial with this neuron
+                    }
+                    let source = could[rng_of(k, column).random_range(0..could.len())];
                     self.counts
                         .slice_mut(s![k, .., column])
-                        .assign(&recorded.slice(s![nearest, .., column]));
+                        .assign(&recorded.slice(s![source, .., column]));
                 }
             }
         }
+    }
+
+    /// Trials that may stand in for trial `k` of a neuron; see [`Self::stand_in_for_absent`].
+    fn stand_ins(&self, k: usize, column: usize, part: &[usize], training: &[usize]) -> Vec<usize> {
+        let has = |&other: &usize| self.is_present(other, column);
+        for (among, is_alike) in [(part, true), (training, true), (part, false), (training, false)] {
+            let could = among.iter().copied().filter(has).filter(|&other| {
+                self.valid_bins[other] >= self.valid_bins[k]
+                    && (!is_alike || self.conditions[other] == self.conditions[k])
+            });
+            let could: Vec<usize> = could.collect();
+            if !could.is_empty() {
+                return could;
+            }
+        }
+        let present = || training.iter().copied().filter(has);
+        let longest = present().map(|other| self.valid_bins[other]).max();
+        present()
+            .filter(|&other| Some(self.valid_bins[other]) == longest)
+            .collect()
     }
 
     /// Traces of behaviour that were recorded: those with a finite value.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use data::fs::SiblingDir;
+use data::fs::Sibling;
 use data::{DataError, Finding, Recording, Session};
 use serde::Serialize;
 use snn_core::device::DeviceChoice;
@@ -245,7 +245,10 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
         out: args.out.display().to_string(),
         files,
         network: None,
-        sessions: sessions.iter().map(ExportedSession::of).collect(),
+        sessions: sessions
+            .iter()
+            .map(|session| ExportedSession::of(session, form))
+            .collect(),
         warnings: warnings.iter().map(ToString::to_string).collect(),
     };
     if form == ExportForm::H5 {
@@ -258,7 +261,7 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
         let warnings = write_session(&args.out, session, form)?;
         return Ok(answer(Vec::new(), warnings, &sessions));
     }
-    let folder = SiblingDir::create(&args.out).map_err(Error::Output)?;
+    let folder = Sibling::create_folder(&args.out).map_err(Error::Output)?;
     let mut warnings = Vec::new();
     for session in &sessions {
         let name = file_name(&session.id, form);
@@ -269,10 +272,14 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
 }
 
 impl ExportedSession {
-    fn of(session: &Session) -> Self {
+    fn of(session: &Session, form: ExportForm) -> Self {
         Self {
             id: session.id.clone(),
-            units: session.n_units(),
+            units: match form {
+                ExportForm::Nwb => data::export::n_units(session, true),
+                ExportForm::Npz => data::export::n_units(session, false),
+                _ => session.n_units(),
+            },
             trials: session.n_trials(),
             behaviour: session.behaviour.keys().cloned().collect(),
         }

@@ -28,10 +28,10 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
                 trials_table: args.trials_table.clone(),
             };
             let mut sources = Vec::new();
-            for path in &args.files {
+            for (i, path) in args.files.iter().enumerate() {
                 tracing::info!("reading {}", path.display());
                 let mut source = source(path, options.clone(), limits)?;
-                if let Some(id) = &args.session_id {
+                if let Some(id) = args.session_id.get(i) {
                     source.id.clone_from(id);
                 }
                 sources.push(source);
@@ -146,10 +146,11 @@ enum Description {
 
 /// What is to be done, by the TOML file and the options.
 fn description(args: &ImportArgs) -> Result<Description, Error> {
-    if args.files.len() > 1 && args.session_id.is_some() {
+    let (n_files, n_names) = (args.files.len(), args.session_id.len());
+    if n_names > 0 && n_names != n_files {
         return Err(usage(
-            "--session-id names one session".to_owned(),
-            "leave it out: every file has its own name",
+            format!("--session-id names {n_names} sessions, but there are {n_files} files"),
+            "give it once for each file, in their order, or leave it out: every file has a name of its own",
         ));
     }
     if args.files.len() > 1 && (args.units_table.is_some() || args.trials_table.is_some()) {
@@ -216,7 +217,7 @@ fn plan_options(args: &ImportArgs) -> Vec<&'static str> {
         ("--sample-rate-hz", args.sample_rate_hz.is_some()),
         ("--units-table", args.units_table.is_some()),
         ("--trials-table", args.trials_table.is_some()),
-        ("--session-id", args.session_id.is_some()),
+        ("--session-id", !args.session_id.is_empty()),
     ];
     given
         .into_iter()
@@ -317,7 +318,11 @@ fn from_options(args: &ImportArgs) -> Result<BinnedImport, Error> {
         bin_ms: args.bin_ms.ok_or_else(|| absent("--bin-ms"))?,
         start_ms: args.start_ms.unwrap_or(0.0),
         sessions: vec![BinnedSource {
-            id: args.session_id.clone().unwrap_or_else(|| "session1".to_owned()),
+            id: args
+                .session_id
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "session1".to_owned()),
             spikes: args.spikes.clone().ok_or_else(|| absent("--spikes"))?,
             spikes_axes: args.axes.clone().unwrap_or_else(|| "trial,time,neuron".to_owned()),
             stimulus: args.stimulus.clone(),

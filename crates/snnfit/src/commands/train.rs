@@ -94,6 +94,7 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
     manifest.few_spikes = few_spikes::of_model(&trainer.assembly)?;
     manifest.partly_observed = partly_observed::of_model(&trainer.assembly);
     manifest.left_out = left_out(&trainer);
+    manifest.left_out.extend(never_by_session(&trainer));
     manifest
         .left_out
         .extend(absent_by_session(&manifest.partly_observed, &trainer));
@@ -182,6 +183,35 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
         .chain(skipped)
         .chain(unvalidated)
         .collect()
+}
+
+/// So many units are named in one line.
+const SHOWN_UNITS: usize = 20;
+
+/// Units of each session that were never observed.
+fn never_by_session(trainer: &Trainer) -> Vec<LeftOut> {
+    let all = &trainer.assembly.never_observed;
+    let sessions = trainer.assembly.sessions.iter();
+    let lines = sessions.filter_map(|session| {
+        let own: Vec<&str> = all
+            .iter()
+            .filter(|left| left.session == session.id)
+            .map(|left| left.unit.as_str())
+            .collect();
+        let more = if own.len() > SHOWN_UNITS { ", …" } else { "" };
+        let shown: Vec<&str> = own.iter().copied().take(SHOWN_UNITS).collect();
+        (!own.is_empty()).then(|| LeftOut {
+            session: session.id.clone(),
+            area: None,
+            reason: format!(
+                "{} of {} units were observed in no training trial: {}{more}",
+                own.len(),
+                session.n_units() + own.len(),
+                shown.join(", ")
+            ),
+        })
+    });
+    lines.collect()
 }
 
 /// How many neurons of each session were not observed in every trial; `partly_observed` of the manifest says which.

@@ -309,7 +309,7 @@ pub struct Statistics {
     pub min_neurons_per_area: usize,
     /// Neurons with fewer spikes in the training trials count less in the PSTH loss, and not in PSTH metrics; 0: none do.
     pub min_spikes: u64,
-    /// Neurons that were observed in a smaller share of their session's trials are in no population, in [0, 1].
+    /// Neurons that were observed in a smaller share of their session's training trials are in no population, in [0, 1].
     pub min_presence: f64,
     /// Trials within which losses compare.
     pub match_within: MatchWithin,

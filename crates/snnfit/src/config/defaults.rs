@@ -73,7 +73,7 @@ pub const TRIAL_RESAMPLE: u64 = 4;
 pub const MIN_NEURONS_PER_AREA: u64 = 10;
 /// Spikes in the training trials below which a neuron counts less in the PSTH loss. Ours; the published program has none.
 pub const MIN_SPIKES: u64 = 50;
-/// Share of a session's trials that a neuron has to be observed in to be in populations. Ours.
+/// Share of a session's training trials that a neuron has to be observed in to be in populations. Ours.
 pub const MIN_PRESENCE: f64 = 0.95;
 /// Weight of the PSTH loss (§1.12).
 pub const PSTH_WEIGHT: f64 = 10.0;

@@ -367,7 +367,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "min_presence",
                 Default("0.95"),
-                "neurons observed in a smaller share of their session's trials are in no population",
+                "neurons observed in a smaller share of their session's training trials are in no population",
             ),
             key(
                 "match_within",

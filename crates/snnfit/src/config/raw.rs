@@ -436,7 +436,7 @@ pub struct Statistics {
     pub min_neurons_per_area: Option<u64>,
     /// Spikes below which a neuron counts less in the PSTH loss.
     pub min_spikes: Option<u64>,
-    /// Share of trials that a neuron of a population was observed in.
+    /// Share of training trials that a neuron of a population was observed in.
     pub min_presence: Option<f64>,
     /// Trials within which losses compare.
     pub match_within: Option<MatchWithin>,

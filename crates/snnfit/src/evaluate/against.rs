@@ -150,6 +150,8 @@ struct Compared<'a> {
     model: [Side<'a>; 2],
     /// Whether each recorded trial has a twin ([`are_twins`]). Then both sides have the same trials.
     is_paired: bool,
+    /// Whether each neuron is in populations of both recordings `[N_s]`.
+    is_kept: Vec<bool>,
 }
 
 impl<'a> Compared<'a> {
@@ -191,7 +193,15 @@ impl<'a> Side<'a> {
         self.trials.iter().zip(values).map(of).collect()
     }
 
-    /// Rates of the trials, `[n, N_s]`, Hz.
+    /// Whether each neuron was observed in each of the trials, `[n, N_s]`.
+    fn observed(&self) -> Array2<bool> {
+        let n_neurons = self.session.neurons.len();
+        Array2::from_shape_fn((self.trials.len(), n_neurons), |(i, column)| {
+            self.session.is_present(self.trials[i], column)
+        })
+    }
+
+    /// Rates of the trials, `[n, N_s]`, Hz, with what stands in for neurons that were not observed in one.
     fn rates(&self, bins: &Range<usize>, bin_ms: f64) -> Array2<f64> {
         let counts = self.session.counts.select(Axis(0), &self.trials);
         rates(&counts, bins, bins.len() as f64 * bin_ms / 1000.0)
@@ -201,7 +211,8 @@ impl<'a> Side<'a> {
 /// Compares what the perturbation changes in the model with what it changed in recorded trials.
 ///
 /// Means are taken by stimulus, with the shares of the model's trials, so that other proportions of stimuli in the
-/// recordings don't count. Trials that the run was fitted to are not compared: the model's rates and the templates follow
+/// recordings don't count. Rates of neurons go over the trials that each was observed in, with the stimuli that it was
+/// observed in on both sides; in populations are those that miss hardly any trial of both recordings. Trials that the run was fitted to are not compared: the model's rates and the templates follow
 /// their noise, which is in the recorded change too.
 ///
 /// # Errors
@@ -333,8 +344,10 @@ fn compared<'a>(
                  training trials)",
             );
         } else {
+            let columns = 0..own.neurons.len();
             sessions.push(Compared {
                 session: s,
+                is_kept: columns.map(|c| own.is_kept(c) && other.is_kept(c)).collect(),
                 weights,
                 baseline,
                 perturbed,
@@ -353,10 +366,23 @@ fn compared<'a>(
     Ok(sessions)
 }
 
-/// Whether the trials of two recordings are the same up to the perturbation: then each has a twin.
+/// Whether the trials of two recordings are the same up to the perturbation, of the neurons that were observed in both: then
+/// each has a twin.
 fn are_twins(own: &RecordedSession, other: &RecordedSession, start: usize) -> bool {
-    let before = s![.., ..start, ..];
-    start > 0 && own.conditions == other.conditions && own.counts.slice(before) == other.counts.slice(before)
+    if start == 0 || own.conditions != other.conditions {
+        return false;
+    }
+    let (mut is_equal, mut n_compared) = (true, 0usize);
+    for k in 0..own.conditions.len() {
+        for column in 0..own.neurons.len() {
+            if own.is_present(k, column) && other.is_present(k, column) {
+                let before = s![k, ..start, column];
+                is_equal &= own.counts.slice(before) == other.counts.slice(before);
+                n_compared += 1;
+            }
+        }
+    }
+    is_equal && n_compared > 0
 }
 
 fn period(
@@ -372,12 +398,17 @@ fn period(
     let of_session: Vec<SessionRates> = sessions.iter().map(|s| SessionRates::new(s, &bins, bin_ms)).collect();
     let mut neurons = Vec::new();
     let mut points = Vec::new();
+    let mut n_unobserved = 0;
     for (session, rates) in sessions.iter().zip(&of_session) {
-        let predicted = rates.change(&session.weights, [2, 3], [None, None]);
-        let recorded = rates.change(&session.weights, [0, 1], [None, None]);
-        let unperturbed = weighted(&session.weights, &rates.conditions[2], &rates.rates[2], None);
+        let predicted = rates.change([2, 3], [None, None]);
+        let recorded = rates.change([0, 1], [None, None]);
+        let unperturbed = rates.mean(2, None);
         let mut of_session = Vec::new();
         for (column, &n) in session.baseline.session.neurons.iter().enumerate() {
+            if rates.weights[column].is_empty() {
+                n_unobserved += 1;
+                continue;
+            }
             let is_perturbed = touched.contains(&inputs.ids[n]);
             neurons.push(PredictedNeuron {
                 id: inputs.ids[n].clone(),
@@ -395,6 +426,12 @@ fn period(
             });
         }
         points.push(of_session);
+    }
+    if n_unobserved > 0 {
+        left_out.push(LeftOutMetric {
+            name: format!("change of {n_unobserved} neurons, {name}"),
+            reason: "they were observed in no trial of the same stimulus on both sides".to_owned(),
+        });
     }
     let mut correlations = Vec::new();
     let any_perturbed = neurons.iter().any(|neuron| neuron.is_perturbed);
@@ -435,51 +472,65 @@ fn period(
 /// Rates of a session's trials, of all sides: baseline, perturbed, and the same of the model.
 struct SessionRates {
     conditions: [Vec<usize>; 4],
-    /// `[n, N_s]` each, Hz.
+    /// `[n, N_s]` each, Hz; where a neuron was not observed, what stands in for it.
     rates: [Array2<f64>; 4],
+    /// Whether each neuron was observed, `[n, N_s]` each.
+    observed: [Array2<bool>; 4],
+    /// Of each neuron, the weights of the stimuli that it was observed in on both recorded sides `[N_s]`.
+    weights: Vec<BTreeMap<usize, f64>>,
 }
 
 impl SessionRates {
     fn new(session: &Compared<'_>, bins: &Range<usize>, bin_ms: f64) -> Self {
         let sides = session.sides();
+        let (conditions, observed) = (sides.map(Side::conditions), sides.map(Side::observed));
+        let has = |side: usize, condition: usize, column: usize| {
+            let trials = conditions[side].iter().zip(observed[side].column(column));
+            trials.into_iter().any(|(c, is_there)| *c == condition && *is_there)
+        };
+        let weights = (0..session.is_kept.len()).map(|column| {
+            let all = session.weights.iter().map(|(&condition, &weight)| (condition, weight));
+            all.filter(|(condition, _)| has(0, *condition, column) && has(1, *condition, column))
+                .collect()
+        });
         Self {
-            conditions: sides.map(Side::conditions),
+            weights: weights.collect(),
             rates: sides.map(|side| side.rates(bins, bin_ms)),
+            conditions,
+            observed,
         }
     }
 
     /// Change of each neuron's rate from one side to another, of all trials or of some.
-    fn change(&self, weights: &BTreeMap<usize, f64>, sides: [usize; 2], rows: [Option<&[usize]>; 2]) -> Vec<f64> {
-        let [before, after] =
-            [0, 1].map(|i| weighted(weights, &self.conditions[sides[i]], &self.rates[sides[i]], rows[i]));
+    fn change(&self, sides: [usize; 2], rows: [Option<&[usize]>; 2]) -> Vec<f64> {
+        let [before, after] = [0, 1].map(|i| self.mean(sides[i], rows[i]));
         after.iter().zip(before).map(|(after, before)| after - before).collect()
     }
-}
 
-/// Mean of each column, by stimulus and then over stimuli; of all rows or of some. NaN where no row has one of the stimuli.
-fn weighted(
-    weights: &BTreeMap<usize, f64>,
-    conditions: &[usize],
-    values: &Array2<f64>,
-    rows: Option<&[usize]>,
-) -> Vec<f64> {
-    let all: Vec<usize> = (0..conditions.len()).collect();
-    let rows = rows.unwrap_or(&all);
-    let mut total = vec![0.0; values.ncols()];
-    let mut sum_of_weights = 0.0;
-    for (&condition, &weight) in weights {
-        let of: Vec<usize> = rows.iter().copied().filter(|&k| conditions[k] == condition).collect();
-        if of.is_empty() {
-            continue;
-        }
-        for &k in &of {
-            for (total, value) in total.iter_mut().zip(values.row(k)) {
-                *total += weight * value / of.len() as f64;
+    /// Mean rate of each neuron over the trials that it was observed in, by stimulus and then over stimuli; of all rows of a
+    /// side or of some. NaN where it was not observed in one of its stimuli.
+    fn mean(&self, side: usize, rows: Option<&[usize]>) -> Vec<f64> {
+        let (conditions, values, observed) = (&self.conditions[side], &self.rates[side], &self.observed[side]);
+        let all: Vec<usize> = (0..conditions.len()).collect();
+        let rows = rows.unwrap_or(&all);
+        let mut means = Vec::with_capacity(self.weights.len());
+        for (column, weights) in self.weights.iter().enumerate() {
+            let (mut total, mut sum_of_weights) = (0.0, 0.0);
+            for (&condition, &weight) in weights {
+                let is_used = |k: &usize| conditions[*k] == condition && observed[[*k, column]];
+                let of: Vec<usize> = rows.iter().copied().filter(is_used).collect();
+                if of.is_empty() {
+                    total = f64::NAN;
+                }
+                for &k in &of {
+                    total += weight * values[[k, column]] / of.len() as f64;
+                }
+                sum_of_weights += weight;
             }
+            means.push(total / sum_of_weights);
         }
-        sum_of_weights += weight;
+        means
     }
-    total.into_iter().map(|sum| sum / sum_of_weights).collect()
 }
 
 /// One neuron in a correlation.
@@ -525,16 +576,14 @@ fn correlation(
             let Some([a, b]) = split(session, rates, rng) else {
                 continue;
             };
-            let of = |rows: &[Vec<usize>; 2]| {
-                rates.change(
-                    &session.weights,
-                    [0, 1],
-                    [Some(rows[0].as_slice()), Some(rows[1].as_slice())],
-                )
-            };
+            let of =
+                |rows: &[Vec<usize>; 2]| rates.change([0, 1], [Some(rows[0].as_slice()), Some(rows[1].as_slice())]);
             let (a, b) = (of(&a), of(&b));
-            first.extend(points.iter().map(|point| a[point.column]));
-            second.extend(points.iter().map(|point| b[point.column]));
+            // Neurons that a half has not all stimuli of are in neither.
+            let columns = points.iter().map(|point| point.column);
+            let both: Vec<usize> = columns.filter(|&c| a[c].is_finite() && b[c].is_finite()).collect();
+            first.extend(both.iter().map(|&c| a[c]));
+            second.extend(both.iter().map(|&c| b[c]));
         }
         halves.extend(pearson(&first, &second));
     }
@@ -654,7 +703,7 @@ fn change(weights: &BTreeMap<usize, f64>, before: &[Vec<&OfTrial>], after: &[Vec
     total / of_sessions
 }
 
-/// Mean change of each area and type: over its neurons of all sessions.
+/// Mean change of each area and type: over its neurons of all sessions, those that are in populations of both recordings.
 fn populations(
     inputs: &PerturbationInputs<'_>,
     sessions: &[Compared<'_>],
@@ -670,7 +719,7 @@ fn populations(
         for (session, rates) in sessions.iter().zip(of_session) {
             let neurons = session.baseline.session.neurons.iter().enumerate();
             let columns: Vec<usize> = neurons
-                .filter(|(_, n)| inputs.populations[**n] == *name)
+                .filter(|(column, n)| inputs.populations[**n] == *name && session.is_kept[*column])
                 .map(|(column, _)| column)
                 .collect();
             if columns.is_empty() {
@@ -742,7 +791,7 @@ type Types = Vec<(usize, [Vec<usize>; 4])>;
 fn by_template(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Result<Types, LossError> {
     let mut types = Types::new();
     for (place, session) in sessions.iter().enumerate() {
-        let typer = match SessionTyper::new(inputs, session.session) {
+        let typer = match SessionTyper::of_columns(inputs, session.session, |column| session.is_kept[column]) {
             Ok(typer) if typer.is_typing() => typer,
             Ok(_) | Err(LossError::NoData { .. } | LossError::NoPopulation { .. }) => continue,
             Err(error) => return Err(error),

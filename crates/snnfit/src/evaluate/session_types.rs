@@ -21,8 +21,21 @@ pub(super) struct SessionTyper {
 impl SessionTyper {
     /// Errors as [`TrialTypeTemplates::new`].
     pub(super) fn new(inputs: &EvaluationInputs<'_>, session: usize) -> Result<Self, LossError> {
+        Self::of_columns(inputs, session, |_| true)
+    }
+
+    /// Of some of the session's columns; populations that have none of them don't count.
+    ///
+    /// # Errors
+    /// As [`TrialTypeTemplates::new`].
+    pub(super) fn of_columns(
+        inputs: &EvaluationInputs<'_>,
+        session: usize,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Result<Self, LossError> {
         let groups = inputs.populations.groups.iter().filter(|g| g.session == session);
-        let columns: Vec<Vec<usize>> = groups.map(|group| group.columns.clone()).collect();
+        let wanted = groups.map(|group| group.columns.iter().copied().filter(|c| is_wanted(*c)).collect());
+        let columns: Vec<Vec<usize>> = wanted.filter(|columns: &Vec<usize>| !columns.is_empty()).collect();
         let recorded = &inputs.recording.sessions()[session];
         let of_population = |(g, columns): (usize, &Vec<usize>)| columns.iter().map(move |&c| (g, c)).collect();
         let members: Vec<Vec<(usize, usize)>> = columns.iter().enumerate().map(of_population).collect();

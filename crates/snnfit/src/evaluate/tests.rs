@@ -9,6 +9,8 @@ use rand_distr::{Distribution, Poisson};
 
 use super::*;
 
+mod absent;
+
 const N_BINS: usize = 100;
 const BIN_MS: f64 = 2.0;
 const N_SESSIONS: usize = 3;

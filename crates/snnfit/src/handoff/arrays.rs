@@ -7,6 +7,10 @@ use snn_core::models::rsnn::{InputSpec, Link, RecordedInput};
 use super::{HandOff, Origin, POTENTIAL, input_types};
 use crate::fit_error::FitError;
 use crate::provenance;
+use crate::trace_rules::in_words;
+
+/// Unit of what the readout makes.
+const TRACE: &str = "unit of the fitted trace, see readout/fitted_as";
 
 impl HandOff<'_> {
     /// Everything that the file of parameters holds.
@@ -183,6 +187,22 @@ impl HandOff<'_> {
                 &["trace"],
             ),
             annotated(
+                "readout/fitted_as",
+                Values::Texts(
+                    self.fitted
+                        .assembly
+                        .experiment
+                        .data
+                        .traces
+                        .iter()
+                        .map(in_words)
+                        .collect(),
+                ),
+                "",
+                "what the fit was shown of the recorded trace, by [data.traces] of config: in this unit are the readout and its trace",
+                &["trace"],
+            ),
+            annotated(
                 "readout/tau_ms",
                 Values::F64(Array1::from_iter(traces().map(|trace| trace.tau_ms)).into_dyn()),
                 "ms",
@@ -350,9 +370,9 @@ fn meaning(name: &str) -> (&'static str, &'static str, &'static [&'static str]) 
             "weights of the readout; 0 where a trace isn't read out from a neuron",
             &["motor_neuron", "trace"],
         ),
-        "readout.baseline" => ("unit of the trace", "baseline of a log link", &["trace"]),
-        "readout.mean" => ("unit of the trace", "mean of a linear link", &["trace"]),
-        "readout.std" => ("unit of the trace", "standard deviation of a linear link", &["trace"]),
+        "readout.baseline" => (TRACE, "baseline of a log link", &["trace"]),
+        "readout.mean" => (TRACE, "mean of a linear link", &["trace"]),
+        "readout.std" => (TRACE, "standard deviation of a linear link", &["trace"]),
         "feedback.kernel" => (
             POTENTIAL,
             "closed loop: current into each neuron per unit of a trace, by lag",

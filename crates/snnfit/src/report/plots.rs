@@ -14,6 +14,7 @@ mod noise_correlation;
 mod peaks;
 mod psths;
 mod raster;
+pub(in crate::report) mod spikes;
 pub(in crate::report) mod style;
 #[cfg(test)]
 mod tests;

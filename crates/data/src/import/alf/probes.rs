@@ -15,6 +15,8 @@ use crate::import::units::{Keyed, Units, split_by_cluster};
 
 /// The sorter whose spikes count where a probe has those of several, as in ONE's own loader.
 const PREFERRED_SORTER: &str = "pykilosort";
+/// Column of the areas of channels in the files of Steinmetz et al. 2019.
+const ONTOLOGY: &str = "allen_ontology";
 /// What names clusters in tables of text.
 const KEY: &str = "cluster_id";
 
@@ -240,6 +242,12 @@ fn add_areas(folder: &Folder, probe: &Probe<'_>, units: &mut Units, findings: &m
             findings.keep(units.table.insert(&at, column, values));
         }
     }
+    if units.table.get("acronym").is_none() {
+        let found = areas_of_peak_channels(folder, probe, units, &mut findings.warnings);
+        if let Some(Some((values, at))) = findings.keep(found) {
+            findings.keep(units.table.insert(&at, "acronym", values));
+        }
+    }
     if units.table.get("acronym").is_none() && units.table.get("atlas_id").is_some() {
         let message = "channels have numbers of areas but no acronyms; the column 'atlas_id' has the numbers";
         findings.warning(&probe.times.at, message);
@@ -279,6 +287,48 @@ fn areas(folder: &Folder, probe: &Probe<'_>, units: &Units, attribute: &str) -> 
         rows.push(row);
     }
     Ok(Some((values.select(&rows), file.at.clone())))
+}
+
+/// Areas of the channels on which clusters are largest, as in the files of Steinmetz et al. 2019: `clusters.peakChannel`, and a
+/// table `channels.brainLocation` with a column `allen_ontology`. Channels count from 1 there (MATLAB), unless one is 0.
+fn areas_of_peak_channels(
+    folder: &Folder,
+    probe: &Probe<'_>,
+    units: &Units,
+    warnings: &mut Vec<Finding>,
+) -> Found<Option<(Column, String)>> {
+    let channels = probe.files_upwards(folder, "channels");
+    let is_located = |file: &&&AlfFile| is_text(file) && file.attribute == "brainLocation";
+    let (Some(file), Some(Column::Numbers(peaks))) = (channels.iter().find(is_located), units.table.get("peakChannel"))
+    else {
+        return Ok(None);
+    };
+    let table = read_table(&file.path, &file.at)?;
+    let Some(Column::Texts(areas)) = table.get(ONTOLOGY) else {
+        let message = format!("has no column of texts '{ONTOLOGY}'; areas of clusters are not known from it");
+        warnings.push(Finding::new(&file.at, message));
+        return Ok(None);
+    };
+    let first = if peaks.contains(&0.0) { 0.0 } else { 1.0 };
+    let area = |&peak: &f64| {
+        let row = peak - first;
+        let row = (row >= 0.0 && row.fract() == 0.0).then_some(row as usize);
+        row.and_then(|row| areas.get(row)).cloned()
+    };
+    let found: Vec<Option<String>> = peaks.iter().map(area).collect();
+    let n_lost = found.iter().filter(|area| area.is_none()).count();
+    let lost = if n_lost > 0 {
+        format!(
+            "; {n_lost} of {} clusters have a channel that isn't there, and no area",
+            found.len()
+        )
+    } else {
+        String::new()
+    };
+    let message = format!("areas (column 'acronym') are those of clusters.peakChannel, counted from {first}{lost}");
+    warnings.push(Finding::new(&file.at, message));
+    let values = found.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Some((Column::Texts(values), file.at.clone())))
 }
 
 /// Tables one below the other; where one lacks a column, its values are missing.

@@ -51,6 +51,15 @@ impl Expression {
         .numbers(&self.root)
     }
 
+    /// In how many rows a column of numbers that it reads lacks one; a condition over them is false there.
+    pub fn missing(&self, table: &Table) -> usize {
+        Evaluation {
+            text: &self.text,
+            table,
+        }
+        .missing(&self.root)
+    }
+
     /// Its conditions that are joined by `&&`, one by one: how many rows each of them leaves out is worth knowing.
     ///
     /// # Errors

@@ -90,9 +90,8 @@ fn read_ids(node: &Node) -> Found<(Vec<String>, Column)> {
             (ids.clone(), Column::Texts(ids))
         }
         Kind::Integer => {
-            // As a number of a column, an integer beyond 2^53 is rounded; as a name it isn't.
             let ids = data.integer_vector()?;
-            let column = Column::Numbers(ids.iter().map(|&id| id as f64).collect());
+            let column = exact(&ids);
             (ids.iter().map(i64::to_string).collect(), column)
         }
         _ => {
@@ -166,6 +165,10 @@ fn scalar_column(node: &Node, data: &Data) -> Found<Column> {
             if let Some(target) = node.referenced_by(data.attributes(), "elements")? {
                 return enumerated(data, &target);
             }
+            let integers = data.integer_vector()?;
+            if let column @ Column::Texts(_) = exact(&integers) {
+                return Ok(column);
+            }
             let numbers = data.float_vector()?;
             // Some programs store flags as integers of one byte.
             let are_flags = data.is_one_byte() && numbers.iter().all(|&number| number == 0.0 || number == 1.0);
@@ -176,6 +179,18 @@ fn scalar_column(node: &Node, data: &Data) -> Found<Column> {
             })
         }
         Kind::Float | Kind::Other => data.float_vector().map(Column::Numbers),
+    }
+}
+
+/// Largest whole number up to which 64-bit floats hold each.
+pub(super) const LARGEST_EXACT: u64 = 1 << 53;
+
+/// Integers as numbers, or as texts where a 64-bit float would round one of them.
+fn exact(integers: &[i64]) -> Column {
+    if integers.iter().any(|value| value.unsigned_abs() > LARGEST_EXACT) {
+        Column::Texts(integers.iter().map(i64::to_string).collect())
+    } else {
+        Column::Numbers(integers.iter().map(|&value| value as f64).collect())
     }
 }
 

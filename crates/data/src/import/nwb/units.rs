@@ -78,7 +78,12 @@ fn read_spikes(units: &Node, n_units: usize) -> Found<Vec<Vec<f64>>> {
         spikes_s.push(train);
     }
     let mut unit = 0;
+    let mut rounded = None;
     data.each_float(|mut block| {
+        if data.kind == Kind::Integer {
+            let is_rounded = |time: &&f64| time.abs() > tables::LARGEST_EXACT as f64;
+            rounded = rounded.or_else(|| block.iter().copied().find(|time| is_rounded(&time)));
+        }
         while !block.is_empty() {
             let Some((train, &end)) = spikes_s.get_mut(unit).zip(ends.get(unit)) else {
                 return;
@@ -93,6 +98,11 @@ fn read_spikes(units: &Node, n_units: usize) -> Found<Vec<Vec<f64>>> {
             }
         }
     })?;
+    if let Some(time) = rounded {
+        let message =
+            format!("a spike is at {time:.0}, a whole number above 2^53, which would be rounded; times are s");
+        return Err(Finding::new(&data.at, message));
+    }
     Ok(spikes_s)
 }
 

@@ -1,10 +1,12 @@
 //! Times: their units, their order, and whether spikes and trials can be of one clock.
 
+use std::collections::BTreeMap;
+
 use super::units::Taken;
 use super::{ClockPlan, Told};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
-use crate::recording::{Timing, Trial};
+use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
 
 /// Spikes that last so many times longer than the trials (or the reverse) are in ms.
 const MS: std::ops::Range<f64> = 500.0..2000.0;
@@ -34,12 +36,15 @@ pub(super) fn scale(source: &mut Source, clock: &ClockPlan) {
         }
         source.observed_s = source.observed_s.map(|(from, to)| (of_file(from), of_file(to)));
     }
-    if offset_s != 0.0 {
+    let traces_offset_s = offset_s + clock.traces_offset_s.unwrap_or(0.0);
+    if clock.traces_per_s.is_some() || traces_offset_s != 0.0 {
+        let per_s = clock.traces_per_s.unwrap_or(1.0);
+        let of_file = |time: f64| time / per_s + traces_offset_s;
         let samples = source.series.values_mut().filter_map(|series| series.samples.as_mut());
         for samples in samples {
             match &mut samples.timing {
-                Timing::Rate { start_s, .. } => *start_s += offset_s,
-                Timing::Timestamps(times) => times.iter_mut().for_each(|time| *time += offset_s),
+                Timing::Rate { start_s, .. } => *start_s = of_file(*start_s),
+                Timing::Timestamps(times) => times.iter_mut().for_each(|time| *time = of_file(*time)),
             }
         }
     }
@@ -98,8 +103,9 @@ pub(super) fn observed(source: &Source, trials: Option<&[Trial]>, clock: &ClockP
         (a, b) => a.or(b),
     };
     let of_file = || {
-        let stated = source.unit_observed_s.iter().flatten().flatten().copied();
-        stated.fold(source.observed_s, |all, interval| union(all, Some(interval)))
+        let of_units = source.unit_observed_s.iter().flatten().flatten().copied();
+        let of_units = || of_units.fold(None, |all, interval| union(all, Some(interval)));
+        source.observed_s.or_else(of_units)
     };
     let stated = clock.observed_s.map(|[from, to]| (from, to)).or_else(of_file);
     let edges = trials
@@ -121,8 +127,32 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
     let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
         return;
     };
+    refuse_units(
+        ("spike times", "the last spike", last),
+        ("spikes_per_s", clock.spikes_per_s),
+        stop,
+        clock,
+        told,
+    );
+    if last < start || first > stop {
+        let message = format!(
+            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+        );
+        told.refuse("spike times", message);
+    }
+    gaps(source, trials, (first, last), told);
+}
+
+/// Refuses times of which the last, of `last_of`, is so far from the end of the last trial that one of both is not in s.
+fn refuse_units(
+    (what, last_of, last): (&str, &str, f64),
+    (key, given): (&str, Option<f64>),
+    stop: f64,
+    clock: &ClockPlan,
+    told: &mut Told,
+) {
     for (ratio, what, key, given) in [
-        (last / stop, "spike times", "spikes_per_s", clock.spikes_per_s),
+        (last / stop, what, key, given),
         (stop / last, "trials", "trials_per_s", clock.trials_per_s),
     ] {
         let looks_like = if MS.contains(&ratio) {
@@ -134,19 +164,54 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
         };
         if given.is_none() && last > 0.0 && stop > 0.0 {
             let message = format!(
-                "the last spike is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
+                "{last_of} is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
                  clock.{key} says how many of its units are a second; 1 if they are s)"
             );
             told.refuse(what, message);
         }
     }
-    if last < start || first > stop {
-        let message = format!(
-            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+}
+
+/// Tells times of behaviour of another unit than those of the trials, and traces that no trial has a sample of.
+pub(super) fn compare_traces(
+    behaviour: &BTreeMap<String, Behaviour>,
+    trials: &[Trial],
+    clock: &ClockPlan,
+    told: &mut Told,
+) {
+    let edges = trials.iter().map(|trial| (trial.start_s, trial.stop_s));
+    let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+        return;
+    };
+    for (name, behaviour) in behaviour {
+        let BehaviourSamples::Continuous { values, timing } = &behaviour.samples else {
+            continue;
+        };
+        let span = match timing {
+            Timing::Rate { rate_hz, start_s } => {
+                let last = values.len().checked_sub(1);
+                last.map(|last| (*start_s, start_s + last as f64 / rate_hz))
+            }
+            Timing::Timestamps(times) => times.first().copied().zip(times.last().copied()),
+        };
+        let Some((first, last)) = span else { continue };
+        let key = format!("behaviour.{name}");
+        let n_problems = told.findings.problems.len();
+        refuse_units(
+            (&key, "the last sample", last),
+            ("traces_per_s", clock.traces_per_s),
+            stop,
+            clock,
+            told,
         );
-        told.refuse("spike times", message);
+        if told.findings.problems.len() == n_problems && (last < start || first > stop) {
+            let message = format!(
+                "samples from {first} s to {last} s, trials from {start} s to {stop} s: no trial has any (hint: clock.traces_offset_s moves \
+                 them)"
+            );
+            told.warn(&key, message);
+        }
     }
-    gaps(source, trials, (first, last), told);
 }
 
 /// Stretches of 5 s and more without a spike of any unit.
@@ -213,7 +278,8 @@ pub(super) fn trial_times(values: Vec<f64>, clock: &ClockPlan) -> Vec<f64> {
 
 /// When each unit that is taken was observed; `None` where all were in every trial. Tells of those that were not.
 ///
-/// A unit without any stretch is taken as observed throughout: pynwb writes an empty list where nothing was given.
+/// A unit without any stretch is taken as observed throughout: pynwb writes an empty list where nothing was given. Where the
+/// file says besides when spikes were recorded at all, it is one of ours, and stretches are passed on as they are.
 pub(super) fn unit_observed(
     source: &mut Source,
     units: &Taken,
@@ -226,15 +292,26 @@ pub(super) fn unit_observed(
         .iter()
         .map(|&row| observed.get_mut(row).map(std::mem::take).unwrap_or_default())
         .collect();
+    let is_ours = source.observed_s.is_some();
     let n_silent = stated.iter().filter(|stretches| stretches.is_empty()).count();
     let mut stretches: Vec<Stretches> = stated
         .iter()
         .cloned()
         .map(|own| presence::merged(own, SLACK_S))
         .collect();
-    let broken: Vec<usize> = (0..stated.len())
-        .filter(|&n| stretches[n].is_empty() && !stated[n].is_empty())
-        .collect();
+    let mut broken = Vec::new();
+    for (n, own) in stretches.iter_mut().enumerate() {
+        if own.is_empty() && !stated[n].is_empty() {
+            // Of length 0: it was never observed.
+            let of_none = stated[n]
+                .iter()
+                .find(|(start, stop)| start.is_finite() && start.total_cmp(stop).is_eq());
+            match of_none {
+                Some(none) => own.push(*none),
+                None => broken.push(n),
+            }
+        }
+    }
     if let Some(&first) = broken.first() {
         let name = units.units.get(first).map_or("", |unit| unit.id.as_str());
         let message = format!(
@@ -244,7 +321,7 @@ pub(super) fn unit_observed(
         );
         told.refuse("units", message);
     }
-    if n_silent > 0 && n_silent < stated.len() {
+    if !is_ours && n_silent > 0 && n_silent < stated.len() {
         let message = format!(
             "{n_silent} of {} units have no interval of observation, others have: they are taken as observed throughout",
             stated.len()
@@ -262,18 +339,20 @@ pub(super) fn unit_observed(
         .enumerate()
         .max_by_key(|(n, most)| (*most, std::cmp::Reverse(*n)))?;
     if most == 0 {
-        return None;
+        return is_ours.then_some(stated);
     }
     // Files round times: what holds a trial here has to hold it without this slack too.
-    for stretch in stretches.iter_mut().flatten() {
+    for own in &mut stretches {
         for trial in trials {
-            if presence::holds(&[*stretch], trial.start_s, trial.stop_s, SLACK_S) {
+            // Those that touch have been put together: one holds a trial, or none does.
+            let holder = presence::holder(own, trial.start_s, trial.stop_s, SLACK_S);
+            if let Some(stretch) = holder.and_then(|range| own.get_mut(range.start)) {
                 *stretch = (stretch.0.min(trial.start_s), stretch.1.max(trial.stop_s));
             }
         }
-    }
-    for own in &mut stretches {
-        *own = presence::merged(std::mem::take(own), 0.0);
+        if presence::observed_s(own, 1.0) > 0.0 {
+            *own = presence::merged(std::mem::take(own), 0.0);
+        }
     }
     let name = units.units.get(worst).map_or("", |unit| unit.id.as_str());
     let message = format!(
@@ -283,5 +362,5 @@ pub(super) fn unit_observed(
         trials.len()
     );
     told.warn("units", message);
-    Some(stretches)
+    Some(if is_ours { stated } else { stretches })
 }

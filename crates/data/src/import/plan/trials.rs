@@ -9,6 +9,8 @@ use crate::recording::Trial;
 
 /// Label of trials where nothing else is known.
 const DEFAULT_TYPE: &str = "trial";
+/// Label of trials whose column says nothing.
+const UNKNOWN_TYPE: &str = "unknown";
 /// Column of the event, where the plan names none.
 const ALIGN_COLUMN: &str = "align_time";
 /// Column of the stimulus' value, where the plan names none.
@@ -237,12 +239,7 @@ fn labels(plan: &TrialsPlan, table: &Table, told: &mut Told) -> Option<Vec<Optio
     if !plan.types.is_empty() {
         let mut labels = vec![None; n];
         for (i, rule) in plan.types.iter().enumerate() {
-            let holds = told.evaluate(
-                &format!("trials.types[{i}].when"),
-                &rule.when,
-                table,
-                Expression::condition,
-            )?;
+            let holds = told.condition(&format!("trials.types[{i}].when"), &rule.when, "trials", table)?;
             for (label, _) in labels
                 .iter_mut()
                 .zip(holds)
@@ -260,12 +257,18 @@ fn labels(plan: &TrialsPlan, table: &Table, told: &mut Told) -> Option<Vec<Optio
             None => return Some(vec![Some(DEFAULT_TYPE.to_owned()); n]),
         },
     };
-    let label = |k| Some(column.text(k)).filter(|text| !text.is_empty());
-    Some(
-        (0..n)
-            .map(|k| label(k).or_else(|| Some("unknown".to_owned())))
-            .collect(),
-    )
+    let mut n_missing = 0;
+    let labels = (0..n).map(|k| {
+        let text = column.text(k);
+        n_missing += usize::from(text.is_empty());
+        Some(if text.is_empty() { UNKNOWN_TYPE.to_owned() } else { text })
+    });
+    let labels = labels.collect();
+    if n_missing > 0 {
+        let message = format!("{n_missing} of {n} trials have no type; it is '{UNKNOWN_TYPE}'");
+        told.warn("trials", message);
+    }
+    Some(labels)
 }
 
 /// The conditions of a filter as rules to be counted.

@@ -216,7 +216,7 @@ fn cell_types(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<Ce
         types = by_waveform(waveform, table, told)?;
     }
     let mut condition = |key: &str, text: &Option<String>| match text {
-        Some(text) => told.evaluate(key, text, table, Expression::condition),
+        Some(text) => told.condition(key, text, "units", table),
         None => Some(vec![false; table.n_rows()]),
     };
     let excitatory = condition("units.cell_type.excitatory", &plan.cell_type.excitatory)?;
@@ -252,14 +252,23 @@ fn by_column(plan: &CellTypePlan, table: &Table, told: &mut Told) -> Option<Vec<
         return None;
     };
     let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    let mut n_missing = 0;
     let types = (0..table.n_rows()).map(|row| {
         let text = column.text(row);
+        n_missing += usize::from(text.trim().is_empty());
         type_named(&text).unwrap_or_else(|| {
             *others.entry(text).or_insert(0) += 1;
             CellType::Unknown
         })
     });
     let types = types.collect();
+    if n_missing > 0 {
+        let message = format!(
+            "{n_missing} of {} units have no cell type in column '{name}'; it is unknown",
+            table.n_rows()
+        );
+        told.warn("units", message);
+    }
     if !others.is_empty() {
         let others: Vec<String> = others
             .iter()

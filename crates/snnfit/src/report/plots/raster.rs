@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use ndarray::ArrayView2;
 use plotters::prelude::*;
 
-use super::style::{self, Canvas, DATA, GUIDE, Labels, MODEL};
+use super::spikes::{NAMES, NO_NAMES, SpikePanel};
+use super::style::{self, Canvas, DATA, Labels, MODEL};
 use super::{PlotError, Scene};
 
 const N_TRIALS: usize = 4;
@@ -13,10 +14,6 @@ const N_TRIALS: usize = 4;
 const MAX_NEURONS: usize = 100;
 /// Up to so many rows are named by their units, more by their groups.
 const MAX_UNIT_NAMES: usize = 10;
-/// Room for the names of the rows, pixels.
-const NAMES: i32 = 96;
-/// The same of a panel without names.
-const NO_NAMES: i32 = 16;
 
 /// Rows: trials, of the trial types in turn. Left: data, right: model.
 pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
@@ -224,29 +221,6 @@ fn panel(
             ""
         },
     };
-    // Row 0 on top.
-    let mut chart = style::builder(area, &labels)
-        .y_label_area_size(if style.has_names { NAMES } else { NO_NAMES })
-        .build_cartesian_2d(start..end, columns.len() as f64..0.0)?;
-    chart
-        .configure_mesh()
-        .disable_mesh()
-        .axis_style(GUIDE)
-        .x_labels(5)
-        .y_labels(0)
-        .x_label_formatter(&|value| style::tick(*value))
-        .label_style(style::font(style::SMALL))
-        .axis_desc_style(style::font(style::MEDIUM))
-        .x_desc(labels.x)
-        .y_desc(labels.y)
-        .draw()?;
-    if start < 0.0 && end > 0.0 {
-        style::dashed(&mut chart, (0.0, columns.len() as f64), (0.0, 0.0))?;
-    }
-    for (_, row) in style.rows.groups.iter().skip(1) {
-        let line = [(start, *row as f64), (end, *row as f64)];
-        chart.draw_series(LineSeries::new(line, GUIDE.mix(0.6)))?;
-    }
     let mut spikes = Vec::new();
     for (row, &column) in columns.iter().enumerate() {
         for (t, at_bin) in counts.outer_iter().enumerate() {
@@ -255,24 +229,14 @@ fn panel(
             }
         }
     }
-    // A mark has a size in pixels, so that rounding of rows and bins doesn't make some spikes fainter; it is higher
-    // where there is room.
-    let row_height = f64::from(area.dim_in_pixel().1) / columns.len().max(1) as f64;
-    let half = ((row_height * 0.25) as i32).clamp(1, 4);
-    let mark = || Rectangle::new([(-1, -half), (1, half)], style.color.filled());
-    chart.draw_series(spikes.into_iter().map(|spike| EmptyElement::at(spike) + mark()))?;
-    if style.has_names {
-        let (base_x, base_y) = area.get_base_pixel();
-        let mut next = i32::MIN; // names don't overlap
-        for (name, row) in style.rows.labels() {
-            let (x, y) = chart.backend_coord(&(start, row));
-            let (x, y) = (x - base_x - 6, y - base_y);
-            if y >= next {
-                let name = style::fitted(name, NAMES - 12, style::SMALL);
-                area.draw(&Text::new(name, (x, y), style::right_of(style::SMALL)))?;
-                next = y + style::SMALL as i32;
-            }
-        }
-    }
-    Ok(())
+    let panel = SpikePanel {
+        labels,
+        times: start..end,
+        n_rows: columns.len(),
+        groups: style.rows.groups.iter().map(|(_, first)| *first).collect(),
+        names: style.has_names.then(|| style.rows.labels()),
+        color: style.color,
+        spikes,
+    };
+    panel.draw(area)
 }

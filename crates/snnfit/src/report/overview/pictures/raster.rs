@@ -1,20 +1,17 @@
 //! Spikes of a few trials of the session with the most units.
 
-use data::Session;
-use data::recording::Activity;
-use plotters::prelude::*;
-
 use super::super::scene::{Scene, population_name};
 use super::{Drawn, color, thinned};
 use crate::report::plots::PlotError;
-use crate::report::plots::style::{self, Canvas, GUIDE, Labels};
+use crate::report::plots::spikes::SpikePanel;
+use crate::report::plots::style::{self, Canvas, Labels};
+use data::Session;
+use data::recording::Activity;
 
 /// Trials, of the types in turn.
 const N_TRIALS: usize = 4;
 /// More units than this are thinned out evenly.
 const MAX_UNITS: usize = 80;
-/// Room for names, pixels.
-const NAMES: i32 = 96;
 
 pub(super) fn content<'s>(scene: &'s Scene<'s>) -> Drawn<'s> {
     match scene.largest().filter(|s| s.n_units() > 0 && s.n_trials() > 0) {
@@ -88,49 +85,22 @@ fn panel(
         x: if has_times { "time from the event (s)" } else { "" },
         y: "",
     };
-    let n = rows.len() as f64;
-    let mut chart = style::builder(area, &labels)
-        .y_label_area_size(if has_names { NAMES } else { 16 })
-        .build_cartesian_2d(style::widened(from..to), n..0.0)?;
-    chart
-        .configure_mesh()
-        .disable_mesh()
-        .axis_style(GUIDE)
-        .x_labels(5)
-        .y_labels(0)
-        .x_label_formatter(&|value| style::tick(*value))
-        .label_style(style::font(style::SMALL))
-        .axis_desc_style(style::font(style::MEDIUM))
-        .x_desc(labels.x)
-        .draw()?;
     let groups = groups(session, rows);
-    for (_, first, _) in groups.iter().skip(1) {
-        let line = [(from, *first as f64), (to, *first as f64)];
-        chart.draw_series(LineSeries::new(line, GUIDE.mix(0.6)))?;
-    }
-    let half = ((f64::from(area.dim_in_pixel().1) / n * 0.3) as i32).clamp(1, 4);
-    let mark = || Rectangle::new([(-1, -half), (1, half)], color(kind).filled());
-    chart.draw_series(spikes.into_iter().map(|spike| EmptyElement::at(spike) + mark()))?;
-    if from < 0.0 && to > 0.0 {
-        style::dashed(&mut chart, (0.0, n), (0.0, 0.0))?;
-    }
-    if has_names {
-        let (base_x, base_y) = area.get_base_pixel();
-        let mut next = i32::MIN; // names don't overlap
-        for (name, first, end) in &groups {
-            let (x, y) = chart.backend_coord(&(from, (first + end) as f64 / 2.0));
-            let (x, y) = (x - base_x - 6, y - base_y);
-            if y >= next {
-                area.draw(&Text::new(
-                    style::fitted(name, NAMES - 12, style::SMALL),
-                    (x, y),
-                    style::right_of(style::SMALL),
-                ))?;
-                next = y + style::SMALL as i32;
-            }
-        }
-    }
-    Ok(())
+    let named = || {
+        groups
+            .iter()
+            .map(|(name, first, end)| (name.as_str(), (first + end) as f64 / 2.0))
+    };
+    let panel = SpikePanel {
+        labels,
+        times: from..to,
+        n_rows: rows.len(),
+        groups: groups.iter().map(|(_, first, _)| *first).collect(),
+        names: has_names.then(|| named().collect()),
+        color: color(kind),
+        spikes,
+    };
+    panel.draw(area)
 }
 
 /// Area and type with the first row and the one after the last.
