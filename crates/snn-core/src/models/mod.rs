@@ -2,5 +2,6 @@
 
 pub mod parameters;
 pub mod rsnn;
+pub mod spike_history;
 
 pub use parameters::Parameters;

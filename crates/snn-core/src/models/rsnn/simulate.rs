@@ -195,7 +195,11 @@ impl ReadOut for SpikeBits {
 }
 
 impl Engine {
-    pub(super) fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
+    /// Rolls a network out.
+    ///
+    /// # Errors
+    /// An array that doesn't fit, a device that fails.
+    pub(crate) fn simulate(&self, network: &Network, run: &Run, keep_potentials: bool) -> Result<Rolled, CoreError> {
         match self {
             Self::Native | Self::NativeInt16 => {
                 native::simulate(network, run, keep_potentials).map(|rollout| Rolled::Host(Box::new(rollout)))
@@ -211,37 +215,44 @@ impl Engine {
         }
     }
 
-    fn backpropagate(
+    /// Gradients of a rollout, given dL/dz and perhaps dL/dp `[K, T, N]`.
+    ///
+    /// # Errors
+    /// As [`Engine::simulate`].
+    pub(crate) fn backpropagate(
         &self,
         network: &Network,
         run: &Run,
         rollout: Rolled,
         adjoint: &SpikeAdjoint,
+        d_probabilities: Option<&Array3<f32>>,
         wanted: Wanted,
     ) -> Result<Gradients, CoreError> {
+        let d_p = d_probabilities;
         match (self, rollout) {
             (Self::Reference, Rolled::Host(rollout)) => {
-                reference::backpropagate(network, run, *rollout, adjoint, None, wanted)
+                reference::backpropagate(network, run, *rollout, adjoint, d_p, wanted)
             }
             #[cfg(feature = "wgpu")]
             (Self::Kernels(kernels), Rolled::Host(rollout)) => kernels
                 .adopt(network, run, &rollout)?
-                .backpropagate(network, run, adjoint, None, wanted),
+                .backpropagate(network, run, adjoint, d_p, wanted),
             (Self::Native, Rolled::Host(rollout)) => {
-                native::backpropagate(network, run, *rollout, adjoint, None, wanted)
+                native::backpropagate(network, run, *rollout, adjoint, d_p, wanted)
             }
             (Self::NativeInt16, Rolled::Host(rollout)) => {
                 let precision = native::Precision::Int16;
-                native::backpropagate_with(precision, network, run, *rollout, adjoint, None, wanted)
+                native::backpropagate_with(precision, network, run, *rollout, adjoint, d_p, wanted)
             }
             #[cfg(feature = "wgpu")]
-            (Self::Kernels(_), Rolled::Device(rollout)) => rollout.backpropagate(network, run, adjoint, None, wanted),
+            (Self::Kernels(_), Rolled::Device(rollout)) => rollout.backpropagate(network, run, adjoint, d_p, wanted),
             #[cfg(feature = "wgpu")]
             (Self::Native | Self::NativeInt16 | Self::Reference, Rolled::Device(rollout)) => self.backpropagate(
                 network,
                 run,
                 Rolled::Host(Box::new(rollout.to_host()?)),
                 adjoint,
+                d_p,
                 wanted,
             ),
         }
@@ -445,7 +456,7 @@ impl Rsnn {
             (Some((readout, start, filtered)), Some(d)) => own = readout.gradients(&rollout, start, filtered, d)?,
             _ => {}
         }
-        let mut gradients = engine.backpropagate(&network, &run, rollout, &adjoint, wanted)?;
+        let mut gradients = engine.backpropagate(&network, &run, rollout, &adjoint, None, wanted)?;
         if let (Some((readout, start, filtered)), Some(spikes), Some(through)) =
             (&readout, spikes, &mut gradients.feedback)
         {
