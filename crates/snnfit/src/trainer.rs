@@ -8,7 +8,7 @@ use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Opti
 use crate::findings;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
-use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
+use crate::objective::{BatchStatistics, Comparison, ComparisonOptions, Evaluation, Objective};
 use crate::room::Room;
 use crate::soft_matching::SoftMatching;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
@@ -519,7 +519,7 @@ impl Trainer {
         for trials in chunks(stimuli.len(), self.trial_chunk) {
             let simulation = self.simulate_chunk(stimuli, trials.clone(), stream, number, for_gradient && is_whole)?;
             let conditions = stimuli[trials].iter().map(|&s| self.assembly.condition_of(s)).collect();
-            let part = self.comparison.statistics(&simulation, conditions)?;
+            let part = self.comparison.statistics(&simulation, conditions, None)?;
             if is_whole {
                 return Ok((for_gradient.then_some(simulation), part));
             }
@@ -723,7 +723,12 @@ pub fn comparison_by_stimulus(assembly: &Assembly) -> Result<Comparison, FitErro
 fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
     let has_behaviour = !e.data.behaviour.is_empty();
-    let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), e.data.bin_ms, has_behaviour)?;
+    let options = ComparisonOptions {
+        bin_ms: e.data.bin_ms,
+        has_behaviour,
+        is_masked: false,
+    };
+    let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), options)?;
     comparison.weigh_neurons(&assembly.trials_of(Part::Train))?;
     Ok(comparison)
 }

@@ -53,15 +53,21 @@ impl Rolled {
         }
     }
 
-    /// Spikes summed over the trials of each condition, `[C, T, N]`, where the spikes are.
+    /// Spikes summed over the trials of each condition, `[C, T, N]`, where the spikes are; of trial k only its first
+    /// `valid[k]` steps, if that is given.
     ///
     /// # Errors
-    /// Conditions that don't fit, a device that fails.
-    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+    /// Conditions or lengths that don't fit, a device that fails.
+    pub fn sums_by_condition(
+        &self,
+        condition: &[usize],
+        n_conditions: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
         match self {
-            Self::Host(rollout) => rollout.spikes.sums_by_condition(condition, n_conditions),
+            Self::Host(rollout) => rollout.spikes.sums_by_condition(condition, n_conditions, valid),
             #[cfg(feature = "wgpu")]
-            Self::Device(rollout) => rollout.sums_by_condition(condition, n_conditions),
+            Self::Device(rollout) => rollout.sums_by_condition(condition, n_conditions, valid),
         }
     }
 
