@@ -114,6 +114,10 @@ fn session(id: &str) -> Session {
             trial(1.25, 1.7, "correct rejection"),
             trial(2.5, 2.9, "Ω"),
         ],
+        events: data::TrialEvents {
+            times_s: BTreeMap::from([("go cue".to_owned(), vec![Some(0.3), None, Some(2.7)])]),
+            values: BTreeMap::from([("contrast".to_owned(), vec![Some(-0.5), Some(0.25), None])]),
+        },
         behaviour: BTreeMap::from([
             ("jaw".to_owned(), trace(Timing::Timestamps(timestamps.collect()), "mm")),
             (
@@ -241,6 +245,7 @@ fn binned() -> Recording {
     Recording {
         sessions: vec![Session {
             trials: trials.collect(),
+            events: data::TrialEvents::default(),
             behaviour: BTreeMap::from([(
                 "jaw".to_owned(),
                 Behaviour {

@@ -147,6 +147,7 @@ fn recording(
             id: "model".to_owned(),
             units,
             trials: trials.collect(),
+            events: data::TrialEvents::default(),
             behaviour,
             stimulus: assembly.movies.as_ref().map(|values| StimulusMovies {
                 values: values.clone(),

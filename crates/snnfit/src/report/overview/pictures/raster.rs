@@ -89,9 +89,15 @@ fn panel(
         y: "",
     };
     let n = rows.len() as f64;
+    // Names of events stand above the first row.
+    let top = if session.events.times_s.is_empty() {
+        0.0
+    } else {
+        -0.06 * n
+    };
     let mut chart = style::builder(area, &labels)
         .y_label_area_size(if has_names { NAMES } else { 16 })
-        .build_cartesian_2d(style::widened(from..to), n..0.0)?;
+        .build_cartesian_2d(style::widened(from..to), n..top)?;
     chart
         .configure_mesh()
         .disable_mesh()
@@ -114,6 +120,16 @@ fn panel(
     if from < 0.0 && to > 0.0 {
         style::dashed(&mut chart, (0.0, n), (0.0, 0.0))?;
     }
+    for (name, time_s) in events(session, k) {
+        if from < time_s && time_s < to {
+            style::dashed(&mut chart, (time_s, n), (time_s, top))?;
+            let label = style::fitted(name, 90, style::SMALL);
+            let at = (time_s, top);
+            chart.draw_series(std::iter::once(
+                EmptyElement::at(at) + Text::new(label, (3, 1), style::font(style::SMALL)),
+            ))?;
+        }
+    }
     if has_names {
         let (base_x, base_y) = area.get_base_pixel();
         let mut next = i32::MIN; // names don't overlap
@@ -131,6 +147,13 @@ fn panel(
         }
     }
     Ok(())
+}
+
+/// Events of a trial and when they happen (s) relative to the one that trials are aligned to.
+fn events(session: &Session, k: usize) -> impl Iterator<Item = (&str, f64)> {
+    let align_s = session.trials[k].align_s;
+    let events = session.events.times_s.iter();
+    events.filter_map(move |(name, times)| Some((name.as_str(), times.get(k).copied().flatten()? - align_s)))
 }
 
 /// Area and type with the first row and the one after the last.
