@@ -573,6 +573,7 @@ fn recorded_inputs_are_the_spikes_that_drove_the_network() {
             n_duration: 5,
             gain: 8.0,
             scale: StimulusScale::Log,
+            channels: Vec::new(),
         }),
         latent: None,
         behaviour: None,

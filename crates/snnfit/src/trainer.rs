@@ -5,6 +5,7 @@ use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
 use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
+use crate::cues::ModelTrial;
 use crate::findings;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
@@ -114,8 +115,8 @@ pub struct StepReport {
 struct Phase {
     selection: TrialSelection,
     objective: Objective,
-    /// Stimuli of its trials, pooled over sessions: what model trials draw from.
-    pool: Vec<usize>,
+    /// Its trials, pooled over sessions: what model trials are drawn from.
+    pool: Vec<ModelTrial>,
 }
 
 /// A fit in progress.
@@ -140,7 +141,7 @@ pub struct Trainer {
     adversary: Option<Adversary>,
     phases: Vec<Phase>,
     validation: Objective,
-    validation_pool: Vec<usize>,
+    validation_pool: Vec<ModelTrial>,
 }
 
 impl Trainer {
@@ -190,12 +191,12 @@ impl Trainer {
             .transpose()?;
         let phases = phases(&assembly, &comparison)?;
         let trials = assembly.trials_of(Part::Validation);
-        let validation_pool = assembly.stimuli_of(&trials);
+        let validation_pool = assembly.pool_of(&trials)?;
         if validation_pool.is_empty() {
             return Err(FitError::NoTrials { part: "validation" });
         }
         let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
-        let all: Vec<usize> = (0..assembly.stimuli.len()).collect();
+        let all = assembly.all_model_trials();
         rsnn.spec.input.check_stimuli(&assembly.model_trials(&all))?;
         let state = State {
             step: 0,
@@ -418,8 +419,8 @@ impl Trainer {
         let phase = balanced
             .as_ref()
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
-        let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
-        let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
+        let drawn = draw(&phase.pool, train.n_trials, &mut rng);
+        let (kept, batch) = self.batch(&drawn, "train", number, true)?;
         let adversary = self.adversary.as_ref();
         let evaluation = match self
             .comparison
@@ -441,7 +442,7 @@ impl Trainer {
         let d_behaviour = Comparison::behaviour_adjoint(&evaluation);
         let gradients = match kept {
             Some(simulation) => self.rsnn.backward(&self.engine, simulation, adjoint, d_behaviour)?,
-            None => self.chunked_backward(&stimuli, number, &adjoint, d_behaviour)?,
+            None => self.chunked_backward(&drawn, number, &adjoint, d_behaviour)?,
         };
         if let Some(what) = not_finite(&gradients, "gradient of") {
             return Ok(Err(what));
@@ -509,17 +510,19 @@ impl Trainer {
     /// where that is asked for; of several, only the statistics remain.
     fn batch(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         stream: &str,
         number: u64,
         for_gradient: bool,
     ) -> Result<(Option<Simulation>, BatchStatistics), FitError> {
         let mut all: Option<BatchStatistics> = None;
-        let is_whole = stimuli.len() <= self.trial_chunk;
-        for trials in chunks(stimuli.len(), self.trial_chunk) {
-            let simulation = self.simulate_chunk(stimuli, trials.clone(), stream, number, for_gradient && is_whole)?;
-            let conditions = stimuli[trials].iter().map(|&s| self.assembly.condition_of(s)).collect();
-            let part = self.comparison.statistics(&simulation, conditions, None)?;
+        let is_whole = drawn.len() <= self.trial_chunk;
+        for trials in chunks(drawn.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(drawn, trials.clone(), stream, number, for_gradient && is_whole)?;
+            let shown = &drawn[trials];
+            let conditions = shown.iter().map(|t| self.assembly.condition_of(t.stimulus)).collect();
+            let lengths = self.assembly.lengths(shown);
+            let part = self.comparison.statistics(&simulation, conditions, lengths)?;
             if is_whole {
                 return Ok((for_gradient.then_some(simulation), part));
             }
@@ -537,7 +540,7 @@ impl Trainer {
     /// Simulates some trials of a batch: the same spikes as within the whole batch.
     fn simulate_chunk(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         trials: Range<usize>,
         stream: &str,
         number: u64,
@@ -551,7 +554,7 @@ impl Trainer {
         };
         Ok(self.rsnn.simulate(
             &self.engine,
-            &self.assembly.model_trials(&stimuli[trials]),
+            &self.assembly.model_trials(&drawn[trials]),
             self.assembly.n_steps(),
             draws,
             keep_potentials,
@@ -561,14 +564,14 @@ impl Trainer {
     /// Gradients of a batch of several chunks: each is simulated once more, bit by bit the same, and back-propagated.
     fn chunked_backward(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         number: u64,
         adjoint: &SpikeAdjoint,
         d_behaviour: Option<&Array3<f64>>,
     ) -> Result<Parameters, FitError> {
         let mut sum: Option<Parameters> = None;
-        for trials in chunks(stimuli.len(), self.trial_chunk) {
-            let simulation = self.simulate_chunk(stimuli, trials.clone(), "train", number, true)?;
+        for trials in chunks(drawn.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(drawn, trials.clone(), "train", number, true)?;
             let d_behaviour = d_behaviour.map(|d| d.slice(s![trials.clone(), .., ..]).to_owned());
             let part = self.rsnn.backward(
                 &self.engine,
@@ -621,8 +624,8 @@ impl Trainer {
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "validation.trials", number);
         let k = self.assembly.experiment.train.validation_trials;
-        let stimuli = draw(&self.validation_pool, k, &mut rng);
-        let (_, batch) = self.batch(&stimuli, "validation", number, false)?;
+        let drawn = draw(&self.validation_pool, k, &mut rng);
+        let (_, batch) = self.batch(&drawn, "validation", number, false)?;
         self.comparison
             .evaluate(&self.validation, &batch, None, &self.soft, &mut rng)
     }
@@ -689,7 +692,7 @@ impl Trainer {
             chosen.sort_unstable();
             selection.push(chosen);
         }
-        let pool = self.assembly.stimuli_of(&selection);
+        let pool = self.assembly.pool_of(&selection)?;
         if pool.is_empty() {
             return Err(FitError::NoTrials {
                 part: "a balanced step (no session has every trial type)",
@@ -726,7 +729,7 @@ fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording
     let options = ComparisonOptions {
         bin_ms: e.data.bin_ms,
         has_behaviour,
-        is_masked: false,
+        is_masked: assembly.is_masked(),
     };
     let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), options)?;
     comparison.weigh_neurons(&assembly.trials_of(Part::Train))?;
@@ -748,7 +751,7 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
     }
     let mut phases = Vec::new();
     for selection in selections {
-        let pool = assembly.stimuli_of(&selection);
+        let pool = assembly.pool_of(&selection)?;
         if pool.is_empty() {
             if phases.is_empty() {
                 return Err(FitError::NoTrials { part: "training" });
@@ -773,7 +776,7 @@ pub(crate) fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range
 }
 
 /// `n` draws with replacement.
-fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
+fn draw(pool: &[ModelTrial], n: usize, rng: &mut StreamRng) -> Vec<ModelTrial> {
     (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 

@@ -296,7 +296,7 @@ impl Rsnn {
         let key = Key::new(draws.seed, &format!("{}.input", draws.stream));
         let place = (key, draws.step, draws.first_trial);
         let steps = (spec.n_warmup, n_steps);
-        input.events(&trials.stimulus, steps, Ms(spec.dt_ms), place).map(Some)
+        input.events(trials, steps, Ms(spec.dt_ms), place).map(Some)
     }
 
     /// Draws inputs and latents and lays out the arguments of the rollout.
