@@ -403,6 +403,15 @@ fn what_trials_lack_is_one_clear_error() {
     let part =
         "trials/values/contrast of session 'a' is missing (NaN) in 1 trials that have the onset, first in trial 7";
     assert!(said.contains(part), "{said}");
+    // A cue that lies outside of the window in some trials is told.
+    let folder = folder_of(vec![session("a", 1)], CUE);
+    let run = train(
+        &folder,
+        "run",
+        &["train.max_steps = 1", "data.window_ms = [-100.0, 300.0]"],
+    );
+    let warning = "trials/events/cue lies outside the window [-100, 300) ms in";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
     // A logarithmic scale has no amplitude for -1.
     let mut low = session("a", 1);
     low.events.values.get_mut("contrast").unwrap()[9] = Some(-1.0);

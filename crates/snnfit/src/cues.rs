@@ -3,6 +3,9 @@
 //! A trial of the model belongs to no session. It takes its events from one recorded trial: of the trials that it is drawn
 //! from, or, where the session of that trial doesn't have the events, from another one with the same stimulus.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use data::{BinnedSession, SessionSplit};
