@@ -70,7 +70,7 @@ fn statistics(c: &mut Criterion) {
         .unwrap()
         .spikes;
     group.bench_function("sums_by_condition", |b| {
-        b.iter(|| spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap());
+        b.iter(|| spikes.sums_by_condition(&vec![0; LOAD.k], 1, None).unwrap());
     });
     let channels: Vec<Channel> = (0..10)
         .map(|r| Channel {
@@ -83,7 +83,7 @@ fn statistics(c: &mut Criterion) {
     group.bench_function("project", |b| b.iter(|| spikes.project(&channels).unwrap()));
     // The smoothed trial average of a PSTH loss and its adjoint, 12 ms at 2 ms.
     let filter = MovingMean::of_width(12.0, 2.0).unwrap();
-    let sums = spikes.sums_by_condition(&vec![0; LOAD.k], 1).unwrap();
+    let sums = spikes.sums_by_condition(&vec![0; LOAD.k], 1, None).unwrap();
     let smooth = filter.apply(&sums.view(), Axis(1));
     group.bench_function("filter", |b| b.iter(|| filter.apply(&sums.view(), Axis(1))));
     group.bench_function("filter_adjoint", |b| {

@@ -95,6 +95,26 @@ bound = true
 psth = {}
 ";
 
+/// Inputs by channels.
+const CHANNELS: &str = "schema = 1
+[data]
+files = [\"a.h5\"]
+bin_ms = 2.0
+[[model.rsnn.input.poisson.channels]]
+event = \"go cue\"
+amplitude = \"contrast\"
+share = 0.25
+[[model.rsnn.input.poisson.channels]]
+onset_ms = 12.5
+amplitude = \"stimulus\"
+duration_ms = 20.0
+gain = 3.0
+[[model.rsnn.input.poisson.channels]]
+event = \"end\"
+[[loss]]
+psth = {}
+";
+
 fn load(text: &str) -> Loaded {
     load_with(text, &[]).unwrap()
 }
@@ -111,7 +131,7 @@ fn rsnn(experiment: &Experiment) -> &config::checked::Rsnn {
 
 #[test]
 fn a_resolved_configuration_is_read_back_identically_from_elsewhere() {
-    for text in [MINIMAL, FULL, OTHER, &config::starter()] {
+    for text in [MINIMAL, FULL, OTHER, CHANNELS, &config::starter()] {
         let experiment = load(text).experiment;
         let written = config::to_toml(&experiment).unwrap();
         let again = config::load_text("run.toml", &written, Path::new("/elsewhere"), &[]).unwrap();
@@ -123,6 +143,20 @@ fn a_resolved_configuration_is_read_back_identically_from_elsewhere() {
 #[test]
 fn the_resolved_configuration_reads_well() {
     insta::assert_snapshot!(config::to_toml(&load(FULL).experiment).unwrap());
+}
+
+#[test]
+fn channels_share_what_the_others_leave_and_are_like_the_inputs_where_nothing_is_said() {
+    let Model::Rsnn(model) = load(CHANNELS).experiment.model;
+    let config::checked::Input::Poisson(input) = model.input else {
+        panic!("Poisson inputs");
+    };
+    assert_eq!(input.onsets_ms, Vec::<f64>::new());
+    let shares: Vec<f64> = input.channels.iter().map(|channel| channel.share).collect();
+    assert_eq!(shares, [0.25, 0.375, 0.375]);
+    let rest: Vec<(f64, f64)> = input.channels.iter().map(|c| (c.duration.ms, c.gain)).collect();
+    assert_eq!(rest, [(10.0, 11.5), (20.0, 3.0), (10.0, 11.5)]);
+    assert!(input.is_by_trial());
 }
 
 #[test]
@@ -167,7 +201,7 @@ fn without_places(key: &str) -> String {
 
 #[test]
 fn every_documented_key_exists_and_every_key_is_documented() {
-    let resolved: BTreeSet<String> = [FULL, OTHER]
+    let resolved: BTreeSet<String> = [FULL, OTHER, CHANNELS]
         .iter()
         .flat_map(|text| load(text).values)
         .map(|value| without_places(&value.key))
@@ -539,6 +573,39 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         set(
             "more onsets than inputs",
             &["model.rsnn.input.poisson = { n = 2, onsets_ms = [0.0, 1.0] }"],
+        ),
+        set(
+            "channels and onsets",
+            &["model.rsnn.input.poisson = { onsets_ms = [0.0], channels = [{ event = \"cue\" }] }"],
+        ),
+        set(
+            "channels that say when twice or never",
+            &[
+                "model.rsnn.input.poisson.channels = [{ event = \"cue\", onset_ms = 0.0 }, { share = 0.5 }, { event = \" \" }]",
+            ],
+        ),
+        set(
+            "channels out of range",
+            &[
+                "model.rsnn.input.poisson.channels = [{ onset_ms = inf, share = 0.8 }, { onset_ms = 0.0, share = 0.3, gain = -1.0, \
+                 duration_ms = 0.0, amplitude = \"\" }]",
+            ],
+        ),
+        set(
+            "channels that leave nothing for others",
+            &["model.rsnn.input.poisson.channels = [{ event = \"cue\", share = 1.0 }, { event = \"end\" }]"],
+        ),
+        set(
+            "more channels than inputs",
+            &["model.rsnn.input.poisson = { n = 2, channels = [{ event = \"cue\" }, { onset_ms = 0.0 }] }"],
+        ),
+        set(
+            "channels without driven inputs",
+            &["model.rsnn.input.poisson = { p_stim = 0.0, channels = [{ event = \"cue\" }] }"],
+        ),
+        set(
+            "an unknown key of a channel",
+            &["model.rsnn.input.poisson.channels = [{ evnt = \"cue\" }]"],
         ),
         set(
             "unknown matching method",

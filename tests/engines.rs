@@ -325,6 +325,7 @@ fn permuted(case: &Case, order: &[usize]) -> Case {
         },
         adjoint: SpikeAdjoint {
             shared: Some((shared.select(Axis(2), order), condition)),
+            valid: case.adjoint.valid.clone(),
             channels: Some((channels, series)),
             dense: case.adjoint.dense.as_ref().map(|d| d.select(Axis(2), order)),
         },
@@ -472,10 +473,16 @@ fn statistics_on_the_device_are_those_of_the_spikes() {
     assert!(host.spikes.count() > 100 && host.warmup.count() > 10);
     let conditions: Vec<usize> = (0..plan.k).map(|k| k * k % 5).collect();
     assert_eq!(
-        rolled.sums_by_condition(&conditions, 5).unwrap(),
-        host.spikes.sums_by_condition(&conditions, 5).unwrap()
+        rolled.sums_by_condition(&conditions, 5, None).unwrap(),
+        host.spikes.sums_by_condition(&conditions, 5, None).unwrap()
     );
-    assert!(rolled.sums_by_condition(&conditions, 4).is_err());
+    let valid: Vec<usize> = (0..conditions.len()).map(|k| (k * 5) % 27).collect();
+    assert_eq!(
+        rolled.sums_by_condition(&conditions, 5, Some(&valid)).unwrap(),
+        host.spikes.sums_by_condition(&conditions, 5, Some(&valid)).unwrap()
+    );
+    assert!(rolled.sums_by_condition(&conditions, 5, Some(&valid[1..])).is_err());
+    assert!(rolled.sums_by_condition(&conditions, 4, None).is_err());
     // One channel is empty, and one neuron is a member of two.
     let channels = [
         vec![(0, 0.5), (31, -2.0), (74, 1.5)],

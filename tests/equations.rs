@@ -338,6 +338,7 @@ fn engine_f32_against(engine: &Engine, name: &str) {
     // The readout enters as a channel, the rest as an array: both parts of the adjoint are in use.
     let members = oracle.motor().into_iter().map(|(n, w)| (n as u32, w as f32)).collect();
     let adjoint = SpikeAdjoint {
+        valid: None,
         shared: None,
         channels: Some((
             vec![Channel { members }],

@@ -114,6 +114,10 @@ fn session(id: &str) -> Session {
             trial(1.25, 1.7, "correct rejection"),
             trial(2.5, 2.9, "Ω"),
         ],
+        events: data::TrialEvents {
+            times_s: BTreeMap::from([("go cue".to_owned(), vec![Some(0.3), None, Some(2.7)])]),
+            values: BTreeMap::from([("contrast".to_owned(), vec![Some(-0.5), Some(0.25), None])]),
+        },
         behaviour: BTreeMap::from([
             ("jaw".to_owned(), trace(Timing::Timestamps(timestamps.collect()), "mm")),
             (
@@ -351,6 +355,7 @@ fn binned() -> Recording {
     Recording {
         sessions: vec![Session {
             trials: trials.collect(),
+            events: data::TrialEvents::default(),
             behaviour: BTreeMap::from([(
                 "jaw".to_owned(),
                 Behaviour {
@@ -688,6 +693,7 @@ fn recorded_inputs_are_the_spikes_that_drove_the_network() {
             n_duration: 5,
             gain: 8.0,
             scale: StimulusScale::Log,
+            channels: Vec::new(),
         }),
         latent: None,
         behaviour: None,

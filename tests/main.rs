@@ -27,3 +27,4 @@ mod shipped_configs;
 mod six_area;
 mod soft_matching;
 mod tensorboard;
+mod trial_events;

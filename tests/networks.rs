@@ -296,6 +296,12 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
         },
         adjoint: SpikeAdjoint {
             shared: Some((shared, (0..k).map(|k| k % 2).collect())),
+            // In every second trial the shared part ends somewhere, in some before it begins.
+            valid: Some(
+                (0..k)
+                    .map(|k| if k % 2 == 0 { t } else { (k * 7 + 3) % (t + 1) })
+                    .collect(),
+            ),
             channels: Some((members.into_iter().map(|members| Channel { members }).collect(), series)),
             dense: Some(dense),
         },

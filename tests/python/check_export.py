@@ -84,6 +84,9 @@ def check_nwb(recording, paths):
                 for column in ("start_time", "stop_time", "align_time", "stimulus"):
                     np.testing.assert_array_equal(nwb.trials[column].data[:], session["trials"][column][:])
                 assert list(nwb.trials["trial_type"].data[:]) == texts(session["trials"]["trial_type"])
+                for kind in ("events", "values"):
+                    for name, column in session["trials"].get(kind, {}).items():
+                        np.testing.assert_array_equal(nwb.trials[f"{kind[:-1]}_{name}"].data[:], column[:])
                 if "behaviour" in session:
                     traces = nwb.processing["behavior"]["BehavioralTimeSeries"].time_series
                     check_behaviour(

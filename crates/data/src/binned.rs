@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Finding;
 use crate::recording::Unit;
+use crate::trial_events::{self, TrialNumbers};
 
 /// A binned session.
 ///
@@ -32,6 +33,10 @@ pub struct BinnedSession {
     pub rates_hz: Vec<f64>,
     /// Trials, `[K]`.
     pub trials: Vec<TrialInfo>,
+    /// Events of each trial by name (ms), relative to the one that bins are counted from, `[K]`; `None` where it did not happen.
+    pub event_ms: TrialNumbers,
+    /// Values of each trial by name, `[K]`.
+    pub values: TrialNumbers,
     /// Behaviour by name, `[K, T]`; NaN where nothing was recorded.
     pub behaviour: BTreeMap<String, Array2<f32>>,
     /// Stimulus movies in the same bins, `[S, T, C]`.
@@ -105,6 +110,8 @@ impl BinnedSession {
             units: self.units.clone(),
             rates_hz: Vec::new(),
             trials: trials.iter().map(|&k| self.trials[k].clone()).collect(),
+            event_ms: trial_events::select(&self.event_ms, trials),
+            values: trial_events::select(&self.values, trials),
             behaviour: BTreeMap::new(),
             movies: self.movies.clone(),
             warnings: self.warnings.clone(),

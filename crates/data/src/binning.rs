@@ -223,6 +223,7 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
         .stimulus
         .as_ref()
         .map(|movies| movies::resample(movies, grid, &at, &mut warnings));
+    let align_s: Vec<f64> = session.trials.iter().map(|trial| trial.align_s).collect();
     Ok(BinnedSession {
         id: session.id.clone(),
         bin_ms: grid.bin_ms,
@@ -233,6 +234,8 @@ pub fn bin_session(session: &Session, options: &BinOptions) -> Result<BinnedSess
         presence,
         units: session.units.clone(),
         trials: trial_infos(session),
+        event_ms: session.events.relative_ms(&align_s),
+        values: session.events.values.clone(),
         behaviour,
         movies,
         warnings,
@@ -447,7 +450,8 @@ fn check_shapes(session: &Session) -> Result<(), String> {
             is_masked && shape[0] == k && shape[2] == n && session.behaviour.values().all(per_bin)
         }
     };
-    if has_right_shape {
+    let mut columns = session.events.times_s.values().chain(session.events.values.values());
+    if has_right_shape && columns.all(|column| column.len() == k) {
         Ok(())
     } else {
         Err(format!(

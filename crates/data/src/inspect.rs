@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Finding, SHOWN_FINDINGS};
 use crate::presence;
 use crate::recording::{Activity, BehaviourSamples, CellType, Recording, Session, Timing};
+use crate::trial_events::TrialNumbers;
 
 /// So many units that were not observed in every trial are named in the table; all are in the JSON form.
 const SHOWN_UNITS: usize = 8;
@@ -89,6 +90,12 @@ pub struct SessionSummary {
     pub trials_per_type: BTreeMap<String, usize>,
     /// Distinct stimulus values, increasing.
     pub stimulus_values: Vec<f64>,
+    /// Events of trials by name: when they happen relative to the event that bins are counted from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, ColumnSummary>,
+    /// Values of trials by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, ColumnSummary>,
     /// Behaviours: name and description.
     pub behaviour: BTreeMap<String, String>,
     /// Stimulus movies, if there are any.
@@ -99,6 +106,15 @@ pub struct SessionSummary {
     /// Names of units that were observed in no trial, not even in a part of one: fits leave them out. Not in the list above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_observed: Vec<String>,
+}
+
+/// An event or value of trials.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnSummary {
+    /// Trials that have it.
+    pub n_trials: usize,
+    /// Its times (ms), or its values; null where no trial has it.
+    pub quantiles: Option<Quantiles>,
 }
 
 /// A unit that was not observed in every trial: it is not silent in the others.
@@ -302,6 +318,7 @@ fn session_summary(session: &Session) -> SessionSummary {
     let durations = trial_durations_s(session);
     let shortest = durations.iter().copied().fold(f64::INFINITY, f64::min);
     let longest = durations.iter().copied().fold(0.0, f64::max);
+    let align_s: Vec<f64> = session.trials.iter().map(|trial| trial.align_s).collect();
     SessionSummary {
         id: session.id.clone(),
         n_units: session.n_units(),
@@ -321,6 +338,8 @@ fn session_summary(session: &Session) -> SessionSummary {
         },
         trials_per_type,
         stimulus_values,
+        events: columns(&session.events.relative_ms(&align_s)),
+        values: columns(&session.events.values),
         behaviour: behaviours(session),
         partly_observed: partly_observed(session),
         never_observed: presence::never_observed(session)
@@ -335,6 +354,20 @@ fn session_summary(session: &Session) -> SessionSummary {
             )
         }),
     }
+}
+
+fn columns(columns: &TrialNumbers) -> BTreeMap<String, ColumnSummary> {
+    let of_column = |column: &Vec<Option<f64>>| {
+        let known: Vec<f64> = column.iter().copied().flatten().collect();
+        ColumnSummary {
+            n_trials: known.len(),
+            quantiles: (!known.is_empty()).then(|| quantiles(known)),
+        }
+    };
+    let columns = columns.iter();
+    columns
+        .map(|(name, column)| (name.clone(), of_column(column)))
+        .collect()
 }
 
 fn behaviours(session: &Session) -> BTreeMap<String, String> {
@@ -397,6 +430,9 @@ impl RecordingSummary {
             line(row);
         }
         for session in &self.sessions {
+            for row in column_rows(session) {
+                line(row);
+            }
             for (name, what) in &session.behaviour {
                 let (id, name) = (escape(&session.id), escape(name));
                 line(format!("{id}: behaviour {name}, {}", escape(what)));
@@ -423,6 +459,28 @@ impl RecordingSummary {
         }
         text
     }
+}
+
+/// A line for each event and value of trials.
+fn column_rows(session: &SessionSummary) -> Vec<String> {
+    let row = |kind: &str, (name, column): (&String, &ColumnSummary), unit: &str, after: &str| {
+        let (id, name) = (escape(&session.id), escape(name));
+        let at = column.quantiles.map_or_else(String::new, |q| {
+            // Times to the microsecond: what is below is rounding.
+            let [median, min, max] = [q.median, q.min, q.max].map(|x| (x * 1000.0).round() / 1000.0);
+            format!(", median {median}{unit} ({min} to {max}){after}")
+        });
+        format!(
+            "{id}: {kind} {name} in {} of {} trials{at}",
+            column.n_trials, session.n_trials
+        )
+    };
+    let events = session
+        .events
+        .iter()
+        .map(|event| row("event", event, " ms", " after align_time"));
+    let values = session.values.iter().map(|value| row("value", value, "", ""));
+    events.chain(values).collect()
 }
 
 /// One line of a session's units that were not observed in every trial, those that miss most first.

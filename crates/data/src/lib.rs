@@ -26,6 +26,7 @@ pub mod six_area;
 pub mod split;
 pub mod stitch;
 pub mod synth;
+mod trial_events;
 pub mod validate;
 
 pub use binned::{BinnedSession, Condition, TrialInfo};
@@ -40,4 +41,5 @@ pub use recording::{
 pub use split::{SessionSplit, SplitOptions, Splits, split};
 pub use stitch::{ModelNeuron, PopulationSpec, SourceUnit, Stitching, all_recorded, stitch};
 pub use synth::{TwoAreaOptions, two_area};
+pub use trial_events::{TrialEvents, TrialNumbers};
 pub use validate::{check, validate};

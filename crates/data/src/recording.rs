@@ -10,6 +10,7 @@ use ndarray::{Array2, Array3, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::presence::Stretches;
+use crate::trial_events::TrialEvents;
 
 /// One or many sessions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Session {
     pub units: Vec<Unit>,
     /// Trials; their order is the trial axis K.
     pub trials: Vec<Trial>,
+    /// Events and values of trials, by name.
+    #[serde(default)]
+    pub events: TrialEvents,
     /// Behaviour traces by name.
     pub behaviour: BTreeMap<String, Behaviour>,
     /// Stimulus movies that trials refer to.
@@ -234,6 +238,7 @@ impl Session {
             id: self.id.clone(),
             units: some(&self.units, units),
             trials: self.trials.clone(),
+            events: self.events.clone(),
             behaviour: self.behaviour.clone(),
             stimulus: self.stimulus.clone(),
             activity,

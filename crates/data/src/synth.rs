@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::recording::{Activity, CellType, Recording, Session, Trial, Unit};
+use crate::trial_events::TrialEvents;
 
 /// Most sessions.
 const MAX_SESSIONS: usize = 10_000;
@@ -361,6 +362,7 @@ fn generate_session(s: usize, options: &TwoAreaOptions, rng: &mut (impl Rng + ?S
         id: format!("PS{s:03}"),
         units,
         trials: is_hit.iter().enumerate().map(trial).collect(),
+        events: TrialEvents::default(),
         behaviour: BTreeMap::new(),
         stimulus: None,
         activity: Activity::SpikeTimes {

@@ -5,6 +5,7 @@
 //! ([`file`](mod@crate::file)).
 
 mod activity;
+mod events;
 mod parts;
 mod presence;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use crate::error::{DataError, Finding, Findings};
 use crate::recording::{Behaviour, BehaviourSamples, Recording, StimulusMovies, Timing};
 use activity::{check_binned, check_spike_times};
+use events::check_trial_events;
 use parts::first_few;
 pub(crate) use parts::{ActivityParts, Parts, TrialColumns, UnitColumns};
 use presence::{check_presence, check_stretches};
@@ -83,6 +85,9 @@ pub(crate) fn check_parts(parts: &Parts<'_>, at: &str, findings: &mut Findings) 
     }
     if let Some(trials) = &parts.trials {
         check_trials(parts, trials, &format!("{at}/trials"), findings);
+    }
+    if let Some(events) = parts.events {
+        check_trial_events(events, parts.trials.as_ref(), &format!("{at}/trials"), findings);
     }
     match parts.activity {
         Some(ActivityParts::SpikeTimes {

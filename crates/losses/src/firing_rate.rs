@@ -44,8 +44,27 @@ pub fn firing_rate_loss(
     bins: Range<usize>,
     bin_ms: f64,
 ) -> Result<FiringRateValue, LossError> {
-    let (n_conditions, n_bins, n_neurons) = sums.dim();
-    check_shape("model trial counts", &[trial_counts.len()], &[n_conditions])?;
+    check_shape("model trial counts", &[trial_counts.len()], &[sums.dim().0])?;
+    let n_trials: usize = trial_counts.iter().sum();
+    let trial_bins = n_trials as f64 * bins.len() as f64;
+    firing_rate_loss_by_bins(sums, trial_bins, target_rates_hz, bins, bin_ms)
+}
+
+/// As [`firing_rate_loss`], where trials end at different bins: rates are spikes over `trial_bins`, the bins of all trials.
+///
+/// # Shapes
+/// `sums` `[C, T, N]`: spikes of each condition's trials in the bins that they have.
+///
+/// # Errors
+/// As [`firing_rate_loss`].
+pub fn firing_rate_loss_by_bins(
+    sums: &ArrayView3<'_, f64>,
+    trial_bins: f64,
+    target_rates_hz: &[f64],
+    bins: Range<usize>,
+    bin_ms: f64,
+) -> Result<FiringRateValue, LossError> {
+    let (_, n_bins, n_neurons) = sums.dim();
     check_shape("target rates", &[target_rates_hz.len()], &[n_neurons])?;
     check_positive("bin width (ms)", bin_ms)?;
     check_finite("model spike sums", sums)?;
@@ -56,15 +75,14 @@ pub fn firing_rate_loss(
             expected: "a window inside of the trial with at least one bin",
         });
     }
-    let n_trials: usize = trial_counts.iter().sum();
     let n_targets = target_rates_hz.iter().filter(|rate| !rate.is_nan()).count();
-    if n_trials == 0 || n_targets == 0 {
+    if trial_bins <= 0.0 || n_targets == 0 {
         return Err(LossError::NoData {
             what: "firing-rate loss",
-            reason: format!("{n_trials} model trials and {n_targets} neurons with a recorded rate"),
+            reason: format!("{trial_bins} bins of model trials and {n_targets} neurons with a recorded rate"),
         });
     }
-    let hz_per_spike = 1000.0 / (n_trials as f64 * bins.len() as f64 * bin_ms);
+    let hz_per_spike = 1000.0 / (trial_bins * bin_ms);
     let spikes = sums.slice(s![.., bins.clone(), ..]).sum_axis(Axis(0)).sum_axis(Axis(0)); // [N]
     let rates_hz: Vec<f64> = spikes.iter().map(|n| n * hz_per_spike).collect();
     let mut value = 0.0;

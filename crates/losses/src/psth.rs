@@ -3,7 +3,7 @@
 //! Why here: it pins down trial averages; it says nothing of single trials (see
 //! [`crate::trial_matching`]). Cost O(C·T·N), independent of the number of trials.
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, aview1, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, Zip, aview1, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -143,13 +143,7 @@ impl PsthLoss {
     /// Sourmpis et al. 2023, L_neuron; with one condition equal to the published program. Its coefficient
     /// (10) is not included.
     pub fn evaluate(&self, sums: &ArrayView3<'_, f64>, trial_counts: &[usize]) -> Result<PsthLossValue, LossError> {
-        let (n_conditions, _, n_neurons) = self.data.values.dim();
-        check_shape(
-            "model spike sums",
-            sums.shape(),
-            &[n_conditions, self.n_bins, n_neurons],
-        )?;
-        crate::error::check_finite("model spike sums", sums)?;
+        self.check_sums(sums)?;
         let model = Psth::of_model(sums, trial_counts, self.filter)?;
         let (per_neuron, mut d_psth) = self.compare(&model)?;
         for (mut block, &count) in d_psth.outer_iter_mut().zip(trial_counts) {
@@ -157,11 +151,51 @@ impl PsthLoss {
                 block.mapv_inplace(|d| d / count as f64);
             }
         }
-        Ok(PsthLossValue {
+        Ok(self.value(per_neuron, &d_psth))
+    }
+
+    /// As [`Self::evaluate`], where the model's trials end at different bins: its PSTHs are [`Psth::of_model_by_bins`], and the
+    /// data's must be [`Psth::of_recording_by_bins`].
+    ///
+    /// # Shapes
+    /// `sums` `[C, T, N]`: spikes summed over the trials of each condition that have bin t; `trials_at` `[C, T]`: their number.
+    /// The gradient is that of every trial at the bins that it has.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn evaluate_by_bins(
+        &self,
+        sums: &ArrayView3<'_, f64>,
+        trials_at: &ArrayView2<'_, f64>,
+    ) -> Result<PsthLossValue, LossError> {
+        self.check_sums(sums)?;
+        let model = Psth::of_model_by_bins(sums, trials_at, self.filter)?;
+        let (per_neuron, mut d_psth) = self.compare(&model)?;
+        let n_at = self.filter.apply(trials_at, Axis(1));
+        for (mut row, n) in d_psth.lanes_mut(Axis(2)).into_iter().zip(&n_at) {
+            if *n > 0.0 {
+                row.mapv_inplace(|d| d / n);
+            }
+        }
+        Ok(self.value(per_neuron, &d_psth))
+    }
+
+    fn check_sums(&self, sums: &ArrayView3<'_, f64>) -> Result<(), LossError> {
+        let (n_conditions, _, n_neurons) = self.data.values.dim();
+        check_shape(
+            "model spike sums",
+            sums.shape(),
+            &[n_conditions, self.n_bins, n_neurons],
+        )?;
+        crate::error::check_finite("model spike sums", sums)
+    }
+
+    fn value(&self, per_neuron: Vec<f64>, d_psth: &Array3<f64>) -> PsthLossValue {
+        PsthLossValue {
             value: self.mean_of_observed(&per_neuron),
             per_neuron,
             d_sums: self.filter.adjoint(&d_psth.view(), Axis(1), self.n_bins),
-        })
+        }
     }
 
     /// The loss of other PSTHs in the place of the model's: validation or training data (the floor of

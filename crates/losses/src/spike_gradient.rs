@@ -36,6 +36,8 @@ pub struct Batch<'a> {
     pub n_bins: usize,
     /// Model neurons N.
     pub n_neurons: usize,
+    /// Bins that each trial has `[K]`, if not all: at later ones gradients with respect to sums are not its own.
+    pub valid_bins: Option<&'a [usize]>,
 }
 
 impl Batch<'_> {
@@ -43,6 +45,13 @@ impl Batch<'_> {
         check_indices("conditions of the model's trials", self.conditions, self.n_conditions)?;
         let sums = [self.n_conditions, self.n_bins, self.n_neurons];
         let traces = [self.conditions.len(), self.n_bins, self.populations.len()];
+        if let Some(valid) = self.valid_bins {
+            check_shape(
+                "valid bins of the model's trials",
+                &[valid.len()],
+                &[self.conditions.len()],
+            )?;
+        }
         for task in tasks {
             if let Some(d_sums) = &task.d_sums {
                 check_shape("gradient at the spike sums", d_sums.shape(), &sums)?;
@@ -57,6 +66,22 @@ impl Batch<'_> {
             .try_for_each(|g| check_indices("neurons of a population", &g.neurons, self.n_neurons))
     }
 
+    /// Whether trial `k` has bin `t`.
+    fn has_bin(&self, k: usize, t: usize) -> bool {
+        self.valid_bins.is_none_or(|valid| t < valid[k])
+    }
+
+    /// Trials of each condition that have each bin `[C, T]`.
+    pub fn trials_at(&self) -> Array2<f64> {
+        let mut trials_at = Array2::zeros((self.n_conditions, self.n_bins));
+        for (k, &condition) in self.conditions.iter().enumerate() {
+            for t in (0..self.n_bins).take_while(|t| self.has_bin(k, *t)) {
+                trials_at[[condition, t]] += 1.0;
+            }
+        }
+        trials_at
+    }
+
     /// Inner products of the tasks' gradients at the spikes, at each time step.
     ///
     /// $$G_{ij}(t) = \sum_{k,n} g_i(k,t,n)\,g_j(k,t,n)$$
@@ -69,10 +94,7 @@ impl Batch<'_> {
     /// [`LossError::Shape`], [`LossError::Index`] if a gradient does not fit the batch.
     pub fn gram(&self, tasks: &[SpikeGradient]) -> Result<Array3<f64>, LossError> {
         self.check(tasks)?;
-        let mut trials_of = vec![0.0; self.n_conditions];
-        for &condition in self.conditions {
-            trials_of[condition] += 1.0;
-        }
+        let trials_at = self.trials_at();
         let means = self.condition_means(tasks);
         let overlaps = self.overlaps();
         let mut gram = Array3::zeros((self.n_bins, tasks.len(), tasks.len()));
@@ -82,7 +104,7 @@ impl Batch<'_> {
                 let at = |t: usize| {
                     let mut product = 0.0;
                     if let (Some(x), Some(y)) = (&a.d_sums, &b.d_sums) {
-                        for (c, &n_trials) in trials_of.iter().enumerate() {
+                        for (c, &n_trials) in trials_at.column(t).iter().enumerate() {
                             product += inner(&x.slice(s![c, t, ..]), &y.slice(s![c, t, ..]), |_| n_trials);
                         }
                     }
@@ -94,7 +116,8 @@ impl Batch<'_> {
                     }
                     for (sums, traces) in [(&means[i], &b.d_traces), (&means[j], &a.d_traces)] {
                         if let (Some(means), Some(traces)) = (sums, traces) {
-                            for (&condition, trace) in self.conditions.iter().zip(traces.outer_iter()) {
+                            let trials = self.conditions.iter().zip(traces.outer_iter()).enumerate();
+                            for (_, (&condition, trace)) in trials.filter(|(k, _)| self.has_bin(*k, t)) {
                                 product += inner(&means.slice(s![condition, t, ..]), &trace.row(t), |_| 1.0);
                             }
                         }
@@ -155,7 +178,9 @@ impl Batch<'_> {
         let mut dense = Array3::zeros((self.conditions.len(), self.n_bins, self.n_neurons));
         for (k, mut trial) in dense.outer_iter_mut().enumerate() {
             if let Some(d_sums) = &gradient.d_sums {
-                trial += &d_sums.index_axis(Axis(0), self.conditions[k]);
+                let has = self.valid_bins.map_or(self.n_bins, |valid| valid[k].min(self.n_bins));
+                let mut own = trial.slice_mut(s![..has, ..]);
+                own += &d_sums.slice(s![self.conditions[k], ..has, ..]);
             }
             if let Some(d_traces) = &gradient.d_traces {
                 for (g, group) in self.populations.groups.iter().enumerate() {

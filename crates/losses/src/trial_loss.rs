@@ -4,7 +4,7 @@
 //! ([`Method`]). Sessions are compared in parallel and averaged; those of the Sinkhorn divergence are collected first, so
 //! that a device can take them all at once.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -271,7 +271,7 @@ pub struct TrialLoss {
 ///
 /// # Shapes
 /// `traces` `[K, T, G]`: mean spikes of each population ([`crate::statistics::Populations`]);
-/// `behaviour` `[K, T, B]`; `candidates` one list per session of `data`, made by
+/// `behaviour` `[K, T, B]`, both NaN from where on a trial is masked ([`crate::statistics::mask_beyond`]); `candidates` one list per session of `data`, made by
 /// [`crate::trial_matching::TrialSubset::candidates`]. Allocates O(K·T·(G + B)).
 ///
 /// # Errors
@@ -312,7 +312,8 @@ pub fn trial_loss_by<E: From<LossError>>(
         check_shape("model behaviour", behaviour.shape(), &expected)?;
     }
     let filtered_behaviour = behaviour.map(|traces| filters.features(traces));
-    let model = model_features(data, filters, traces, filtered_behaviour.as_ref())?;
+    let population = filters.features(traces);
+    let model = features_of_model(data, &population, filtered_behaviour.as_ref())?;
     let (value, sessions) = compare(&model)?;
 
     let n_compared = sessions.iter().flatten().count();
@@ -321,6 +322,13 @@ pub fn trial_loss_by<E: From<LossError>>(
     for (session, loss) in data.sessions.iter().zip(&sessions) {
         if let Some(loss) = loss {
             add_session(session, loss, n_compared, &mut d_population, d_behaviour.as_mut());
+        }
+    }
+    // What stands in masked bins is no activity of the model.
+    for ((k, o, g), _) in population.indexed_iter().filter(|(_, value)| value.is_nan()) {
+        d_population[[k, o, g]] = 0.0;
+        if let Some(d_behaviour) = &mut d_behaviour {
+            d_behaviour.slice_mut(s![k, o, ..]).fill(0.0);
         }
     }
     Ok(TrialLoss {
@@ -341,7 +349,14 @@ pub fn model_features(
     traces: &ArrayView3<'_, f64>,
     behaviour: Option<&Array3<f64>>,
 ) -> Result<Vec<Array2<f64>>, LossError> {
-    let population = filters.features(traces);
+    features_of_model(data, &filters.features(traces), behaviour)
+}
+
+fn features_of_model(
+    data: &DataFeatures,
+    population: &Array3<f64>,
+    behaviour: Option<&Array3<f64>>,
+) -> Result<Vec<Array2<f64>>, LossError> {
     let sessions = data.sessions.par_iter();
     sessions
         .map(|session| session.of_model(&population.view(), behaviour))

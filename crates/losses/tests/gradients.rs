@@ -392,12 +392,18 @@ fn compact_gradients_have_the_gram_matrices_of_the_dense_ones() {
 }
 
 fn compare_with_dense(populations: &Populations) {
+    compare_with_dense_masked(populations, None);
+    compare_with_dense_masked(populations, Some(&[40, 3, 0, 12, 39, 40, 25, 1, 17]));
+}
+
+fn compare_with_dense_masked(populations: &Populations, valid_bins: Option<&[usize]>) {
     let batch = Batch {
         conditions: &[0, 2, 1, 1, 0, 2, 2, 0, 2],
         n_conditions: 3,
         populations,
         n_bins: 40,
         n_neurons: 13,
+        valid_bins,
     };
     let tasks = tasks(populations.len());
     let dense: Vec<Array3<f64>> = tasks.iter().map(|task| batch.dense(task).unwrap()).collect();
@@ -475,6 +481,7 @@ fn compact_gradient_of_the_losses_equals_central_differences_at_the_spikes() {
         populations: &populations,
         n_bins: 40,
         n_neurons: 13,
+        valid_bins: None,
     };
     let gradient = batch.dense(&evaluate(&spikes).1).unwrap();
     for seed in 10..30 {

@@ -1,12 +1,20 @@
-//! Neurons that were not observed in every trial, against the same statistics written down neuron by neuron.
+//! Neurons that were not observed in every trial, and trials that don't have every bin, against the same statistics written down neuron by neuron.
 
 mod common;
 
-use common::{rng, two_sessions};
+use common::{central_difference, rng, two_sessions};
+use losses::firing_rate::firing_rate_loss_by_bins;
 use losses::metrics::{fano_factors, noise_correlations, pearson, psth_reliability, spike_counts};
 use losses::nulls::NullModel;
-use losses::statistics::{MovingMean, Populations, Presence, Psth, RecordedSession, Recording};
-use ndarray::{Array2, Array3, s};
+use losses::psth::{ConditionWeights, PsthLoss};
+use losses::spike_gradient::{Batch, SpikeGradient};
+use losses::statistics::{
+    DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Presence, Psth, RecordedFeatures,
+    RecordedSession, Recording, mask_beyond,
+};
+use losses::trial_loss::{Method, trial_loss};
+use losses::trial_matching::TrialSubset;
+use ndarray::{Array2, Array3, Axis, s};
 use rand::RngExt;
 
 /// One session of 60 trials of two conditions and 6 neurons; neuron n misses a share of n/8 of the trials. Counts of missing
@@ -440,4 +448,205 @@ fn neurons_that_were_observed_throughout_change_no_bit() {
     let mut sessions = plain.sessions().to_vec();
     sessions[0].presence = Some(wrong);
     assert!(Recording::new(sessions, plain.area_names().to_vec(), 13, 3).is_err());
+}
+
+/// [`two_sessions`] with trials of unequal length, and behaviour that is missing beyond them.
+fn unequal() -> Recording {
+    let mut sessions = two_sessions(40, 5).sessions().to_vec();
+    for session in &mut sessions {
+        for k in 0..session.conditions.len() {
+            let valid = [40, 31, 22, 40, 27, 13, 36, 9][k];
+            session.valid_bins[k] = valid;
+            session.counts.slice_mut(s![k, valid.., ..]).fill(0);
+            session
+                .behaviour
+                .as_mut()
+                .unwrap()
+                .slice_mut(s![k, valid.., ..])
+                .fill(f64::NAN);
+        }
+    }
+    Recording::new(sessions, vec!["V1".to_owned(), "M1".to_owned()], 13, 3).unwrap()
+}
+
+fn masked_features(recording: &Recording, filters: &Filters) -> DataFeatures {
+    let populations = Populations::by_area(recording, 1).unwrap();
+    let options = FeatureOptions {
+        has_behaviour: true,
+        is_masked: true,
+        ..FeatureOptions::default()
+    };
+    RecordedFeatures::new(recording, &populations, filters, options)
+        .unwrap()
+        .normalized(&recording.all_trials())
+        .unwrap()
+}
+
+fn filters_of(n_bins: usize) -> Filters {
+    let spike = MovingMean::half_overlapping(4).unwrap();
+    Filters::new(n_bins, spike, MovingMean::resampling(2).unwrap()).unwrap()
+}
+
+#[test]
+fn psths_by_bins_are_means_over_the_trials_that_have_each_bin() {
+    let recording = unequal();
+    let filter = MovingMean::new(1, 1, 0).unwrap();
+    let psth = Psth::of_recording_by_bins(&recording, &recording.all_trials(), filter).unwrap();
+    let session = &recording.sessions()[0];
+    for t in 0..40 {
+        let trials: Vec<usize> = (0..8)
+            .filter(|&k| session.conditions[k] == 1 && t < session.valid_bins[k])
+            .collect();
+        let sum: f64 = trials.iter().map(|&k| f64::from(session.counts[[k, t, 2]])).sum();
+        let expected = sum / trials.len() as f64;
+        let found = psth.values[[1, t, 2]];
+        assert!(found.is_nan() == trials.is_empty() && (trials.is_empty() || (found - expected).abs() < 1e-12));
+    }
+    // Complete trials: the same as whole windows.
+    let complete = two_sessions(40, 5);
+    let only = vec![vec![0, 1, 2, 4, 5, 6, 7], (0..7).collect()];
+    let filter = filters_of(40).spike();
+    let by_windows = Psth::of_recording(&complete, &only, filter).unwrap();
+    let by_bins = Psth::of_recording_by_bins(&complete, &only, filter).unwrap();
+    assert_eq!(by_windows.n_trials, by_bins.n_trials);
+    for (a, b) in by_windows.values.iter().zip(&by_bins.values) {
+        assert!(a.is_nan() && b.is_nan() || (a - b).abs() < 1e-12, "{a} {b}");
+    }
+}
+
+#[test]
+fn trials_of_unequal_length_in_the_models_place_have_no_loss_and_no_gradient() {
+    let recording = unequal();
+    let filters = filters_of(40);
+    let data = masked_features(&recording, &filters);
+    // All trials with a feature bin take part: windows reach 3 + 2 bins.
+    assert_eq!([data.sessions[0].trials.len(), data.sessions[1].trials.len()], [8, 7]);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    for (s, session) in recording.sessions().iter().enumerate() {
+        let k = session.conditions.len();
+        let mut traces = Array3::zeros((k, 40, populations.len()));
+        for (g, group) in populations.groups.iter().enumerate().filter(|(_, g)| g.session == s) {
+            let own = session.counts.select(Axis(2), &group.columns).mapv(f64::from);
+            traces
+                .index_axis_mut(Axis(2), g)
+                .assign(&own.mean_axis(Axis(2)).unwrap());
+        }
+        // Whatever a model does beyond the end of its trials.
+        for (trial, &valid) in traces.outer_iter_mut().zip(&session.valid_bins) {
+            let mut trial = trial;
+            trial.slice_mut(s![valid.., ..]).fill(7.0);
+        }
+        let mut behaviour = session
+            .behaviour
+            .clone()
+            .unwrap()
+            .mapv(|x| if x.is_nan() { 9.0 } else { x });
+        mask_beyond(&mut traces, &session.valid_bins);
+        mask_beyond(&mut behaviour, &session.valid_bins);
+        let candidates: Vec<_> = (0..2)
+            .map(|other| {
+                if other == s {
+                    TrialSubset::FirstN.candidates(&session.conditions, &session.conditions)
+                } else {
+                    Vec::new()
+                }
+            })
+            .collect();
+        let behaviour = behaviour.view();
+        let loss = trial_loss(
+            &Method::Hard,
+            &data,
+            &filters,
+            &traces.view(),
+            Some(&behaviour),
+            &candidates,
+        )
+        .unwrap();
+        assert!(loss.value.abs() < 1e-20, "{}", loss.value);
+        assert!(loss.d_traces.iter().all(|d| d.abs() < 1e-10));
+    }
+}
+
+#[test]
+fn gradients_of_masked_losses_equal_central_differences_at_the_spikes() {
+    let recording = unequal();
+    let filters = filters_of(40);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    let data = masked_features(&recording, &filters);
+    let conditions = [0, 1, 2, 0, 1, 2, 0, 1];
+    let valid = [12, 40, 33, 40, 3, 18, 27, 40];
+    let batch = Batch {
+        conditions: &conditions,
+        n_conditions: 3,
+        populations: &populations,
+        n_bins: 40,
+        n_neurons: 13,
+        valid_bins: Some(&valid),
+    };
+    let candidates: Vec<_> = data
+        .sessions
+        .iter()
+        .map(|s| TrialSubset::FirstN.candidates(&conditions, &s.conditions))
+        .collect();
+    let psth = Psth::of_recording_by_bins(&recording, &recording.all_trials(), filters.spike()).unwrap();
+    let scale = psth.scale(PSTH_STD_FLOOR);
+    let neuron_loss = PsthLoss::new(psth, scale, ConditionWeights::TrialShare, filters.spike(), 40).unwrap();
+    let mut rng = rng(3);
+    let mut random = |dim| Array3::<f64>::from_shape_simple_fn(dim, || rng.random_range(-1.0..1.0));
+    let behaviour = {
+        let mut behaviour = random((8, 40, 1));
+        mask_beyond(&mut behaviour, &valid);
+        behaviour
+    };
+    let targets: Vec<f64> = (0..13).map(f64::from).collect();
+    let evaluate = |spikes: &Array3<f64>| {
+        let mut sums = Array3::zeros((3, 40, 13));
+        for (k, &condition) in conditions.iter().enumerate() {
+            let mut sum = sums.slice_mut(s![condition, ..valid[k], ..]);
+            sum += &spikes.slice(s![k, ..valid[k], ..]);
+        }
+        let mut traces = Array3::zeros((8, 40, populations.len()));
+        for (g, neurons) in populations.neurons().iter().enumerate() {
+            let mean = spikes.select(Axis(2), neurons).mean_axis(Axis(2)).unwrap();
+            traces.index_axis_mut(Axis(2), g).assign(&mean);
+        }
+        mask_beyond(&mut traces, &valid);
+        let trials_at = batch.trials_at();
+        let psth = neuron_loss.evaluate_by_bins(&sums.view(), &trials_at.view()).unwrap();
+        let rate = firing_rate_loss_by_bins(&sums.view(), trials_at.sum(), &targets, 0..40, 2.0).unwrap();
+        let trial = trial_loss(
+            &Method::Hard,
+            &data,
+            &filters,
+            &traces.view(),
+            Some(&behaviour.view()),
+            &candidates,
+        )
+        .unwrap();
+        let gradient = SpikeGradient {
+            d_sums: Some(psth.d_sums + &(rate.d_sums * 1e-3)),
+            d_traces: Some(trial.d_traces),
+        };
+        (psth.value + trial.value + 1e-3 * rate.value, gradient)
+    };
+    let spikes = random((8, 40, 13));
+    let gradient = batch.dense(&evaluate(&spikes).1).unwrap();
+    for (k, &valid) in valid.iter().enumerate() {
+        assert!(
+            gradient.slice(s![k, valid.., ..]).iter().all(|d| *d == 0.0),
+            "trial {k}"
+        );
+        // A window of the features reaches over 3 bins at least.
+        assert!(
+            gradient.slice(s![k, ..valid, ..]).iter().any(|d| *d != 0.0),
+            "trial {k}"
+        );
+    }
+    for _ in 0..20 {
+        let direction = random(spikes.dim());
+        let slope = central_difference(&spikes, &direction, 1e-5, |x| evaluate(x).0);
+        let found = (&gradient * &direction).sum();
+        // Truncation and rounding at that step, for slopes of order 1.
+        assert!((found - slope).abs() < 1e-7 * (1.0 + slope.abs()), "{found} {slope}");
+    }
 }

@@ -130,7 +130,15 @@ impl SpikeBits {
     ///
     /// # Errors
     /// When `condition` has another length than there are trials, or names a condition beyond `n_conditions`.
-    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+    pub fn sums_by_condition(
+        &self,
+        condition: &[usize],
+        n_conditions: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
+        if let Some(valid) = valid {
+            crate::rollout::shape("valid steps of trials", &[valid.len()], &[self.n_trials])?;
+        }
         if condition.len() != self.n_trials {
             return Err(CoreError::Shape {
                 what: "condition",
@@ -147,7 +155,7 @@ impl SpikeBits {
                     expected: "below the number of conditions",
                 });
             }
-            for t in 0..self.n_steps {
+            for t in 0..valid.map_or(self.n_steps, |valid| valid[k].min(self.n_steps)) {
                 let mut row = sums.slice_mut(ndarray::s![c, t, ..]);
                 for_each_set(self.row(k, t), |n| row[n] += 1.0);
             }
@@ -249,12 +257,28 @@ mod tests {
     fn condition_sums_are_the_sums_of_the_trials() {
         let a = pattern();
         let sums = SpikeBits::from_array(a.view())
-            .sums_by_condition(&[0, 1, 0], 2)
+            .sums_by_condition(&[0, 1, 0], 2, None)
             .unwrap();
         for t in 0..5 {
             for n in 0..130 {
                 assert_eq!(sums[[0, t, n]], f64::from(a[[0, t, n]] + a[[2, t, n]]));
                 assert_eq!(sums[[1, t, n]], f64::from(a[[1, t, n]]));
+            }
+        }
+    }
+
+    #[test]
+    fn sums_leave_out_steps_beyond_those_that_are_valid() {
+        let a = pattern();
+        let valid = [2, 5, 0];
+        let sums = SpikeBits::from_array(a.view())
+            .sums_by_condition(&[0, 1, 0], 2, Some(&valid))
+            .unwrap();
+        for t in 0..5 {
+            for n in 0..130 {
+                let of = |k: usize| if t < valid[k] { f64::from(a[[k, t, n]]) } else { 0.0 };
+                assert_eq!(sums[[0, t, n]], of(0) + of(2));
+                assert_eq!(sums[[1, t, n]], of(1));
             }
         }
     }

@@ -146,6 +146,11 @@ pub(crate) fn whole_part(n: usize, fraction: f64, what: &str) -> Result<usize, C
     Ok(((n as f64 * fraction + 1e-9).floor() as usize).min(n))
 }
 
+/// The whole part of a share of `n`, as populations and inputs are divided; a share is taken as from 0 to 1.
+pub fn part_of(n: usize, share: f64) -> usize {
+    whole_part(n, share.clamp(0.0, 1.0), "share").unwrap_or(0)
+}
+
 /// Delays in steps of the `groups` recurrent matrices, from the shortest delay to the longest.
 ///
 /// Group 0 has the shortest delay n; group g ≥ 1 has `longest − ⌊(longest − n)/(G − 1)·(g − 1)⌋`.

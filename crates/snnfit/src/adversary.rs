@@ -199,6 +199,7 @@ mod tests {
                 mean: vec![0.0],
                 std: vec![1.0],
                 channels: Vec::new(),
+                behaviour_mean: Vec::new(),
                 features,
                 trials: (0..n).collect(),
                 conditions,

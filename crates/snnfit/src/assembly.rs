@@ -1,6 +1,7 @@
 //! From a checked configuration and recordings to everything a fit needs: trials, splits, neurons, network.
 
 use crate::config::checked::{self, Experiment, MatchWithin};
+use crate::cues::{self, ModelTrial, Sources, TrialCues};
 use crate::evaluate::{EvaluateError, TaskTimes};
 use crate::fit_error::FitError;
 use crate::projections;
@@ -10,8 +11,8 @@ use losses::statistics::{Presence, RecordedSession, Recording, TrialSelection};
 use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
 use snn_core::models::rsnn::{
-    BehaviourSpec, FeedbackSpec, InputSpec, LatentKind, LatentSpec, Link, PoissonInput, RecordedInput, RsnnSpec,
-    StimulusScale, TraceSpec, Trials,
+    Amplitude, BehaviourSpec, FeedbackSpec, InputChannel, InputSpec, LatentKind, LatentSpec, Link, Onset, PoissonInput,
+    RecordedInput, RsnnSpec, StimulusScale, TraceSpec, Trials,
 };
 use snn_core::rng::StreamRng;
 use snn_core::surrogate::Surrogate;
@@ -71,6 +72,8 @@ pub struct Assembly {
     pub trial_types: Vec<String>,
     /// Movies `[S, T, C]` of all sessions.
     pub movies: Option<Array3<f32>>,
+    /// What recorded trials bring to the inputs, where a channel takes anything from them.
+    pub cues: Option<TrialCues>,
     /// Whether a model neuron stands for a unit of each session.
     used: Vec<bool>,
     /// Units of each session's traces.
@@ -149,6 +152,13 @@ impl Assembly {
         let spec = spec(&experiment, model, &stitching, &areas, &sessions, movies.as_ref())?;
         warnings.extend(projections::without_effect(&model.projections, &spec));
         warnings.extend(undriven(&spec, &stimuli));
+        let sources = Sources {
+            sessions: &sessions,
+            splits: &splits.sessions,
+            used: &used,
+            stimulus_of: &stimulus_of,
+        };
+        let cues = TrialCues::new(&model.input, &sources, &mut warnings)?;
         let recording = recording(
             &experiment,
             &sessions,
@@ -173,6 +183,7 @@ impl Assembly {
             stimulus_of,
             trial_types,
             movies,
+            cues,
             used,
             trace_units,
             never_observed,
@@ -369,8 +380,8 @@ impl Assembly {
         self.recording.n_bins()
     }
 
-    /// When things happen in a trial: the cue is the last onset of the model's inputs, the delay what lies between the first
-    /// and the last of several. A recorded stimulus has its cue at the event that trials are aligned to.
+    /// When things happen in a trial: the cue is the last onset of the model's inputs (of an event of trials its median), the delay
+    /// what lies between the first and the last of several. A recorded stimulus has its cue at the event that trials are aligned to.
     pub fn times(&self) -> TaskTimes {
         let checked::Model::Rsnn(model) = &self.experiment.model;
         // An onset outside of the window has no effect.
@@ -379,7 +390,8 @@ impl Assembly {
         let onsets: Vec<f64> = match &model.input {
             checked::Input::Poisson(input) => {
                 let within = |onset: &f64| (start_ms..end_ms).contains(onset);
-                input.onsets_ms.iter().copied().filter(within).collect()
+                let onsets = cues::onsets_ms(input, &self.sessions, &self.trials_of(Part::Train));
+                onsets.into_iter().filter(within).collect()
             }
             checked::Input::Recorded(_) => Vec::new(),
         };
@@ -426,25 +438,66 @@ impl Assembly {
         self.stitching.neurons.iter().enumerate().map(id).collect()
     }
 
-    /// Model trials that show these stimuli.
-    pub fn model_trials(&self, stimuli: &[usize]) -> Trials {
+    /// The network's side of model trials: stimuli, and what inputs take from recorded trials.
+    pub fn model_trials(&self, trials: &[ModelTrial]) -> Trials {
+        let stimulus = |trial: &ModelTrial| &self.stimuli[trial.stimulus];
         Trials {
-            stimulus: stimuli.iter().map(|&s| self.stimuli[s].value).collect(),
+            stimulus: trials.iter().map(|trial| stimulus(trial).value).collect(),
             movie: self
                 .movies
                 .as_ref()
-                .map(|_| stimuli.iter().map(|&s| self.stimuli[s].movie.unwrap_or(0)).collect()),
+                .map(|_| trials.iter().map(|trial| stimulus(trial).movie.unwrap_or(0)).collect()),
             movies: self.movies.clone(),
+            cues: self.cues.as_ref().map(|cues| cues.of(trials)),
         }
     }
 
-    /// Stimuli of the selected trials of all sessions, pooled.
-    pub fn stimuli_of(&self, selection: &TrialSelection) -> Vec<usize> {
-        selection
-            .iter()
-            .zip(&self.stimulus_of)
-            .flat_map(|(trials, of)| trials.iter().map(|&k| of[k]))
-            .collect()
+    /// Bins that model trials have: as many as the recorded trials that they take events of. None where all have all, and where
+    /// inputs take nothing from trials.
+    pub fn lengths(&self, trials: &[ModelTrial]) -> Option<Vec<usize>> {
+        self.cues.as_ref().and_then(|cues| cues.lengths(trials))
+    }
+
+    /// Whether model trials end at different bins, as recorded ones do.
+    pub fn is_masked(&self) -> bool {
+        self.cues.as_ref().is_some_and(TrialCues::is_masked)
+    }
+
+    /// The selected trials of all sessions, pooled, as what model trials are drawn from: a draw takes stimulus, events,
+    /// amplitudes and length of one recorded trial together.
+    ///
+    /// # Errors
+    /// [`FitError::NoCues`] for a stimulus whose trials lack what the inputs take from them.
+    pub fn pool_of(&self, selection: &TrialSelection) -> Result<Vec<ModelTrial>, FitError> {
+        let mut pool = Vec::new();
+        for (session, (trials, of)) in selection.iter().zip(&self.stimulus_of).enumerate() {
+            pool.extend(trials.iter().map(|&trial| ModelTrial {
+                stimulus: of[trial],
+                session,
+                trial,
+            }));
+        }
+        if let Some(cues) = &self.cues {
+            cues.complete(&mut pool, |stimulus| self.stimuli[stimulus].value)?;
+        }
+        Ok(pool)
+    }
+
+    /// One model trial of each stimulus, and one of each recorded trial that inputs may take anything from.
+    pub(crate) fn all_model_trials(&self) -> Vec<ModelTrial> {
+        match &self.cues {
+            Some(cues) => {
+                let all: TrialSelection = self.sessions.iter().map(|s| (0..s.n_trials()).collect()).collect();
+                cues.drawable(&all, &self.stimulus_of)
+            }
+            None => (0..self.stimuli.len())
+                .map(|stimulus| ModelTrial {
+                    stimulus,
+                    session: 0,
+                    trial: 0,
+                })
+                .collect(),
+        }
     }
 }
 
@@ -454,6 +507,14 @@ fn undriven(spec: &RsnnSpec, stimuli: &[Stimulus]) -> Option<String> {
         return None;
     };
     let is_driven = input.n > 0 && input.p_stim > 0.0;
+    // Short forms aside, a channel may be scaled by something else.
+    if input
+        .channels
+        .iter()
+        .any(|channel| channel.amplitude != Amplitude::Stimulus)
+    {
+        return None;
+    }
     (is_driven && stimuli.iter().all(|stimulus| stimulus.value == 0.0)).then(|| {
         "the stimulus is 0, which means none, in every trial: no input tells the network when the event was, so it can't answer it \
          (hint: give trials a value other than 0, `snnfit import --stimulus-value 1`; for activity without an event set \
@@ -926,6 +987,24 @@ fn input(
                     checked::StimulusScale::Log => StimulusScale::Log,
                     checked::StimulusScale::Linear => StimulusScale::Linear,
                 },
+                channels: p
+                    .channels
+                    .iter()
+                    .map(|channel| InputChannel {
+                        n: connectivity::part_of(p.n, p.p_stim * channel.share),
+                        onset: match &channel.onset {
+                            checked::ChannelOnset::Ms(onset) => Onset::Step(first(onset)),
+                            checked::ChannelOnset::Event(_) => Onset::Trial,
+                        },
+                        amplitude: match &channel.amplitude {
+                            checked::ChannelAmplitude::One => Amplitude::One,
+                            checked::ChannelAmplitude::Stimulus => Amplitude::Stimulus,
+                            checked::ChannelAmplitude::Value(_) => Amplitude::Trial,
+                        },
+                        n_duration: channel.duration.steps,
+                        gain: channel.gain,
+                    })
+                    .collect(),
             }))
         }
         checked::Input::Recorded(r) => {

@@ -121,7 +121,7 @@ pub trait Runner {
 }
 
 fn on_host(rolled: &Rollout, n_trials: usize) -> Result<Array3<f64>, CoreError> {
-    rolled.spikes.sums_by_condition(&vec![0; n_trials], 1)
+    rolled.spikes.sums_by_condition(&vec![0; n_trials], 1, None)
 }
 
 /// The engine `native`, or `native-int16`.
@@ -185,7 +185,7 @@ impl Runner for snn_core::rollout::kernels::Kernels {
     }
 
     fn sums(&self, rolled: &Self::Rolled, n_trials: usize) -> Result<Array3<f64>, CoreError> {
-        rolled.sums_by_condition(&vec![0; n_trials], 1)
+        rolled.sums_by_condition(&vec![0; n_trials], 1, None)
     }
 
     fn backpropagate(

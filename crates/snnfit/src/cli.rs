@@ -437,6 +437,24 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub stimulus_value: Option<String>,
+    /// Further events of trials, such as a cue: the name that it gets, and its time, a column or an expression; several: one option
+    /// each [default: columns `event_NAME`]
+    #[arg(
+        long,
+        value_name = "NAME=EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub event: Vec<String>,
+    /// Numbers that go with events, such as a contrast: the name that it gets, and its value, a column or an expression; several:
+    /// one option each [default: columns `value_NAME`]
+    #[arg(
+        long,
+        value_name = "NAME=EXPR",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub value: Vec<String>,
     /// Condition of the units that are taken
     #[arg(
         long,

@@ -66,6 +66,24 @@ pub enum FitError {
         /// The model's areas.
         known: String,
     },
+    /// A channel of the inputs takes from trials what they don't have.
+    #[error("{key}: {reason}")]
+    Channel {
+        /// Key of the configuration.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// No trial that shows a stimulus has the events that drive the inputs.
+    #[error(
+        "no training trial with stimulus {stimulus} is of a session that has {columns}, which model.rsnn.input.poisson.channels take from trials"
+    )]
+    NoCues {
+        /// Value of the stimulus.
+        stimulus: f64,
+        /// What the session needs.
+        columns: String,
+    },
     /// Every neuron of an area is left out for its rate.
     #[error("area '{area}': every unit fires at data.max_rate_hz = {max_rate_hz} Hz or more and is left out")]
     FastArea {
@@ -265,6 +283,13 @@ impl FitError {
             Self::NothingObserved { .. } => Some(
                 "choose a narrower window (data.window_ms), or correct units/obs_intervals or binned/presence; `snnfit inspect FILE` \
                  says how many trials units miss",
+            ),
+            Self::Channel { .. } => Some(
+                "`snnfit inspect FILE` lists events and values of trials; an import takes them with --event NAME=EXPR and --value \
+                 NAME=EXPR, where coalesce(x, 0) is 0 where x is missing",
+            ),
+            Self::NoCues { .. } => Some(
+                "leave these trials or sessions out (data.sessions), or import the events of the sessions that lack them",
             ),
             Self::UnknownProjection { .. } => {
                 Some("correct the rule, or leave it out; `snnfit inspect FILE` lists the recorded areas")

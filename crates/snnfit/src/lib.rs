@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod cues;
 pub mod error;
 pub mod evaluate;
 pub mod events;

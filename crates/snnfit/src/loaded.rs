@@ -5,6 +5,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cli::CheckpointChoice;
 use crate::config::checked::Chunking;
 use crate::config::{self, Loaded as Configuration};
+use crate::cues::ModelTrial;
 use crate::error::Error;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize};
@@ -140,7 +141,7 @@ impl Fitted {
         Ok((run, fitted))
     }
 
-    /// Simulates trials that show these stimuli (indices into the assembly's). Allocates K·T·N counts.
+    /// Simulates trials. Allocates K·T·N counts.
     ///
     /// They are perturbed, if any perturbations are given; the random numbers stay the same (see
     /// [`Rsnn::simulate_perturbed`]).
@@ -152,31 +153,31 @@ impl Fitted {
     /// As [`Rsnn::simulate`]; a device that can't take one trial, or has no memory left.
     pub fn simulate(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         seed: u64,
         stream: &str,
         trial_chunk: Option<NonZeroUsize>,
         perturbations: &[Perturbation],
     ) -> Result<SimulatedActivity, FitError> {
         let configured = self.assembly.experiment.train.chunking;
-        let most = at_once(stimuli.len(), trial_chunk, configured, self.room.is_bounded());
+        let most = at_once(drawn.len(), trial_chunk, configured, self.room.is_bounded());
         let chunk = self.room.chunk(most)?;
         let mut all: Option<SimulatedActivity> = None;
-        for trials in chunks(stimuli.len(), chunk) {
+        for trials in chunks(drawn.len(), chunk) {
             let draws = Draws {
                 seed,
                 step: 0,
                 stream,
                 first_trial: trials.start as u32,
             };
-            let shown = self.assembly.model_trials(&stimuli[trials.clone()]);
+            let shown = self.assembly.model_trials(&drawn[trials.clone()]);
             let part = self
                 .simulate_chunk(&shown, draws, perturbations)
                 .map_err(|error| self.room.explain(error.into(), trials.len(), "--trial-chunk"))?;
-            if trials.len() == stimuli.len() {
+            if trials.len() == drawn.len() {
                 return Ok(part);
             }
-            let all = all.get_or_insert_with(|| part.zeros_for(stimuli.len()));
+            let all = all.get_or_insert_with(|| part.zeros_for(drawn.len()));
             all.counts.slice_mut(s![trials.clone(), .., ..]).assign(&part.counts);
             if let (Some(all), Some(part)) = (&mut all.behaviour, &part.behaviour) {
                 all.slice_mut(s![trials, .., ..]).assign(part);
@@ -190,20 +191,20 @@ impl Fitted {
     ///
     /// # Errors
     /// As [`Rsnn::input_events`].
-    pub fn input_spikes(&self, stimuli: &[usize], seed: u64, stream: &str) -> Result<Option<Array3<u8>>, FitError> {
+    pub fn input_spikes(&self, drawn: &[ModelTrial], seed: u64, stream: &str) -> Result<Option<Array3<u8>>, FitError> {
         let draws = Draws {
             seed,
             step: 0,
             stream,
             first_trial: 0,
         };
-        let (trials, n_steps) = (self.assembly.model_trials(stimuli), self.assembly.n_steps());
+        let (trials, n_steps) = (self.assembly.model_trials(drawn), self.assembly.n_steps());
         let Some(events) = self.rsnn.input_events(&trials, n_steps, draws)? else {
             return Ok(None);
         };
         let n_warmup = events.n_steps() - n_steps;
-        let mut spikes = Array3::zeros((stimuli.len(), n_steps, events.n_inputs()));
-        for k in 0..stimuli.len() {
+        let mut spikes = Array3::zeros((drawn.len(), n_steps, events.n_inputs()));
+        for k in 0..drawn.len() {
             for t in 0..n_steps {
                 for &input in events.at(k, n_warmup + t) {
                     spikes[[k, t, usize::from(input)]] = 1;
@@ -261,19 +262,46 @@ impl SimulatedActivity {
 }
 
 impl Fitted {
-    /// Stimuli of `n` trials in the proportions of `pool`; see [`proportional`].
+    /// `n` trials with stimuli in the proportions of `pool` (see [`proportional`]), each with the events of one of its trials that
+    /// show the same: of every one before one comes again, where inputs take anything from trials.
     ///
     /// # Errors
     /// More trials than this machine can simulate.
-    pub fn stimuli_like(&self, pool: &[usize], n: usize, rng: &mut impl rand::Rng) -> Result<Vec<usize>, FitError> {
+    pub fn trials_like(
+        &self,
+        pool: &[ModelTrial],
+        n: usize,
+        rng: &mut impl rand::Rng,
+    ) -> Result<Vec<ModelTrial>, FitError> {
         memory::check(BatchSize {
             n_trials: n,
             n_steps: self.assembly.n_steps(),
             n_neurons: self.rsnn.spec.n_neurons(),
             bytes_per_value: memory::COUNT,
         })?;
-        Ok(proportional(pool, n, rng))
+        let shown: Vec<usize> = pool.iter().map(|trial| trial.stimulus).collect();
+        let stimuli = proportional(&shown, n, rng);
+        Ok(dealt(pool, &stimuli, self.assembly.cues.is_some(), rng))
     }
+}
+
+/// A trial of the pool for each stimulus: the first one that shows it, or, shuffled, each of them before one comes again.
+fn dealt(pool: &[ModelTrial], stimuli: &[usize], is_shuffled: bool, rng: &mut impl rand::Rng) -> Vec<ModelTrial> {
+    use rand::seq::SliceRandom;
+    let mut decks = std::collections::BTreeMap::<usize, (Vec<ModelTrial>, usize)>::new();
+    for trial in pool {
+        decks.entry(trial.stimulus).or_default().0.push(*trial);
+    }
+    let deal = |stimulus: &usize| {
+        let (deck, next) = decks.get_mut(stimulus)?;
+        if *next == 0 && is_shuffled {
+            deck.shuffle(rng);
+        }
+        let dealt = deck.get(*next).copied();
+        *next = if is_shuffled { (*next + 1) % deck.len() } else { 0 };
+        dealt
+    };
+    stimuli.iter().filter_map(deal).collect()
 }
 
 /// `n` stimuli in the proportions of `pool`, by largest remainder and in random order: as many trials of each as a
@@ -318,6 +346,34 @@ mod tests {
         }
         assert_eq!(at_once(12, None, Chunking::Trials(8), true), 8);
         assert_eq!(at_once(12, None, Chunking::Trials(8), false), 12);
+    }
+
+    #[test]
+    fn every_trial_of_a_stimulus_is_dealt_before_one_comes_again() {
+        let pool: Vec<ModelTrial> = (0..12)
+            .map(|trial| ModelTrial {
+                stimulus: trial % 2,
+                session: 0,
+                trial,
+            })
+            .collect();
+        let stimuli: Vec<usize> = (0..24).map(|k| usize::from(k % 3 == 0)).collect();
+        let dealt = dealt(&pool, &stimuli, true, &mut StreamRng::new(0, "test", 0));
+        assert!(
+            dealt
+                .iter()
+                .zip(&stimuli)
+                .all(|(trial, stimulus)| trial.stimulus == *stimulus)
+        );
+        let of_0: Vec<usize> = dealt.iter().filter(|t| t.stimulus == 0).map(|t| t.trial).collect();
+        // 16 trials of 6: twice each, and four a third time.
+        for (round, n) in of_0.chunks(6).zip([6, 6, 4]) {
+            let mut round = round.to_vec();
+            round.sort_unstable();
+            round.dedup();
+            assert_eq!(round.len(), n);
+        }
+        assert_ne!(of_0[..6], of_0[6..12], "each round is shuffled: alike once in 720");
     }
 
     #[test]

@@ -4,13 +4,13 @@ use crate::adversary::Adversary;
 use crate::config::checked::{Loss, MatchingTrials, Statistics};
 use crate::fit_error::FitError;
 use crate::soft_matching::SoftMatching;
-use losses::firing_rate::firing_rate_loss;
+use losses::firing_rate::{firing_rate_loss, firing_rate_loss_by_bins};
 use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Population, Populations, Psth, PsthScale,
-    RecordedFeatures, Recording, TrialSelection,
+    RecordedFeatures, Recording, TrialSelection, mask_beyond,
 };
 use losses::trial_loss::{Method, model_features, trial_loss, trial_loss_by};
 use losses::trial_matching::{Candidates, TrialSubset};
@@ -40,6 +40,18 @@ pub struct Comparison {
     statistics: Statistics,
     losses: Vec<Loss>,
     bin_ms: f64,
+    is_masked: bool,
+}
+
+/// What a comparison is besides its statistics and losses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ComparisonOptions {
+    /// Width of a bin, ms.
+    pub bin_ms: f64,
+    /// Whether single trials are compared by behaviour too.
+    pub has_behaviour: bool,
+    /// Whether model trials end at different bins, as recorded ones do: both are compared over the bins that they have.
+    pub is_masked: bool,
 }
 
 /// Targets of one selection of recorded trials (training, validation, a balanced subset).
@@ -73,6 +85,8 @@ pub struct BatchStatistics {
     pub counts: Vec<usize>,
     /// Condition of each trial, `[K]`.
     pub conditions: Vec<usize>,
+    /// Bins that each trial has `[K]`; `None`: all. Sums are over these, traces and behaviour NaN beyond.
+    pub valid_bins: Option<Vec<usize>>,
     /// Mean spikes of each population, `[K, T, G]`.
     pub traces: Array3<f64>,
     /// Behaviour `[K, T, B]`.
@@ -90,6 +104,9 @@ impl BatchStatistics {
             *count += more;
         }
         self.conditions.extend_from_slice(&more.conditions);
+        if let (Some(valid), Some(more)) = (&mut self.valid_bins, &more.valid_bins) {
+            valid.extend_from_slice(more);
+        }
         self.traces.append(Axis(0), more.traces.view())?;
         if let (Some(behaviour), Some(more)) = (&mut self.behaviour, &more.behaviour) {
             behaviour.append(Axis(0), more.view())?;
@@ -124,9 +141,13 @@ impl Comparison {
         recording: Recording,
         statistics: Statistics,
         losses: Vec<Loss>,
-        bin_ms: f64,
-        has_behaviour: bool,
+        options: ComparisonOptions,
     ) -> Result<Self, FitError> {
+        let ComparisonOptions {
+            bin_ms,
+            has_behaviour,
+            is_masked,
+        } = options;
         let window = statistics.smooth.steps;
         if window > recording.n_bins() {
             return Err(FitError::Loss(losses::LossError::Parameter {
@@ -157,6 +178,7 @@ impl Comparison {
         let of_groups = |recording: &Recording, groups: std::ops::Range<usize>, has_behaviour: bool| {
             let options = FeatureOptions {
                 has_behaviour,
+                is_masked,
                 ..FeatureOptions::default()
             };
             RecordedFeatures::of_groups(recording, &traced, groups, &filters, options)
@@ -182,6 +204,7 @@ impl Comparison {
             statistics,
             losses,
             bin_ms,
+            is_masked,
         })
     }
 
@@ -213,7 +236,7 @@ impl Comparison {
     pub fn objective(&self, selection: &TrialSelection, like: Option<&Objective>) -> Result<Objective, FitError> {
         let has = |f: fn(&Loss) -> bool| self.losses.iter().any(f);
         let psth = if has(|l| matches!(l, Loss::Psth { .. })) {
-            let data = Psth::of_recording(&self.recording, selection, self.filters.spike())?;
+            let data = self.psth_of(selection)?;
             let scale: PsthScale = match like.and_then(|l| l.psth.as_ref()) {
                 Some(like) => like.scale().clone(),
                 None => data.scale(PSTH_STD_FLOOR),
@@ -259,24 +282,50 @@ impl Comparison {
         })
     }
 
-    /// Raw statistics of simulated trials of the given conditions.
+    /// PSTHs of recorded trials, as they are compared with the model's.
+    fn psth_of(&self, selection: &TrialSelection) -> Result<Psth, losses::LossError> {
+        let filter = self.filters.spike();
+        if self.is_masked {
+            Psth::of_recording_by_bins(&self.recording, selection, filter)
+        } else {
+            Psth::of_recording(&self.recording, selection, filter)
+        }
+    }
+
+    /// Raw statistics of simulated trials of the given conditions, over the bins that each has (all, where none is given).
     ///
     /// # Errors
     /// A condition beyond the recording's.
-    pub fn statistics(&self, simulation: &Simulation, conditions: Vec<usize>) -> Result<BatchStatistics, FitError> {
+    pub fn statistics(
+        &self,
+        simulation: &Simulation,
+        conditions: Vec<usize>,
+        valid_bins: Option<Vec<usize>>,
+    ) -> Result<BatchStatistics, FitError> {
         let n_conditions = self.recording.n_conditions();
-        let sums = simulation.rollout.sums_by_condition(&conditions, n_conditions)?;
+        let lengths = valid_bins.as_deref();
+        let sums = simulation
+            .rollout
+            .sums_by_condition(&conditions, n_conditions, lengths)?;
         let mut counts = vec![0; n_conditions];
         for &c in &conditions {
             counts[c] += 1;
         }
-        let traces = simulation.rollout.project(&self.channels)?;
+        let mut traces = simulation.rollout.project(&self.channels)?;
+        let mut behaviour = simulation.behaviour.clone();
+        if let Some(valid) = &valid_bins {
+            mask_beyond(&mut traces, valid);
+            if let Some(behaviour) = &mut behaviour {
+                mask_beyond(behaviour, valid);
+            }
+        }
         Ok(BatchStatistics {
             sums,
             counts,
             conditions,
+            valid_bins,
             traces,
-            behaviour: simulation.behaviour.clone(),
+            behaviour,
         })
     }
 
@@ -328,7 +377,10 @@ impl Comparison {
             let (value, task) = match loss {
                 Loss::Psth { .. } => {
                     let Some(psth) = &objective.psth else { continue };
-                    let mut result = psth.evaluate(&batch.sums.view(), &batch.counts)?;
+                    let mut result = match self.trials_at(batch) {
+                        Some(trials_at) => psth.evaluate_by_bins(&batch.sums.view(), &trials_at.view())?,
+                        None => psth.evaluate(&batch.sums.view(), &batch.counts)?,
+                    };
                     result.d_sums *= weight;
                     (
                         result.value,
@@ -340,13 +392,11 @@ impl Comparison {
                 }
                 Loss::FiringRate { .. } => {
                     let bins = 0..self.recording.n_bins();
-                    let mut result = firing_rate_loss(
-                        &batch.sums.view(),
-                        &batch.counts,
-                        &objective.rates_hz,
-                        bins,
-                        self.bin_ms,
-                    )?;
+                    let (sums, rates_hz) = (batch.sums.view(), &objective.rates_hz);
+                    let mut result = match self.trials_at(batch) {
+                        Some(at) => firing_rate_loss_by_bins(&sums, at.sum(), rates_hz, bins, self.bin_ms)?,
+                        None => firing_rate_loss(&sums, &batch.counts, rates_hz, bins, self.bin_ms)?,
+                    };
                     result.d_sums *= weight;
                     (
                         result.value,
@@ -442,14 +492,8 @@ impl Comparison {
         batch: &BatchStatistics,
         splitter: Option<&mut GradientSplitter>,
     ) -> Result<SpikeAdjoint, FitError> {
-        let (n_conditions, n_bins, n_neurons) = batch.sums.dim();
-        let compact = Batch {
-            conditions: &batch.conditions,
-            n_conditions,
-            populations: &self.traced,
-            n_bins,
-            n_neurons,
-        };
+        let n_bins = batch.sums.dim().1;
+        let compact = self.compact(batch);
         let coefficients = match splitter {
             Some(splitter) => splitter.split(&compact.gram(&evaluation.tasks)?.view())?,
             None => Array2::ones((n_bins, evaluation.tasks.len())),
@@ -458,9 +502,27 @@ impl Comparison {
         let single = |a: Array3<f64>| a.mapv(|x| x as f32);
         Ok(SpikeAdjoint {
             shared: combined.d_sums.map(|d| (single(d), batch.conditions.clone())),
+            valid: batch.valid_bins.clone(),
             channels: combined.d_traces.map(|d| (self.channels.clone(), single(d))),
             dense: None,
         })
+    }
+
+    fn compact<'a>(&'a self, batch: &'a BatchStatistics) -> Batch<'a> {
+        let (n_conditions, n_bins, n_neurons) = batch.sums.dim();
+        Batch {
+            conditions: &batch.conditions,
+            n_conditions,
+            populations: &self.traced,
+            n_bins,
+            n_neurons,
+            valid_bins: batch.valid_bins.as_deref(),
+        }
+    }
+
+    /// Model trials of each condition that have each bin `[C, T]`; none where all have all.
+    fn trials_at(&self, batch: &BatchStatistics) -> Option<Array2<f64>> {
+        batch.valid_bins.as_ref().map(|_| self.compact(batch).trials_at())
     }
 
     /// Gradient with respect to behaviour, with its weight; it bypasses the splitter.
@@ -495,7 +557,7 @@ impl Comparison {
             let value = match loss {
                 Loss::Psth { .. } => {
                     let Some(psth) = &objective.psth else { continue };
-                    psth.between(&Psth::of_recording(&self.recording, &limited, self.filters.spike())?)?
+                    psth.between(&self.psth_of(&limited)?)?
                 }
                 Loss::FiringRate { .. } => {
                     let rates = self.recording.rates_hz(&limited, self.bin_ms)?;

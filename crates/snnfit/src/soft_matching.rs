@@ -233,6 +233,7 @@ mod tests {
             mean: vec![0.0],
             std: vec![1.0],
             channels: Vec::new(),
+            behaviour_mean: Vec::new(),
             features: Array2::zeros((conditions.len(), 7)),
             trials: (0..conditions.len()).collect(),
             conditions: conditions.to_vec(),

@@ -263,6 +263,8 @@ mod tests {
             units: Vec::new(),
             rates_hz: Vec::new(),
             trials: Vec::new(),
+            event_ms: BTreeMap::new(),
+            values: BTreeMap::new(),
             behaviour: [("jaw".to_owned(), trace)].into(),
             movies: None,
             warnings: Vec::new(),

@@ -5,10 +5,11 @@ use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
 use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
+use crate::cues::ModelTrial;
 use crate::findings;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
-use crate::objective::{BatchStatistics, Comparison, Evaluation, Objective};
+use crate::objective::{BatchStatistics, Comparison, ComparisonOptions, Evaluation, Objective};
 use crate::room::Room;
 use crate::soft_matching::SoftMatching;
 use losses::gradient_split::{GradientSplitter, SPLITTER_BETA};
@@ -140,8 +141,8 @@ fn lap(mark: &mut Instant) -> f64 {
 struct Phase {
     selection: TrialSelection,
     objective: Objective,
-    /// Stimuli of its trials, pooled over sessions: what model trials draw from.
-    pool: Vec<usize>,
+    /// Its trials, pooled over sessions: what model trials are drawn from.
+    pool: Vec<ModelTrial>,
 }
 
 /// A fit in progress.
@@ -166,7 +167,7 @@ pub struct Trainer {
     adversary: Option<Adversary>,
     phases: Vec<Phase>,
     validation: Objective,
-    validation_pool: Vec<usize>,
+    validation_pool: Vec<ModelTrial>,
 }
 
 impl Trainer {
@@ -216,12 +217,12 @@ impl Trainer {
             .transpose()?;
         let phases = phases(&assembly, &comparison)?;
         let trials = assembly.trials_of(Part::Validation);
-        let validation_pool = assembly.stimuli_of(&trials);
+        let validation_pool = assembly.pool_of(&trials)?;
         if validation_pool.is_empty() {
             return Err(FitError::NoTrials { part: "validation" });
         }
         let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
-        let all: Vec<usize> = (0..assembly.stimuli.len()).collect();
+        let all = assembly.all_model_trials();
         rsnn.spec.input.check_stimuli(&assembly.model_trials(&all))?;
         let state = State {
             step: 0,
@@ -452,8 +453,8 @@ impl Trainer {
         let phase = balanced
             .as_ref()
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
-        let stimuli = draw(&phase.pool, train.n_trials, &mut rng);
-        let (kept, batch) = self.batch(&stimuli, "train", number, true)?;
+        let drawn = draw(&phase.pool, train.n_trials, &mut rng);
+        let (kept, batch) = self.batch(&drawn, "train", number, true)?;
         seconds.simulation = lap(&mut mark);
         let adversary = self.adversary.as_ref();
         let evaluation = match self
@@ -478,7 +479,7 @@ impl Trainer {
         seconds.adjoint = lap(&mut mark);
         let gradients = match kept {
             Some(simulation) => self.rsnn.backward(&self.engine, simulation, adjoint, d_behaviour)?,
-            None => self.chunked_backward(&stimuli, number, &adjoint, d_behaviour)?,
+            None => self.chunked_backward(&drawn, number, &adjoint, d_behaviour)?,
         };
         seconds.gradient = lap(&mut mark);
         if let Some(what) = not_finite(&gradients, "gradient of") {
@@ -549,17 +550,19 @@ impl Trainer {
     /// where that is asked for; of several, only the statistics remain.
     fn batch(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         stream: &str,
         number: u64,
         for_gradient: bool,
     ) -> Result<(Option<Simulation>, BatchStatistics), FitError> {
         let mut all: Option<BatchStatistics> = None;
-        let is_whole = stimuli.len() <= self.trial_chunk;
-        for trials in chunks(stimuli.len(), self.trial_chunk) {
-            let simulation = self.simulate_chunk(stimuli, trials.clone(), stream, number, for_gradient && is_whole)?;
-            let conditions = stimuli[trials].iter().map(|&s| self.assembly.condition_of(s)).collect();
-            let part = self.comparison.statistics(&simulation, conditions)?;
+        let is_whole = drawn.len() <= self.trial_chunk;
+        for trials in chunks(drawn.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(drawn, trials.clone(), stream, number, for_gradient && is_whole)?;
+            let shown = &drawn[trials];
+            let conditions = shown.iter().map(|t| self.assembly.condition_of(t.stimulus)).collect();
+            let lengths = self.assembly.lengths(shown);
+            let part = self.comparison.statistics(&simulation, conditions, lengths)?;
             if is_whole {
                 return Ok((for_gradient.then_some(simulation), part));
             }
@@ -577,7 +580,7 @@ impl Trainer {
     /// Simulates some trials of a batch: the same spikes as within the whole batch.
     fn simulate_chunk(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         trials: Range<usize>,
         stream: &str,
         number: u64,
@@ -591,7 +594,7 @@ impl Trainer {
         };
         Ok(self.rsnn.simulate(
             &self.engine,
-            &self.assembly.model_trials(&stimuli[trials]),
+            &self.assembly.model_trials(&drawn[trials]),
             self.assembly.n_steps(),
             draws,
             keep_potentials,
@@ -601,14 +604,14 @@ impl Trainer {
     /// Gradients of a batch of several chunks: each is simulated once more, bit by bit the same, and back-propagated.
     fn chunked_backward(
         &self,
-        stimuli: &[usize],
+        drawn: &[ModelTrial],
         number: u64,
         adjoint: &SpikeAdjoint,
         d_behaviour: Option<&Array3<f64>>,
     ) -> Result<Parameters, FitError> {
         let mut sum: Option<Parameters> = None;
-        for trials in chunks(stimuli.len(), self.trial_chunk) {
-            let simulation = self.simulate_chunk(stimuli, trials.clone(), "train", number, true)?;
+        for trials in chunks(drawn.len(), self.trial_chunk) {
+            let simulation = self.simulate_chunk(drawn, trials.clone(), "train", number, true)?;
             let d_behaviour = d_behaviour.map(|d| d.slice(s![trials.clone(), .., ..]).to_owned());
             let part = self.rsnn.backward(
                 &self.engine,
@@ -661,8 +664,8 @@ impl Trainer {
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "validation.trials", number);
         let k = self.assembly.experiment.train.validation_trials;
-        let stimuli = draw(&self.validation_pool, k, &mut rng);
-        let (_, batch) = self.batch(&stimuli, "validation", number, false)?;
+        let drawn = draw(&self.validation_pool, k, &mut rng);
+        let (_, batch) = self.batch(&drawn, "validation", number, false)?;
         self.comparison
             .evaluate(&self.validation, &batch, None, &self.soft, &mut rng)
     }
@@ -729,7 +732,7 @@ impl Trainer {
             chosen.sort_unstable();
             selection.push(chosen);
         }
-        let pool = self.assembly.stimuli_of(&selection);
+        let pool = self.assembly.pool_of(&selection)?;
         if pool.is_empty() {
             return Err(FitError::NoTrials {
                 part: "a balanced step (no session has every trial type)",
@@ -763,7 +766,12 @@ pub fn comparison_by_stimulus(assembly: &Assembly) -> Result<Comparison, FitErro
 fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
     let has_behaviour = !e.data.behaviour.is_empty();
-    let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), e.data.bin_ms, has_behaviour)?;
+    let options = ComparisonOptions {
+        bin_ms: e.data.bin_ms,
+        has_behaviour,
+        is_masked: assembly.is_masked(),
+    };
+    let mut comparison = Comparison::new(recording, e.statistics, e.losses.clone(), options)?;
     comparison.weigh_neurons(&assembly.trials_of(Part::Train))?;
     Ok(comparison)
 }
@@ -783,7 +791,7 @@ fn phases(assembly: &Assembly, comparison: &Comparison) -> Result<Vec<Phase>, Fi
     }
     let mut phases = Vec::new();
     for selection in selections {
-        let pool = assembly.stimuli_of(&selection);
+        let pool = assembly.pool_of(&selection)?;
         if pool.is_empty() {
             if phases.is_empty() {
                 return Err(FitError::NoTrials { part: "training" });
@@ -808,7 +816,7 @@ pub(crate) fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range
 }
 
 /// `n` draws with replacement.
-fn draw(pool: &[usize], n: usize, rng: &mut StreamRng) -> Vec<usize> {
+fn draw(pool: &[ModelTrial], n: usize, rng: &mut StreamRng) -> Vec<ModelTrial> {
     (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 

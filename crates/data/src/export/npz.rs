@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::plain::{Plain, TRIAL_NUMBERS, observed_units};
+use super::plain::{Plain, TRIAL_NUMBERS, event_columns, observed_units};
 use super::zip::Zip;
 use crate::error::{DataError, Finding};
 use crate::fs::write_new;
@@ -82,6 +82,10 @@ fn write_content<W: Write>(archive: &mut Arrays<W>, plain: &Plain<'_>) -> io::Re
         archive.floats("units_firing_rate", &[rates.len()], rates.iter())?;
     }
     write_trials(archive, &plain.trials)?;
+    for column in event_columns(&session.events) {
+        let key = format!("trials_{}", column.name);
+        archive.floats(&key, &[column.values.len()], column.values.iter())?;
+    }
     for (name, behaviour) in &plain.behaviour {
         if let BehaviourSamples::Continuous { values, timing } = &behaviour.samples {
             let key = format!("series_{name}");

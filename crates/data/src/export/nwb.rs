@@ -7,7 +7,7 @@ use hdf5::{File, Group};
 use ndarray::{ArrayView, ArrayView1, Axis, Ix2};
 
 use super::objects::{CORE, Ids, write_scalar, write_text};
-use super::plain::{Plain, TRIAL_NUMBERS, observed_units};
+use super::plain::{EventColumn, Plain, TRIAL_NUMBERS, event_columns, observed_units};
 use crate::error::{DataError, Finding};
 use crate::file::{write_array, write_attribute, write_column, write_text_attribute, write_texts};
 use crate::fs::{Existing, Sibling};
@@ -41,34 +41,48 @@ pub fn write_nwb(path: &Path, session: &Session) -> Result<Vec<Finding>, DataErr
     let mut plain = Plain::of(&session)?;
     plain.warnings.extend(left_out);
     let names = series_names(&mut plain);
+    let events = trial_columns(&mut plain);
     let sibling = Sibling::create(path, Existing::Refuse)?;
     hdf5::silence_errors(true);
-    write_content(sibling.path(), &plain, &names).map_err(|error| file_error(path, sibling.path(), "write", &error))?;
+    write_content(sibling.path(), &plain, &names, &events)
+        .map_err(|error| file_error(path, sibling.path(), "write", &error))?;
     sibling.commit()?;
     Ok(plain.warnings)
 }
 
-/// Names of the traces: NWB's have no colon.
+/// Names of the traces.
 fn series_names(plain: &mut Plain<'_>) -> Vec<String> {
     let mut taken = BTreeSet::new();
-    let mut names = Vec::new();
-    for name in plain.behaviour.keys() {
-        let mut clean = name.replace(':', "_");
-        while !taken.insert(clean.clone()) {
-            clean.push('_');
-        }
-        if clean != *name {
-            let message = format!("is named '{clean}', because names in NWB have no colon");
-            plain
-                .warnings
-                .push(Finding::new(format!("behaviour '{name}'"), message));
-        }
-        names.push(clean);
-    }
+    let names = plain.behaviour.keys();
     names
+        .map(|name| clean_name("behaviour", name, &mut taken, &mut plain.warnings))
+        .collect()
 }
 
-fn write_content(path: &Path, plain: &Plain<'_>, names: &[String]) -> hdf5::Result<()> {
+/// Columns of events and values.
+fn trial_columns(plain: &mut Plain<'_>) -> Vec<EventColumn> {
+    let mut taken = BTreeSet::new();
+    let mut columns = event_columns(&plain.session.events);
+    for column in &mut columns {
+        column.name = clean_name("column of trials", &column.name, &mut taken, &mut plain.warnings);
+    }
+    columns
+}
+
+/// A name that NWB takes, which has no colon, and that is not taken yet; says so where it is another one.
+fn clean_name(what: &str, name: &str, taken: &mut BTreeSet<String>, warnings: &mut Vec<Finding>) -> String {
+    let mut clean = name.replace(':', "_");
+    while !taken.insert(clean.clone()) {
+        clean.push('_');
+    }
+    if clean != name {
+        let message = format!("is named '{clean}', because names in NWB have no colon");
+        warnings.push(Finding::new(format!("{what} '{name}'"), message));
+    }
+    clean
+}
+
+fn write_content(path: &Path, plain: &Plain<'_>, names: &[String], events: &[EventColumn]) -> hdf5::Result<()> {
     let ids = Ids::of(plain.session)?;
     let file = File::create(path)?;
     write_text_attribute(&file, "nwb_version", NWB_VERSION)?;
@@ -76,7 +90,7 @@ fn write_content(path: &Path, plain: &Plain<'_>, names: &[String]) -> hdf5::Resu
     write_header(&file, &plain.session.id)?;
     write_units(&ids, file.create_group("units")?, plain)?;
     let intervals = file.create_group("intervals")?;
-    write_trials(&ids, intervals.create_group("trials")?, &plain.trials)?;
+    write_trials(&ids, intervals.create_group("trials")?, &plain.trials, events)?;
     if plain.unit_observed_s.is_some() {
         write_recorded(&ids, intervals.create_group(RECORDED)?, plain.observed_s)?;
     }
@@ -165,7 +179,7 @@ fn write_recorded(ids: &Ids, group: Group, (start_s, stop_s): (f64, f64)) -> hdf
     table.finish()
 }
 
-fn write_trials(ids: &Ids, group: Group, trials: &[Trial]) -> hdf5::Result<()> {
+fn write_trials(ids: &Ids, group: Group, trials: &[Trial], events: &[EventColumn]) -> hdf5::Result<()> {
     let mut table = ids.table(group, "TimeIntervals", "trials", trials.len())?;
     for column in &TRIAL_NUMBERS {
         let values: Vec<f64> = trials.iter().map(column.value).collect();
@@ -178,6 +192,9 @@ fn write_trials(ids: &Ids, group: Group, trials: &[Trial]) -> hdf5::Result<()> {
         let movies: Vec<i64> = movies.collect();
         let meaning = "number of the movie that was shown, movie_N in /stimulus/templates; -1 for none";
         table.numbers("movie", meaning, ArrayView::from(&movies))?;
+    }
+    for column in events {
+        table.numbers(&column.name, column.description, ArrayView::from(&column.values))?;
     }
     table.finish()
 }

@@ -8,8 +8,10 @@ use ndarray::{Array2, Array3};
 use crate::binned::BinnedSession;
 use crate::binning::{BinOptions, bin_session};
 use crate::error::{DataError, Finding};
+use crate::import::plan::trials::{EVENT_COLUMNS, VALUE_COLUMNS};
 use crate::presence::{self, Stretches};
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Session, Timing, Trial};
+use crate::trial_events::{self, TrialEvents};
 
 /// So many units are named in a message.
 const SHOWN_UNITS: usize = 8;
@@ -60,6 +62,37 @@ pub(super) const TRIAL_NUMBERS: [TrialNumbers; 4] = [
         value: |trial| trial.stimulus,
     },
 ];
+
+/// Further columns of numbers of the table of trials: events (s) and values, NaN where a trial has none.
+pub(super) fn event_columns(events: &TrialEvents) -> Vec<EventColumn> {
+    let kinds = [
+        (
+            EVENT_COLUMNS,
+            "time of the event (s); NaN where it did not happen",
+            &events.times_s,
+        ),
+        (
+            VALUE_COLUMNS,
+            "value in the trial; NaN where there is none",
+            &events.values,
+        ),
+    ];
+    let columns = kinds.into_iter().flat_map(|(prefix, description, columns)| {
+        columns.iter().map(move |(name, column)| EventColumn {
+            name: format!("{prefix}{name}"),
+            description,
+            values: trial_events::to_nan(column),
+        })
+    });
+    columns.collect()
+}
+
+/// An event or value as a column.
+pub(super) struct EventColumn {
+    pub(super) name: String,
+    pub(super) description: &'static str,
+    pub(super) values: Vec<f64>,
+}
 
 /// The stored counts of a session.
 struct Bins<'a> {

@@ -12,6 +12,7 @@ use crate::error::{DataError, Finding, Findings};
 use crate::h5::{self, Found, Node};
 use crate::presence::Stretches;
 use crate::recording::{Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing};
+use crate::trial_events::{self, TrialEvents};
 use crate::validate::{ActivityParts, Parts, bad_name, check_parts, refuse_problems};
 
 /// Reads a native recording file and checks it. Warnings are dropped; see [`read_with_warnings`].
@@ -113,12 +114,14 @@ fn read_session(id: &str, node: &Node, findings: &mut Findings) -> Option<Sessio
     let trials_node = findings.keep(node.group("trials"));
     let units = units_node.as_ref().map(|units| UnitTable::read(units, findings));
     let trials = trials_node.as_ref().map(|trials| TrialTable::read(trials, findings));
+    let events = trials_node.as_ref().map(|trials| read_events(trials, findings));
     let activity = read_activity(node, units_node.as_ref(), trials.as_ref(), findings);
     let (behaviour, has_all_behaviours) = read_behaviours(node, findings);
     let stimulus = findings.keep(read_movies(node));
     let parts = Parts {
         units: units.as_ref().and_then(UnitTable::columns),
         trials: trials.as_ref().and_then(TrialTable::columns),
+        events: events.as_ref().map(|(events, _)| events),
         activity: activity.as_ref().map(StoredActivity::parts),
         behaviour: behaviour.iter().map(|(name, b)| (name.as_str(), b)).collect(),
         movies: stimulus.as_ref().and_then(Option::as_ref),
@@ -127,14 +130,41 @@ fn read_session(id: &str, node: &Node, findings: &mut Findings) -> Option<Sessio
             .map(|movies| movies.as_ref().map_or(0, StimulusMovies::len)),
     };
     check_parts(&parts, &node.at, findings);
+    let (events, has_all_events) = events?;
     Some(Session {
         id: id.to_owned(),
         units: units?.into_units()?,
         trials: trials?.into_trials()?,
+        events: has_all_events.then_some(events)?,
         behaviour: has_all_behaviours.then_some(behaviour)?,
         stimulus: stimulus?,
         activity: activity?.into_activity()?,
     })
+}
+
+/// All events and values of trials that can be read, and whether these are all.
+fn read_events(trials: &Node, findings: &mut Findings) -> (TrialEvents, bool) {
+    let mut events = TrialEvents::default();
+    let mut is_complete = true;
+    for (kind, columns) in [("events", &mut events.times_s), ("values", &mut events.values)] {
+        if !trials.has(kind) {
+            continue;
+        }
+        let Some(parent) = findings.keep(trials.group(kind)) else {
+            is_complete = false;
+            continue;
+        };
+        for name in parent.names() {
+            let column = parent.dataset(name).and_then(|data| data.floats_1d());
+            match findings.keep(column) {
+                Some(column) => {
+                    columns.insert(name.to_owned(), trial_events::known(column));
+                }
+                None => is_complete = false,
+            }
+        }
+    }
+    (events, is_complete)
 }
 
 /// Spikes, of which single attributes may be unreadable.

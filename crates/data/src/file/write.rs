@@ -14,6 +14,7 @@ use crate::presence::Stretches;
 use crate::recording::{
     Activity, Behaviour, BehaviourSamples, Recording, Session, StimulusMovies, Timing, Trial, Unit,
 };
+use crate::trial_events;
 use crate::validate::{check, refuse_problems};
 
 /// Deflate level: higher ones cost time and gain a percent.
@@ -64,7 +65,16 @@ fn write_content(path: &Path, recording: &Recording) -> hdf5::Result<()> {
 fn write_session(group: &Group, session: &Session) -> hdf5::Result<()> {
     let units = group.create_group("units")?;
     write_units(&units, &session.units)?;
-    write_trials(&group.create_group("trials")?, &session.trials)?;
+    let trials = group.create_group("trials")?;
+    write_trials(&trials, &session.trials)?;
+    for (kind, columns) in [("events", &session.events.times_s), ("values", &session.events.values)] {
+        if !columns.is_empty() {
+            let parent = trials.create_group(kind)?;
+            for (name, column) in columns {
+                write_column(&parent, name, &trial_events::to_nan(column))?;
+            }
+        }
+    }
     match &session.activity {
         Activity::SpikeTimes {
             times_s,

@@ -12,6 +12,7 @@ use crate::error::{DataError, Finding, Findings};
 use crate::file::optional_indices;
 use crate::h5::{self, Data, Found, Node};
 use crate::recording::{Activity, CellType, Recording, Session, StimulusMovies, Trial, Unit};
+use crate::trial_events::TrialEvents;
 use crate::validate::{check, refuse_problems};
 
 /// What the arrays of a file mean.
@@ -172,6 +173,7 @@ fn read_session(root: &Node, source: &BinnedSource, import: &BinnedImport, findi
         id: source.id.clone(),
         units: units?,
         trials: trial_types.into_iter().enumerate().map(trial).collect(),
+        events: TrialEvents::default(),
         behaviour: BTreeMap::new(),
         stimulus: movies.map(|values| StimulusMovies {
             values,

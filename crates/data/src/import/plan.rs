@@ -5,7 +5,7 @@
 mod behaviour;
 mod clock;
 mod report;
-mod trials;
+pub(crate) mod trials;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use super::source::Source;
 use super::table::Table;
 use crate::error::{DataError, Finding, Findings};
 use crate::recording::{Activity, Recording, Session};
-use crate::validate::{check, refuse_problems};
+use crate::validate::{bad_name, check, refuse_problems};
 pub use report::{AreaReport, ImportReport, RuleReport, Selection, SessionReport};
 
 /// What an import takes from files. Every text that is an expression ([`Expression`]) may be the name of a column.
@@ -29,6 +29,8 @@ pub use report::{AreaReport, ImportReport, RuleReport, Selection, SessionReport}
 /// window_s = [-0.5, 1.5]
 /// filter = "choice != 0 && !missing(stimOn_times)"
 /// stimulus = "coalesce(contrastRight, 0) - coalesce(contrastLeft, 0)"
+/// events = { go_cue = "goCue_times", end = "feedback_times" }
+/// values = { contrast = "coalesce(contrastRight, 0)" }
 /// types = [{ name = "hit", when = "go && licked" }, { name = "miss", when = "go && !licked" }]
 /// [units]
 /// filter = "isi_violations < 0.5 && presence_ratio > 0.9 && amplitude_cutoff < 0.1"
@@ -106,6 +108,10 @@ pub struct TrialsPlan {
     pub trial_type: Option<String>,
     /// Labels by condition, the first that holds; trials of none are left out.
     pub types: Vec<TypeRule>,
+    /// Further events of trials, such as a cue: name and time. Default: columns `event_NAME` with numbers.
+    pub events: BTreeMap<String, String>,
+    /// Numbers that go with events, such as a contrast: name and value. Default: columns `value_NAME` with numbers.
+    pub values: BTreeMap<String, String>,
 }
 
 /// A label and its condition.
@@ -270,6 +276,13 @@ impl ImportPlan {
         if self.trials.trial_type.is_some() && !self.trials.types.is_empty() {
             problems.push("trials.type and trials.types both say what label a trial gets; give one".to_owned());
         }
+        for (key, columns) in [("events", &self.trials.events), ("values", &self.trials.values)] {
+            for name in columns.keys() {
+                if let Some(reason) = bad_name(name) {
+                    problems.push(format!("trials.{key}.{name}: the name {reason}"));
+                }
+            }
+        }
         for (key, text) in self.expressions() {
             if let Err(error) = Expression::parse(text) {
                 problems.push(format!("{key}: {error}"));
@@ -307,6 +320,10 @@ impl ImportPlan {
         );
         let types = trials.types.iter().enumerate();
         all.extend(types.map(|(i, rule)| (format!("trials.types[{i}].when"), rule.when.as_str())));
+        for (key, columns) in [("events", &trials.events), ("values", &trials.values)] {
+            let columns = columns.iter();
+            all.extend(columns.map(|(name, text)| (format!("trials.{key}.{name}"), text.as_str())));
+        }
         all
     }
 
@@ -386,7 +403,7 @@ impl ImportPlan {
         if !told.findings.problems.is_empty() {
             return (None, told);
         }
-        let trials = self.trials(&source, &mut told);
+        let (trials, events) = self.trials(&source, &mut told).unzip();
         clock::refuse_negative(&source, trials.as_deref(), &self.clock, &mut told);
         if let Some(trials) = &trials {
             clock::compare(&source, trials, &self.clock, &mut told);
@@ -397,13 +414,13 @@ impl ImportPlan {
         }
         let observed_s = clock::observed(&source, trials.as_deref(), &self.clock);
         let units = self.units(&mut source, &mut told);
-        let (Some(trials), Some(units), Some(observed_s)) = (trials, units, observed_s) else {
+        let (Some(trials), Some(events), Some(units), Some(observed_s)) = (trials, events, units, observed_s) else {
             return (None, told);
         };
         if !told.findings.problems.is_empty() {
             return (None, told);
         }
-        let trials = trials::within(trials, observed_s, &mut told);
+        let (trials, events) = trials::within(trials, &events, observed_s, &mut told);
         let unit_observed_s = clock::unit_observed(&mut source, &units, &trials, &mut told);
         if !told.findings.problems.is_empty() {
             return (None, told);
@@ -412,6 +429,7 @@ impl ImportPlan {
             id: source.id,
             units: units.units,
             trials,
+            events,
             behaviour,
             stimulus: None,
             activity: Activity::SpikeTimes {

@@ -4,6 +4,7 @@ use ndarray::{Array2, Array3};
 
 use crate::presence::Stretches;
 use crate::recording::{Activity, Behaviour, Session, StimulusMovies, Trial};
+use crate::trial_events::TrialEvents;
 
 /// One line for many units or trials names so many of them.
 const SHOWN_IN_GROUP: usize = 5;
@@ -13,6 +14,7 @@ const SHOWN_IN_GROUP: usize = 5;
 pub(crate) struct Parts<'a> {
     pub(crate) units: Option<UnitColumns<'a>>,
     pub(crate) trials: Option<TrialColumns<'a>>,
+    pub(crate) events: Option<&'a TrialEvents>,
     pub(crate) activity: Option<ActivityParts<'a>>,
     pub(crate) behaviour: Vec<(&'a str, &'a Behaviour)>,
     pub(crate) movies: Option<&'a StimulusMovies>,
@@ -78,6 +80,7 @@ impl<'a> Parts<'a> {
                 movie: Some(trials.iter().map(|trial| trial.movie).collect()),
                 valid_bins: Some(trials.iter().map(|trial| trial.valid_bins).collect()),
             }),
+            events: Some(&session.events),
             activity: Some(match &session.activity {
                 Activity::SpikeTimes {
                     times_s,

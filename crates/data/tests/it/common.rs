@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use data::import::{Column, SeriesRequest, Source};
-use data::{Activity, CellType, Recording, Session, Trial, Unit};
+use data::{Activity, CellType, Recording, Session, Trial, TrialEvents, Unit};
 use ndarray::Array3;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -44,6 +44,7 @@ pub fn session(id: &str) -> Session {
         id: id.to_owned(),
         units: vec![unit(0, "A", CellType::Excitatory), unit(1, "B", CellType::Inhibitory)],
         trials: (0..3).map(|k| trial(k, ["hit", "miss"][k % 2])).collect(),
+        events: TrialEvents::default(),
         behaviour: BTreeMap::new(),
         stimulus: None,
         activity: Activity::SpikeTimes {
@@ -61,6 +62,7 @@ pub fn binned_session(id: &str, counts: Array3<u8>) -> Session {
         id: id.to_owned(),
         units: (0..n_units).map(|n| unit(n, "A", CellType::Unknown)).collect(),
         trials: (0..n_trials).map(|k| trial(k, "x")).collect(),
+        events: TrialEvents::default(),
         behaviour: BTreeMap::new(),
         stimulus: None,
         activity: Activity::Binned {

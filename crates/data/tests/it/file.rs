@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use data::{
     Activity, Behaviour, BehaviourSamples, CellType, DataError, Recording, Session, StimulusMovies, Timing, Trial,
-    Unit, check, read, write, write_replacing,
+    TrialEvents, Unit, check, read, write, write_replacing,
 };
 use hdf5::types::FixedAscii;
 use ndarray::{Array2, Array3};
@@ -94,6 +94,7 @@ fn spike_session() -> impl Strategy<Value = Session> {
                     id: String::new(),
                     units,
                     trials,
+                    events: TrialEvents::default(),
                     behaviour: BTreeMap::from([("lick".to_owned(), lick)]),
                     stimulus,
                     activity: Activity::SpikeTimes {
@@ -117,6 +118,7 @@ fn counts_session() -> impl Strategy<Value = Session> {
                 id: String::new(),
                 units,
                 trials,
+                events: TrialEvents::default(),
                 behaviour: BTreeMap::from([(
                     "jaw".to_owned(),
                     Behaviour {

@@ -7,6 +7,7 @@ mod binning;
 mod common;
 mod csv;
 mod detect;
+mod events;
 mod export;
 mod file;
 mod hostile_files;

@@ -20,6 +20,8 @@ pub struct FeatureOptions {
     pub is_z_scored: bool,
     /// Standard deviations below it become 1.
     pub std_floor: f64,
+    /// Trials that are not complete take part too, masked: see [`RecordedFeatures::new`].
+    pub is_masked: bool,
 }
 
 impl Default for FeatureOptions {
@@ -28,6 +30,7 @@ impl Default for FeatureOptions {
             has_behaviour: false,
             is_z_scored: true,
             std_floor: FEATURE_STD_FLOOR,
+            is_masked: false,
         }
     }
 }
@@ -79,6 +82,8 @@ pub struct SessionFeatures {
     pub std: Vec<f64>,
     /// Behaviour channels appended: those that the session recorded, ascending.
     pub channels: Vec<usize>,
+    /// What stands in masked bins of each of them: the mean of the data where they were recorded.
+    pub behaviour_mean: Vec<f64>,
     /// The features `[rows, F]`.
     pub features: Array2<f64>,
     /// The trial of the session that each row is `[rows]`.
@@ -101,6 +106,11 @@ impl RecordedFeatures {
     ///
     /// A trial has features if all its bins are valid and, where behaviour is asked for, the traces that its session
     /// recorded are finite; sessions without behaviour have those of their neurons alone. Allocates `[K, T, g]` per session while it runs.
+    ///
+    /// With [`FeatureOptions::is_masked`], trials that have at least one feature bin take part too. A feature bin whose windows
+    /// reach beyond the trial's end is the mean of the data: 0, for behaviour [`SessionFeatures::behaviour_mean`]. In the same
+    /// way [`SessionFeatures::of_model`] masks bins where the model's traces are NaN, with gradient 0. Where both have the same
+    /// distribution of lengths, so have the masks, and nobody's bins are compared with those that nobody recorded.
     ///
     /// # Errors
     /// [`LossError::Shape`] if the filters are for another number of bins.
@@ -136,7 +146,11 @@ impl RecordedFeatures {
                 .iter()
                 .map(|&g| populations.groups[g].columns.as_slice())
                 .collect();
-            let traces = population_traces(&session.counts.view(), &columns);
+            let mut traces = population_traces(&session.counts.view(), &columns);
+            if options.is_masked {
+                mask_beyond(&mut traces, &session.valid_bins);
+            }
+            let population = filters.features(&traces.view());
             let channels = if options.has_behaviour {
                 session.channels()
             } else {
@@ -144,12 +158,17 @@ impl RecordedFeatures {
             };
             let behaviour = session.behaviour.as_ref().filter(|_| !channels.is_empty());
             let behaviour = behaviour.map(|traces| traces.select(Axis(2), &channels));
-            let is_usable = usable_trials(session, &channels, recording.n_bins(), &mut skipped);
+            let behaviour = behaviour.map(|traces| filters.features(&traces.view()));
+            let is_usable = if options.is_masked {
+                with_a_bin(session, &population, behaviour.as_ref(), &mut skipped)
+            } else {
+                usable_trials(session, &channels, recording.n_bins(), &mut skipped)
+            };
             sessions.push(SessionTraces {
                 session: s,
                 populations: indices,
-                population: filters.features(&traces.view()),
-                behaviour: behaviour.map(|traces| filters.features(&traces.view())),
+                population,
+                behaviour,
                 channels,
                 is_usable,
                 conditions: session.conditions.clone(),
@@ -194,12 +213,19 @@ impl RecordedFeatures {
                 mean,
                 std,
                 channels: traces.channels.clone(),
+                behaviour_mean: Vec::new(),
                 features: Array2::zeros((0, 0)),
                 conditions: pick(&traces.conditions),
                 trial_types: pick(&traces.trial_types),
                 trials: Vec::new(),
             };
             let behaviour = traces.behaviour.as_ref().map(|b| b.select(Axis(0), &trials));
+            let of_channel = |trace: ArrayView2<'_, f64>| {
+                let known: Vec<f64> = trace.iter().copied().filter(|value| !value.is_nan()).collect();
+                super::mean(&known)
+            };
+            let channels = behaviour.iter().flat_map(|b| b.axis_iter(Axis(2)));
+            session.behaviour_mean = channels.map(of_channel).collect();
             session.features = session.rows(&population.view(), behaviour.as_ref());
             session.trials = trials;
             sessions.push(session);
@@ -319,7 +345,8 @@ impl RecordedFeatures {
                 if !self.options.is_z_scored {
                     return (0.0, 1.0);
                 }
-                let values: Vec<f64> = trace.iter().copied().collect();
+                // Masked bins are NaN.
+                let values: Vec<f64> = trace.iter().copied().filter(|value| !value.is_nan()).collect();
                 let std = super::unbiased_variance(&values).sqrt();
                 let std = if std >= self.options.std_floor { std } else { 1.0 };
                 (super::mean(&values), std)
@@ -333,7 +360,7 @@ impl SessionFeatures {
     ///
     /// # Shapes
     /// `population` `[K, T2, G]` (all populations), `behaviour` `[K, T2, B]`, both filtered by
-    /// [`Filters::features`].
+    /// [`Filters::features`]. Bins where the populations are NaN are masked.
     ///
     /// # Errors
     /// [`LossError::Shape`] if a population or the behaviour is missing, or the bins differ.
@@ -379,6 +406,18 @@ impl SessionFeatures {
                     .assign(&trace);
             }
         }
+        let Some(first) = (n_groups > 0).then(|| population.index_axis(Axis(2), 0)) else {
+            return features;
+        };
+        // Populations count spikes, and are NaN in masked bins only.
+        for ((k, o), _) in first.indexed_iter().filter(|(_, value)| value.is_nan()) {
+            for g in 0..n_groups {
+                features[[k, g * n_bins + o]] = 0.0;
+            }
+            for (b, mean) in self.behaviour_mean.iter().enumerate() {
+                features[[k, (n_groups + b) * n_bins + o]] = *mean;
+            }
+        }
         features
     }
 
@@ -410,6 +449,40 @@ impl SessionFeatures {
             }
         }
     }
+}
+
+/// Makes the bins `[K, T, …]` that trials don't have NaN.
+pub fn mask_beyond(traces: &mut Array3<f64>, valid_bins: &[usize]) {
+    for (mut trial, &valid) in traces.outer_iter_mut().zip(valid_bins) {
+        let valid = valid.min(trial.nrows());
+        trial.slice_mut(s![valid.., ..]).fill(f64::NAN);
+    }
+}
+
+/// Trials with at least one feature bin, and finite behaviour wherever they have one.
+fn with_a_bin(
+    session: &RecordedSession,
+    population: &Array3<f64>,
+    behaviour: Option<&Array3<f64>>,
+    skipped: &mut Vec<SkippedTrials>,
+) -> Vec<bool> {
+    let mut report = SkippedTrials {
+        session: session.name.clone(),
+        n_incomplete: 0,
+        n_without_behaviour: 0,
+    };
+    let is_usable = population.outer_iter().enumerate().map(|(k, trial)| {
+        let n_bins = trial.column(0).iter().take_while(|value| !value.is_nan()).count();
+        let is_finite = behaviour.is_none_or(|b| b.slice(s![k, ..n_bins, ..]).iter().all(|value| value.is_finite()));
+        report.n_incomplete += usize::from(n_bins == 0);
+        report.n_without_behaviour += usize::from(n_bins > 0 && !is_finite);
+        n_bins > 0 && is_finite
+    });
+    let is_usable = is_usable.collect();
+    if report.n_incomplete + report.n_without_behaviour > 0 {
+        skipped.push(report);
+    }
+    is_usable
 }
 
 /// Mean count over the neurons of each population, `[K, T, N_s]` → `[K, T, g]`.

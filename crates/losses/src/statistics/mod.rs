@@ -13,7 +13,9 @@ mod recording;
 
 pub(crate) use features::population_traces;
 
-pub use features::{DataFeatures, FEATURE_STD_FLOOR, FeatureOptions, RecordedFeatures, SessionFeatures, SkippedTrials};
+pub use features::{
+    DataFeatures, FEATURE_STD_FLOOR, FeatureOptions, RecordedFeatures, SessionFeatures, SkippedTrials, mask_beyond,
+};
 pub use filters::{Filters, MovingMean};
 pub use moments::{mean, median, quantile_sorted, unbiased_variance};
 pub use populations::{LeftOut, Population, Populations};

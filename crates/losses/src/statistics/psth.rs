@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array1, Array2, Array3, ArrayView3, Axis, s};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 
 use super::{MovingMean, RecordedSession, Recording, TrialSelection};
 use crate::LossError;
@@ -106,6 +106,79 @@ impl Psth {
                 }
             }
         }
+        Ok(Self { values, n_trials })
+    }
+
+    /// PSTHs of the selected trials by bins, for trials of unequal length: of all trials, the filtered counts over the filtered
+    /// numbers of trials that were recorded at each bin, as [`Psth::of_model_by_bins`] makes of the model's.
+    ///
+    /// A trial contributes each of its valid bins, where in [`Psth::of_recording`] it contributes whole windows only. Both are
+    /// the same where all trials are complete.
+    ///
+    /// # Shapes
+    /// As [`Psth::of_recording`].
+    ///
+    /// # Errors
+    /// As [`Psth::of_recording`].
+    pub fn of_recording_by_bins(
+        recording: &Recording,
+        selection: &TrialSelection,
+        filter: MovingMean,
+    ) -> Result<Self, LossError> {
+        recording.check_selection(selection)?;
+        let n_bins = recording.n_bins();
+        let (n_conditions, n_neurons) = (recording.n_conditions(), recording.n_neurons());
+        let mut values = Array3::from_elem((n_conditions, filter.output_len(n_bins), n_neurons), f64::NAN);
+        let mut n_trials = Array2::zeros((n_conditions, n_neurons));
+        for (session, trials) in recording.sessions().iter().zip(selection) {
+            for condition in 0..n_conditions {
+                // Spikes, and trials behind them, of each bin and neuron.
+                let mut sums = Array2::<f64>::zeros((n_bins, session.neurons.len()));
+                let mut n_at = sums.clone();
+                for &k in trials.iter().filter(|&&k| session.conditions[k] == condition) {
+                    let valid = session.valid_bins[k];
+                    sums.slice_mut(s![..valid, ..])
+                        .scaled_add(1.0, &sum_trials(session, &[k], valid, session.mask()));
+                    for (column, &neuron) in session.neurons.iter().enumerate() {
+                        if valid > 0 && session.is_present(k, column) {
+                            n_at.slice_mut(s![..valid, column]).mapv_inplace(|n| n + 1.0);
+                            n_trials[[condition, neuron]] += 1;
+                        }
+                    }
+                }
+                let (sums, n_at) = (filter.apply(&sums.view(), Axis(0)), filter.apply(&n_at.view(), Axis(0)));
+                for (column, &neuron) in session.neurons.iter().enumerate() {
+                    let ratio = &sums.column(column) / &n_at.column(column);
+                    values.slice_mut(s![condition, .., neuron]).assign(&ratio);
+                }
+            }
+        }
+        Ok(Self { values, n_trials })
+    }
+
+    /// PSTHs of the model from its spike-count sums, where its trials end at different bins: the filtered sums over the
+    /// filtered numbers of trials.
+    ///
+    /// # Shapes
+    /// `sums` `[C, T, N]`: spikes summed over the trials of each condition that have bin t; `trials_at` `[C, T]`: their
+    /// number. NaN where no trial has any bin of a window. Allocates `[C, T1, N]`.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] if conditions or bins differ.
+    pub fn of_model_by_bins(
+        sums: &ArrayView3<'_, f64>,
+        trials_at: &ArrayView2<'_, f64>,
+        filter: MovingMean,
+    ) -> Result<Self, LossError> {
+        let (n_conditions, n_bins, n_neurons) = sums.dim();
+        check_shape("model trials at each bin", trials_at.shape(), &[n_conditions, n_bins])?;
+        let mut values = filter.apply(sums, Axis(1));
+        let n_at = filter.apply(trials_at, Axis(1));
+        for (mut row, n) in values.lanes_mut(Axis(2)).into_iter().zip(&n_at) {
+            row.mapv_inplace(|sum| if *n > 0.0 { sum / n } else { f64::NAN });
+        }
+        let most = |c: usize| trials_at.row(c).iter().copied().fold(0.0, f64::max) as usize;
+        let n_trials = Array2::from_shape_fn((n_conditions, n_neurons), |(c, _)| most(c));
         Ok(Self { values, n_trials })
     }
 

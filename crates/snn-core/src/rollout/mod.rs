@@ -289,6 +289,8 @@ pub struct Channel {
 pub struct SpikeAdjoint {
     /// `[C, T, N]` and the condition of each trial `[K]`: the same row for every trial of a condition.
     pub shared: Option<(Array3<f32>, Vec<usize>)>,
+    /// Steps of each trial `[K]` from which on `shared` is 0 for it; `None`: it holds at all steps.
+    pub valid: Option<Vec<usize>>,
     /// Channels R and their series `[K, T, R]`: `Σ_r series_ktr weight_rn`.
     pub channels: Option<(Vec<Channel>, Array3<f32>)>,
     /// Any further part, `[K, T, N]`.
@@ -324,6 +326,9 @@ impl SpikeAdjoint {
                 });
             }
         }
+        if let Some(valid) = &self.valid {
+            shape("valid steps of the spike adjoint", &[valid.len()], &[k])?;
+        }
         if let Some((channels, series)) = &self.channels {
             shape("channel adjoint", series.shape(), &[k, t, channels.len()])?;
             check_members(channels, n)?;
@@ -343,6 +348,7 @@ impl SpikeAdjoint {
                 .shared
                 .as_ref()
                 .map(|(values, condition)| (values.clone(), condition[trials.clone()].to_vec())),
+            valid: self.valid.as_ref().map(|valid| valid[trials.clone()].to_vec()),
             channels: self
                 .channels
                 .as_ref()
@@ -354,7 +360,8 @@ impl SpikeAdjoint {
     /// Adds row (k, t) to `out` `[N]`.
     #[inline]
     pub fn add_row(&self, k: usize, t: usize, out: &mut [f32]) {
-        if let Some((values, condition)) = &self.shared {
+        let is_valid = self.valid.as_ref().is_none_or(|valid| t < valid[k]);
+        if let Some((values, condition)) = self.shared.as_ref().filter(|_| is_valid) {
             let row = values.slice(ndarray::s![condition[k], t, ..]);
             match row.as_slice() {
                 Some(row) => out.iter_mut().zip(row).for_each(|(o, v)| *o += v),

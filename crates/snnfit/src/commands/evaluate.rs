@@ -89,19 +89,21 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     };
     let comparison = comparison_by_stimulus(&fitted.assembly)?;
     let selection = fitted.assembly.trials_of(part);
-    let pool = fitted.assembly.stimuli_of(&selection);
+    let pool = fitted.assembly.pool_of(&selection)?;
     if pool.is_empty() {
         return Err(FitError::NoTrials { part: name }.into());
     }
     let train = fitted.assembly.trials_of(Part::Train);
     let seed = fitted.assembly.experiment.seed;
     let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
-    let stimuli = fitted.stimuli_like(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0))?;
+    let drawn = fitted.trials_like(&pool, n, &mut StreamRng::new(seed, "evaluate.trials", 0))?;
+    let stimuli: Vec<usize> = drawn.iter().map(|trial| trial.stimulus).collect();
+    let lengths = fitted.assembly.lengths(&drawn);
     // Before the trials are compared with anything, but after what may be refused.
     if part == Part::Test {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let simulated = fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk, &[])?;
+    let simulated = fitted.simulate(&drawn, seed, "evaluate", args.trial_chunk, &[])?;
     let inputs = EvaluationInputs {
         run: path.display().to_string(),
         split: name.to_owned(),
@@ -118,6 +120,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
             counts: &simulated.counts,
             conditions: &stimuli,
             behaviour: simulated.behaviour.as_ref(),
+            valid_bins: lengths.as_deref(),
         },
         settings: EvaluationSettings {
             min_spikes: fitted.assembly.experiment.statistics.min_spikes,

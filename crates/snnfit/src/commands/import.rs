@@ -210,6 +210,8 @@ fn plan_options(args: &ImportArgs) -> Vec<&'static str> {
         ("--trials", args.trials.is_some()),
         ("--trial-type", args.trial_type.is_some()),
         ("--stimulus-value", args.stimulus_value.is_some()),
+        ("--event", !args.event.is_empty()),
+        ("--value", !args.value.is_empty()),
         ("--units", args.units.is_some()),
         ("--area-column", args.area_column.is_some()),
         ("--area", args.area.is_some()),
@@ -261,22 +263,43 @@ fn override_plan(plan: &mut ImportPlan, args: &ImportArgs) -> Result<(), Error> 
         plan.trials.window_s = Some([from, to]);
     }
     plan.trials.every_s = args.every_s.or(plan.trials.every_s);
+    let columns = [
+        ("--event", "cue=goCue_times", &args.event, &mut plan.trials.events),
+        (
+            "--value",
+            "contrast=contrastRight",
+            &args.value,
+            &mut plan.trials.values,
+        ),
+    ];
+    for (option, example, given, columns) in columns {
+        for given in given {
+            let (name, text) = named(given).ok_or_else(|| {
+                let message = format!("{option} {given} is no NAME=EXPR");
+                usage(message, &format!("such as {option} {example}"))
+            })?;
+            columns.insert(name.to_owned(), text.to_owned());
+        }
+    }
     for behaviour in &args.behaviour {
-        let Some((name, series)) = behaviour
-            .split_once('=')
-            .filter(|(name, series)| !name.is_empty() && !series.is_empty())
-        else {
-            return Err(usage(
+        let (name, series) = named(behaviour).ok_or_else(|| {
+            usage(
                 format!("--behaviour {behaviour} is no NAME=SERIES"),
                 "such as --behaviour jaw=processing/behavior/jaw, or jaw=processing/behavior/pose:1 for its channel 1",
-            ));
-        };
+            )
+        })?;
         let (series, channel) = channel_of(series);
         let series = series.to_owned();
         plan.behaviour
             .insert(name.to_owned(), BehaviourPlan { series, channel });
     }
     Ok(())
+}
+
+/// `NAME=REST`, neither empty.
+fn named(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=')
+        .filter(|(name, rest)| !name.is_empty() && !rest.is_empty())
 }
 
 /// `SERIES:2` is channel 2 of a series.

@@ -58,11 +58,12 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         bytes_per_value: memory::COUNT,
     })?;
     let mut rng = StreamRng::new(seed, "evaluate.trials", 0);
-    let stimuli = fitted.stimuli_like(&assembly.stimuli_of(&train), n, &mut rng)?;
+    let drawn = fitted.trials_like(&assembly.pool_of(&train)?, n, &mut rng)?;
+    let stimuli: Vec<usize> = drawn.iter().map(|trial| trial.stimulus).collect();
     if others.is_some() {
         run.update_manifest(|manifest| manifest.test_openings += 1)?;
     }
-    let simulate = |perturbations| fitted.simulate(&stimuli, seed, "evaluate", args.trial_chunk, perturbations);
+    let simulate = |perturbations| fitted.simulate(&drawn, seed, "evaluate", args.trial_chunk, perturbations);
     let (baseline, perturbed) = (simulate(&[])?, simulate(&plan.perturbations)?);
     let neurons = Neurons::of(assembly);
     let populations = neurons.kinds.iter().map(|neuron| neurons.population(neuron));
@@ -83,6 +84,7 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
                 counts: &baseline.counts,
                 conditions: &stimuli,
                 behaviour: baseline.behaviour.as_ref(),
+                valid_bins: None,
             },
             settings: EvaluationSettings {
                 times: assembly.times(),
@@ -93,6 +95,7 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
             counts: &perturbed.counts,
             conditions: &stimuli,
             behaviour: perturbed.behaviour.as_ref(),
+            valid_bins: None,
         },
         perturbations: &plan.described,
         window: plan.window,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use data::{Activity, Behaviour, BehaviourSamples, Recording, StimulusMovies, Trial, Unit};
+use data::{Activity, Behaviour, BehaviourSamples, Recording, StimulusMovies, Trial, TrialEvents, Unit};
 use ndarray::{Array3, Axis, s};
 use snn_core::models::rsnn::{InputSpec, Perturbation};
 use snn_core::rng::StreamRng;
 
-use crate::assembly::Part;
+use crate::assembly::{Assembly, Part};
 use crate::cli::{Global, SimulateArgs};
 use crate::config::checked::TraceRule;
+use crate::cues::ModelTrial;
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
@@ -34,10 +35,10 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     super::tell_perturbations(plan.as_ref());
     super::refuse_adapter(args.device.choice, &fitted.assembly.experiment)?;
     let perturbations = plan.map_or_else(Vec::new, |plan| plan.perturbations);
-    let pool = fitted.assembly.stimuli_of(&fitted.assembly.trials_of(Part::Train));
+    let pool = fitted.assembly.pool_of(&fitted.assembly.trials_of(Part::Train))?;
     let mut rng = StreamRng::new(args.seed, "simulate.trials", 0);
-    let stimuli = fitted.stimuli_like(&pool, args.trials.get(), &mut rng)?;
-    let recording = recording(&fitted, &stimuli, args, &perturbations)?;
+    let drawn = fitted.trials_like(&pool, args.trials.get(), &mut rng)?;
+    let recording = recording(&fitted, &drawn, args, &perturbations)?;
     super::export::write_simulated(&args.out, &recording)?;
     tracing::info!(
         "simulated {} at step {} into {}",
@@ -55,17 +56,17 @@ const STREAM: &str = "simulate";
 /// One session `model`: a unit for each model neuron, named by the unit it stands for, and one for each input if asked for.
 fn recording(
     fitted: &Fitted,
-    stimuli: &[usize],
+    drawn: &[ModelTrial],
     args: &SimulateArgs,
     perturbations: &[Perturbation],
 ) -> Result<Recording, FitError> {
     let SimulatedActivity {
         mut counts,
         behaviour: traces,
-    } = fitted.simulate(stimuli, args.seed, STREAM, args.trial_chunk, perturbations)?;
+    } = fitted.simulate(drawn, args.seed, STREAM, args.trial_chunk, perturbations)?;
     let assembly = &fitted.assembly;
     let inputs = if args.inputs {
-        let spikes = fitted.input_spikes(stimuli, args.seed, STREAM)?;
+        let spikes = fitted.input_spikes(drawn, args.seed, STREAM)?;
         spikes.ok_or_else(|| FitError::Internal {
             what: "inputs that spike, and that don't".to_owned(),
         })?
@@ -78,12 +79,19 @@ fn recording(
             what: error.to_string(),
         })?;
     // The engines' order is that of memory; appending may have changed it.
-    let counts = counts.as_standard_layout().into_owned();
+    let mut counts = counts.as_standard_layout().into_owned();
+    let lengths = assembly.lengths(drawn);
+    for (k, &length) in lengths.iter().flatten().enumerate() {
+        counts.slice_mut(s![k, length.., ..]).fill(0);
+    }
     let (bin_ms, start_ms) = (
         assembly.experiment.data.bin_ms,
         assembly.sessions.first().map_or(0.0, |s| s.start_ms),
     );
-    let seconds = (counts.dim().0 * counts.dim().1) as f64 * bin_ms / 1000.0;
+    let n_bins = lengths
+        .as_ref()
+        .map_or(counts.dim().0 * counts.dim().1, |lengths| lengths.iter().sum());
+    let seconds = n_bins as f64 * bin_ms / 1000.0;
     let rate_hz = |n: usize| {
         let spikes: f64 = counts.slice(s![.., .., n]).iter().map(|&z| f64::from(z)).sum();
         Some(spikes / seconds)
@@ -111,19 +119,22 @@ fn recording(
     let window_s = counts.dim().1 as f64 * bin_ms / 1000.0;
     // Trials lie apart by their warm-up, which isn't recorded, and never touch: some programs would join them.
     let gap_s = assembly.spec.n_warmup.max(1) as f64 * bin_ms / 1000.0;
-    let trials = stimuli.iter().enumerate().map(|(k, &s)| {
+    let trials = drawn.iter().enumerate().map(|(k, shown)| {
         // The alignment event lies where the window says.
         let start_s = k as f64 * (window_s + gap_s);
+        let stimulus = &assembly.stimuli[shown.stimulus];
         Trial {
             start_s,
             stop_s: start_s + window_s,
             align_s: start_s - start_ms / 1000.0,
-            stimulus: assembly.stimuli[s].value,
+            stimulus: stimulus.value,
             trial_type: "simulated".to_owned(),
-            movie: assembly.stimuli[s].movie,
-            valid_bins: None,
+            movie: stimulus.movie,
+            valid_bins: lengths.as_ref().map(|lengths| lengths[k]),
         }
     });
+    let trials: Vec<Trial> = trials.collect();
+    let events = events(assembly, drawn, &trials);
     let mut behaviour = BTreeMap::new();
     if let Some(traces) = &traces {
         let data = &assembly.experiment.data;
@@ -146,7 +157,8 @@ fn recording(
         sessions: vec![data::Session {
             id: "model".to_owned(),
             units,
-            trials: trials.collect(),
+            trials,
+            events,
             behaviour,
             stimulus: assembly.movies.as_ref().map(|values| StimulusMovies {
                 values: values.clone(),
@@ -161,4 +173,28 @@ fn recording(
             },
         }],
     })
+}
+
+/// Events and values that drove the inputs, on the clock of the simulated session.
+fn events(assembly: &Assembly, drawn: &[ModelTrial], trials: &[Trial]) -> TrialEvents {
+    let Some(cues) = &assembly.cues else {
+        return TrialEvents::default();
+    };
+    let session = |trial: &ModelTrial| &assembly.sessions[trial.session];
+    let event = |name: &String| {
+        let pairs = drawn.iter().zip(trials);
+        let times = pairs.map(|(shown, trial)| {
+            let ms = session(shown).event_ms.get(name)?[shown.trial]?;
+            Some(trial.align_s + ms / 1000.0)
+        });
+        (name.clone(), times.collect())
+    };
+    let value = |name: &String| {
+        let values = drawn.iter().map(|shown| session(shown).values.get(name)?[shown.trial]);
+        (name.clone(), values.collect())
+    };
+    TrialEvents {
+        times_s: cues.events().iter().map(event).collect(),
+        values: cues.values().iter().map(value).collect(),
+    }
 }

@@ -13,8 +13,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::assembly::Assembly;
 use crate::checkpoint::{self, CheckpointError};
 use crate::cli::{Format, Global, TrainArgs};
-use crate::config::checked::{Experiment, Interval, Optimizer};
+use crate::config::checked::{self, Experiment, Interval, Optimizer};
 use crate::config::{self, Loaded};
+use crate::cues;
 use crate::error::Error;
 use crate::events::{self, Event, EventLog, Number, StepEvent};
 use crate::few_spikes::{self, FewSpikes};
@@ -93,6 +94,10 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
         .collect();
     manifest.few_spikes = few_spikes::of_model(&trainer.assembly)?;
     manifest.partly_observed = partly_observed::of_model(&trainer.assembly);
+    manifest.inputs = driven_inputs(&trainer.assembly);
+    if let Some(inputs) = &manifest.inputs {
+        tracing::info!("{inputs}");
+    }
     manifest.left_out = left_out(&trainer);
     manifest.left_out.extend(never_by_session(&trainer));
     manifest
@@ -117,6 +122,17 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
         floors,
         warnings: manifest.warnings,
     })
+}
+
+/// What drives the inputs in words, where they have channels.
+fn driven_inputs(assembly: &Assembly) -> Option<String> {
+    let checked::Model::Rsnn(model) = &assembly.experiment.model;
+    match &model.input {
+        checked::Input::Poisson(input) if !input.channels.is_empty() => {
+            Some(cues::in_words(input, assembly.cues.as_ref()))
+        }
+        checked::Input::Poisson(_) | checked::Input::Recorded(_) => None,
+    }
 }
 
 /// Sessions, areas and trials that trial matching leaves out, and sessions that no model neuron comes from.

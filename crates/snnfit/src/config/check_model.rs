@@ -1,6 +1,7 @@
 //! The part of the check that concerns `[model.rsnn]`, and the size of a training step.
 
 use super::check::{MAX_COUNT, unknown_trace};
+use super::check_channels::{check_channels, check_onsets_ms, warn_outside};
 use super::check_projections::check_projections;
 use super::checked::{
     Behaviour, Data, Feedback, Input, Latent, LatentKind, MAX_SPIKE_VALUES, PoissonInput, Readout, RecordedInput, Rsnn,
@@ -185,12 +186,14 @@ fn check_input(r: &mut Resolver<'_>, raw: Option<raw::Input>, data: &Data) -> In
 fn check_poisson(r: &mut Resolver<'_>, raw: raw::PoissonInput, data: &Data) -> PoissonInput {
     let key = |name: &str| format!("model.rsnn.input.poisson.{name}");
     let bin = data.bin_ms;
-    let input = PoissonInput {
+    let channels = raw.channels.unwrap_or_default();
+    let mut input = PoissonInput {
         n: r.count(&key("n"), raw.n, d::N_INPUT, 1..=MAX_COUNT),
         rate_hz: r.number(&key("rate_hz"), raw.rate_hz, d::INPUT_RATE_HZ, Rule::NonNegative),
         p_exc: r.number(&key("p_exc"), raw.p_exc, d::INPUT_P_EXC, Rule::Unit),
         p_stim: r.number(&key("p_stim"), raw.p_stim, d::INPUT_P_STIM, Rule::Unit),
-        onsets_ms: r.value(&key("onsets_ms"), raw.onsets_ms, None, vec![d::ONSET_MS]),
+        onsets_ms: check_onsets_ms(r, raw.onsets_ms, !channels.is_empty()),
+        channels: Vec::new(),
         delay: r.steps(
             &key("delay_ms"),
             raw.delay_ms,
@@ -217,7 +220,10 @@ fn check_poisson(r: &mut Resolver<'_>, raw: raw::PoissonInput, data: &Data) -> P
         );
         r.problem(&key("rate_hz"), &message, "an input spikes at most once per bin");
     }
-    check_onsets(r, &input, data);
+    if channels.is_empty() {
+        check_onsets(r, &input, data);
+    }
+    input.channels = check_channels(r, channels, &input, data);
     input
 }
 
@@ -247,12 +253,8 @@ fn check_onsets(r: &mut Resolver<'_>, input: &PoissonInput, data: &Data) {
         );
         r.problem(p_stim, &message, "raise n or p_stim");
     }
-    if let Some([start, stop]) = data.window_ms {
-        for onset in input.onsets_ms.iter().filter(|&&onset| onset < start || onset >= stop) {
-            r.warn(&format!(
-                "{key}: onset {onset} ms lies outside the window [{start}, {stop}) ms and has no effect"
-            ));
-        }
+    for onset in &input.onsets_ms {
+        warn_outside(r, key, *onset, data);
     }
 }
 

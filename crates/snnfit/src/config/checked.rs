@@ -218,8 +218,10 @@ pub struct PoissonInput {
     pub p_exc: f64,
     /// Share of stimulus-driven inputs, in [0, 1].
     pub p_stim: f64,
-    /// Onsets relative to the alignment event, ms; inputs that are driven are divided among them.
+    /// Onsets relative to the alignment event, ms; inputs that are driven are divided among them. Empty with channels.
     pub onsets_ms: Vec<f64>,
+    /// Instead of the onsets: channels, in the order of the inputs.
+    pub channels: Vec<InputChannel>,
     /// Delay after the onset.
     pub delay: Steps,
     /// Duration of the response.
@@ -228,6 +230,55 @@ pub struct PoissonInput {
     pub gain: f64,
     /// How the stimulus value enters.
     pub scale: StimulusScale,
+}
+
+/// Inputs that answer to one onset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputChannel {
+    /// Share of the stimulus-driven inputs, in [0, 1].
+    pub share: f64,
+    /// When they answer.
+    pub onset: ChannelOnset,
+    /// What scales the response.
+    pub amplitude: ChannelAmplitude,
+    /// Duration of the response.
+    pub duration: Steps,
+    /// Gain of the amplitude on the rate, ≥ 0.
+    pub gain: f64,
+}
+
+/// When the inputs of a channel answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChannelOnset {
+    /// At this time relative to the alignment event, ms, in every trial.
+    Ms(f64),
+    /// At this event of each trial.
+    Event(String),
+}
+
+/// What scales the response of a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChannelAmplitude {
+    /// Nothing: s = 1.
+    One,
+    /// The stimulus value of the trial.
+    Stimulus,
+    /// This value of each trial.
+    Value(String),
+}
+
+impl PoissonInput {
+    /// Whether a channel takes its onset or amplitude from recorded trials.
+    pub fn is_by_trial(&self) -> bool {
+        self.channels.iter().any(InputChannel::is_by_trial)
+    }
+}
+
+impl InputChannel {
+    /// Whether it takes its onset or amplitude from recorded trials.
+    pub fn is_by_trial(&self) -> bool {
+        matches!(self.onset, ChannelOnset::Event(_)) || matches!(self.amplitude, ChannelAmplitude::Value(_))
+    }
 }
 
 /// The recorded stimulus as input: channels × lags values per step, `scale·x + offset`.

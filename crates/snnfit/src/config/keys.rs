@@ -257,6 +257,39 @@ const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        header: "[[model.rsnn.input.poisson.channels]]",
+        is_used: false,
+        about: "instead of onsets_ms: a table for each group of driven inputs; model trials take events and values of recorded trials",
+        keys: &[
+            key(
+                "event",
+                Optional("\"go_cue\"", "onset_ms says when"),
+                "they answer to this event of trials (trials/events of the recording)",
+            ),
+            key(
+                "onset_ms",
+                Optional("0.0", "event says when"),
+                "or at this time relative to the alignment event, ms",
+            ),
+            key(
+                "share",
+                Optional("0.5", "an equal part of what others leave"),
+                "share of the stimulus-driven inputs",
+            ),
+            key(
+                "amplitude",
+                Optional("\"contrast\"", "s = 1"),
+                "s of the response: a value of trials (trials/values), or \"stimulus\"",
+            ),
+            key(
+                "duration_ms",
+                Optional("10.0", "that of the inputs"),
+                "duration of the response, ms",
+            ),
+            key("gain", Optional("11.5", "that of the inputs"), "gain of s on the rate"),
+        ],
+    },
+    Section {
         header: "[model.rsnn.input.recorded]",
         is_used: false,
         about: "instead: the recorded stimulus, lagged",

@@ -5,6 +5,7 @@
 //! and `config schema` come from it.
 
 mod check;
+mod check_channels;
 mod check_model;
 mod check_projections;
 pub mod checked;

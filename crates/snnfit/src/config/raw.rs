@@ -322,6 +322,26 @@ pub struct PoissonInput {
     pub gain: Option<f64>,
     /// How the stimulus value scales the rate.
     pub scale: Option<StimulusScale>,
+    /// Instead of `onsets_ms`: groups of inputs with an onset of their own.
+    pub channels: Option<Vec<InputChannel>>,
+}
+
+/// One `[[model.rsnn.input.poisson.channels]]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputChannel {
+    /// Event of the recording's trials that the inputs answer to.
+    pub event: Option<String>,
+    /// Or a fixed onset relative to the alignment event, ms.
+    pub onset_ms: Option<f64>,
+    /// Share of the stimulus-driven inputs.
+    pub share: Option<f64>,
+    /// Value of the recording's trials, or `stimulus`, that scales the response.
+    pub amplitude: Option<String>,
+    /// Duration of the response, ms.
+    pub duration_ms: Option<f64>,
+    /// Gain.
+    pub gain: Option<f64>,
 }
 
 /// How a stimulus value s scales the rate of the driven inputs.

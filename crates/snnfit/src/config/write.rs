@@ -213,7 +213,8 @@ fn input_to_raw(input: &checked::Input) -> raw::Input {
             rate_hz: Some(input.rate_hz),
             p_exc: Some(input.p_exc),
             p_stim: Some(input.p_stim),
-            onsets_ms: Some(input.onsets_ms.clone()),
+            onsets_ms: input.channels.is_empty().then(|| input.onsets_ms.clone()),
+            channels: (!input.channels.is_empty()).then(|| input.channels.iter().map(channel_to_raw).collect()),
             delay_ms: Some(input.delay.ms),
             duration_ms: Some(input.duration.ms),
             gain: Some(input.gain),
@@ -225,6 +226,25 @@ fn input_to_raw(input: &checked::Input) -> raw::Input {
             scale: Some(input.scale),
             offset: Some(input.offset),
         }),
+    }
+}
+
+fn channel_to_raw(channel: &checked::InputChannel) -> raw::InputChannel {
+    let (event, onset_ms) = match &channel.onset {
+        checked::ChannelOnset::Event(event) => (Some(event.clone()), None),
+        checked::ChannelOnset::Ms(onset) => (None, Some(*onset)),
+    };
+    raw::InputChannel {
+        event,
+        onset_ms,
+        share: Some(channel.share),
+        amplitude: match &channel.amplitude {
+            checked::ChannelAmplitude::One => None,
+            checked::ChannelAmplitude::Stimulus => Some("stimulus".to_owned()),
+            checked::ChannelAmplitude::Value(column) => Some(column.clone()),
+        },
+        duration_ms: Some(channel.duration.ms),
+        gain: Some(channel.gain),
     }
 }
 

@@ -149,6 +149,11 @@ impl<'a> Context<'a> {
                        because both are made of the same trials; compare with the test trials";
         let mut notes = Vec::new();
         notes.extend((!self.is_held_out).then(|| trained.to_owned()));
+        if self.inputs.model.valid_bins.is_some() {
+            let unequal = "trials end at different bins, the model's as the recorded ones that they take events of: averages over \
+                           trials (psth_*, neuron_loss, rates) take each over the bins that it has, all other metrics complete trials only";
+            notes.push(unequal.to_owned());
+        }
         if !self.few_spikes.is_empty() {
             let sessions = self.inputs.recording.sessions().iter();
             let n_recorded = sessions.map(|session| session.neurons.len()).sum();

@@ -15,6 +15,8 @@ pub struct SimulatedTrials<'a> {
     pub conditions: &'a [usize],
     /// Behaviour `[K, T, B]` in the units that are compared (`[data.traces]`), if the model has any.
     pub behaviour: Option<&'a Array3<f64>>,
+    /// Bins that each trial has `[K]`, where they are as long as recorded ones; `None`: all.
+    pub valid_bins: Option<&'a [usize]>,
 }
 
 /// Constants of the metrics.
@@ -124,6 +126,9 @@ impl EvaluationInputs<'_> {
                 self.model.conditions.len(),
                 n_trials,
             );
+        }
+        if let Some(valid) = self.model.valid_bins.filter(|valid| valid.len() != n_trials) {
+            return wrong("lengths of the simulated trials", valid.len(), n_trials);
         }
         let n_conditions = self.recording.n_conditions();
         if let Some(&condition) = self.model.conditions.iter().max().filter(|&&c| c >= n_conditions) {

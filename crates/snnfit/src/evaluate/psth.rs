@@ -19,8 +19,8 @@ pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         let min_rate_hz = inputs.settings.min_rate_hz;
         psth_correlation(&reference, &psth, &context.rates_hz, min_rate_hz, inputs.bin_ms)
     };
-    let compared = context.each(|s| correlate(&s.recording, &s.compared))?;
-    let generated = context.each(|s| correlate(&s.recording, &s.generated))?;
+    let compared = context.each(|s| correlate(&s.recording, &s.for_averages(&s.compared)))?;
+    let generated = context.each(|s| correlate(&s.recording, &s.for_averages(&s.generated)))?;
     if compared.model.neurons.is_empty() {
         return Err(LossError::NoData {
             what: "PSTH correlation",
@@ -96,7 +96,8 @@ pub(super) fn neuron_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Ve
     let inputs = context.inputs;
     let filter = inputs.filters.spike();
     let loss = test_loss(context)?;
-    let values = context.each(|s| loss.between(&Psth::of_recording(&s.recording, &s.compared, filter)?))?;
+    let values =
+        context.each(|s| loss.between(&Psth::of_recording(&s.recording, &s.for_averages(&s.compared), filter)?))?;
 
     let per_neuron = per_neuron_loss(&loss, context)?;
     let session_of = inputs.recording.session_of_neuron();
@@ -128,7 +129,12 @@ pub(super) fn test_loss(context: &Context<'_>) -> Result<PsthLoss, LossError> {
 pub(super) fn per_neuron_loss(loss: &PsthLoss, context: &Context<'_>) -> Result<Vec<f64>, LossError> {
     let model = &context.model;
     // The mean over a neuron's own trials in the place of the sum over one trial: sessions have different numbers.
-    let mut means = Psth::of_recording(&model.recording, &model.compared, MovingMean::new(1, 1, 0)?)?.values;
+    let mut means = Psth::of_recording(
+        &model.recording,
+        &model.for_averages(&model.compared),
+        MovingMean::new(1, 1, 0)?,
+    )?
+    .values;
     means.mapv_inplace(|mean| if mean.is_nan() { 0.0 } else { mean });
     let one_each = vec![1; means.shape()[0]];
     Ok(loss.evaluate(&means.view(), &one_each)?.per_neuron)

@@ -21,6 +21,8 @@ pub(super) struct StandIn<'a> {
     pub(super) recording: Cow<'a, Recording>,
     /// Complete trials, with finite behaviour where it is compared.
     pub(super) usable: TrialSelection,
+    /// Trials that end early, where the model's do as recorded ones: averages over trials take them too.
+    short: TrialSelection,
     /// As many as model and nulls have.
     pub(super) generated: TrialSelection,
     /// As many as model, nulls and training data have.
@@ -81,9 +83,14 @@ impl<'a> StandIn<'a> {
         };
         let usable = usable_trials(&recording, selection, inputs.has_behaviour);
         let nothing = vec![Vec::new(); usable.len()];
+        let short = match inputs.model.valid_bins {
+            Some(_) => short_trials(&recording, selection),
+            None => nothing.clone(),
+        };
         Ok(Self {
             recording,
             usable,
+            short,
             generated: nothing.clone(),
             compared: nothing.clone(),
             matched: nothing,
@@ -101,6 +108,28 @@ impl<'a> StandIn<'a> {
     /// Random usable trials, as many of each session and condition as asked for.
     pub(super) fn draw(&self, wanted: &Numbers, rng: &mut dyn Rng) -> TrialSelection {
         draw(&self.recording, &self.usable, wanted, rng)
+    }
+
+    /// A selection of complete trials and as large a share of those that end early, of each condition: for averages over trials,
+    /// which take each trial over the bins that it has. The selection itself where the model's trials are all complete.
+    pub(super) fn for_averages(&self, complete: &TrialSelection) -> TrialSelection {
+        let sessions = self.recording.sessions().iter().enumerate();
+        let with_short = |(s, session): (usize, &RecordedSession)| {
+            let mut of_condition = BTreeMap::<usize, Vec<usize>>::new();
+            for &k in &self.short[s] {
+                of_condition.entry(session.conditions[k]).or_default().push(k);
+            }
+            let mut all = complete[s].clone();
+            for (condition, short) in of_condition {
+                let n = |trials: &[usize]| trials.iter().filter(|&&k| session.conditions[k] == condition).count();
+                let share = n(&complete[s]) as f64 / n(&self.usable[s]).max(1) as f64;
+                let n_short = (share * short.len() as f64).round() as usize;
+                all.extend(short.into_iter().take(n_short));
+            }
+            all.sort_unstable();
+            all
+        };
+        sessions.map(with_short).collect()
     }
 
     /// Types every usable trial by template.
@@ -138,7 +167,9 @@ pub(super) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording
     let sessions = inputs.recording.sessions().iter().map(|session| RecordedSession {
         name: session.name.clone(),
         counts: model.counts.select(Axis(2), &session.neurons),
-        valid_bins: vec![n_bins; n_trials],
+        valid_bins: model
+            .valid_bins
+            .map_or_else(|| vec![n_bins; n_trials], <[usize]>::to_vec),
         conditions: model.conditions.to_vec(),
         trial_types: vec![0; n_trials],
         neurons: session.neurons.clone(),
@@ -159,6 +190,17 @@ pub(super) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording
         inputs.recording.n_neurons(),
         inputs.recording.n_conditions(),
     )
+}
+
+/// Trials of a selection that have bins, but not all.
+fn short_trials(recording: &Recording, selection: &TrialSelection) -> TrialSelection {
+    let sessions = recording.sessions().iter().zip(selection);
+    sessions
+        .map(|(session, trials)| {
+            let is_short = |k: &usize| (1..recording.n_bins()).contains(&session.valid_bins[*k]);
+            trials.iter().copied().filter(is_short).collect()
+        })
+        .collect()
 }
 
 /// Usable trials of each session and condition.

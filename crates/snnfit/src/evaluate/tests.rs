@@ -147,6 +147,7 @@ impl Fixture {
                 counts,
                 conditions,
                 behaviour: None,
+                valid_bins: None,
             },
             settings: EvaluationSettings {
                 n_resamples: 200,
@@ -160,6 +161,54 @@ fn metric<'r>(report: &'r Report, name: &str) -> &'r MetricValue {
     report
         .metric(name)
         .unwrap_or_else(|| panic!("no {name}: {:?}", report.left_out))
+}
+
+#[test]
+fn averages_of_trials_that_end_early_are_over_the_bins_that_they_have() {
+    // Every third trial ends early; what would come after its end is unlike all before.
+    let valid = |k: usize| if k.is_multiple_of(3) { 25 + k % 30 } else { N_BINS };
+    let whole = Fixture::new();
+    let sessions = whole.recording.sessions().iter().map(|session| {
+        let mut session = session.clone();
+        for k in 0..session.conditions.len() {
+            session.valid_bins[k] = valid(k);
+            session.counts.slice_mut(s![k, valid(k).., ..]).fill(0);
+        }
+        session
+    });
+    let fixture = Fixture::of(sessions.collect(), &["Hit", "Miss"]);
+    // The test trials in the model's place, as they would have gone on.
+    let mut counts = Array3::zeros((40, N_BINS, N_NEURONS));
+    for session in whole.recording.sessions() {
+        for (column, &neuron) in session.neurons.iter().enumerate() {
+            let own = session.counts.slice(s![120.., .., column]);
+            counts.slice_mut(s![.., .., neuron]).assign(&own);
+        }
+    }
+    let (conditions, lengths) = (vec![0; 40], (120..160).map(valid).collect::<Vec<_>>());
+    for (k, &length) in lengths.iter().enumerate() {
+        counts.slice_mut(s![k, length.., ..]).fill(9);
+    }
+    let masked = EvaluationInputs {
+        model: SimulatedTrials {
+            counts: &counts,
+            conditions: &conditions,
+            behaviour: None,
+            valid_bins: Some(&lengths),
+        },
+        ..fixture.inputs(&counts, &conditions)
+    };
+    let report = evaluate(&masked, &mut rng(1)).unwrap();
+    let same = metric(&report, "psth_pearson_all_trials").value;
+    assert!((same - 1.0).abs() < 1e-12, "{same}");
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("trials end at different bins"))
+    );
+    let unmasked = evaluate(&fixture.inputs(&counts, &conditions), &mut rng(1)).unwrap();
+    assert!(metric(&unmasked, "psth_pearson_all_trials").value < 0.9);
 }
 
 #[test]
@@ -713,6 +762,7 @@ fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
             counts: &counts,
             conditions: &conditions,
             behaviour: Some(&behaviour),
+            valid_bins: None,
         },
         ..fixture.inputs(&counts, &conditions)
     };
@@ -918,6 +968,7 @@ fn compared(
             counts,
             conditions: &conditions,
             behaviour,
+            valid_bins: None,
         }),
         sessions,
     )
@@ -990,6 +1041,7 @@ fn the_ceiling_is_what_a_prediction_without_error_reaches() {
         counts,
         conditions: &conditions,
         behaviour: None,
+        valid_bins: None,
     });
     let mut fixture = Fixture::new();
     let (areas, own) = (

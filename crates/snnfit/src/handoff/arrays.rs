@@ -2,9 +2,11 @@
 
 use data::export::{Annotated, Values};
 use ndarray::{Array1, arr0};
-use snn_core::models::rsnn::{InputSpec, Link, RecordedInput};
+use snn_core::models::rsnn::{InputSpec, Link, PoissonInput, RecordedInput};
 
 use super::{HandOff, Origin, POTENTIAL, input_types};
+use crate::config::checked;
+use crate::cues;
 use crate::fit_error::FitError;
 use crate::provenance;
 use crate::trace_rules::in_words;
@@ -100,12 +102,19 @@ impl HandOff<'_> {
         };
         Ok(match &spec.input {
             InputSpec::None => Vec::new(),
-            InputSpec::Poisson(_) => {
+            InputSpec::Poisson(input) => {
                 let types = input_types(spec).iter().map(|kind| kind.name().to_owned()).collect();
                 let rate = "spike probability of an input per step: rate_hz * dt_ms / 1000, higher after an onset; see [model.rsnn.input] of config";
                 vec![
                     weights("signed weights of spiking inputs, in the unit of weights, without a delay")?,
                     annotated("inputs/cell_type", Values::Texts(types), "", rate, &["input"]),
+                    annotated(
+                        "inputs/onset",
+                        Values::Texts(self.onsets(input)),
+                        "",
+                        "what an input answers to: an event of trials, or a time relative to the alignment event; empty: nothing",
+                        &["input"],
+                    ),
                 ]
             }
             InputSpec::Recorded(input) => {
@@ -136,6 +145,21 @@ impl HandOff<'_> {
                 ]
             }
         })
+    }
+
+    /// What each spiking input answers to.
+    fn onsets(&self, input: &PoissonInput) -> Vec<String> {
+        let checked::Model::Rsnn(model) = &self.fitted.assembly.experiment.model;
+        let names = match &model.input {
+            checked::Input::Poisson(input) => cues::onset_names(input),
+            checked::Input::Recorded(_) => Vec::new(),
+        };
+        let channels = input.channels().into_iter().zip(names);
+        let mut onsets: Vec<String> = channels
+            .flat_map(|(channel, name)| std::iter::repeat_n(name, channel.n))
+            .collect();
+        onsets.resize(input.n, String::new());
+        onsets
     }
 
     /// Parameters that are neither weights nor columns of neurons, dots as groups: `latent/w1`.

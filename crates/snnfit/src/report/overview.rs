@@ -143,7 +143,39 @@ fn sessions(summary: &RecordingSummary) -> String {
             s.behaviour.keys().cloned().collect::<Vec<_>>().join(", "),
         ]
     });
-    table("One row per session", &header, 1, rows)
+    table("One row per session", &header, 1, rows) + &events(summary)
+}
+
+/// Events and values of trials; nothing where there are none.
+fn events(summary: &RecordingSummary) -> String {
+    let mut rows = Vec::new();
+    for session in &summary.sessions {
+        let events = session.events.iter().map(|event| ("event (ms)", event));
+        for (kind, (name, column)) in events.chain(session.values.iter().map(|value| ("value", value))) {
+            let mut row = vec![
+                session.id.clone(),
+                name.clone(),
+                kind.to_owned(),
+                column.n_trials.to_string(),
+            ];
+            let quantiles = column.quantiles.map_or([f64::NAN; 3], |q| [q.median, q.min, q.max]);
+            let shown = |x: f64| {
+                if x.is_nan() {
+                    "–".to_owned()
+                } else {
+                    format!("{x:.3}")
+                }
+            };
+            row.extend(quantiles.map(shown));
+            rows.push(row);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["session", "name", "kind", "trials", "median", "lowest", "highest"];
+    let caption = "Events of trials relative to the one that trials are aligned to, and values";
+    table(caption, &header, 3, rows.into_iter())
 }
 
 fn warnings(summary: &RecordingSummary) -> String {

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// Neurons that were not observed in every trial.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partly_observed: Vec<PartlyObserved>,
+    /// What drives the inputs in words, where they have channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<String>,
     /// Warnings given during the run.
     pub warnings: Vec<String>,
 }
@@ -153,6 +156,7 @@ impl Manifest {
             left_out: Vec::new(),
             few_spikes: Vec::new(),
             partly_observed: Vec::new(),
+            inputs: None,
             warnings: Vec::new(),
         }
     }

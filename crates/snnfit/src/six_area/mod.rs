@@ -271,6 +271,7 @@ fn record(
         id: format!("SA{s:03}"),
         units: units.iter().zip(&times_s).map(unit).collect(),
         trials: trials.iter().enumerate().map(trial_row).collect(),
+        events: data::TrialEvents::default(),
         behaviour: BTreeMap::from([("jaw".to_owned(), behaviour)]),
         stimulus: None,
         activity: Activity::SpikeTimes {

@@ -348,6 +348,7 @@ fn poisson_input() -> PoissonInput {
         n_duration: 5,
         gain: 11.5,
         scale: StimulusScale::Log,
+        channels: Vec::new(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! Trials: which rows of a table they are, their event, window, stimulus and label.
 
+use std::collections::BTreeMap;
+
 use super::{Told, TrialsPlan};
 use crate::import::expression::Expression;
 use crate::import::plan::clock;
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
 use crate::recording::Trial;
+use crate::trial_events::{self, TrialEvents, TrialNumbers};
+use crate::validate::bad_name;
 
 /// Label of trials where nothing else is known.
 const DEFAULT_TYPE: &str = "trial";
@@ -15,10 +19,14 @@ const UNKNOWN_TYPE: &str = "unknown";
 const ALIGN_COLUMN: &str = "align_time";
 /// Column of the stimulus' value, where the plan names none.
 const STIMULUS_COLUMN: &str = "stimulus";
+/// Columns of events and of values, where the plan names none: these, and the name.
+pub(crate) const EVENT_COLUMNS: &str = "event_";
+/// As [`EVENT_COLUMNS`].
+pub(crate) const VALUE_COLUMNS: &str = "value_";
 
 impl super::ImportPlan {
-    /// Trials of a source; none where they can't be made.
-    pub(super) fn trials(&self, source: &Source, told: &mut Told) -> Option<Vec<Trial>> {
+    /// Trials of a source, and what else happened in them; none where they can't be made.
+    pub(super) fn trials(&self, source: &Source, told: &mut Told) -> Option<(Vec<Trial>, TrialEvents)> {
         let plan = &self.trials;
         let cut;
         let table = table(plan, source)
@@ -83,6 +91,8 @@ impl super::ImportPlan {
             None => Some(vec![0.0; table.n_rows()]),
         };
         let labels = labels(plan, table, told);
+        let events = self.columns((&plan.events, "events", EVENT_COLUMNS), table, told);
+        let values = self.columns((&plan.values, "values", VALUE_COLUMNS), table, told);
         let (start, stop, align, stimulus, labels) = (start?, stop?, align?, stimulus?, labels?);
         // A trial is there from `from` to `to`.
         let edges: Vec<(f64, f64)> = (0..table.n_rows())
@@ -140,7 +150,47 @@ impl super::ImportPlan {
             movie: None,
             valid_bins: None,
         });
-        Some(trials.collect())
+        let rows: Vec<usize> = (0..table.n_rows()).filter(|&k| keeps[k]).collect();
+        let events = TrialEvents {
+            times_s: events?,
+            values: values?,
+        };
+        Some((trials.collect(), events.select(&rows)))
+    }
+
+    /// Events or values of trials: those that the plan names, else the columns that exports call so.
+    fn columns(
+        &self,
+        (named, key, prefix): (&BTreeMap<String, String>, &str, &str),
+        table: &Table,
+        told: &mut Told,
+    ) -> Option<TrialNumbers> {
+        let mut named = named.clone();
+        if named.is_empty() && self.trials.every_s.is_none() {
+            named = exported(table, prefix);
+            if !named.is_empty() {
+                let columns: Vec<String> = named.keys().map(|name| format!("'{prefix}{name}'")).collect();
+                let message = format!(
+                    "columns {} are taken (hint: trials.{key} names others)",
+                    columns.join(", ")
+                );
+                told.warn("trials", message);
+            }
+        }
+        let mut columns = TrialNumbers::new();
+        for (name, text) in named {
+            let numbers = told.evaluate(&format!("trials.{key}.{name}"), &text, table, Expression::numbers);
+            let is_time = key == "events" && self.trials.every_s.is_none();
+            let numbers = numbers.map(|numbers| {
+                if is_time {
+                    clock::trial_times(numbers, &self.clock)
+                } else {
+                    numbers
+                }
+            });
+            columns.insert(name, trial_events::known(numbers?));
+        }
+        Some(columns)
     }
 
     /// Trials of equal length, one after the other: over the rows of a table, or over all that was recorded.
@@ -180,6 +230,17 @@ impl super::ImportPlan {
         }
         Some(table)
     }
+}
+
+/// Columns of numbers with a prefix in their name, by what comes after it.
+fn exported(table: &Table, prefix: &str) -> BTreeMap<String, String> {
+    let columns = table.names().filter_map(|column| {
+        let name = column.strip_prefix(prefix)?;
+        let is_numbers = matches!(table.get(column)?, Column::Numbers(_) | Column::Flags(_));
+        let is_name = bad_name(name).is_none() && !column.contains('`');
+        (is_numbers && is_name).then(|| (name.to_owned(), format!("`{column}`")))
+    });
+    columns.collect()
 }
 
 /// Most trials that a recording is cut into.
@@ -289,12 +350,18 @@ pub(super) fn filter_rules(
 }
 
 /// Leaves out trials that lie outside of what was recorded.
-pub(super) fn within(trials: Vec<Trial>, (from, to): (f64, f64), told: &mut Told) -> Vec<Trial> {
+pub(super) fn within(
+    trials: Vec<Trial>,
+    events: &TrialEvents,
+    (from, to): (f64, f64),
+    told: &mut Told,
+) -> (Vec<Trial>, TrialEvents) {
     let n = trials.len();
-    let kept: Vec<Trial> = trials
+    let (rows, kept): (Vec<usize>, Vec<Trial>) = trials
         .into_iter()
-        .filter(|trial| trial.start_s < to && trial.stop_s > from)
-        .collect();
+        .enumerate()
+        .filter(|(_, trial)| trial.start_s < to && trial.stop_s > from)
+        .unzip();
     let n_out = n - kept.len();
     if n_out > 0 {
         told.trials.kept = kept.len();
@@ -307,5 +374,5 @@ pub(super) fn within(trials: Vec<Trial>, (from, to): (f64, f64), told: &mut Told
             );
         }
     }
-    kept
+    (kept, events.select(&rows))
 }

@@ -1,4 +1,5 @@
-//! What drives an RSNN from outside: Poisson spikes around stimulus onsets, or a recorded stimulus with lags.
+//! What drives an RSNN from outside: Poisson spikes around onsets, the same in all trials or each trial's own, or a
+//! recorded stimulus with lags.
 
 use super::spec::range;
 use crate::CoreError;
@@ -23,11 +24,13 @@ pub enum InputSpec {
     Recorded(RecordedInput),
 }
 
-/// Spiking inputs: each draws one Bernoulli spike per step, at a base rate that stimuli multiply.
+/// Spiking inputs: each draws one Bernoulli spike per step, at a base rate that channels multiply.
 ///
-/// Group l of the stimulus-driven inputs, `n_s = ⌊n·p_stim/m⌋` inputs for m onsets, is multiplied by the amplitude
-/// `1 + gain·ln(1 + s)` during its window. Only the first onset uses the trial's stimulus value; every other one
-/// uses s = 1. Before the trial (warm-up) all inputs stay at the base rate.
+/// The inputs of a channel ([`InputChannel`]) are multiplied by the amplitude `1 + gain·ln(1 + s)` for a while after the
+/// channel's onset. Before the trial (warm-up), and where no channel answers, all inputs stay at the base rate.
+///
+/// Without channels of their own, the onsets of `first_steps` stand for channels: `n_s = ⌊n·p_stim/m⌋` inputs for each of
+/// m onsets. Only the first onset uses the trial's stimulus value; every other one uses s = 1.
 ///
 /// # Source
 /// Specification §1.5.
@@ -51,6 +54,47 @@ pub struct PoissonInput {
     pub gain: f64,
     /// How a stimulus value enters the amplitude.
     pub scale: StimulusScale,
+    /// Instead of `p_stim`, `first_steps` and `n_duration`: groups of inputs, one after the other from the first input on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<InputChannel>,
+}
+
+/// Inputs that answer to one onset.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputChannel {
+    /// Number of its inputs.
+    pub n: usize,
+    /// When it answers.
+    pub onset: Onset,
+    /// The value s of its amplitude.
+    pub amplitude: Amplitude,
+    /// Steps for which it answers.
+    pub n_duration: usize,
+    /// Gain of the amplitude.
+    pub gain: f64,
+}
+
+/// First step, within the recorded steps, at which a channel answers; see [`PoissonInput::first_step`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Onset {
+    /// The same in every trial.
+    Step(i64),
+    /// Each trial's own: [`Cues::first_steps`].
+    Trial,
+}
+
+/// The value s from which a channel has its amplitude.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amplitude {
+    /// 1.
+    One,
+    /// The stimulus value of the trial.
+    Stimulus,
+    /// Each trial's own: [`Cues::values`].
+    Trial,
 }
 
 /// Amplitude as a function of the stimulus value s.
@@ -89,6 +133,18 @@ pub struct Trials {
     pub movie: Option<Vec<usize>>,
     /// Recorded stimuli `[S, T, C]` over exactly the recorded steps T, in the recording's own units.
     pub movies: Option<Array3<f32>>,
+    /// What trials bring to the channels of spiking inputs; needed where a channel asks for it.
+    pub cues: Option<Cues>,
+}
+
+/// Onsets and amplitudes of trials, a column for each channel of the inputs. A few numbers a trial: what inputs do at each
+/// step follows from them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Cues {
+    /// First step at which a channel with [`Onset::Trial`] answers `[K, channels]`; `None`: not in this trial.
+    pub first_steps: Array2<Option<i64>>,
+    /// Value of a channel with [`Amplitude::Trial`] `[K, channels]`.
+    pub values: Array2<f64>,
 }
 
 impl InputSpec {
@@ -135,7 +191,7 @@ impl InputSpec {
     pub fn check_stimuli(&self, trials: &Trials) -> Result<(), CoreError> {
         match self {
             Self::None => Ok(()),
-            Self::Poisson(input) => input.check_stimuli(&trials.stimulus),
+            Self::Poisson(input) => input.check_stimuli(trials, &input.channels()),
             Self::Recorded(input) => {
                 let n_steps = trials.movies.as_ref().map_or(0, |movies| movies.dim().1);
                 input.select(trials, n_steps).map(|_| ())
@@ -165,6 +221,25 @@ impl PoissonInput {
         }
     }
 
+    /// The channels: those that are given, or one for each onset.
+    pub fn channels(&self) -> Vec<InputChannel> {
+        if !self.channels.is_empty() {
+            return self.channels.clone();
+        }
+        let of_onset = |(group, first): (usize, &i64)| InputChannel {
+            n: self.group_size(),
+            onset: Onset::Step(*first),
+            amplitude: if group == 0 {
+                Amplitude::Stimulus
+            } else {
+                Amplitude::One
+            },
+            n_duration: self.n_duration,
+            gain: self.gain,
+        };
+        self.first_steps.iter().enumerate().map(of_onset).collect()
+    }
+
     fn check(&self) -> Result<(), CoreError> {
         if self.n == 0 || self.n > usize::from(u16::MAX) {
             return Err(range("number of inputs", self.n as f64, "from 1 to 65535"));
@@ -176,42 +251,118 @@ impl PoissonInput {
         }
         whole_part(self.n, self.p_exc, "fraction of excitatory inputs")?;
         whole_part(self.n, self.p_stim, "fraction of stimulus-driven inputs")?;
+        let driven: usize = self.channels.iter().map(|channel| channel.n).sum();
+        if driven > self.n {
+            return Err(range(
+                "inputs of all channels",
+                driven as f64,
+                "at most the number of inputs",
+            ));
+        }
+        for channel in &self.channels {
+            if !(channel.gain.is_finite() && channel.gain >= 0.0) {
+                return Err(range("gain of a channel", channel.gain, "finite and at least 0"));
+            }
+        }
         Ok(())
     }
 
     /// Spike probability per step of an input that answers to a stimulus of value `s`, at most 1.
     pub fn probability(&self, s: f64, dt: Ms) -> f64 {
+        self.probability_with(self.gain, s, dt)
+    }
+
+    fn probability_with(&self, gain: f64, s: f64, dt: Ms) -> f64 {
         let amplitude = match self.scale {
-            StimulusScale::Log => 1.0 + self.gain * s.ln_1p(),
-            StimulusScale::Linear => 1.0 + self.gain * s,
+            StimulusScale::Log => 1.0 + gain * s.ln_1p(),
+            StimulusScale::Linear => 1.0 + gain * s,
         };
         (Hz(self.rate_hz).per_step(dt) * amplitude).clamp(0.0, 1.0)
     }
 
-    /// Checks that the scale is defined for every stimulus value.
-    fn check_stimuli(&self, stimulus: &[f64]) -> Result<(), CoreError> {
+    /// Checks that trials have what the channels ask for, and that the scale is defined for every value.
+    fn check_stimuli(&self, trials: &Trials, channels: &[InputChannel]) -> Result<(), CoreError> {
         let (lowest, expected) = match self.scale {
             StimulusScale::Log => (-1.0, "finite and above -1, for a logarithmic scale"),
             StimulusScale::Linear => (f64::NEG_INFINITY, "finite"),
         };
-        match stimulus.iter().find(|s| !(s.is_finite() && **s > lowest)) {
-            Some(bad) => Err(range("stimulus value of a trial", *bad, expected)),
-            None => Ok(()),
+        let is_bad = |s: &f64| !(s.is_finite() && *s > lowest);
+        let asks = |amplitude| channels.iter().any(|channel| channel.amplitude == amplitude);
+        if (self.channels.is_empty() || asks(Amplitude::Stimulus))
+            && let Some(bad) = trials.stimulus.iter().find(|s| is_bad(s))
+        {
+            return Err(range("stimulus value of a trial", *bad, expected));
         }
+        if !asks(Amplitude::Trial) && channels.iter().all(|channel| channel.onset != Onset::Trial) {
+            return Ok(());
+        }
+        let Some(cues) = &trials.cues else {
+            let what = "the inputs answer to events of trials, but the trials have none".into();
+            return Err(CoreError::Population { what });
+        };
+        let expected_shape = [trials.stimulus.len(), channels.len()];
+        for (what, found) in [
+            ("onsets of trials", cues.first_steps.shape()),
+            ("amplitudes of trials", cues.values.shape()),
+        ] {
+            crate::rollout::shape(what, found, &expected_shape)?;
+        }
+        for (c, channel) in channels.iter().enumerate() {
+            if channel.amplitude != Amplitude::Trial {
+                continue;
+            }
+            let pairs = cues.first_steps.column(c).into_iter().zip(cues.values.column(c));
+            // Where nothing happens there is nothing to have an amplitude.
+            let mut used = pairs.filter(|(first, _)| channel.onset != Onset::Trial || first.is_some());
+            if let Some((_, bad)) = used.find(|(_, s)| is_bad(s)) {
+                return Err(range("amplitude of a trial's event", *bad, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// When each channel answers in a trial, the inputs that do, and their spike probability, in the order of the channels.
+    fn answers(&self, channels: &[InputChannel], trials: &Trials, k: usize, dt: Ms) -> Vec<Answer> {
+        let mut first_input = 0;
+        let mut answers = Vec::with_capacity(channels.len());
+        for (c, channel) in channels.iter().enumerate() {
+            let inputs = first_input..first_input + channel.n;
+            first_input = inputs.end;
+            let first = match channel.onset {
+                Onset::Step(first) => Some(first),
+                Onset::Trial => trials.cues.as_ref().and_then(|cues| cues.first_steps[[k, c]]),
+            };
+            let s = match channel.amplitude {
+                Amplitude::One => 1.0,
+                Amplitude::Stimulus => trials.stimulus[k],
+                Amplitude::Trial => trials.cues.as_ref().map_or(0.0, |cues| cues.values[[k, c]]),
+            };
+            if let Some(first) = first {
+                answers.push(Answer {
+                    first,
+                    n_steps: channel.n_duration as i64,
+                    inputs,
+                    probability: self.probability_with(channel.gain, s, dt) as f32,
+                });
+            }
+        }
+        answers
     }
 
     /// Spikes of every trial and step, warm-up first; trial k draws the row at (time incl. warm-up,
     /// `first_trial` + k, `step`) of the stream, so chunks of trials agree with the whole.
     pub(super) fn events(
         &self,
-        stimulus: &[f64],
+        trials: &Trials,
         (n_warmup, n_steps): (usize, usize),
         dt: Ms,
         (key, step, first_trial): (Key, u32, u32),
     ) -> Result<InputEvents, CoreError> {
-        self.check_stimuli(stimulus)?;
-        let (base, cue) = (self.probability(0.0, dt), self.probability(1.0, dt));
-        let size = self.group_size();
+        let channels = self.channels();
+        self.check_stimuli(trials, &channels)?;
+        let n_trials = trials.stimulus.len();
+        let answers: Vec<Vec<Answer>> = (0..n_trials).map(|k| self.answers(&channels, trials, k, dt)).collect();
+        let base = self.probability(0.0, dt) as f32;
         let n_all = n_warmup + n_steps;
         let scratch = || (vec![0.0f32; self.n], vec![0.0f32; self.n]);
         let fill = |(uniforms, probabilities): &mut (Vec<f32>, Vec<f32>), k: usize, t: usize, out: &mut Vec<u16>| {
@@ -221,16 +372,11 @@ impl PoissonInput {
                 step,
             };
             fill_uniforms(key, place, uniforms);
-            probabilities.fill(base as f32);
-            for (group, first) in self.first_steps.iter().enumerate() {
-                let since = (t as i64 - n_warmup as i64).saturating_sub(*first);
-                if t >= n_warmup && (0..self.n_duration as i64).contains(&since) {
-                    let p = if group == 0 {
-                        self.probability(stimulus[k], dt)
-                    } else {
-                        cue
-                    };
-                    probabilities[group * size..(group + 1) * size].fill(p as f32);
+            probabilities.fill(base);
+            for answer in &answers[k] {
+                let since = (t as i64 - n_warmup as i64).saturating_sub(answer.first);
+                if t >= n_warmup && (0..answer.n_steps).contains(&since) {
+                    probabilities[answer.inputs.clone()].fill(answer.probability);
                 }
             }
             let below = uniforms.chunks(64).zip(probabilities.chunks(64));
@@ -243,9 +389,17 @@ impl PoissonInput {
                 for_each_set(&[spikes], |i| out.push((64 * block + i) as u16));
             }
         };
-        let events = InputEvents::build_by_trial(self.n, stimulus.len(), n_all, scratch, fill);
-        Ok(events)
+        Ok(InputEvents::build_by_trial(self.n, n_trials, n_all, scratch, fill))
     }
+}
+
+/// What a channel does in one trial.
+struct Answer {
+    /// Its first step within the recorded ones.
+    first: i64,
+    n_steps: i64,
+    inputs: std::ops::Range<usize>,
+    probability: f32,
 }
 
 impl RecordedInput {

@@ -12,7 +12,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use inputs::{InputSpec, PoissonInput, RecordedInput, StimulusScale, Trials};
+pub use inputs::{Amplitude, Cues, InputChannel, InputSpec, Onset, PoissonInput, RecordedInput, StimulusScale, Trials};
 pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive, segments};
 pub use simulate::{Draws, Engine, Rolled, Simulation};
 pub use spec::{BehaviourSpec, FeedbackSpec, LatentKind, LatentSpec, Link, RsnnSpec, TraceSpec};

@@ -53,15 +53,21 @@ impl Rolled {
         }
     }
 
-    /// Spikes summed over the trials of each condition, `[C, T, N]`, where the spikes are.
+    /// Spikes summed over the trials of each condition, `[C, T, N]`, where the spikes are; of trial k only its first
+    /// `valid[k]` steps, if that is given.
     ///
     /// # Errors
-    /// Conditions that don't fit, a device that fails.
-    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+    /// Conditions or lengths that don't fit, a device that fails.
+    pub fn sums_by_condition(
+        &self,
+        condition: &[usize],
+        n_conditions: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
         match self {
-            Self::Host(rollout) => rollout.spikes.sums_by_condition(condition, n_conditions),
+            Self::Host(rollout) => rollout.spikes.sums_by_condition(condition, n_conditions, valid),
             #[cfg(feature = "wgpu")]
-            Self::Device(rollout) => rollout.sums_by_condition(condition, n_conditions),
+            Self::Device(rollout) => rollout.sums_by_condition(condition, n_conditions, valid),
         }
     }
 
@@ -301,7 +307,7 @@ impl Rsnn {
         let key = Key::new(draws.seed, &format!("{}.input", draws.stream));
         let place = (key, draws.step, draws.first_trial);
         let steps = (spec.n_warmup, n_steps);
-        input.events(&trials.stimulus, steps, Ms(spec.dt_ms), place).map(Some)
+        input.events(trials, steps, Ms(spec.dt_ms), place).map(Some)
     }
 
     /// Draws inputs and latents and lays out the arguments of the rollout.

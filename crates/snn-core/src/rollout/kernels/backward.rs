@@ -170,8 +170,12 @@ pub(super) fn backward_step(
 
         // dL/dz: losses, then what the spike did to later steps.
         let mut dz = 0.0f32;
+        // `condition` is [2 K]: conditions, then numbers of valid steps.
         if options & HAS_SHARED != 0u32 {
-            dz += shared[(condition[k] as usize * steps + tt) * n + j];
+            let until = condition[trials + k];
+            if t < until {
+                dz += shared[(condition[k] as usize * steps + tt) * n + j];
+            }
         }
         if options & HAS_CHANNELS != 0u32 {
             let channels = n_channels as usize;

@@ -315,7 +315,8 @@ pub(super) fn copy(from: &[f32], to: &mut [f32], size: u32) {
     }
 }
 
-/// Spikes of step t, neuron j in the trials of condition c: `out [C, T, N]`; rows of `spikes` start at `first`.
+/// Spikes of step t, neuron j in the trials of condition c: `out [C, T, N]`; rows of `spikes` start at `first`, and
+/// `condition` is `[2 K]`: conditions, then numbers of valid steps.
 #[cube(launch_unchecked)]
 pub(super) fn count_by_condition(
     spikes: &[u32],
@@ -336,7 +337,7 @@ pub(super) fn count_by_condition(
         let bit = neuron_bit(j);
         let mut count = 0u32;
         for k in 0..trials {
-            if condition[k] == c {
+            if condition[k] == c && CUBE_POS_Y < condition[trials + k] {
                 count += (spikes[((first as usize + t) * trials + k) * words + j / 32] >> bit) & 1u32;
             }
         }

@@ -5,7 +5,7 @@ use super::cell;
 use super::device::{Buffer, Kernels};
 use super::forward::{self, UNITS};
 use super::plan::Plan;
-use super::simulate::{DeviceRollout, Sizes};
+use super::simulate::{DeviceRollout, Sizes, with_lengths};
 use crate::CoreError;
 use crate::rollout::gradients::Totals;
 use crate::rollout::{Gradients, Network, Run, SpikeAdjoint, Wanted};
@@ -82,7 +82,7 @@ impl Adjoint {
         if let Some((values, index)) = &adjoint.shared {
             options |= cell::HAS_SHARED;
             shared = kernels.upload_array(values);
-            condition = kernels.upload(&index.iter().map(|c| *c as u32).collect::<Vec<u32>>());
+            condition = kernels.upload(&with_lengths(index, adjoint.valid.as_deref(), values.dim().1));
         }
         let (mut series, mut membership, mut membership_weight, mut n_channels) = (nothing(), nothing(), nothing(), 0);
         if let Some((channels, values)) = &adjoint.channels {

@@ -388,11 +388,17 @@ impl DeviceRollout {
         ))
     }
 
-    /// Spikes summed over the trials of each condition, `[C, T, N]`, counted on the device.
+    /// Spikes summed over the trials of each condition, `[C, T, N]`, counted on the device; of trial k only its first
+    /// `valid[k]` steps, if that is given.
     ///
     /// # Errors
-    /// Conditions that don't fit, a device that fails.
-    pub fn sums_by_condition(&self, condition: &[usize], n_conditions: usize) -> Result<Array3<f64>, CoreError> {
+    /// Conditions or lengths that don't fit, a device that fails.
+    pub fn sums_by_condition(
+        &self,
+        condition: &[usize],
+        n_conditions: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
         let Sizes {
             neurons: n,
             trials: k,
@@ -413,9 +419,10 @@ impl DeviceRollout {
         }
         self.kernels.fit("sums of spikes", k, n_conditions * t * n)?;
         let out = self.kernels.empty(n_conditions * t * n);
-        let condition = self
-            .kernels
-            .upload(&condition.iter().map(|c| *c as u32).collect::<Vec<u32>>());
+        if let Some(valid) = valid {
+            crate::rollout::shape("valid steps of trials", &[valid.len()], &[k])?;
+        }
+        let condition = self.kernels.upload(&with_lengths(condition, valid, t));
         let count = CubeCount::Static(n.div_ceil(UNITS as usize) as u32, t as u32, n_conditions as u32);
         // SAFETY: the kernel checks the neuron; steps and conditions are those of the launch.
         #[allow(unsafe_code)]
@@ -622,4 +629,11 @@ impl DeviceRollout {
             end: state(&self.end, warmup + t)?,
         })
     }
+}
+
+/// Condition of each trial, then its number of valid steps: `[2 K]`.
+pub(super) fn with_lengths(condition: &[usize], valid: Option<&[usize]>, n_steps: usize) -> Vec<u32> {
+    let length = |k: usize| valid.map_or(n_steps, |valid| valid[k].min(n_steps));
+    let lengths = (0..condition.len()).map(length);
+    condition.iter().copied().chain(lengths).map(|x| x as u32).collect()
 }

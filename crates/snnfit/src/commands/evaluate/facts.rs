@@ -6,6 +6,7 @@ use super::Judged;
 use crate::assembly::{Assembly, Part};
 use crate::cli::{CheckpointChoice, EvaluateArgs, SplitChoice};
 use crate::config::checked::{Input, LatentKind, Model};
+use crate::cues;
 use crate::error::Error;
 use crate::findings;
 use crate::partly_observed;
@@ -120,7 +121,7 @@ fn model(assembly: &Assembly) -> Vec<(&'static str, String)> {
         (
             "Input",
             match &model.input {
-                Input::Poisson(input) => format!("{} Poisson inputs", input.n),
+                Input::Poisson(input) => cues::in_words(input, assembly.cues.as_ref()),
                 Input::Recorded(input) => format!("recorded stimulus, {} lags", input.lags),
             },
         ),

@@ -54,6 +54,7 @@ fn recording(types: &[&str]) -> Recording {
                 unit_observed_s: None,
             },
             trials,
+            events: data::TrialEvents::default(),
             behaviour: BTreeMap::new(),
             stimulus: None,
         }],
@@ -171,6 +172,29 @@ fn a_page_shows_everything_and_takes_no_text_for_markup() {
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(!page.contains("NaN") && !page.contains("Not drawn"), "{page}");
     }
+}
+
+#[test]
+fn events_of_trials_are_marked_and_listed() {
+    let mut recording = recording(&["hit", "miss", "hit"]);
+    let page = |recording: &Recording| super::page("a.h5", recording, &summary(recording, &[])).unwrap();
+    let without = page(&recording);
+    let session = &mut recording.sessions[0];
+    let align: Vec<f64> = session.trials.iter().map(|trial| trial.align_s).collect();
+    let times = align
+        .iter()
+        .enumerate()
+        .map(|(k, s)| (k != 1).then_some(s + 0.1 * (k + 1) as f64));
+    session.events.times_s.insert("go<cue>".to_owned(), times.collect());
+    session.events.values.insert("contrast".to_owned(), vec![None; 3]);
+    let with = page(&recording);
+    // In the panel of trial 2, one of two that are drawn, and in the table.
+    assert_eq!(with.matches("go&lt;cue&gt;").count(), 2);
+    assert!(with.contains(
+        "<td class=\"number\">200.000</td><td class=\"number\">100.000</td><td class=\"number\">300.000</td>"
+    ));
+    assert!(with.contains("<td class=\"number\">0</td><td class=\"number\">–</td>"));
+    assert!(!with.contains("NaN") && !without.contains("Events of trials"));
 }
 
 #[test]

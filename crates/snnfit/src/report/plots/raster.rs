@@ -237,6 +237,7 @@ fn panel(
         names: style.has_names.then(|| style.rows.labels()),
         color: style.color,
         spikes,
+        events: None,
     };
     panel.draw(area)
 }

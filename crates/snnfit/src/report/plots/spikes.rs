@@ -25,15 +25,19 @@ pub(in crate::report) struct SpikePanel<'s> {
     pub(in crate::report) color: RGBColor,
     /// Time and height: row n goes from n to n + 1.
     pub(in crate::report) spikes: Vec<(f64, f64)>,
+    /// Further events of the trial and when they are; their names stand above the first row, where there is room for them only
+    /// if this is given.
+    pub(in crate::report) events: Option<Vec<(&'s str, f64)>>,
 }
 
 impl SpikePanel<'_> {
     pub(in crate::report) fn draw(self, area: &Canvas<'_>) -> Result<(), PlotError> {
         let (from, to) = (self.times.start, self.times.end);
         let n = self.n_rows as f64;
+        let top = if self.events.is_some() { -0.06 * n } else { 0.0 };
         let mut chart = style::builder(area, &self.labels)
             .y_label_area_size(if self.names.is_some() { NAMES } else { NO_NAMES })
-            .build_cartesian_2d(style::widened(self.times), n..0.0)?;
+            .build_cartesian_2d(style::widened(self.times), n..top)?;
         chart
             .configure_mesh()
             .disable_mesh()
@@ -59,6 +63,14 @@ impl SpikePanel<'_> {
         let half = ((row_height * 0.25) as i32).clamp(1, 4);
         let mark = || Rectangle::new([(-1, -half), (1, half)], self.color.filled());
         chart.draw_series(self.spikes.into_iter().map(|spike| EmptyElement::at(spike) + mark()))?;
+        for (name, time) in self.events.into_iter().flatten() {
+            if from < time && time < to {
+                style::dashed(&mut chart, (time, n), (time, top))?;
+                let name = style::fitted(name, 90, style::SMALL);
+                let label = EmptyElement::at((time, top)) + Text::new(name, (3, 1), style::font(style::SMALL));
+                chart.draw_series(std::iter::once(label))?;
+            }
+        }
         let (base_x, base_y) = area.get_base_pixel();
         let mut next = i32::MIN; // names don't overlap
         for (name, row) in self.names.into_iter().flatten() {

@@ -95,6 +95,7 @@ impl Fixture {
                 counts: &self.counts,
                 conditions: &self.conditions,
                 behaviour: None,
+                valid_bins: None,
             },
             settings: EvaluationSettings {
                 n_resamples: 10,

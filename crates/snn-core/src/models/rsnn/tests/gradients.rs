@@ -332,18 +332,25 @@ fn check_every_gradient(spec: RsnnSpec) {
     );
     loops.base = Some(visited);
 
-    // The adjoint in three parts that sum to `a`: a channel over all neurons, a row per condition, the rest.
+    // The adjoint in three parts that sum to `a`: a channel over all neurons, a row per condition as long as the trial, the rest.
     let conditions: Vec<usize> = (0..K).map(|k| k % 2).collect();
     let shared = Array3::from_shape_fn((2, N_STEPS, 10), wave(0.11)).mapv(|x| x as f32);
+    let valid: Vec<usize> = (0..K).map(|k| N_STEPS - 7 * k).collect();
     let series = Array3::from_shape_fn((K, N_STEPS, 1), wave(0.23)).mapv(|x| x as f32);
     let rest = Array3::from_shape_fn(a.raw_dim(), |(k, t, n)| {
-        a[[k, t, n]] as f32 - shared[[conditions[k], t, n]] - 0.5 * series[[k, t, 0]]
+        let of_condition = if t < valid[k] {
+            shared[[conditions[k], t, n]]
+        } else {
+            0.0
+        };
+        a[[k, t, n]] as f32 - of_condition - 0.5 * series[[k, t, 0]]
     });
     let channel = Channel {
         members: (0..10).map(|n| (n, 0.5)).collect(),
     };
     let adjoint = SpikeAdjoint {
         shared: Some((shared, conditions)),
+        valid: Some(valid),
         channels: Some((vec![channel], series)),
         dense: Some(rest),
     };

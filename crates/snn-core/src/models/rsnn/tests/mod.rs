@@ -41,6 +41,7 @@ pub(super) fn small_spec() -> RsnnSpec {
             n_duration: 5,
             gain: 3.0,
             scale: StimulusScale::Log,
+            channels: Vec::new(),
         }),
         latent: None,
         behaviour: None,
@@ -136,6 +137,7 @@ pub(super) fn trials(from: usize, to: usize) -> Trials {
         stimulus: (from..to).map(|k| [0.0, 1.0, 4.0][k % 3]).collect(),
         movie: Some((from..to).map(|k| [3, 1, 1, 0][k % 4]).collect()),
         movies: Some(movies),
+        cues: None,
     }
 }
 

@@ -114,6 +114,7 @@ fn oracle_model(file: &hdf5::File, has_latent: bool) -> Rsnn {
             n_duration: 0,
             gain: 0.0,
             scale: StimulusScale::Log,
+            channels: Vec::new(),
         }),
         latent: has_latent.then(|| latent(LatentKind::Mlp, false)),
         behaviour: Some(BehaviourSpec {

@@ -99,8 +99,16 @@ fn panel(
         names: has_names.then(|| named().collect()),
         color: color(kind),
         spikes,
+        events: (!session.events.times_s.is_empty()).then(|| events(session, k).collect()),
     };
     panel.draw(area)
+}
+
+/// Events of a trial and when they happen (s) relative to the one that trials are aligned to.
+fn events(session: &Session, k: usize) -> impl Iterator<Item = (&str, f64)> {
+    let align_s = session.trials[k].align_s;
+    let events = session.events.times_s.iter();
+    events.filter_map(move |(name, times)| Some((name.as_str(), times.get(k).copied().flatten()? - align_s)))
 }
 
 /// Area and type with the first row and the one after the last.
