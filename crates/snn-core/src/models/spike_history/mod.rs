@@ -13,12 +13,14 @@
 //! Bellec, Wang et al. 2021; specification `sample-and-measure` §1.2 and §1.3.
 
 mod basis;
+mod encoder;
 mod simulate;
 
 #[cfg(test)]
 mod tests;
 
 pub use basis::Basis;
+pub use encoder::{Encoded, Encoder, EncoderSpec, Layer};
 pub use simulate::{Clamped, Gradient, Sampled, Windows};
 
 use crate::CoreError;
