@@ -200,7 +200,7 @@ mod wgpu {
     use cubecl::wgpu::wgpu::{self, Adapter as Found, Backend, DeviceType, Instance, InstanceDescriptor};
     use cubecl::wgpu::{AutoGraphicsApi, RuntimeOptions, WgpuDevice, WgpuDeviceKind, try_init_setup};
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
     /// In the order in which cubecl asks them. OpenGL is left out: where it is all there is, its drivers complain on
     /// stderr, and its GPUs are slower than the processor.
@@ -209,7 +209,14 @@ mod wgpu {
     #[cfg(not(target_os = "macos"))]
     const INTERFACES: &[Backend] = &[Backend::Vulkan, Backend::Dx12];
 
+    /// Looked for once in a process: drivers don't come and go, and some don't bear instances that come and go on several
+    /// threads.
     pub(super) fn adapters() -> Vec<Adapter> {
+        static FOUND: OnceLock<Vec<Adapter>> = OnceLock::new();
+        FOUND.get_or_init(find).clone()
+    }
+
+    fn find() -> Vec<Adapter> {
         let mut software = Vec::new();
         for &interface in INTERFACES {
             let instance = Instance::new(InstanceDescriptor {
