@@ -230,6 +230,8 @@ fn a_simulated_recording_has_the_events_amplitudes_and_lengths_that_were_drawn()
     for (k, (cue, trial)) in cues_ms(&made).into_iter().zip(&made.trials).enumerate() {
         let of = known.iter().position(|(ms, _)| (ms - cue).abs() < 1e-6).unwrap();
         assert_eq!(trial.valid_bins, Some(known[of].1));
+        let length_s = known[of].1 as f64 * 0.002;
+        assert!((trial.stop_s - trial.start_s - length_s).abs() < 1e-9);
         assert!(counts.slice(s![k, known[of].1.., ..]).iter().all(|z| *z == 0));
         drawn.push(of);
     }
@@ -324,6 +326,44 @@ fn trials_of_unequal_length_go_on_bit_by_bit_and_in_chunks() {
 }
 
 #[test]
+fn a_window_that_no_trial_fills_is_told_before_training() {
+    let mut short = cut(session("a", 1));
+    let Activity::Binned { counts, .. } = &mut short.activity else {
+        panic!("counts");
+    };
+    for (k, trial) in short.trials.iter_mut().enumerate() {
+        // Trial 5 has less than the 10 bins of the moving mean of 20 ms, and the others not all.
+        let valid = if k == 5 {
+            3
+        } else {
+            trial.valid_bins.unwrap().clamp(200, 299)
+        };
+        trial.valid_bins = Some(valid);
+        counts.slice_mut(s![k, valid.., ..]).fill(0);
+    }
+    let folder = folder_of(vec![short], CUE);
+    let run = train(&folder, "run", &["train.max_steps = 2"]);
+    let said = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "`snnfit evaluate` will refuse this run, because it needs trials of both parts that fill the window: 0 of",
+        "choose a narrower data.window_ms",
+        "1 of 60 trials end before the first bin in which single trials are compared",
+    ] {
+        assert!(said.contains(part), "'{part}' is not in: {said}");
+    }
+    let warnings = manifest(&folder, "run").warnings;
+    assert!(warnings.iter().any(|found| found.contains("will refuse this run")));
+    refuse(&folder, &["evaluate", "run", "--trials", "20"], 3);
+    // As it says: three of four trials fill this one, because what was 200 bins at least ends at 100 ms.
+    train(
+        &folder,
+        "narrow",
+        &["train.max_steps = 2", "data.window_ms = [-300.0, 100.0]"],
+    );
+    succeed(&folder, &["evaluate", "narrow", "--trials", "20"]);
+}
+
+#[test]
 fn sessions_without_an_event_take_those_of_others_and_are_named() {
     let mut without = session("b", 2);
     without.events = TrialEvents::default();
@@ -400,8 +440,7 @@ fn what_trials_lack_is_one_clear_error() {
         .collect::<Vec<_>>()
         .join(" ")
         .replace(" │", "");
-    let part =
-        "trials/values/contrast of session 'a' is missing (NaN) in 1 trials that have the onset, first in trial 7";
+    let part = "trials/values/contrast of session 'a' is missing (NaN) in 1 of the trials that are used and have the onset, first in trial 7";
     assert!(said.contains(part), "{said}");
     // A cue that lies outside of the window in some trials is told.
     let folder = folder_of(vec![session("a", 1)], CUE);

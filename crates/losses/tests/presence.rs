@@ -469,6 +469,142 @@ fn unequal() -> Recording {
     Recording::new(sessions, vec!["V1".to_owned(), "M1".to_owned()], 13, 3).unwrap()
 }
 
+/// [`unequal`] in which neurons were not observed in every trial: the second column of the first session in too few to be in a
+/// population. What stands in for absent ones is 5 in each bin, which no other bin has.
+fn unequal_and_absent() -> Recording {
+    let recording = unequal();
+    let mut sessions = recording.sessions().to_vec();
+    for (s, session) in sessions.iter_mut().enumerate() {
+        let (n_trials, n_neurons) = (session.conditions.len(), session.neurons.len());
+        let mask = Array2::from_shape_fn((n_trials, n_neurons), |(k, n)| match (s, n) {
+            (0, 1) => k < 3,
+            _ => (3 * k + 5 * n + s) % 7 != 0,
+        });
+        for ((k, n), _) in mask.indexed_iter().filter(|(_, is_present)| !**is_present) {
+            let valid = session.valid_bins[k];
+            session.counts.slice_mut(s![k, ..valid, n]).fill(5);
+        }
+        let all: Vec<usize> = (0..n_trials).collect();
+        session.presence = Some(Presence::of_mask(mask, &all, 0.5).unwrap());
+    }
+    Recording::new(sessions, recording.area_names().to_vec(), 13, 3).unwrap()
+}
+
+#[test]
+fn psths_and_rates_leave_out_absent_neurons_of_trials_of_unequal_length() {
+    let recording = unequal_and_absent();
+    let all = recording.all_trials();
+    let rates = recording.rates_hz(&all, 2.0).unwrap();
+    for filter in [MovingMean::new(1, 1, 0).unwrap(), filters_of(40).spike()] {
+        let psth = Psth::of_recording_by_bins(&recording, &all, filter).unwrap();
+        let mut n_shortened = 0;
+        for session in recording.sessions() {
+            for (column, &neuron) in session.neurons.iter().enumerate() {
+                let there = |k: &usize| session.is_present(*k, column);
+                for condition in 0..3 {
+                    let of_condition = (0..session.conditions.len()).filter(|&k| session.conditions[k] == condition);
+                    let trials: Vec<usize> = of_condition.filter(there).collect();
+                    assert_eq!(psth.n_trials[[condition, neuron]], trials.len());
+                    for o in 0..filter.output_len(40) {
+                        let (mut sum, mut n_at) = (0.0, 0);
+                        for t in filter.bins(o, 40) {
+                            for &k in trials.iter().filter(|&&k| t < session.valid_bins[k]) {
+                                sum += f64::from(session.counts[[k, t, column]]);
+                                n_at += 1;
+                            }
+                        }
+                        n_shortened += usize::from(n_at > 0 && n_at < trials.len() * filter.bins(o, 40).len());
+                        let found = psth.values[[condition, o, neuron]];
+                        let is_equal = if n_at == 0 {
+                            found.is_nan()
+                        } else {
+                            (found - sum / n_at as f64).abs() < 1e-12
+                        };
+                        assert!(is_equal, "{condition} {o} {neuron}: {found}, {sum} of {n_at}");
+                    }
+                }
+                let (mut sum, mut n_bins) = (0.0, 0);
+                for k in (0..session.conditions.len()).filter(there) {
+                    let own = session.counts.slice(s![k, ..session.valid_bins[k], column]);
+                    sum += own.iter().map(|&count| f64::from(count)).sum::<f64>();
+                    n_bins += session.valid_bins[k];
+                }
+                assert!((rates[neuron] - sum / (n_bins as f64 * 0.002)).abs() < 1e-9);
+            }
+        }
+        assert!(n_shortened > 100, "{n_shortened}");
+    }
+}
+
+#[test]
+fn features_of_kept_neurons_are_over_the_bins_that_trials_have() {
+    let recording = unequal_and_absent();
+    let (filters, resampled) = (filters_of(40), MovingMean::resampling(2).unwrap());
+    let (n_psth, n_features) = (filters.n_psth_bins(), filters.n_feature_bins());
+    let data = masked_features(&recording, &filters);
+    let populations = Populations::by_area(&recording, 1).unwrap();
+    assert!(
+        !populations
+            .groups
+            .iter()
+            .any(|g| g.session == 0 && g.columns.contains(&1))
+    );
+    // A feature of values over time, if the trial has all bins of its windows.
+    let feature = |o: usize, valid: usize, value: &dyn Fn(usize) -> f64| -> Option<f64> {
+        let windows = || resampled.bins(o, n_psth).map(|p| filters.spike().bins(p, 40));
+        let mean = |bins: std::ops::Range<usize>| bins.clone().map(value).sum::<f64>() / bins.len() as f64;
+        let n = windows().count() as f64;
+        windows()
+            .all(|bins| bins.end <= valid)
+            .then(|| windows().map(mean).sum::<f64>() / n)
+    };
+    for (found, session) in data.sessions.iter().zip(recording.sessions()) {
+        let groups = populations.groups.iter().filter(|g| g.session == found.session);
+        let mut columns: Vec<Vec<Option<f64>>> = Vec::new();
+        let (mut means, mut stds) = (Vec::new(), Vec::new());
+        let of_trials = |value: &dyn Fn(usize, usize) -> f64| -> Vec<Option<f64>> {
+            let trials = found.trials.iter();
+            trials
+                .flat_map(|&k| (0..n_features).map(move |o| (k, o)))
+                .map(|(k, o)| feature(o, session.valid_bins[k], &|t| value(k, t)))
+                .collect()
+        };
+        for group in groups {
+            let values = of_trials(&|k, t| {
+                let counts = group.columns.iter().map(|&n| f64::from(session.counts[[k, t, n]]));
+                counts.sum::<f64>() / group.columns.len() as f64
+            });
+            let known: Vec<f64> = values.iter().copied().flatten().collect();
+            assert!(known.len() < values.len());
+            let mean = known.iter().sum::<f64>() / known.len() as f64;
+            let squares: f64 = known.iter().map(|x| (x - mean).powi(2)).sum();
+            let std = (squares / (known.len() as f64 - 1.0)).sqrt();
+            means.push(mean);
+            stds.push(std);
+            columns.push(
+                values
+                    .into_iter()
+                    .map(|x| Some(x.map_or(0.0, |x| (x - mean) / std)))
+                    .collect(),
+            );
+        }
+        let behaviour = session.behaviour.as_ref().unwrap();
+        let values = of_trials(&|k, t| behaviour[[k, t, 0]]);
+        let known: Vec<f64> = values.iter().copied().flatten().collect();
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        columns.push(values.into_iter().map(|x| Some(x.unwrap_or(mean))).collect());
+        for (a, b) in found.mean.iter().zip(&means).chain(found.std.iter().zip(&stds)) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+        assert!((found.behaviour_mean[0] - mean).abs() < 1e-12);
+        assert_eq!(found.features.ncols(), columns.len() * n_features);
+        for ((row, at), value) in found.features.indexed_iter() {
+            let expected = columns[at / n_features][row * n_features + at % n_features].unwrap();
+            assert!((value - expected).abs() < 1e-9, "{row} {at}: {value} {expected}");
+        }
+    }
+}
+
 fn masked_features(recording: &Recording, filters: &Filters) -> DataFeatures {
     let populations = Populations::by_area(recording, 1).unwrap();
     let options = FeatureOptions {

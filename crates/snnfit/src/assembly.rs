@@ -157,6 +157,7 @@ impl Assembly {
             splits: &splits.sessions,
             used: &used,
             stimulus_of: &stimulus_of,
+            least_bins: least_bins(&experiment, model, &sessions)?,
         };
         let cues = TrialCues::new(&model.input, &sources, &mut warnings)?;
         let recording = recording(
@@ -521,6 +522,20 @@ fn undriven(spec: &RsnnSpec, stimuli: &[Stimulus]) -> Option<String> {
          model.rsnn.input.poisson.p_stim = 0)"
             .to_owned()
     })
+}
+
+/// Leading bins without which a recorded trial can't be compared: those of its first feature where single trials are, else one.
+fn least_bins(experiment: &Experiment, model: &checked::Rsnn, sessions: &[BinnedSession]) -> Result<usize, FitError> {
+    let has_features = |loss: &checked::Loss| {
+        crate::objective::compares_trials(loss) || matches!(loss, checked::Loss::TrialMatchedLikelihood { .. })
+    };
+    let is_by_trial = matches!(&model.input, checked::Input::Poisson(input) if input.is_by_trial());
+    match sessions.first() {
+        Some(session) if is_by_trial && experiment.losses.iter().any(has_features) => {
+            Ok(crate::objective::filters(&experiment.statistics, session.n_bins())?.first_feature_bins())
+        }
+        _ => Ok(1),
+    }
 }
 
 fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {

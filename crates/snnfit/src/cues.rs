@@ -4,6 +4,7 @@
 //! from, or, where the session of that trial doesn't have the events, from another one with the same stimulus.
 
 mod check;
+mod lengths;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +53,8 @@ pub struct TrialCues {
     training: BTreeMap<usize, Vec<(usize, usize)>>,
     /// Events that channels answer to, and values that scale them.
     names: Names,
+    /// Bins that a trial must have to be drawn, ≥ 1.
+    least_bins: usize,
     is_masked: bool,
 }
 
@@ -70,6 +73,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) used: &'a [bool],
     /// Stimulus of each trial of each session.
     pub(crate) stimulus_of: &'a [Vec<usize>],
+    /// Bins that a trial must have to be compared with others, ≥ 1.
+    pub(crate) least_bins: usize,
 }
 
 impl TrialCues {
@@ -92,7 +97,11 @@ impl TrialCues {
         let mut sessions = Vec::new();
         for (s, session) in sources.sessions.iter().enumerate() {
             let has_all = sources.used[s] && !missing.contains(&s);
-            sessions.push(has_all.then(|| cues_of(input, session)).transpose()?);
+            sessions.push(
+                has_all
+                    .then(|| cues_of(input, session, &lengths::drawn(sources, s)))
+                    .transpose()?,
+            );
         }
         if sessions.iter().all(Option::is_none) {
             let reason = "no session has the events and values of all channels together".to_owned();
@@ -105,19 +114,24 @@ impl TrialCues {
             .collect();
         let mut training = BTreeMap::<usize, Vec<(usize, usize)>>::new();
         for (s, _) in used().filter(|(s, _)| sessions[*s].is_some()) {
-            for &k in sources.splits[s].train.iter().filter(|&&k| valid_bins[s][k] > 0) {
+            let train = sources.splits[s].train.iter();
+            for &k in train.filter(|&&k| valid_bins[s][k] >= sources.least_bins) {
                 training.entry(sources.stimulus_of[s][k]).or_default().push((s, k));
             }
         }
         check_windows(input, &sessions, &training, sources.sessions, warnings)?;
-        let is_masked = used().any(|(s, session)| {
-            sessions[s].is_some() && session.valid_bins.iter().any(|&valid| valid < session.n_bins())
-        });
+        let has_cues: Vec<bool> = sessions.iter().map(Option::is_some).collect();
+        let is_masked = lengths::are_unequal(sources, &has_cues);
+        if is_masked {
+            warnings.extend(lengths::too_short(sources, &has_cues));
+            warnings.extend(lengths::few_complete(sources));
+        }
         Ok(Some(Self {
             sessions,
             valid_bins,
             training,
             names: Names::of(input),
+            least_bins: sources.least_bins,
             is_masked,
         }))
     }
@@ -137,9 +151,9 @@ impl TrialCues {
         &self.names.values
     }
 
-    /// Whether a recorded trial can be drawn: its session has the events, and some bin of it was recorded.
+    /// Whether a recorded trial can be drawn: its session has the events, and it is long enough to be compared.
     fn can_be_drawn(&self, session: usize, trial: usize) -> bool {
-        self.sessions[session].is_some() && self.valid_bins[session][trial] > 0
+        self.sessions[session].is_some() && self.valid_bins[session][trial] >= self.least_bins
     }
 
     /// Gives trials that can't be drawn the events of others with the same stimulus: of the pool, or else of the training
@@ -239,8 +253,8 @@ impl Names {
     }
 }
 
-/// Onsets and amplitudes of a session that has them all.
-fn cues_of(input: &Inputs, session: &BinnedSession) -> Result<SessionCues, FitError> {
+/// Onsets and amplitudes of a session that has them all; `drawn`: its trials that model trials can be like, where nothing may lack.
+fn cues_of(input: &Inputs, session: &BinnedSession, drawn: &[usize]) -> Result<SessionCues, FitError> {
     let shape = (session.n_trials(), input.channels.len());
     let mut cues = SessionCues {
         first_steps: Array2::from_elem(shape, None),
@@ -261,21 +275,19 @@ fn cues_of(input: &Inputs, session: &BinnedSession) -> Result<SessionCues, FitEr
         };
         let values = &session.values[name];
         let happens = |k: &usize| event_ms.is_none_or(|times| times[*k].is_some());
-        let lost: Vec<usize> = (0..session.n_trials())
-            .filter(|k| happens(k) && session.valid_bins[*k] > 0 && values[*k].is_none())
-            .collect();
+        let with_onset = || drawn.iter().copied().filter(happens);
+        let lost: Vec<usize> = with_onset().filter(|k| values[*k].is_none()).collect();
         if let Some(first) = lost.first() {
             let reason = format!(
-                "trials/values/{name} of session '{}' is missing (NaN) in {} trials that have the onset, first in trial {first}",
+                "trials/values/{name} of session '{}' is missing (NaN) in {} of the trials that are used and have the onset, first in trial {first}",
                 session.id,
                 lost.len()
             );
             return Err(channel_error(c, Some("amplitude"), reason));
         }
         let is_defined = |value: f64| input.scale == StimulusScale::Linear || value > -1.0;
-        let undefined = (0..session.n_trials())
-            .filter(happens)
-            .find_map(|k| values[k].filter(|value| !is_defined(*value)).map(|value| (k, value)));
+        let undefined =
+            with_onset().find_map(|k| values[k].filter(|value| !is_defined(*value)).map(|value| (k, value)));
         if let Some((k, value)) = undefined {
             let reason = format!(
                 "trials/values/{name} of session '{}' is {value} in trial {k}; a logarithmic scale takes values above -1 \

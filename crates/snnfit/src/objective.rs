@@ -148,20 +148,7 @@ impl Comparison {
             has_behaviour,
             is_masked,
         } = options;
-        let window = statistics.smooth.steps;
-        if window > recording.n_bins() {
-            return Err(FitError::Loss(losses::LossError::Parameter {
-                name: "statistics.smooth_ms",
-                found: format!("{window} bins for trials of {}", recording.n_bins()),
-                expected: "a moving mean no wider than a trial",
-            }));
-        }
-        let spike = MovingMean::new(window, statistics.stride.steps, window.saturating_sub(1) / 2)?;
-        let filters = Filters::new(
-            recording.n_bins(),
-            spike,
-            MovingMean::resampling(statistics.trial_resample)?,
-        )?;
+        let filters = filters(&statistics, recording.n_bins())?;
         let matches = losses.iter().any(compares_trials);
         let populations = if matches {
             Populations::by_area(&recording, statistics.min_neurons_per_area)?
@@ -615,8 +602,29 @@ fn channel(group: &Population) -> Channel {
     Channel { members }
 }
 
+/// Both filters for trials of so many bins.
+///
+/// # Errors
+/// Too few bins for them.
+pub(crate) fn filters(statistics: &Statistics, n_bins: usize) -> Result<Filters, FitError> {
+    let window = statistics.smooth.steps;
+    if window > n_bins {
+        return Err(FitError::Loss(losses::LossError::Parameter {
+            name: "statistics.smooth_ms",
+            found: format!("{window} bins for trials of {n_bins}"),
+            expected: "a moving mean no wider than a trial",
+        }));
+    }
+    let spike = MovingMean::new(window, statistics.stride.steps, window.saturating_sub(1) / 2)?;
+    Ok(Filters::new(
+        n_bins,
+        spike,
+        MovingMean::resampling(statistics.trial_resample)?,
+    )?)
+}
+
 /// Whether a loss compares single trials by features of populations.
-fn compares_trials(loss: &Loss) -> bool {
+pub(crate) fn compares_trials(loss: &Loss) -> bool {
     matches!(loss, Loss::TrialMatching { .. } | Loss::SpikeGan(_))
 }
 

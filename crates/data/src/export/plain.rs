@@ -123,6 +123,13 @@ impl<'a> Plain<'a> {
             let at = format!("session '{}'", session.id);
             plain.warnings.push(Finding::new(at, message));
         }
+        for column in event_columns(&session.events) {
+            if column.name.contains('`') {
+                let message = "the file has it, but `snnfit import` doesn't take it: no expression can name a column with a backtick";
+                let at = format!("session '{}', column of trials '{}'", session.id, column.name);
+                plain.warnings.push(Finding::new(at, message));
+            }
+        }
         Ok(plain)
     }
 

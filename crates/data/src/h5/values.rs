@@ -52,6 +52,17 @@ impl Data {
         self.numbers(&[Kind::Integer])
     }
 
+    /// A list of integers of any type, also unsigned ones that are too large for the signed type of their size.
+    pub(crate) fn whole_vector(&self) -> Found<Vec<i128>> {
+        let descriptor = self.dataset.dtype().and_then(|dtype| dtype.to_descriptor());
+        if !matches!(descriptor, Ok(TypeDescriptor::Unsigned(_))) {
+            return Ok(self.integer_vector()?.into_iter().map(i128::from).collect());
+        }
+        self.expect_vector()?;
+        let numbers: Vec<u64> = self.numbers(&[Kind::Integer])?;
+        Ok(numbers.into_iter().map(i128::from).collect())
+    }
+
     /// A list of texts; also one that is stored as a single row or column.
     pub(crate) fn text_vector(&self) -> Found<Vec<String>> {
         self.expect_vector()?;

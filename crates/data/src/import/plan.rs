@@ -465,19 +465,27 @@ impl Told {
         self.findings.problem(at, message);
     }
 
-    /// Whether each row meets a condition; a warning says where a number that it reads is missing, because it is false there.
+    /// Whether each row meets a condition; a warning says where a number that it reads is missing, and where it holds all the same.
     /// `rows`: what the rows are.
     fn condition(&mut self, key: &str, text: &str, rows: &str, table: &Table) -> Option<Vec<bool>> {
-        let mut n_missing = 0;
+        let mut missing = Vec::new();
         let met = self.evaluate(key, text, table, |expression, table| {
-            n_missing = expression.missing(table);
+            missing = expression.missing(table);
             expression.condition(table)
         })?;
+        let n_missing = missing.iter().filter(|missing| **missing).count();
         if n_missing > 0 {
-            let message = format!(
-                "a value of '{text}' is missing in {n_missing} of {} {rows}; the condition is false there, unless it asks for missing()",
-                table.n_rows()
-            );
+            let held = match missing
+                .iter()
+                .zip(&met)
+                .filter(|(missing, met)| **missing && **met)
+                .count()
+            {
+                0 => "the condition is false there".to_owned(),
+                n => format!("the condition holds in {n} of these (hint: '&& !missing(COLUMN)' leaves them out)"),
+            };
+            let n_rows = table.n_rows();
+            let message = format!("a value of '{text}' is missing in {n_missing} of {n_rows} {rows}; {held}");
             self.warn(key, message);
         }
         Some(met)

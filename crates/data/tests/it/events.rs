@@ -240,3 +240,49 @@ fn a_plan_with_events_that_it_cannot_have_is_refused_with_its_key() {
     let error = plan.apply(vec![source()]).unwrap_err().to_string();
     assert!(error.contains("trials.events.cue") && error.contains("gone"), "{error}");
 }
+
+#[test]
+fn a_column_with_an_infinite_number_is_left_out_unless_a_plan_names_it() {
+    let mut source = source();
+    let table = source.trials.as_mut().unwrap();
+    let columns = [
+        ("event_cue", [500.0, 10_250.0, f64::NAN, 30_750.0, 40_500.0]),
+        ("event_late", [500.0, 10_250.0, f64::INFINITY, 30_750.0, 40_500.0]),
+        ("value_gain", [1.0, 2.0, f64::NEG_INFINITY, 3.0, 4.0]),
+    ];
+    for (name, values) in columns {
+        table.insert("test", name, Column::Numbers(values.to_vec())).unwrap();
+    }
+    let text = "[clock]\ntrials_per_s = 1000\nobserved_s = [0.0, 38.0]\n[units]\narea = \"'V1'\"\n";
+    let plan = |more: &str| ImportPlan::from_toml("plan", &format!("{text}{more}")).unwrap();
+    let (recording, report) = plan("").apply(vec![source.clone()]).unwrap();
+    let events = &recording.sessions[0].events;
+    assert_eq!(events.times_s.keys().collect::<Vec<_>>(), ["cue"]);
+    assert!(events.values.is_empty());
+    let told: Vec<String> = report.sessions[0].warnings.iter().map(ToString::to_string).collect();
+    for part in [
+        "column 'event_late' is not taken, because row 2 is inf",
+        "column 'value_gain' is not taken, because row 2 is -inf",
+    ] {
+        assert!(told.iter().any(|warning| warning.contains(part)), "{told:?}");
+    }
+    let error = plan("[trials]\nvalues = { gain = \"value_gain\" }\n").apply(vec![source]);
+    assert!(error.unwrap_err().to_string().contains("values/gain"));
+}
+
+#[test]
+fn an_export_says_which_columns_an_import_cannot_name() {
+    let mut session = with_events();
+    session.events.values.insert("a`b".to_owned(), vec![Some(1.0); 3]);
+    let folder = tempfile::tempdir().unwrap();
+    let nwb = write_nwb(&folder.path().join("s.nwb"), &session).unwrap();
+    let npz = write_npz(&folder.path().join("s.npz"), &session).unwrap();
+    for told in [nwb, npz] {
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].contains("column of trials 'value_a`b'") && told[0].contains("`snnfit import` doesn't take it"),
+            "{told:?}"
+        );
+    }
+}

@@ -982,6 +982,16 @@ fn whole_numbers_that_a_float_would_round_stay_as_they_are_or_are_refused() {
     );
     assert_eq!(exact(source.units.get("id")), ["7", "9007199254740993", "9"]);
     assert_eq!(source.unit_ids, ["7", "9007199254740993", "9"]);
+    let told: Vec<String> = source.warnings.iter().map(ToString::to_string).collect();
+    let expected = "/units/quality: 9007199254740993 is a whole number above 2^53, which would be rounded: the column is taken as texts";
+    assert!(told.iter().any(|w| w.contains(expected)), "{told:?}");
+    // Unsigned ones of 64 bits go further than signed ones.
+    let source = source_of(|file| {
+        replace(&units(file), "quality", &[u64::MAX, 1, 2]);
+        replace(&units(file), "id", &[u64::MAX - 1, 5, 6]);
+    });
+    assert_eq!(exact(source.units.get("quality")), ["18446744073709551615", "1", "2"]);
+    assert_eq!(source.unit_ids, ["18446744073709551614", "5", "6"]);
     assert_refused(
         &["/units/spike_times: a spike is at 9007199254740994, a whole number above 2^53"],
         |file| {

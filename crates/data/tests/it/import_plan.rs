@@ -677,8 +677,17 @@ fn values_that_are_missing_where_a_condition_or_a_type_is_asked_for_are_counted(
     let cases = [
         (
             "[trials]\ntypes = [{ name = 'go', when = 'went' }, { name = 'other', when = 'true' }]",
-            "m1, trials.types[0].when: a value of 'went' is missing in 2 of 5 trials; the condition is false there, unless it asks for \
-             missing()",
+            "m1, trials.types[0].when: a value of 'went' is missing in 2 of 5 trials; the condition is false there",
+        ),
+        (
+            "[trials]\ntypes = [{ name = 'go', when = 'went != 0' }, { name = 'other', when = 'true' }]",
+            "m1, trials.types[0].when: a value of 'went != 0' is missing in 2 of 5 trials; the condition holds in 2 of these (hint: '&& \
+             !missing(COLUMN)' leaves them out)",
+        ),
+        (
+            "[trials]\ntypes = [{ name = 'go', when = \"went == 1 || outcome == 'hit'\" }, { name = 'other', when = 'true' }]",
+            "m1, trials.types[0].when: a value of 'went == 1 || outcome == 'hit'' is missing in 2 of 5 trials; the condition holds in 1 of \
+             these (hint: '&& !missing(COLUMN)' leaves them out)",
         ),
         (
             "[trials]\ntype = 'outcome'",
@@ -690,8 +699,7 @@ fn values_that_are_missing_where_a_condition_or_a_type_is_asked_for_are_counted(
         ),
         (
             "[units.cell_type]\ninhibitory = 'is_fs'",
-            "m1, units.cell_type.inhibitory: a value of 'is_fs' is missing in 1 of 4 units; the condition is false there, unless it \
-             asks for missing()",
+            "m1, units.cell_type.inhibitory: a value of 'is_fs' is missing in 1 of 4 units; the condition is false there",
         ),
     ];
     for (text, expected) in cases {

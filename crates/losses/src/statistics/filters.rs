@@ -222,6 +222,12 @@ impl Filters {
         self.feature.output_len(self.n_psth_bins())
     }
 
+    /// Leading bins that a trial must have for its first feature.
+    pub fn first_feature_bins(&self) -> usize {
+        let last = self.feature.bins(0, self.n_psth_bins()).end.saturating_sub(1);
+        self.spike.bins(last, self.n_bins).end
+    }
+
     /// filter2 after filter1, `[K, T, G]` → `[K, T2, G]`. Allocates the output.
     pub fn features(&self, traces: &ArrayView3<'_, f64>) -> Array3<f64> {
         let smooth = self.spike.apply(traces, Axis(1));
@@ -249,6 +255,21 @@ mod tests {
             let filters = Filters::new(n_bins, filter1, MovingMean::resampling(resample).unwrap()).unwrap();
             assert_eq!(filters.n_psth_bins(), n_psth);
             assert_eq!(filters.n_feature_bins(), n_features);
+        }
+    }
+
+    #[test]
+    fn the_first_feature_needs_the_bins_of_both_windows_and_no_more() {
+        for (width, resample) in [(1, 1), (6, 1), (6, 2), (5, 4)] {
+            let spike = MovingMean::half_overlapping(width).unwrap();
+            let filters = Filters::new(60, spike, MovingMean::resampling(resample).unwrap()).unwrap();
+            let needed = filters.first_feature_bins();
+            for (valid, is_there) in [(needed - 1, false), (needed, true)] {
+                let mut traces = Array3::<f64>::zeros((1, 60, 1));
+                traces.slice_mut(ndarray::s![0, valid.., 0]).fill(f64::NAN);
+                let first = filters.features(&traces.view())[[0, 0, 0]];
+                assert_eq!(first.is_finite(), is_there, "{width} {resample} {valid}");
+            }
         }
     }
 

@@ -123,14 +123,15 @@ fn recording(
         // The alignment event lies where the window says.
         let start_s = k as f64 * (window_s + gap_s);
         let stimulus = &assembly.stimuli[shown.stimulus];
+        let valid = lengths.as_ref().map(|lengths| lengths[k]);
         Trial {
             start_s,
-            stop_s: start_s + window_s,
+            stop_s: start_s + valid.map_or(window_s, |valid| valid as f64 * bin_ms / 1000.0),
             align_s: start_s - start_ms / 1000.0,
             stimulus: stimulus.value,
             trial_type: "simulated".to_owned(),
             movie: stimulus.movie,
-            valid_bins: lengths.as_ref().map(|lengths| lengths[k]),
+            valid_bins: valid,
         }
     });
     let trials: Vec<Trial> = trials.collect();

@@ -88,6 +88,7 @@ impl<'a> Context<'a> {
             stand_in.generated = stand_in.draw(&generated, rng);
             stand_in.compared = stand_in.draw(&compared, rng);
             stand_in.matched = stand_in.draw(&matched, rng);
+            stand_in.shuffle_short(rng);
         }
         // Recorded trials of conditions that some stand-in lacks can't be compared with anything.
         let in_common = |selection: &TrialSelection| -> TrialSelection {
@@ -151,7 +152,7 @@ impl<'a> Context<'a> {
         notes.extend((!self.is_held_out).then(|| trained.to_owned()));
         if self.inputs.model.valid_bins.is_some() {
             let unequal = "trials end at different bins, the model's as the recorded ones that they take events of: averages over \
-                           trials (psth_*, neuron_loss, rates) take each over the bins that it has, all other metrics complete trials only";
+                           trials (psth_*, neuron_loss, rates) take each over the bins that it has, all other metrics complete trials only; null models are made of complete trials, so these averages have none";
             notes.push(unequal.to_owned());
         }
         if !self.few_spikes.is_empty() {
@@ -163,6 +164,31 @@ impl<'a> Context<'a> {
             ));
         }
         notes
+    }
+
+    /// As [`Self::each`], of an average over trials that end at any bin. Null models are made of complete trials, which may be
+    /// unlike short ones, and would be judged by both: they are absent where the model's trials end early.
+    pub(super) fn each_average<X>(
+        &self,
+        mut of: impl FnMut(&StandIn<'a>) -> Result<X, LossError>,
+    ) -> Result<Each<X>, LossError> {
+        if self.inputs.model.valid_bins.is_none() {
+            return self.each(of);
+        }
+        Ok(Each {
+            model: of(&self.model)?,
+            nulls: Vec::new(),
+            train: self.reference(of)?,
+        })
+    }
+
+    /// A quantity for the training data in the model's place, if it is defined.
+    fn reference<X>(&self, of: impl FnOnce(&StandIn<'a>) -> Result<X, LossError>) -> Result<Option<X>, LossError> {
+        if self.is_held_out {
+            report::if_defined(of(&self.train))
+        } else {
+            Ok(None)
+        }
     }
 
     /// A quantity for the model, for each null model, and for the training data in the model's place.
@@ -180,11 +206,7 @@ impl<'a> Context<'a> {
                 nulls.push((*null, value));
             }
         }
-        let train = if self.is_held_out {
-            report::if_defined(of(&self.train))?
-        } else {
-            None
-        };
+        let train = self.reference(of)?;
         Ok(Each { model, nulls, train })
     }
 }

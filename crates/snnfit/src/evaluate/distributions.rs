@@ -228,7 +228,7 @@ pub(super) fn firing_rates(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         let (model, data): (Vec<f64>, Vec<f64>) = sessions.iter().flatten().copied().copied().unzip();
         wasserstein1(&model, &data).unwrap_or(f64::NAN)
     };
-    let rates = context.each(|s| s.recording.rates_hz(&s.for_averages(&s.compared), inputs.bin_ms))?;
+    let rates = context.each_average(|s| s.recording.rates_hz(&s.for_averages(&s.compared), inputs.bin_ms))?;
     let of_model = pairs(&rates.model);
     let n = of_model.iter().map(Vec::len).sum();
     let metric = rates.metric("firing_rate_wasserstein", n, "Hz", |rates| {

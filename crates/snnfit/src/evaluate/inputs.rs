@@ -180,6 +180,24 @@ impl EvaluationInputs<'_> {
         self.recording.with_few_spikes(self.train, self.settings.min_spikes)
     }
 
+    /// Bins that a model trial has.
+    ///
+    /// # Panics
+    /// For a trial that doesn't exist.
+    pub(crate) fn model_bins(&self, trial: usize) -> usize {
+        self.model
+            .valid_bins
+            .map_or(self.model.counts.dim().1, |valid_bins| valid_bins[trial])
+    }
+
+    /// Whether a model trial has all bins.
+    ///
+    /// # Panics
+    /// As [`Self::model_bins`].
+    pub(crate) fn is_complete(&self, trial: usize) -> bool {
+        self.model_bins(trial) == self.model.counts.dim().1
+    }
+
     /// The bin that starts at a time, within the trial.
     pub(crate) fn bin_at(&self, ms: f64) -> usize {
         let bin = ((ms - self.settings.times.start_ms) / self.bin_ms).round();

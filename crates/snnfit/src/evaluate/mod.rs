@@ -44,6 +44,7 @@ pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, Perturb
 pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials, SessionVariance};
 pub(crate) use report::{number, short_name};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
+pub(crate) use stand_in::model_recording;
 
 use context::Context;
 

@@ -19,8 +19,8 @@ pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         let min_rate_hz = inputs.settings.min_rate_hz;
         psth_correlation(&reference, &psth, &context.rates_hz, min_rate_hz, inputs.bin_ms)
     };
-    let compared = context.each(|s| correlate(&s.recording, &s.for_averages(&s.compared)))?;
-    let generated = context.each(|s| correlate(&s.recording, &s.for_averages(&s.generated)))?;
+    let compared = context.each_average(|s| correlate(&s.recording, &s.for_averages(&s.compared)))?;
+    let generated = context.each_average(|s| correlate(&s.recording, &s.for_averages(&s.generated)))?;
     if compared.model.neurons.is_empty() {
         return Err(LossError::NoData {
             what: "PSTH correlation",
@@ -96,8 +96,8 @@ pub(super) fn neuron_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Ve
     let inputs = context.inputs;
     let filter = inputs.filters.spike();
     let loss = test_loss(context)?;
-    let values =
-        context.each(|s| loss.between(&Psth::of_recording(&s.recording, &s.for_averages(&s.compared), filter)?))?;
+    let values = context
+        .each_average(|s| loss.between(&Psth::of_recording(&s.recording, &s.for_averages(&s.compared), filter)?))?;
 
     let per_neuron = per_neuron_loss(&loss, context)?;
     let session_of = inputs.recording.session_of_neuron();

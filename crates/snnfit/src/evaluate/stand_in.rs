@@ -21,7 +21,8 @@ pub(super) struct StandIn<'a> {
     pub(super) recording: Cow<'a, Recording>,
     /// Complete trials, with finite behaviour where it is compared.
     pub(super) usable: TrialSelection,
-    /// Trials that end early, where the model's do as recorded ones: averages over trials take them too.
+    /// Trials that end early, where the model's do as recorded ones: averages over trials take them too. In the order in which
+    /// [`Self::for_averages`] takes them.
     short: TrialSelection,
     /// As many as model and nulls have.
     pub(super) generated: TrialSelection,
@@ -110,6 +111,14 @@ impl<'a> StandIn<'a> {
         draw(&self.recording, &self.usable, wanted, rng)
     }
 
+    /// Puts trials that end early into a random order, so that any share of them is from all over the session. Draws nothing where
+    /// there are none.
+    pub(super) fn shuffle_short(&mut self, rng: &mut dyn Rng) {
+        for trials in &mut self.short {
+            trials.shuffle(rng);
+        }
+    }
+
     /// A selection of complete trials and as large a share of those that end early, of each condition: for averages over trials,
     /// which take each trial over the bins that it has. The selection itself where the model's trials are all complete.
     pub(super) fn for_averages(&self, complete: &TrialSelection) -> TrialSelection {
@@ -161,7 +170,7 @@ impl<'a> StandIn<'a> {
 }
 
 /// The model's trials as every session's neurons see them. Allocates K·T counts for each neuron of a session.
-pub(super) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording, LossError> {
+pub(crate) fn model_recording(inputs: &EvaluationInputs<'_>) -> Result<Recording, LossError> {
     let model = &inputs.model;
     let (n_trials, n_bins, _) = model.counts.dim();
     let sessions = inputs.recording.sessions().iter().map(|session| RecordedSession {

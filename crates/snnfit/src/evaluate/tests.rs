@@ -209,6 +209,33 @@ fn averages_of_trials_that_end_early_are_over_the_bins_that_they_have() {
     );
     let unmasked = evaluate(&fixture.inputs(&counts, &conditions), &mut rng(1)).unwrap();
     assert!(metric(&unmasked, "psth_pearson_all_trials").value < 0.9);
+    // Null models are made of complete trials: beside averages over all trials they would be no fair comparison.
+    for name in [
+        "psth_pearson",
+        "psth_pearson_all_trials",
+        "neuron_loss",
+        "firing_rate_wasserstein",
+    ] {
+        assert!(metric(&report, name).nulls.is_empty(), "{name}");
+        assert_eq!(metric(&unmasked, name).nulls.len(), 4, "{name}");
+    }
+    assert!(metric(&report, "psth_pearson").reference_train_test.is_some());
+    assert_eq!(metric(&report, "fano_ratio").nulls.len(), 4);
+
+    // Of the short trials a share is taken that is from all over the session.
+    let mut model = stand_in::StandIn::model(&masked).unwrap();
+    model.shuffle_short(&mut rng(4));
+    let of_session = |trials: &[usize]| vec![trials.to_vec(); N_SESSIONS];
+    let (complete, short): (Vec<usize>, Vec<usize>) = (0..40).partition(|&k| lengths[k] == N_BINS);
+    let half = complete.len() / 2;
+    let taken = model.for_averages(&of_session(&complete[..half])).swap_remove(0);
+    let taken: Vec<usize> = taken.into_iter().filter(|k| short.contains(k)).collect();
+    let expected = (half as f64 / complete.len() as f64 * short.len() as f64).round() as usize;
+    assert_eq!(taken.len(), expected);
+    assert!(
+        taken != short[..expected] && taken != short[short.len() - expected..],
+        "{taken:?}"
+    );
 }
 
 #[test]

@@ -184,6 +184,18 @@ impl Scene<'_> {
             .map_or("?".to_owned(), NeuronName::group)
     }
 
+    /// How many model trials there are with all bins.
+    fn complete_model_trials(&self) -> String {
+        let evaluation = self.inputs.evaluation;
+        let n_trials = evaluation.model.conditions.len();
+        let n_complete = (0..n_trials).filter(|&k| evaluation.is_complete(k)).count();
+        if n_complete == n_trials {
+            format!("{n_trials} model trials")
+        } else {
+            format!("{n_complete} model trials that fill the window (of {n_trials})")
+        }
+    }
+
     /// How many recorded trials are shown, of which part.
     fn recorded_trials(&self) -> String {
         let evaluation = self.inputs.evaluation;

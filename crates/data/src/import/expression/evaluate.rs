@@ -51,8 +51,9 @@ impl Expression {
         .numbers(&self.root)
     }
 
-    /// In how many rows a column of numbers that it reads lacks one; a condition over them is false there.
-    pub fn missing(&self, table: &Table) -> usize {
+    /// In which rows a column of numbers that it reads lacks one. Every comparison of it is false there but `!=`, so a condition
+    /// may hold there.
+    pub fn missing(&self, table: &Table) -> Vec<bool> {
         Evaluation {
             text: &self.text,
             table,
@@ -77,7 +78,7 @@ impl Expression {
                 Ok(Rule {
                     text: self.text_of(node).to_owned(),
                     keeps: evaluation.flags(node)?,
-                    missing: evaluation.missing(node),
+                    missing: evaluation.missing(node).into_iter().filter(|missing| *missing).count(),
                 })
             })
             .collect()
@@ -113,7 +114,7 @@ impl Evaluation<'_> {
     }
 
     /// Rows in which a column of numbers that the node reads is NaN.
-    fn missing(&self, node: &Node) -> usize {
+    fn missing(&self, node: &Node) -> Vec<bool> {
         let mut missing = vec![false; self.table.n_rows()];
         node.visit(&mut |node| {
             if let Kind::Column(name) = &node.kind
@@ -124,7 +125,7 @@ impl Evaluation<'_> {
                 }
             }
         });
-        missing.into_iter().filter(|missing| *missing).count()
+        missing
     }
 
     fn column(&self, node: &Node) -> Evaluated<Column> {

@@ -19,6 +19,8 @@ pub(super) struct ReadTable {
 /// What became of a column.
 enum Cells {
     Column(Column),
+    /// Whole numbers as texts, because a 64-bit float would round this one.
+    Large(Column, i128),
     /// Several values in a row; not a column of a [`Table`].
     Several,
     /// References to samples, which concern nobody here.
@@ -48,6 +50,14 @@ pub(super) fn read_table(node: &Node, needed: &[&str], skip: &[&str], findings: 
         }
         match findings.keep(read_column(node, name, n_rows)) {
             Some(Cells::Column(column)) => {
+                findings.keep(table.insert(&node.at, name.as_str(), column));
+            }
+            Some(Cells::Large(column, value)) => {
+                let message = format!(
+                    "{value} is a whole number above 2^53, which would be rounded: the column is taken as texts (hint: compare it with texts, \
+                     such as == '{value}')"
+                );
+                findings.warning(node.path_of(name), message);
                 findings.keep(table.insert(&node.at, name.as_str(), column));
             }
             Some(Cells::Several) => left_out.push(name.as_str()),
@@ -90,9 +100,13 @@ fn read_ids(node: &Node) -> Found<(Vec<String>, Column)> {
             (ids.clone(), Column::Texts(ids))
         }
         Kind::Integer => {
-            let ids = data.integer_vector()?;
-            let column = exact(&ids);
-            (ids.iter().map(i64::to_string).collect(), column)
+            let ids = data.whole_vector()?;
+            let texts: Vec<String> = ids.iter().map(i128::to_string).collect();
+            let column = match too_large(&ids) {
+                Some(_) => Column::Texts(texts.clone()),
+                None => Column::Numbers(ids.iter().map(|&id| id as f64).collect()),
+            };
+            (texts, column)
         }
         _ => {
             let ids = data.float_vector()?;
@@ -151,11 +165,23 @@ fn read_column(node: &Node, name: &str, n_rows: usize) -> Found<Cells> {
     if !data.fault().is_empty() {
         return Ok(Cells::Unreadable(data.fault().to_owned()));
     }
-    scalar_column(node, &data).map(Cells::Column)
+    scalar_column(node, &data)
 }
 
 /// Values of a column that has one in each row.
-fn scalar_column(node: &Node, data: &Data) -> Found<Column> {
+fn scalar_column(node: &Node, data: &Data) -> Found<Cells> {
+    if data.kind == Kind::Integer && node.referenced_by(data.attributes(), "elements")?.is_none() {
+        let integers = data.whole_vector()?;
+        if let Some(value) = too_large(&integers) {
+            let texts = integers.iter().map(i128::to_string).collect();
+            return Ok(Cells::Large(Column::Texts(texts), value));
+        }
+    }
+    small_column(node, data).map(Cells::Column)
+}
+
+/// Values of a column of texts, flags, or numbers that a 64-bit float holds.
+fn small_column(node: &Node, data: &Data) -> Found<Column> {
     match data.kind {
         Kind::Text => data.text_vector().map(Column::Texts),
         Kind::Boolean => data.flag_vector().map(Column::Flags),
@@ -164,10 +190,6 @@ fn scalar_column(node: &Node, data: &Data) -> Found<Column> {
         Kind::Integer => {
             if let Some(target) = node.referenced_by(data.attributes(), "elements")? {
                 return enumerated(data, &target);
-            }
-            let integers = data.integer_vector()?;
-            if let column @ Column::Texts(_) = exact(&integers) {
-                return Ok(column);
             }
             let numbers = data.float_vector()?;
             // Some programs store flags as integers of one byte.
@@ -185,13 +207,10 @@ fn scalar_column(node: &Node, data: &Data) -> Found<Column> {
 /// Largest whole number up to which 64-bit floats hold each.
 pub(super) const LARGEST_EXACT: u64 = 1 << 53;
 
-/// Integers as numbers, or as texts where a 64-bit float would round one of them.
-fn exact(integers: &[i64]) -> Column {
-    if integers.iter().any(|value| value.unsigned_abs() > LARGEST_EXACT) {
-        Column::Texts(integers.iter().map(i64::to_string).collect())
-    } else {
-        Column::Numbers(integers.iter().map(|&value| value as f64).collect())
-    }
+/// The first integer that a 64-bit float might round.
+fn too_large(integers: &[i128]) -> Option<i128> {
+    let is_large = |value: &i128| value.unsigned_abs() > u128::from(LARGEST_EXACT);
+    integers.iter().copied().find(is_large)
 }
 
 /// Named values; those named true and false are flags.

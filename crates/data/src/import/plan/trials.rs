@@ -167,7 +167,7 @@ impl super::ImportPlan {
     ) -> Option<TrialNumbers> {
         let mut named = named.clone();
         if named.is_empty() && self.trials.every_s.is_none() {
-            named = exported(table, prefix);
+            named = exported(table, prefix, told);
             if !named.is_empty() {
                 let columns: Vec<String> = named.keys().map(|name| format!("'{prefix}{name}'")).collect();
                 let message = format!(
@@ -232,12 +232,22 @@ impl super::ImportPlan {
     }
 }
 
-/// Columns of numbers with a prefix in their name, by what comes after it.
-fn exported(table: &Table, prefix: &str) -> BTreeMap<String, String> {
+/// Columns of numbers with a prefix in their name, by what comes after it. One with infinite numbers, which the recording can't
+/// have, is left out and told.
+fn exported(table: &Table, prefix: &str, told: &mut Told) -> BTreeMap<String, String> {
     let columns = table.names().filter_map(|column| {
         let name = column.strip_prefix(prefix)?;
         let is_numbers = matches!(table.get(column)?, Column::Numbers(_) | Column::Flags(_));
         let is_name = bad_name(name).is_none() && !column.contains('`');
+        if let Some(Column::Numbers(values)) = table.get(column).filter(|_| is_name)
+            && let Some(row) = values.iter().position(|value| value.is_infinite())
+        {
+            told.warn(
+                "trials",
+                format!("column '{column}' is not taken, because row {row} is {}", values[row]),
+            );
+            return None;
+        }
         (is_numbers && is_name).then(|| (name.to_owned(), format!("`{column}`")))
     });
     columns.collect()

@@ -109,17 +109,19 @@ pub(super) fn type_name<'a>(scene: &Scene<'a>, label: Option<usize>) -> &'a str 
 /// What is shown, and how many trials of each type there are.
 fn note(scene: &Scene<'_>, types: &[Option<usize>]) -> String {
     let mut note = format!(
-        "mean over an area's recorded neurons; {}, {} model trials",
+        "mean over an area's recorded neurons; {}, {}",
         scene.recorded_trials(),
-        scene.inputs.evaluation.model.conditions.len()
+        scene.complete_model_trials()
     );
+    let inputs = scene.inputs.evaluation;
     let percent = |n: usize, of: usize| 100.0 * n as f64 / of.max(1) as f64;
     let mut shares = Vec::new();
     for label in types.iter().copied().flatten() {
-        let (n_data, of_data) = share(scene.inputs.evaluation, label);
+        let (n_data, of_data) = share(inputs, label);
         let simulated = scene.model_types.as_deref().unwrap_or_default();
         let n_model = simulated.iter().filter(|y| **y == Some(label)).count();
-        let (data, model) = (percent(n_data, of_data), percent(n_model, simulated.len()));
+        let n_complete = (0..simulated.len()).filter(|&k| inputs.is_complete(k)).count();
+        let (data, model) = (percent(n_data, of_data), percent(n_model, n_complete));
         shares.push(format!(
             "{} {n_data} ({data:.0} %) / {n_model} ({model:.0} %)",
             type_name(scene, Some(label))
@@ -156,7 +158,7 @@ fn recorded(inputs: &EvaluationInputs<'_>, filter: MovingMean, area: usize, labe
     rate_hz(&sum, n_neurons, filter, inputs.bin_ms)
 }
 
-/// The same of the model's trials, over the same neurons.
+/// The same of the model's complete trials, over the same neurons.
 fn simulated(scene: &Scene<'_>, filter: MovingMean, area: usize, label: Option<usize>) -> Vec<f64> {
     let inputs = scene.inputs.evaluation;
     let sessions = inputs.recording.sessions().iter();
@@ -170,7 +172,8 @@ fn simulated(scene: &Scene<'_>, filter: MovingMean, area: usize, label: Option<u
                 .as_ref()
                 .is_some_and(|types| types.get(*k).copied().flatten() == label)
     };
-    let shown: Vec<usize> = (0..inputs.model.conditions.len()).filter(is_shown).collect();
+    let complete = (0..inputs.model.conditions.len()).filter(|&k| inputs.is_complete(k));
+    let shown: Vec<usize> = complete.filter(is_shown).collect();
     let mut sum = Array1::<f64>::zeros(inputs.recording.n_bins());
     for &k in &shown {
         for (t, at_bin) in inputs.model.counts.index_axis(Axis(0), k).outer_iter().enumerate() {

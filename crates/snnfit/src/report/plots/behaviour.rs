@@ -18,7 +18,7 @@ struct Band {
 }
 
 impl Band {
-    /// Over some trials `[T]`; bins without a finite value are NaN.
+    /// Over some trials of T bins or fewer; bins without a finite value are NaN.
     fn of(trials: &[Vec<f64>], n_bins: usize) -> Self {
         let at = |t: usize| -> Vec<f64> {
             let values = trials.iter().filter_map(|trial| trial.get(t).copied());
@@ -96,7 +96,9 @@ fn row(scene: &Scene<'_>, area: &Canvas<'_>, model: &Array3<f64>, b: usize, name
             (label, Some(types)) => types.get(*k).copied().flatten() == *label,
         };
         let trials = (0..model.len_of(Axis(0))).filter(is_shown);
-        let simulated: Vec<Vec<f64>> = trials.map(|k| model.slice(s![k, .., b]).to_vec()).collect();
+        let simulated: Vec<Vec<f64>> = trials
+            .map(|k| model.slice(s![k, ..inputs.model_bins(k), b]).to_vec())
+            .collect();
         let recorded = recorded(inputs, *label, b);
         (Band::of(&recorded, n_bins), Band::of(&simulated, n_bins))
     };
@@ -152,13 +154,16 @@ fn panel(
     style::curve(&mut chart, &times, &model.mean, MODEL)
 }
 
-/// Trace `b` of the evaluated trials of a type, of all sessions that have behaviour; padding is NaN.
+/// Trace `b` of the evaluated trials of a type, of all sessions that have behaviour; padding is NaN. Model trials that end early have
+/// no type, so recorded ones are not shown by type beside them.
 fn recorded(inputs: &EvaluationInputs<'_>, label: Option<usize>, b: usize) -> Vec<Vec<f64>> {
     let sessions = inputs.recording.sessions().iter().zip(inputs.test);
     sessions
         .filter_map(|(session, trials)| Some((session, session.behaviour.as_ref()?, trials)))
         .flat_map(|(session, behaviour, trials)| {
-            let is_shown = |k: &&usize| label.is_none_or(|y| session.trial_types[**k] == y);
+            let has_type =
+                |k: usize| inputs.model.valid_bins.is_none() || session.valid_bins[k] == inputs.recording.n_bins();
+            let is_shown = |k: &&usize| label.is_none_or(|y| has_type(**k) && session.trial_types[**k] == y);
             let shown = trials.iter().filter(is_shown);
             shown
                 .map(|&k| behaviour.slice(s![k, .., b]).to_vec())

@@ -8,6 +8,7 @@ use plotters::prelude::*;
 
 use super::style::{self, Canvas, DATA, GUIDE, Labels, MODEL, Mark};
 use super::{PlotError, Scene};
+use crate::evaluate::model_recording;
 
 const MAX_POINTS: usize = 2500;
 const MAX_GROUPS: usize = 12;
@@ -22,11 +23,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let inputs = scene.inputs.evaluation;
     let window = inputs.noise_window_bins();
     let data = noise_correlations(inputs.recording, inputs.test, window)?;
-    let no_types = vec![0; inputs.model.conditions.len()];
-    let simulated =
-        inputs
-            .recording
-            .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
+    let simulated = model_recording(inputs)?;
     let model = noise_correlations(&simulated, &simulated.all_trials(), window)?;
     let mut points = Vec::new();
     for (data, model) in data.iter().zip(&model) {
@@ -122,11 +119,11 @@ fn note(scene: &Scene<'_>, window: usize, points: &[(f64, f64)], n_shown: usize,
     let r = pearson(&x, &y).map_or("undefined".to_owned(), |r| style::decimals(r, 2));
     let mut parts = vec![metric];
     parts.push(format!(
-        "Points: {} pairs recorded together, {}, all {} model trials, {} ms windows; r = {r} at these numbers, mean {} \
+        "Points: {} pairs recorded together, {}, all {}, {} ms windows; r = {r} at these numbers, mean {} \
          (data) and {} (model).",
         points.len(),
         scene.recorded_trials(),
-        inputs.model.conditions.len(),
+        scene.complete_model_trials(),
         style::tick(window as f64 * inputs.bin_ms),
         style::decimals(mean(&x), 3),
         style::decimals(mean(&y), 3),

@@ -8,6 +8,7 @@ use plotters::prelude::*;
 
 use super::style::{self, Canvas, DATA, GUIDE, Labels, MODEL, Mark};
 use super::{PlotError, Scene};
+use crate::evaluate::model_recording;
 
 const N_BOXES: usize = 20;
 const MAX_AREAS: usize = 6;
@@ -36,11 +37,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         )
     };
     let data = peaks(inputs.recording, inputs.test)?;
-    let no_types = vec![0; inputs.model.conditions.len()];
-    let simulated =
-        inputs
-            .recording
-            .simulated(&inputs.model.counts.view(), inputs.model.conditions, &no_types, None)?;
+    let simulated = model_recording(inputs)?;
     let model = peaks(&simulated, &simulated.all_trials())?;
     let mut areas = BTreeMap::<Option<usize>, (BySession, BySession)>::new();
     let groups = inputs.populations.groups.iter().zip(data).zip(model);
@@ -58,8 +55,8 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
 
     let note = format!(
         "highest rate over a trial of the mean over an area's neurons in one session; shares are means over sessions; \
-         {} model trials seen through each session's neurons; n: recorded {} trials",
-        inputs.model.conditions.len(),
+         {} seen through each session's neurons; n: recorded {} trials",
+        scene.complete_model_trials(),
         inputs.split
     );
     let title = style::shown(

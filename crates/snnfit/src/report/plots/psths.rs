@@ -5,7 +5,7 @@ use losses::statistics::Psth;
 
 use super::style::{self, Canvas, DATA, Labels, MODEL, Mark};
 use super::{PlotError, Scene};
-use crate::evaluate::EvaluationInputs;
+use crate::evaluate::{EvaluationInputs, model_recording};
 
 const MAX_COLUMNS: usize = 3;
 
@@ -110,18 +110,11 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     Ok(())
 }
 
-/// The model's PSTHs over all its trials.
+/// The model's PSTHs over all its trials, each over the bins that it has.
 fn model_psth(inputs: &EvaluationInputs<'_>) -> Result<Psth, PlotError> {
-    let (_, n_bins, n_neurons) = inputs.model.counts.dim();
-    let n_conditions = inputs.recording.n_conditions();
-    let mut sums = ndarray::Array3::<f64>::zeros((n_conditions, n_bins, n_neurons));
-    let mut n_trials = vec![0; n_conditions];
-    for (trial, &condition) in inputs.model.counts.outer_iter().zip(inputs.model.conditions) {
-        sums.index_axis_mut(ndarray::Axis(0), condition)
-            .zip_mut_with(&trial, |sum, &count| *sum += f64::from(count));
-        n_trials[condition] += 1;
-    }
-    Ok(Psth::of_model(&sums.view(), &n_trials, inputs.filters.spike())?)
+    let recording = model_recording(inputs)?;
+    let all = recording.all_trials();
+    Ok(Psth::of_recording(&recording, &all, inputs.filters.spike())?)
 }
 
 /// `n` neurons each from the top, the middle and the bottom of the ranking, none twice.

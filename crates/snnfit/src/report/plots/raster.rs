@@ -75,6 +75,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         }
         if let Some((k, name)) = model {
             let counts = inputs.model.counts.index_axis(ndarray::Axis(0), *k);
+            let counts = counts.slice(ndarray::s![..inputs.model_bins(*k), ..]);
             let style = Style {
                 title: &title("model", name, *k),
                 color: MODEL,

@@ -21,6 +21,10 @@ struct Fixture {
     filters: Filters,
     counts: Array3<u8>,
     conditions: Vec<usize>,
+    /// Bins of the model's trials; none: all.
+    lengths: Option<Vec<usize>>,
+    /// The model's, compared if the recording has some.
+    behaviour: Option<Array3<f64>>,
     types: Vec<String>,
     neurons: Vec<NeuronName>,
     /// Takes the place of the metric of noise correlations.
@@ -66,6 +70,8 @@ impl Fixture {
             .unwrap(),
             counts,
             conditions,
+            lengths: None,
+            behaviour: None,
             types: vec!["Hit".to_owned(), "Miss".to_owned()],
             neurons: (0..N_NEURONS)
                 .map(|n| NeuronName {
@@ -88,14 +94,14 @@ impl Fixture {
             test: &self.test,
             populations: &self.populations,
             filters: &self.filters,
-            has_behaviour: false,
+            has_behaviour: self.behaviour.is_some(),
             bin_ms: 2.0,
             trial_types: &self.types,
             model: SimulatedTrials {
                 counts: &self.counts,
                 conditions: &self.conditions,
-                behaviour: None,
-                valid_bins: None,
+                behaviour: self.behaviour.as_ref(),
+                valid_bins: self.lengths.as_deref(),
             },
             settings: EvaluationSettings {
                 n_resamples: 10,
@@ -182,17 +188,7 @@ fn curves_of_a_model_equal_to_the_data_lie_on_the_data() {
     fixture.draw(dir.path(), None, None);
     for name in ["population_activity.svg", "psth.svg"] {
         let svg = read(dir.path(), name);
-        let curves = |color: &str| -> Vec<String> {
-            let lines = svg
-                .lines()
-                .filter(|line| line.contains("polyline") && line.contains(color));
-            let points = lines.filter_map(|line| line.split("points=\"").nth(1)?.split('"').next());
-            points
-                .filter(|p| p.split_whitespace().count() > 5)
-                .map(str::to_owned)
-                .collect()
-        };
-        let (data, model) = (curves("#000000"), curves("#D55E00"));
+        let (data, model) = (curves(&svg, "#000000"), curves(&svg, "#D55E00"));
         assert!(
             !data.is_empty() && data == model,
             "{name}: {} and {} curves",
@@ -200,6 +196,60 @@ fn curves_of_a_model_equal_to_the_data_lie_on_the_data() {
             model.len()
         );
     }
+}
+
+/// Points of the longer lines of a colour.
+fn curves(svg: &str, color: &str) -> Vec<String> {
+    let lines = svg
+        .lines()
+        .filter(|line| line.contains("polyline") && line.contains(color));
+    let points = lines.filter_map(|line| line.split("points=\"").nth(1)?.split('"').next());
+    points
+        .filter(|p| p.split_whitespace().count() > 5)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn pictures_end_model_trials_where_they_end() {
+    let (mut fixture, dir) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.test = vec![(0..N_TRIALS).collect()];
+    fixture.train = fixture.test.clone();
+    let lengths: Vec<usize> = (0..N_TRIALS)
+        .map(|k| if [2, 5].contains(&k) { 20 + 8 * k } else { N_BINS })
+        .collect();
+    // The recorded trials in the model's place, as they are not: nothing after their end is the model's.
+    let mut session = fixture.recording.sessions()[0].clone();
+    session.valid_bins.clone_from(&lengths);
+    let mut behaviour = Array3::from_shape_fn((N_TRIALS, N_BINS, 1), |(k, t, _)| (k + t) as f64);
+    let mut recorded = behaviour.clone();
+    for (k, &length) in lengths.iter().enumerate() {
+        session.counts.slice_mut(ndarray::s![k, length.., ..]).fill(0);
+        fixture.counts.slice_mut(ndarray::s![k, length.., ..]).fill(9);
+        recorded.slice_mut(ndarray::s![k, length.., ..]).fill(f64::NAN);
+        behaviour.slice_mut(ndarray::s![k, length.., ..]).fill(900.0);
+    }
+    session.behaviour = Some(recorded);
+    let spikes = session.counts.iter().filter(|&&count| count > 0).count();
+    let areas = fixture.recording.area_names().to_vec();
+    fixture.recording = Recording::new(vec![session], areas, N_NEURONS, 1).unwrap();
+    (fixture.lengths, fixture.behaviour) = (Some(lengths), Some(behaviour));
+    let pictures = fixture.draw(dir.path(), None, None);
+    for name in ["population_activity.svg", "psth.svg", "behaviour.svg"] {
+        let svg = read(dir.path(), name);
+        let (data, model) = (curves(&svg, "#000000"), curves(&svg, "#D55E00"));
+        assert!(!data.is_empty() && data == model, "{name}: {data:?} {model:?}");
+    }
+    // What the pictures say is what the metrics say.
+    let psth = read(dir.path(), "psth.svg");
+    let r: Vec<&str> = psth.split("r = ").skip(1).map(|rest| &rest[..4]).collect();
+    assert!(r.len() >= 3 && r.iter().all(|r| *r == "1.00"), "{r:?}");
+    let noise = read(dir.path(), "noise_correlations.svg");
+    assert!(noise.contains("6 model trials that fill the window (of 8)") && noise.contains("r = 1.00"));
+    // All model trials in the raster would be twice as many as rows: 4 of 8 are shown.
+    let raster = read(dir.path(), "raster.svg");
+    assert!(n_of_model(&raster) < spikes, "{}", n_of_model(&raster));
+    assert!(pictures.left_out.iter().all(|(name, _)| *name != "peak_rates"));
 }
 
 #[test]
