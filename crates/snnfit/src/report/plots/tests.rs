@@ -244,8 +244,15 @@ fn pictures_end_model_trials_where_they_end() {
     let psth = read(dir.path(), "psth.svg");
     let r: Vec<&str> = psth.split("r = ").skip(1).map(|rest| &rest[..4]).collect();
     assert!(r.len() >= 3 && r.iter().all(|r| *r == "1.00"), "{r:?}");
+    // Notes are broken into lines.
     let noise = read(dir.path(), "noise_correlations.svg");
-    assert!(noise.contains("6 model trials that fill the window (of 8)") && noise.contains("r = 1.00"));
+    let texts = noise.split('<').filter_map(|element| element.split_once('>'));
+    let words: Vec<&str> = texts.flat_map(|(_, text)| text.split_whitespace()).collect();
+    let noise = words.join(" ");
+    assert!(
+        noise.contains("all 6 model trials that fill the window (of 8)") && noise.contains("r = 1.00 at these numbers"),
+        "{noise}"
+    );
     // All model trials in the raster would be twice as many as rows: 4 of 8 are shown.
     let raster = read(dir.path(), "raster.svg");
     assert!(n_of_model(&raster) < spikes, "{}", n_of_model(&raster));
