@@ -4,7 +4,7 @@
 #   scripts/fuzz.sh [N [SEED]]     # damaged copies of each sound file [default: 1000] and the seed [0]
 #
 # Sound files are made with pynwb, NumPy and pandas (scripts/python.sh), recordings by snnfit itself. Formats read by our own
-# code are read within the fuzzer, HDF5 (NWB, recordings) by the program, which takes some 20 ms each.
+# code are read within the fuzzer, HDF5 (NWB, recordings) by a process of its own and, where that ends, by the program.
 # Findings are kept in fuzz-findings/. SNNFIT: the program [default: target/release/snnfit].
 set -euo pipefail
 cd "$(dirname "$0")/.."

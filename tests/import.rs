@@ -388,3 +388,30 @@ fn sessions_of_files_of_one_name_are_told_apart_by_their_options() {
     let ids: Vec<&str> = recording.sessions.iter().map(|session| session.id.as_str()).collect();
     assert_eq!(ids, ["mon", "fri"]);
 }
+
+#[test]
+fn a_recording_at_which_the_hdf5_library_hangs_is_given_up_when_its_time_is_over() {
+    let folder = Folder::new();
+    assert_eq!(
+        folder.run(&["synth", "two-area", "--small", "--out", "small.h5"]).code,
+        0
+    );
+    let mut bytes = std::fs::read(folder.path("small.h5")).unwrap();
+    // A heap of texts whose first object is free space of no size: the library looks for the next one at the same place.
+    let mut n_heaps = 0;
+    for at in 0..bytes.len() - 32 {
+        if &bytes[at..at + 4] == b"GCOL" {
+            bytes[at + 16..at + 32].fill(0);
+            n_heaps += 1;
+        }
+    }
+    assert!(n_heaps > 0, "recordings have no heap any more: hang it elsewhere");
+    folder.write("hangs.h5", &bytes);
+    let run = folder.run(&["inspect", "hangs.h5", "--timeout=2s"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("hangs.h5: reading took more than 2 s"),
+        "{}",
+        run.stderr
+    );
+}

@@ -541,7 +541,7 @@ fn least_bins(experiment: &Experiment, model: &checked::Rsnn, sessions: &[Binned
 fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {
     let mut recording = data::Recording { sessions: Vec::new() };
     for file in &experiment.data.files {
-        let (one, found) = crate::import_process::read_recording(file)?;
+        let (one, found) = crate::import_process::read_recording(file, None, None)?;
         warnings.extend(found.iter().map(|w| format!("{}: {w}", file.display())));
         recording.sessions.extend(one.sessions);
     }

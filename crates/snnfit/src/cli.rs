@@ -544,12 +544,12 @@ pub struct ImportArgs {
 /// What the process may take that reads files of others.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ReadLimits {
-    /// Memory for reading a file
-    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = reading_memory)]
-    pub limit_mem: u64,
-    /// Time for reading a file
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub timeout: Duration,
+    /// Memory for reading a file [default: 4GiB; a recording of snnfit: what the machine has]
+    #[arg(long, value_name = "SIZE", value_parser = reading_memory)]
+    pub limit_mem: Option<u64>,
+    /// Time for reading a file [default: 10m; a recording of snnfit: by its size]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
 }
 
 /// Address space for reading, bytes: the program and its libraries alone take a part of it.
@@ -567,8 +567,8 @@ fn reading_memory(text: &str) -> Result<u64, String> {
 pub struct ImportWorkerArgs {
     /// Address space, bytes
     pub memory_bytes: u64,
-    /// Time, s
-    pub seconds: u64,
+    /// Processor time, s
+    pub processor_seconds: u64,
 }
 
 /// Cell types on the command line.

@@ -21,6 +21,10 @@ pub const COMMAND: &str = "import-worker";
 const LEAST_TIME: Duration = Duration::from_mins(2);
 /// Nothing that works reads more slowly (a network drive does 10 MB/s).
 const SLOWEST_BYTES_PER_S: u64 = 1_000_000;
+/// Processor time that a recording of any size may take; what else the machine does costs none of it.
+const LEAST_PROCESSOR_TIME: Duration = Duration::from_secs(15);
+/// No processor unpacks and checks more slowly.
+const SLOWEST_BYTES_PER_PROCESSOR_S: u64 = 5_000_000;
 /// Bytes of its stderr that a message quotes.
 const SHOWN_STDERR: u64 = 4096;
 
@@ -29,19 +33,24 @@ const SHOWN_STDERR: u64 = 4096;
 pub struct Limits {
     /// Address space of the reading process, bytes.
     pub memory_bytes: u64,
-    /// Time by the clock; processor time has the same limit.
+    /// Time by the clock.
     pub time: Duration,
+    /// Processor time, rounded up to seconds.
+    pub processor_time: Duration,
     /// Whether options of the command set them; messages then name these.
     pub is_option: bool,
 }
 
 impl Limits {
-    /// For a recording of this program, by the size of its file: what memory the machine has, and time for the slowest disk.
-    fn of_recording(file_bytes: u64) -> Self {
+    /// For a recording of this program, where nothing else is asked for: what memory the machine has, and, by the size of
+    /// the file, time for the slowest disk and processor.
+    fn of_recording(file_bytes: u64, memory_bytes: Option<u64>, time: Option<Duration>) -> Self {
+        let processor_time = LEAST_PROCESSOR_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_PROCESSOR_S);
         Self {
-            memory_bytes: crate::memory::total_bytes().unwrap_or(u64::MAX).max(4 << 30),
-            time: LEAST_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_S),
-            is_option: false,
+            memory_bytes: memory_bytes.unwrap_or_else(|| crate::memory::total_bytes().unwrap_or(u64::MAX).max(4 << 30)),
+            time: time.unwrap_or(LEAST_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_S)),
+            processor_time: time.unwrap_or(processor_time),
+            is_option: memory_bytes.is_some() || time.is_some(),
         }
     }
 
@@ -64,11 +73,16 @@ pub fn enable() {
     IS_SERVED.store(true, Ordering::Relaxed);
 }
 
-/// Reads a recording of this program, with what should be looked at, in a process of its own.
+/// Reads a recording of this program, with what should be looked at, in a process of its own, with as much address space (bytes)
+/// and time as is given, or as a recording of its size may take.
 ///
 /// # Errors
 /// As [`data::file::read_with_warnings`], as a text; [`DataError::Reader`] where the process crashed or ran out of memory.
-pub fn read_recording(path: &Path) -> Result<(Recording, Vec<Finding>), DataError> {
+pub fn read_recording(
+    path: &Path,
+    memory_bytes: Option<u64>,
+    time: Option<Duration>,
+) -> Result<(Recording, Vec<Finding>), DataError> {
     if !IS_SERVED.load(Ordering::Relaxed) {
         return data::file::read_with_warnings(path);
     }
@@ -77,7 +91,8 @@ pub fn read_recording(path: &Path) -> Result<(Recording, Vec<Finding>), DataErro
     };
     // A file that can't be looked at takes no time: reading says why.
     let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    match read(path, &request, Limits::of_recording(file_bytes))? {
+    let limits = Limits::of_recording(file_bytes, memory_bytes, time);
+    match read(path, &request, limits)? {
         Answer::Native(recording, warnings) => Ok((recording, warnings)),
         answer => Err(not_asked_for(path, answer)),
     }
@@ -130,7 +145,7 @@ pub fn read(path: &Path, request: &Request, limits: Limits) -> Result<Answer, Da
         .arg(COMMAND)
         .args([
             limits.memory_bytes.to_string(),
-            limits.time.as_secs_f64().ceil().to_string(),
+            limits.processor_time.as_secs_f64().ceil().to_string(),
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -227,10 +242,10 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
         const SIGKILL: i32 = 9;
         match status.signal() {
             Some(SIGXCPU) => {
-                let s = limits.time.as_secs_f64();
+                let s = limits.processor_time.as_secs_f64();
                 return format!(
-                    "reading took more than {s} s of processor time{}",
-                    limits.hint("--timeout")
+                    "reading took more than {s} s of processor time: the file may be damaged (hint: does `h5dump -H` read it?{})",
+                    if limits.is_option { " --timeout allows more" } else { "" }
                 );
             }
             Some(SIGKILL) => {
@@ -289,17 +304,18 @@ pub fn serve(limits: Limits) -> Result<(), String> {
 #[cfg(unix)]
 fn limit(limits: Limits) -> std::io::Result<()> {
     use rlimit::Resource;
-    let seconds = limits.time.as_secs().max(1) + 1;
+    let seconds = limits.processor_time.as_secs().max(1) + 1;
     for (resource, most) in [
         (Resource::AS, limits.memory_bytes),
         (Resource::CPU, seconds),
         (Resource::FSIZE, 0),
         (Resource::CORE, 0),
     ] {
-        // Where a hard limit is lower already, that one holds.
+        // Where a hard limit is lower already, that one holds. At the hard limit of processor time a process is killed like one
+        // that the machine ends: the signal that says what happened comes before.
         let (_, hard) = resource.get()?;
-        let most = most.min(hard);
-        resource.set(most, most)?;
+        let room = if resource == Resource::CPU { 2 } else { 0 };
+        resource.set(most.min(hard), most.saturating_add(room).min(hard))?;
     }
     Ok(())
 }
@@ -315,9 +331,18 @@ mod tests {
 
     #[test]
     fn a_small_recording_is_given_up_soon_and_a_large_one_gets_the_time_that_it_needs() {
-        let seconds = |bytes: u64| Limits::of_recording(bytes).time.as_secs();
+        let limits = |bytes: u64| Limits::of_recording(bytes, None, None);
+        let seconds = |bytes: u64| limits(bytes).time.as_secs();
         assert_eq!([seconds(0), seconds(300_000), seconds(500_000_000)], [120, 120, 620]);
         // 100 GB at 10 MB/s take 10 000 s.
         assert!(seconds(100_000_000_000) > 10_000);
+        let processor = |bytes: u64| limits(bytes).processor_time.as_secs();
+        assert_eq!(
+            [processor(0), processor(300_000), processor(500_000_000)],
+            [15, 15, 115]
+        );
+        let asked_for = Limits::of_recording(0, Some(1 << 30), Some(Duration::from_secs(3)));
+        assert_eq!(asked_for.memory_bytes, 1 << 30);
+        assert_eq!(asked_for.time, asked_for.processor_time);
     }
 }

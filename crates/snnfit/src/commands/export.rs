@@ -234,7 +234,7 @@ fn export_recording(args: &ExportArgs, form: ExportForm) -> Result<Exported, Err
             "give the run directory and --checkpoint best, last or the number of the step",
         ));
     }
-    let (recording, found) = crate::import_process::read_recording(&args.source)?;
+    let (recording, found) = crate::import_process::read_recording(&args.source, None, None)?;
     for warning in &found {
         tracing::warn!("{}", super::visible(&format!("{}: {warning}", args.source.display())));
     }

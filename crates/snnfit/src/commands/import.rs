@@ -50,7 +50,8 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
 pub(super) fn serve(args: &ImportWorkerArgs) -> Result<u8, Error> {
     let limits = Limits {
         memory_bytes: args.memory_bytes,
-        time: std::time::Duration::from_secs(args.seconds),
+        time: std::time::Duration::MAX,
+        processor_time: std::time::Duration::from_secs(args.processor_seconds),
         is_option: false,
     };
     import_process::serve(limits).map_err(|message| Error::Usage {
@@ -62,9 +63,11 @@ pub(super) fn serve(args: &ImportWorkerArgs) -> Result<u8, Error> {
 
 impl From<ReadLimits> for Limits {
     fn from(limits: ReadLimits) -> Self {
+        let time = limits.timeout.unwrap_or(std::time::Duration::from_mins(10));
         Self {
-            memory_bytes: limits.limit_mem,
-            time: limits.timeout,
+            memory_bytes: limits.limit_mem.unwrap_or(4 << 30),
+            time,
+            processor_time: time,
             is_option: true,
         }
     }

@@ -98,7 +98,8 @@ fn inspect_recording(args: &InspectArgs, global: &Global) -> Result<(), Error> {
         let error = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(Error::Output(data::fs::FsError::new(page, "create", error)));
     }
-    let (recording, warnings) = crate::import_process::read_recording(path)?;
+    let (recording, warnings) =
+        crate::import_process::read_recording(path, args.limits.limit_mem, args.limits.timeout)?;
     let summary = data::summary(&recording, &warnings);
     if let Some(page) = &args.html {
         let name = path
