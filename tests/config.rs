@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use snnfit::config::checked::{Experiment, Interval, LatentKind, MatchWithin, MatchingTrials, Model};
-use snnfit::config::{self, ConfigError, Loaded, Origin};
+use snnfit::config::{self, AnyExperiment, ConfigError, Loaded, Origin};
 
 use crate::cli::{Folder, section};
 
@@ -115,6 +115,136 @@ event = \"end\"
 psth = {}
 ";
 
+/// Spike-history network with every table and key.
+const SPIKE_HISTORY: &str = "
+schema = 1
+[data]
+files = [\"a.h5\", \"b.h5\"]
+bin_ms = 2.0
+[split.sessions.session1]
+test = \"all\"
+[split.sessions.session2]
+validation = [3, 1]
+[model.spike_history]
+n_hidden = 7
+shared_units = true
+initial_bias = \"zero\"
+[model.spike_history.kernels.raised_cosine]
+n = 8
+[model.spike_history.encoder.stimulus]
+pixels = [4, 5]
+layers = [{ conv = { filters = 4, kernel = 3 } }, { max_pool = {} }, { dense = { units = 9 } }]
+[model.spike_history.encoder.stimulus.kernels.raised_cosine]
+linear_ms = 20.0
+[model.spike_history.windows]
+clamped_ms = 60.0
+[statistics]
+skip_ms = 10.0
+count_windows_ms = [20.0, 40.0]
+[[loss]]
+likelihood = { samples = 3 }
+[[loss]]
+single_trial = { clamped_ms = 20.0 }
+[[loss]]
+psth_cross_entropy = { weight = 0.3 }
+[[loss]]
+noise_covariance = { lags_ms = 40.0, form = \"paper_code\" }
+[[loss]]
+coincidence_cross_entropy = {}
+[[loss]]
+hidden_rate = { weight = 1e-3, form = \"paper_code\" }
+";
+
+/// The other variants: a drive for each bin, raw kernels, covariances in windows.
+const SPIKE_HISTORY_BINS: &str = "
+schema = 1
+[data]
+files = [\"a.h5\"]
+bin_ms = 2.0
+[model.spike_history]
+[model.spike_history.encoder.bins]
+[[loss]]
+noise_covariance = {}
+";
+
+fn load_any(text: &str) -> config::AnyLoaded {
+    config::load_any_text("x.toml", text, Path::new("/somewhere"), &[]).unwrap()
+}
+
+#[test]
+fn a_resolved_spike_history_configuration_is_read_back_identically() {
+    for text in [SPIKE_HISTORY, SPIKE_HISTORY_BINS, &config::starter_spike_history()] {
+        let loaded = load_any(text);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+        let written = config::any_to_toml(&loaded.experiment).unwrap();
+        let again = config::load_any_text("run.toml", &written, Path::new("/elsewhere"), &[]).unwrap();
+        assert_eq!(again.experiment, loaded.experiment);
+        assert_eq!(config::any_to_toml(&again.experiment).unwrap(), written);
+    }
+    let AnyExperiment::SpikeHistory(experiment) = load_any(SPIKE_HISTORY).experiment else {
+        panic!("a spike-history network");
+    };
+    assert_eq!(experiment.model.history.steps, 20);
+    assert_eq!(experiment.losses.len(), 6);
+    let error = config::load_text("x.toml", SPIKE_HISTORY, Path::new("/"), &[]).unwrap_err();
+    assert!(error.to_string().contains("[model.spike_history]"), "{error}");
+}
+
+#[test]
+fn what_does_not_go_with_a_spike_history_network_is_refused_by_name() {
+    for (set, said) in [
+        (
+            "statistics.stride_ms = 4.0",
+            "`statistics.stride_ms` belongs to [model.rsnn]",
+        ),
+        (
+            "train.gradient_splitter = true",
+            "`train.gradient_splitter` belongs to [model.rsnn]",
+        ),
+        ("data.window_ms = [0.0, 10.0]", "`data.window_ms` has no meaning"),
+        ("preset = \"sourmpis2023_code\"", "this preset is one of [model.rsnn]"),
+        ("train.engine = \"native_int16\"", "native_int16"),
+        ("loss = [{ psth = {} }]", "is a loss of [model.rsnn]"),
+        ("loss = [{ hidden_rate = {} }]", "has no hidden neurons"),
+        ("loss = [{ likelihood = { samples = 2 } }]", "every sample is the same"),
+        (
+            "loss = [{ single_trial = { clamped_ms = 90.0 } }]",
+            "leaves nothing of a window",
+        ),
+        (
+            "loss = [{ noise_covariance = { window_ms = 10.0, lags_ms = 4.0 } }]",
+            "both given",
+        ),
+        (
+            "loss = [{ noise_covariance = { form = \"paper_code\" } }]",
+            "compares lags, not windows",
+        ),
+        (
+            "loss = [{ noise_covariance = { window_ms = 400.0 } }]",
+            "don't fit free windows",
+        ),
+        ("statistics.count_windows_ms = [0.5]", "at least one bin"),
+        ("split.sessions.a.test = \"some\"", "\"all\", or a list"),
+        (
+            "model.spike_history.kernels.raised_cosine.n = 30",
+            "more than there are lags",
+        ),
+    ] {
+        let error = config::load_any_text("x.toml", SPIKE_HISTORY_BINS, Path::new("/"), &[set.to_owned()]).unwrap_err();
+        let messages: Vec<&str> = error.problems().iter().map(|p| p.message.as_str()).collect();
+        let told = format!("{error} {}", messages.join("; "));
+        assert!(told.contains(said), "{set}: {told}");
+    }
+    let other = load_with(MINIMAL, &["statistics.skip_ms = 4.0"]).unwrap_err();
+    assert!(other.problems()[0].message.contains("belongs to [model.spike_history]"));
+    let other = load_with(MINIMAL, &["loss = [{ likelihood = {} }]"]).unwrap_err();
+    assert!(
+        other.problems()[0]
+            .message
+            .contains("is a loss of [model.spike_history]")
+    );
+}
+
 fn load(text: &str) -> Loaded {
     load_with(text, &[]).unwrap()
 }
@@ -204,8 +334,9 @@ fn every_documented_key_exists_and_every_key_is_documented() {
     let resolved: BTreeSet<String> = [FULL, OTHER, CHANNELS]
         .iter()
         .flat_map(|text| load(text).values)
+        .chain(load_any(SPIKE_HISTORY).values)
         .map(|value| without_places(&value.key))
-        .filter(|key| !key.starts_with("loss["))
+        .filter(|key| !key.starts_with("loss[") && !key.starts_with("split.sessions.session2"))
         .collect();
     let documented: BTreeSet<String> = config::schema_table()
         .into_iter()
@@ -224,9 +355,17 @@ fn documented_defaults_are_the_defaults() {
         .replace("scale = 2.0\noffset = -1.0", "")
         + "[data.traces.jaw]\n[model.rsnn.behaviour]\nmotor_areas = [\"B\"]\n[model.rsnn.behaviour.feedback]\n";
     let with_rule = format!("{MINIMAL}\n[[model.rsnn.projections]]\nfrom = \"*\"\nto = \"*\"\n");
-    let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = [&with_rule, &with_latent, &with_behaviour]
-        .iter()
-        .flat_map(|text| load(text).values)
+    let of_spike_history = load_any(
+        &SPIKE_HISTORY
+            .replace("pixels = [4, 5]\nlayers", "# layers")
+            .replace("initial_bias", "# initial_bias"),
+    );
+    // A later one wins: keys of both models are documented as those of rsnn.
+    let of_rsnn = [&with_rule, &with_latent, &with_behaviour].map(|text| load(text).values);
+    let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = of_spike_history
+        .values
+        .into_iter()
+        .chain(of_rsnn.into_iter().flatten())
         .map(|value| (without_places(&value.key), (value.origin, value.value)))
         .collect();
     let mut n_compared = 0;

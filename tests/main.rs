@@ -26,5 +26,6 @@ mod runs;
 mod shipped_configs;
 mod six_area;
 mod soft_matching;
+mod spike_history;
 mod tensorboard;
 mod trial_events;

@@ -38,7 +38,7 @@ pub use inspect::{RecordingSummary, summary};
 pub use recording::{
     Activity, Behaviour, BehaviourSamples, CellType, Recording, Session, StimulusMovies, Timing, Trial, Unit,
 };
-pub use split::{SessionSplit, SplitOptions, Splits, split};
+pub use split::{NamedParts, NamedTrials, SessionSplit, SplitOptions, Splits, split};
 pub use stitch::{ModelNeuron, PopulationSpec, SourceUnit, Stitching, all_recorded, stitch};
 pub use synth::{TwoAreaOptions, two_area};
 pub use trial_events::{TrialEvents, TrialNumbers};

@@ -27,6 +27,34 @@ pub struct SplitOptions {
     pub validation_fraction: f64,
     /// Trial types with fewer trials in a session go wholly to training.
     pub min_trials_per_type: usize,
+    /// Sessions whose parts are named instead, by session.
+    pub sessions: BTreeMap<String, NamedParts>,
+}
+
+/// Parts of a session that are named; trials in neither are fitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedParts {
+    /// Trials that only the final evaluation sees.
+    pub test: NamedTrials,
+    /// Trials that early stopping sees.
+    pub validation: NamedTrials,
+}
+
+/// Trials of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedTrials {
+    /// Every one.
+    All,
+    /// These rows of the recording's table of trials.
+    These(Vec<usize>),
+}
+
+impl Default for NamedTrials {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
 }
 
 impl Default for SplitOptions {
@@ -36,6 +64,7 @@ impl Default for SplitOptions {
             test_fraction: 0.25,
             validation_fraction: 0.15,
             min_trials_per_type: 4,
+            sessions: BTreeMap::new(),
         }
     }
 }
@@ -76,7 +105,7 @@ pub struct SessionSplit {
 /// by largest remainders, and each keeps at least one trial for training.
 ///
 /// # Errors
-/// [`DataError::BadOption`] if a fraction isn't in [0, 1).
+/// [`DataError::BadOption`] if a fraction isn't in [0, 1), or a session or trial is named that isn't there or is in two parts.
 ///
 /// # Departures
 /// The published program rounds the number of test trials up and has no validation part.
@@ -87,15 +116,78 @@ pub fn split(
 ) -> Result<Splits, DataError> {
     check_fraction("test_fraction", options.test_fraction)?;
     check_fraction("validation_fraction", options.validation_fraction)?;
+    if let Some(name) = options
+        .sessions
+        .keys()
+        .find(|name| sessions.iter().all(|s| s.id != **name))
+    {
+        let ids: Vec<String> = sessions.iter().map(|session| format!("'{}'", session.id)).collect();
+        return Err(DataError::BadOption {
+            name: "split.sessions",
+            found: format!("session '{name}' (there are {})", ids.join(", ")),
+            expected: "names of sessions in use",
+        });
+    }
     let mut warnings = Vec::new();
-    let sessions = sessions
+    let sessions: Result<Vec<SessionSplit>, DataError> = sessions
         .iter()
-        .map(|session| split_session(session, options, rng, &mut warnings))
+        .map(|session| match options.sessions.get(&session.id) {
+            Some(parts) => named_session(session, parts),
+            None => Ok(split_session(session, options, rng, &mut warnings)),
+        })
         .collect();
     Ok(Splits {
         schema: SCHEMA,
-        sessions,
+        sessions: sessions?,
         warnings,
+    })
+}
+
+/// A session whose parts are named.
+fn named_session(session: &BinnedSession, parts: &NamedParts) -> Result<SessionSplit, DataError> {
+    let fail = |found: String, expected: &'static str| DataError::BadOption {
+        name: "split.sessions",
+        found: format!("session '{}': {found}", session.id),
+        expected,
+    };
+    let positions = |trials: &NamedTrials| -> Result<Vec<usize>, DataError> {
+        let NamedTrials::These(rows) = trials else {
+            return Ok((0..session.trials.len()).collect());
+        };
+        let place = |row: &usize| {
+            let found = session.trials.iter().position(|trial| trial.index == *row);
+            found.ok_or_else(|| {
+                fail(
+                    format!("trial {row}"),
+                    "a row of the recording's table of trials, from 0",
+                )
+            })
+        };
+        let mut positions = rows.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        positions.sort_unstable();
+        match positions.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(fail(
+                format!("trial {} twice in a part", session.trials[pair[0]].index),
+                "each trial once",
+            )),
+            None => Ok(positions),
+        }
+    };
+    let (test, validation) = (positions(&parts.test)?, positions(&parts.validation)?);
+    if let Some(both) = validation.iter().find(|k| test.contains(k)) {
+        return Err(fail(
+            format!("trial {} in `test` and `validation`", session.trials[*both].index),
+            "each trial in one part",
+        ));
+    }
+    let is_free = |k: &usize| !test.contains(k) && !validation.contains(k);
+    Ok(SessionSplit {
+        id: session.id.clone(),
+        n_trials: session.trials.len(),
+        trials_sha256: fingerprint(&session.trials),
+        train: (0..session.trials.len()).filter(is_free).collect(),
+        validation,
+        test,
     })
 }
 

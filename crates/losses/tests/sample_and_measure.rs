@@ -132,7 +132,11 @@ fn gradients_of_noise_covariances_equal_central_differences() {
         (Comparison::Lags(3), Form::PaperCode),
     ];
     for (comparison, form) in settings {
-        let loss = NoiseCovarianceLoss { comparison, form };
+        let loss = NoiseCovarianceLoss {
+            comparison,
+            form,
+            is_unbiased: false,
+        };
         let evaluate = |p: &ArrayView3<'_, f64>, z: &ArrayView3<'_, f64>| {
             let groups = [
                 Group {
@@ -156,6 +160,66 @@ fn gradients_of_noise_covariances_equal_central_differences() {
         }
         assert_eq!(gradients.len(), 2);
     }
+}
+
+#[test]
+fn gradients_of_noise_covariances_without_bias_equal_central_differences() {
+    let recorded = spikes((6, 9, 3), 0.3, 7);
+    let (p, z) = (uniform((9, 9, 3), 9), uniform((9, 9, 3), 10));
+    for comparison in [Comparison::Lags(3), Comparison::Window(4)] {
+        let loss = NoiseCovarianceLoss {
+            comparison,
+            form: Form::Corrected,
+            is_unbiased: true,
+        };
+        let evaluate = |p: &ArrayView3<'_, f64>, z: &ArrayView3<'_, f64>| {
+            let group = Group {
+                recorded: recorded.view(),
+                p: *p,
+                spikes: *z,
+            };
+            loss.evaluate(&[group]).unwrap()
+        };
+        let (_, gradients) = evaluate(&p.view(), &z.view());
+        let what = format!("{comparison:?} without bias");
+        check(&what, &p, &gradients[0].d_probabilities, |p| evaluate(p, &z.view()).0);
+        let d_spikes = gradients[0].d_spikes.as_ref().unwrap();
+        check(&what, &z, d_spikes, |z| evaluate(&p.view(), z).0);
+    }
+    let few = NoiseCovarianceLoss {
+        comparison: Comparison::Lags(1),
+        form: Form::Corrected,
+        is_unbiased: true,
+    };
+    let group = Group {
+        recorded: recorded.view(),
+        p: recorded.view(),
+        spikes: recorded.view(),
+    };
+    assert!(matches!(few.evaluate(&[group]), Err(LossError::NoData { .. })));
+}
+
+#[test]
+fn sampling_of_the_model_costs_nothing_without_bias() {
+    // The teacher against many trials of itself: on average 0, and above 0 with the bias.
+    let (recorded, _) = coupled(2000, 20, 50);
+    let value = |is_unbiased: bool, seed: u64| {
+        let (z, p) = coupled(16, 20, seed);
+        let loss = NoiseCovarianceLoss {
+            comparison: Comparison::Window(4),
+            form: Form::Corrected,
+            is_unbiased,
+        };
+        let group = Group {
+            recorded: recorded.view(),
+            p: p.view(),
+            spikes: z.view(),
+        };
+        loss.evaluate(&[group]).unwrap().0
+    };
+    let mean = |is_unbiased| (0..400).map(|seed| value(is_unbiased, 1000 + seed)).sum::<f64>() / 400.0;
+    let (with, without) = (mean(false), mean(true));
+    assert!(with > 0.0 && without.abs() < 0.2 * with, "{with} {without}");
 }
 
 /// Two neurons, the first drives the second one bin later: `(z, p)` of K trials.
@@ -230,7 +294,12 @@ fn the_corrected_term_is_the_covariance_of_spikes_that_a_coupling_makes() {
     }];
     let value = |form| {
         let comparison = Comparison::Lags(1);
-        NoiseCovarianceLoss { comparison, form }.evaluate(&group).unwrap().0
+        let loss = NoiseCovarianceLoss {
+            comparison,
+            form,
+            is_unbiased: false,
+        };
+        loss.evaluate(&group).unwrap().0
     };
     assert!(value(Form::Corrected) < error * error, "{}", value(Form::Corrected));
     assert!(
@@ -267,6 +336,7 @@ fn covariances_of_windows_are_those_of_counts() {
     let loss = NoiseCovarianceLoss {
         comparison: Comparison::Window(w),
         form: Form::Corrected,
+        is_unbiased: false,
     };
     let group = |p: &Array3<f64>| {
         let group = [Group {

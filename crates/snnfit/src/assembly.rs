@@ -102,7 +102,7 @@ impl Assembly {
     /// A recording that can't be read or doesn't fit the configuration.
     pub fn new(experiment: Experiment, splits: Option<Splits>) -> Result<Self, FitError> {
         let mut warnings = Vec::new();
-        let mut sessions = load(&experiment, &mut warnings)?;
+        let mut sessions = load(&experiment.data, true, &mut warnings)?;
         let splits = if let Some(splits) = splits {
             splits.check_matches(&sessions)?;
             splits
@@ -110,6 +110,7 @@ impl Assembly {
             let options = SplitOptions {
                 test_fraction: experiment.split.test_fraction,
                 validation_fraction: experiment.split.validation_fraction,
+                sessions: experiment.split.sessions.clone(),
                 ..SplitOptions::default()
             };
             data::split(
@@ -257,7 +258,7 @@ impl Assembly {
             experiment.data.window_ms = Some([session.start_ms, end_ms]);
         }
         let mut warnings = Vec::new();
-        let mut others = load(&experiment, &mut warnings).map_err(|error| match error {
+        let mut others = load(&experiment.data, true, &mut warnings).map_err(|error| match error {
             // These name their file.
             FitError::Data(
                 DataError::Told { .. }
@@ -538,14 +539,22 @@ fn least_bins(experiment: &Experiment, model: &checked::Rsnn, sessions: &[Binned
     }
 }
 
-fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<BinnedSession>, FitError> {
-    let mut recording = data::Recording { sessions: Vec::new() };
-    for file in &experiment.data.files {
+/// Reads, checks and bins the sessions in use; in one window, or each over its own trials.
+///
+/// # Errors
+/// A file that can't be read, a session that isn't there, a window that no trial has.
+pub(crate) fn load(
+    data: &checked::Data,
+    is_one_window: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<BinnedSession>, FitError> {
+    let mut recording = ::data::Recording { sessions: Vec::new() };
+    for file in &data.files {
         let (one, found) = crate::import_process::read_recording(file, None, None)?;
         warnings.extend(found.iter().map(|w| format!("{}: {w}", file.display())));
         recording.sessions.extend(one.sessions);
     }
-    if let Some(wanted) = &experiment.data.sessions {
+    if let Some(wanted) = &data.sessions {
         let present: Vec<String> = recording.sessions.iter().map(|s| s.id.clone()).collect();
         if let Some(missing) = wanted.iter().find(|id| !present.contains(id)) {
             return Err(FitError::UnknownSession {
@@ -555,16 +564,23 @@ fn load(experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Vec<Binne
         }
         recording.sessions.retain(|s| wanted.contains(&s.id));
     }
-    data::validate(&recording)?;
+    ::data::validate(&recording)?;
     let options = BinOptions {
-        bin_ms: experiment.data.bin_ms,
-        window_ms: experiment.data.window_ms.map(|[start, stop]| (start, stop)),
-        behaviour: experiment.data.behaviour.clone(),
+        bin_ms: data.bin_ms,
+        window_ms: data.window_ms.map(|[start, stop]| (start, stop)),
+        behaviour: data.behaviour.clone(),
     };
-    let sessions = data::bin_recording(&recording, &options)?;
+    let sessions = if is_one_window {
+        ::data::bin_recording(&recording, &options)?
+    } else {
+        let sessions = recording.sessions.iter();
+        sessions
+            .map(|session| ::data::bin_session(session, &options))
+            .collect::<Result<_, _>>()?
+    };
     if sessions.iter().all(|s| s.valid_bins.iter().all(|&n| n == 0)) {
         return Err(FitError::WindowOutside {
-            window_ms: experiment.data.window_ms,
+            window_ms: data.window_ms,
         });
     }
     warnings.extend(sessions.iter().flat_map(|s| s.warnings.iter().map(ToString::to_string)));

@@ -149,6 +149,9 @@ pub struct TrainArgs {
     /// Run directory; must not exist
     #[arg(long, value_name = "DIR", required_unless_present_any = ["resume", "dry_run"], conflicts_with = "resume")]
     pub out: Option<PathBuf>,
+    /// Start from the parameters of this run's best checkpoint, which has to be of the same neurons and model
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub init: Option<PathBuf>,
     /// Continue this run from its last checkpoint; --set takes train.max_steps, train.patience, train.checkpoint_every,
     /// train.max_skipped and train.trial_chunk (which changes rounding) only
     #[arg(long, value_name = "DIR")]
@@ -266,6 +269,9 @@ pub struct EvaluateArgs {
     /// Exit with code 8 unless this holds, e.g. 'psth_pearson >= 0.7'; may be repeated
     #[arg(long, value_name = "CONDITION", conflicts_with = "perturbation")]
     pub require: Vec<crate::evaluate::Requirement>,
+    /// Say how far the metrics are from those of this run, with intervals over the same resamples (spike_history)
+    #[arg(long, value_name = "RUN", conflicts_with = "perturbation")]
+    pub compared_to: Option<PathBuf>,
     /// Compare the weights with those of a known network, such as that of `synth six-area --network`, instead of the trials
     #[arg(long, value_name = "FILE", conflicts_with_all = ["perturbation", "split", "require", "trials", "trial_chunk"])]
     pub truth: Option<PathBuf>,
@@ -905,6 +911,9 @@ pub struct ConfigInitArgs {
 pub enum ModelName {
     /// Recurrent network of leaky integrate-and-fire neurons with Bernoulli spikes.
     Rsnn,
+    /// Network whose spikes depend on past spikes and a stimulus encoder
+    #[value(name = "spike_history")]
+    SpikeHistory,
 }
 
 /// `snnfit help`

@@ -141,6 +141,12 @@ pub enum FitError {
         /// How many there are.
         n: usize,
     },
+    /// The recording doesn't have what a spike-history network needs.
+    #[error("model.spike_history: {reason}")]
+    SpikeHistory {
+        /// What, and what to do.
+        reason: String,
+    },
     /// K·T·N is beyond what fits.
     #[error(
         "{n_trials} trials × {n_steps} steps × {n_neurons} neurons are too many; take fewer trials or a shorter window"

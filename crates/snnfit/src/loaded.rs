@@ -4,7 +4,7 @@ use crate::assembly::Assembly;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::CheckpointChoice;
 use crate::config::checked::Chunking;
-use crate::config::{self, Loaded as Configuration};
+use crate::config::{self, ConfigError, Loaded as Configuration};
 use crate::cues::ModelTrial;
 use crate::error::Error;
 use crate::fit_error::FitError;
@@ -27,7 +27,11 @@ const MAX_SPLITS_BYTES: u64 = 256 << 20;
 /// # Errors
 /// No run directory, or a `run.toml` that can't be read.
 pub fn configuration(run: &RunDir) -> Result<Configuration, Error> {
-    config::load_run(&run.run_toml(), &[]).map_err(Error::in_run)
+    config::load_run(&run.run_toml(), &[]).map_err(|error| match error {
+        // Nothing is wrong with the run.
+        ConfigError::OtherModel { .. } => Error::Config(error),
+        error => Error::in_run(error),
+    })
 }
 
 /// Splits of a run, from its `splits.json`.

@@ -14,7 +14,7 @@ use data::fs::FsError;
 use serde::Serialize;
 
 pub use lock::{Lock, LockOwner};
-pub use manifest::{Attempt, DataFile, LeftOut, Manifest, StopReason};
+pub use manifest::{Attempt, DataFile, InitialRun, LeftOut, Manifest, StopReason};
 
 /// Why a run directory can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,8 @@ use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
 use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
 use crate::cues::ModelTrial;
-use crate::findings;
+use crate::findings::{self, Finding, ParameterBounds};
+use crate::fit::{Fit, Schedule};
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize, StepMemory};
 use crate::objective::{BatchStatistics, Comparison, ComparisonOptions, Evaluation, Objective};
@@ -33,6 +34,9 @@ use std::time::Instant;
 /// A gradient entry beyond this is treated as infinite: its square overflows single precision.
 const GRADIENT_LIMIT: f32 = 1e18;
 
+/// Weighted losses and the norm of the gradient of a step, or what in it isn't finite.
+pub(crate) type StepValues = Result<(BTreeMap<String, f64>, f64), String>;
+
 /// Everything of a run that changes from step to step, besides parameters and moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +60,88 @@ pub struct State {
     /// Updates of the discriminators of a spike-GAN.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub adversary_updates: u64,
+}
+
+impl State {
+    /// Of a fit that hasn't begun.
+    pub(crate) fn new(splitter: Option<GradientSplitter>) -> Self {
+        Self {
+            step: 0,
+            skipped: 0,
+            skipped_in_a_row: 0,
+            n_updates: 0,
+            best: None,
+            splitter,
+            validations: Vec::new(),
+            running: Running::default(),
+            adversary_updates: 0,
+        }
+    }
+
+    /// Counts a step that ended with losses and the norm of the gradient, or with what in it isn't finite.
+    ///
+    /// # Errors
+    /// That of the step; [`FitError::NonFinite`] after more than `max_skipped` such steps in a row.
+    pub(crate) fn note_step(
+        &mut self,
+        number: u64,
+        outcome: Result<StepValues, FitError>,
+        seconds: StepSeconds,
+        max_skipped: u64,
+    ) -> Result<StepReport, FitError> {
+        self.step = number;
+        match outcome? {
+            Ok((losses, gradient_norm)) => {
+                self.skipped_in_a_row = 0;
+                self.running.add(&losses);
+                Ok(StepReport {
+                    step: number,
+                    losses,
+                    gradient_norm,
+                    skipped: None,
+                    seconds,
+                })
+            }
+            Err(what) => {
+                self.skipped += 1;
+                self.skipped_in_a_row += 1;
+                let skipped = self.skipped_in_a_row;
+                if skipped > max_skipped {
+                    return Err(FitError::NonFinite {
+                        step: number,
+                        what,
+                        skipped,
+                    });
+                }
+                Ok(StepReport {
+                    step: number,
+                    losses: BTreeMap::new(),
+                    gradient_norm: f64::NAN,
+                    skipped: Some(what),
+                    seconds,
+                })
+            }
+        }
+    }
+
+    /// Notes a validation loss of the present step, infinite where it isn't finite.
+    pub(crate) fn note_validation(&mut self, total: f64) {
+        self.validations.push((self.step, total));
+        let surplus = self.validations.len().saturating_sub(findings::LATEST_VALIDATIONS);
+        self.validations.drain(..surplus);
+        if total.is_finite() && self.best.is_none_or(|best| total < best.value) {
+            self.best = Some(Best {
+                step: self.step,
+                value: total,
+            });
+        }
+    }
+
+    /// Forgets a validation that was made only because the run ended there: a run that had gone on would not have it.
+    pub(crate) fn forget_last_validation(&mut self, every: u64) {
+        self.validations.retain(|(step, _)| step.is_multiple_of(every));
+        self.best = self.best.filter(|best| best.step.is_multiple_of(every));
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
@@ -129,7 +215,7 @@ pub struct StepSeconds {
 }
 
 /// Seconds since the last mark, which it moves.
-fn lap(mark: &mut Instant) -> f64 {
+pub(crate) fn lap(mark: &mut Instant) -> f64 {
     let now = Instant::now();
     let seconds = now.duration_since(*mark).as_secs_f64();
     *mark = now;
@@ -224,17 +310,7 @@ impl Trainer {
         let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
         let all = assembly.all_model_trials();
         rsnn.spec.input.check_stimuli(&assembly.model_trials(&all))?;
-        let state = State {
-            step: 0,
-            skipped: 0,
-            skipped_in_a_row: 0,
-            n_updates: 0,
-            best: None,
-            splitter,
-            validations: Vec::new(),
-            running: Running::default(),
-            adversary_updates: 0,
-        };
+        let state = State::new(splitter);
         let gan = comparison.losses().iter().find_map(|loss| match loss {
             Loss::SpikeGan(gan) => Some(*gan),
             _ => None,
@@ -315,15 +391,22 @@ impl Trainer {
             adversary.adam.n_updates = state.adversary_updates;
         }
         self.state = state;
-        self.forget_last_validation();
+        self.state
+            .forget_last_validation(self.assembly.experiment.train.validate_every);
         Ok(())
     }
 
-    /// Forgets a validation that was made only because the run ended there: a run that had gone on would not have it.
-    fn forget_last_validation(&mut self) {
-        let every = self.assembly.experiment.train.validate_every;
-        self.state.validations.retain(|(step, _)| step.is_multiple_of(every));
-        self.state.best = self.state.best.filter(|best| best.step.is_multiple_of(every));
+    /// Starts from the parameters of another fit's checkpoint.
+    ///
+    /// # Errors
+    /// A checkpoint of another model.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), FitError> {
+        let found = parameters(checkpoint, "parameters", "")?;
+        self.rsnn =
+            Rsnn::with_parameters(self.rsnn.spec.clone(), found).map_err(|error| FitError::CheckpointMismatch {
+                what: error.to_string(),
+            })?;
+        Ok(())
     }
 
     /// The present state as a checkpoint; equal states give equal bytes.
@@ -359,40 +442,12 @@ impl Trainer {
         let splitter = self.state.splitter.clone();
         let mut seconds = StepSeconds::default();
         let outcome = self.try_step(number, &mut seconds);
-        self.state.step = number;
-        match outcome.map_err(|error| self.explain(error, n_trials))? {
-            Ok((losses, gradient_norm)) => {
-                self.state.skipped_in_a_row = 0;
-                self.state.running.add(&losses);
-                Ok(StepReport {
-                    step: number,
-                    losses,
-                    gradient_norm,
-                    skipped: None,
-                    seconds,
-                })
-            }
-            Err(what) => {
-                self.state.splitter = splitter;
-                self.state.skipped += 1;
-                self.state.skipped_in_a_row += 1;
-                let skipped = self.state.skipped_in_a_row;
-                if skipped > self.assembly.experiment.train.max_skipped {
-                    return Err(FitError::NonFinite {
-                        step: number,
-                        what,
-                        skipped,
-                    });
-                }
-                Ok(StepReport {
-                    step: number,
-                    losses: BTreeMap::new(),
-                    gradient_norm: f64::NAN,
-                    skipped: Some(what),
-                    seconds,
-                })
-            }
+        let outcome = outcome.map_err(|error| self.explain(error, n_trials));
+        if !matches!(outcome, Ok(Ok(_))) {
+            self.state.splitter = splitter;
         }
+        let max_skipped = self.assembly.experiment.train.max_skipped;
+        self.state.note_step(number, outcome, seconds, max_skipped)
     }
 
     /// Bytes that a step takes on the adapter, at least; none on the processor.
@@ -437,11 +492,7 @@ impl Trainer {
 
     /// The step itself: losses and gradient norm, or what wasn't finite; then parameters and moments are as before.
     #[allow(clippy::type_complexity)]
-    fn try_step(
-        &mut self,
-        number: u64,
-        seconds: &mut StepSeconds,
-    ) -> Result<Result<(BTreeMap<String, f64>, f64), String>, FitError> {
+    fn try_step(&mut self, number: u64, seconds: &mut StepSeconds) -> Result<StepValues, FitError> {
         let mut mark = Instant::now();
         let train = self.assembly.experiment.train;
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "train.trials", number);
@@ -515,12 +566,6 @@ impl Trainer {
         let mut learned = adversary.clone();
         learned.learn(data, &model, &batch.conditions)?;
         Ok(Some(learned))
-    }
-
-    /// Learning rate of a step; the first is 1.
-    pub fn learning_rate(&self, step: u64) -> f64 {
-        let Optimizer::AdamW(a) = self.assembly.experiment.optimizer;
-        a.learning_rate(step.saturating_sub(1), self.assembly.experiment.train.max_steps)
     }
 
     /// Updates the parameters, or says which would not be finite and leaves everything as it was.
@@ -645,19 +690,7 @@ impl Trainer {
             Err(error) => return Err(error),
         };
         let total = losses.as_ref().map_or(f64::INFINITY, |losses| losses.values().sum());
-        self.state.validations.push((number, total));
-        let surplus = self
-            .state
-            .validations
-            .len()
-            .saturating_sub(findings::LATEST_VALIDATIONS);
-        self.state.validations.drain(..surplus);
-        if total.is_finite() && self.state.best.is_none_or(|best| total < best.value) {
-            self.state.best = Some(Best {
-                step: number,
-                value: total,
-            });
-        }
+        self.state.note_validation(total);
         Ok(losses)
     }
 
@@ -744,6 +777,58 @@ impl Trainer {
             objective,
             pool,
         })
+    }
+}
+
+impl Fit for Trainer {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    fn schedule(&self) -> Schedule {
+        let train = self.assembly.experiment.train;
+        Schedule {
+            max_steps: train.max_steps,
+            validate_every: train.validate_every,
+            patience: train.patience,
+            checkpoint_every: train.checkpoint_every,
+            log_every: train.log_every,
+        }
+    }
+
+    fn optimizer(&self) -> Optimizer {
+        self.assembly.experiment.optimizer
+    }
+
+    fn step(&mut self) -> Result<StepReport, FitError> {
+        Self::step(self)
+    }
+
+    fn validate(&mut self) -> Result<Result<BTreeMap<String, f64>, String>, FitError> {
+        Self::validate(self)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, FitError> {
+        Self::checkpoint(self)
+    }
+
+    fn epoch(&self) -> f64 {
+        Self::epoch(self)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut found = findings::of_parameters(&ParameterBounds::of(&self.rsnn));
+        let recording = &self.comparison.recording;
+        let n_recorded = recording.sessions().iter().map(|s| s.neurons.len()).sum();
+        let least = self.assembly.experiment.statistics.min_spikes;
+        let n_few = recording.with_few_spikes(&self.assembly.trials_of(Part::Train), least);
+        let n_few = n_few.map_or(0, |few| few.len());
+        found.extend(findings::of_few_spikes(n_few, n_recorded, least));
+        found
     }
 }
 
@@ -841,16 +926,16 @@ pub fn engine_of_simulation(experiment: &Experiment, device: &OpenDevice) -> Eng
 }
 
 #[cfg(feature = "wgpu")]
-fn native(device: &OpenDevice) -> Engine {
+pub(crate) fn native(device: &OpenDevice) -> Engine {
     snn_core::device::kernels(device).map_or(Engine::Native, Engine::Kernels)
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn native(_: &OpenDevice) -> Engine {
+pub(crate) fn native(_: &OpenDevice) -> Engine {
     Engine::Native
 }
 
-fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
+pub(crate) fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
     arrays.iter().find_map(|(name, array)| {
         let bad = array.iter().position(|x| x.is_nan() || x.abs() > GRADIENT_LIMIT)?;
         Some(format!(
@@ -860,7 +945,7 @@ fn not_finite(arrays: &Parameters, what: &str) -> Option<String> {
     })
 }
 
-fn norm(gradients: &Parameters) -> f64 {
+pub(crate) fn norm(gradients: &Parameters) -> f64 {
     gradients
         .iter()
         .flat_map(|(_, array)| array.iter())
@@ -869,7 +954,7 @@ fn norm(gradients: &Parameters) -> f64 {
         .sqrt()
 }
 
-fn arrays(parameters: &Parameters, prefix: &str) -> Arrays {
+pub(crate) fn arrays(parameters: &Parameters, prefix: &str) -> Arrays {
     let entry = |(name, array): (&str, &ArrayD<f32>)| {
         let values = Values::F32(array.iter().copied().collect());
         (

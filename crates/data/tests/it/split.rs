@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use data::{BinOptions, BinnedSession, DataError, SplitOptions, Splits, bin_session, split};
+use data::{BinOptions, BinnedSession, DataError, NamedParts, NamedTrials, SplitOptions, Splits, bin_session, split};
 use ndarray::Array3;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -181,5 +181,50 @@ fn fractions_out_of_range_are_refused() {
         };
         let error = split(&[], &options, &mut rng(9)).unwrap_err();
         assert!(error.to_string().contains("test_fraction"), "{error}");
+    }
+}
+
+#[test]
+fn named_parts_are_taken_as_they_are() {
+    let sessions = vec![with_types("a", &["x"; 10]), with_types("b", &["x"; 6])];
+    let parts = |test: NamedTrials, validation: &[usize]| NamedParts {
+        test,
+        validation: NamedTrials::These(validation.to_vec()),
+    };
+    let options = |name: &str, parts: NamedParts| SplitOptions {
+        sessions: [(name.to_owned(), parts)].into(),
+        ..SplitOptions::default()
+    };
+    let split_with = |options: &SplitOptions| split(&sessions, options, &mut rng(3));
+    let named = split_with(&options("a", parts(NamedTrials::These(vec![9, 2]), &[4]))).unwrap();
+    assert_eq!(named.sessions[0].test, [2, 9]);
+    assert_eq!(named.sessions[0].validation, [4]);
+    assert_eq!(named.sessions[0].train, [0, 1, 3, 5, 6, 7, 8]);
+    assert!(
+        !named.sessions[1].test.is_empty(),
+        "others are divided by the fractions"
+    );
+    let json = named.to_json().unwrap();
+    assert_eq!(Splits::from_json("splits.json", &json).unwrap(), named);
+    let all = split_with(&options("b", parts(NamedTrials::All, &[]))).unwrap();
+    assert_eq!(all.sessions[1].test, (0..6).collect::<Vec<_>>());
+    assert!(all.sessions[1].train.is_empty());
+    for (wrong, said) in [
+        (options("c", NamedParts::default()), "session 'c' (there are 'a', 'b')"),
+        (
+            options("a", parts(NamedTrials::These(vec![10]), &[])),
+            "session 'a': trial 10",
+        ),
+        (
+            options("a", parts(NamedTrials::These(vec![3]), &[3])),
+            "in `test` and `validation`",
+        ),
+        (
+            options("a", parts(NamedTrials::These(vec![3, 3]), &[])),
+            "trial 3 twice",
+        ),
+    ] {
+        let error = split_with(&wrong).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
     }
 }

@@ -11,6 +11,9 @@
 //! neurons are independent given the past. So E C_M is the covariance of the model's spikes, with less noise than theirs. A
 //! neuron with itself at lag 0 is left out. The division by K − 1 makes both unbiased.
 //!
+//! A squared difference of an estimate is too large by the estimate's variance, which a fit can lower by firing less. Unbiased, it
+//! is the product of the differences of two halves of the simulated trials: `(C_M¹ − C_D)(C_M² − C_D)`.
+//!
 //! The published program takes p for z at every lag, rolls bins around the trial's end, divides by K T and has the diagonal:
 //! [`Form::PaperCode`], for comparison only.
 //!
@@ -67,6 +70,9 @@ pub struct NoiseCovarianceLoss {
     pub comparison: Comparison,
     /// How the model's side is computed.
     pub form: Form,
+    /// Whether two halves of the simulated trials are multiplied, so that the sampling of the model costs nothing; for the corrected
+    /// form, with 2 × [`MIN_REPEATS`] simulated trials or more in each group. The value may then be below 0.
+    pub is_unbiased: bool,
 }
 
 /// Activity of one side of one group, minus its mean over trials.
@@ -201,6 +207,7 @@ impl NoiseCovarianceLoss {
             check_shape("bins and neurons of the model", &group.p.shape()[1..], &[t, n])?;
         }
         match self.form {
+            Form::Corrected if self.is_unbiased => self.unbiased(groups, lags),
             Form::Corrected => self.corrected(groups, lags),
             Form::PaperCode => self.paper_code(groups, lags),
         }
@@ -209,57 +216,83 @@ impl NoiseCovarianceLoss {
     fn corrected(&self, groups: &[Group<'_>], lags: usize) -> Result<(f64, Vec<SampledLoss>), LossError> {
         let recorded: Vec<_> = groups.iter().map(|g| g.recorded).collect();
         let data = Covariances::of_spikes(&recorded, lags)?;
-        let mut sums = Sums::new(groups.iter().map(|g| g.p.dim()), lags)?;
-        let mut sides = Vec::with_capacity(groups.len());
-        for group in groups {
-            let p = Centred::new("spike probabilities", &group.p)?;
-            let z = Centred::new("spikes of the model", &group.spikes)?;
-            let t_end = group.p.dim().1;
-            let now = p.rows(0, t_end);
-            sums.add(0, &now, &now);
-            for d in 1..=lags {
-                sums.add(d, &p.rows(d, t_end - d), &z.rows(0, t_end - d));
-            }
-            sides.push((p, z));
-        }
-        let terms = sums.terms.clone();
-        let model = Covariances(sums.finish());
-        let (value, mut slopes) = self.compare(&data, &model);
-        for (mut slope, terms) in slopes.outer_iter_mut().zip(&terms) {
-            slope /= *terms;
-        }
-        let gradients = sides.iter().map(|(p, z)| pull(p, z, &slopes)).collect();
-        Ok((value, gradients))
+        let model = Model::new(groups.iter().map(|g| (g.p, g.spikes)), lags)?;
+        let difference = self.difference(&data, &model.covariances);
+        let (value, slopes) = self.product(&difference, &difference);
+        Ok((value, model.pull(&(slopes * 2.0))))
     }
 
-    /// Value, and the gradient with respect to the model's covariances, `[D + 1, N, N]`.
-    fn compare(&self, data: &Covariances, model: &Covariances) -> (f64, Array3<f64>) {
-        let n = data.0.dim().1;
-        let mut slopes = Array3::zeros(data.0.raw_dim());
-        let value = match self.comparison {
+    /// As [`Self::corrected`], of the halves of the simulated trials.
+    fn unbiased(&self, groups: &[Group<'_>], lags: usize) -> Result<(f64, Vec<SampledLoss>), LossError> {
+        if groups.iter().any(|g| g.p.dim().0 < 2 * MIN_REPEATS) {
+            return Err(LossError::NoData {
+                what: "noise covariances without bias",
+                reason: format!("a group has fewer than {} simulated trials", 2 * MIN_REPEATS),
+            });
+        }
+        let recorded: Vec<_> = groups.iter().map(|g| g.recorded).collect();
+        let data = Covariances::of_spikes(&recorded, lags)?;
+        let half = |is_first: bool| {
+            let sides = groups.iter().map(move |g| {
+                let k = g.p.dim().0;
+                let trials = if is_first { 0..k / 2 } else { k / 2..k };
+                (
+                    g.p.slice_move(s![trials.clone(), .., ..]),
+                    g.spikes.slice_move(s![trials, .., ..]),
+                )
+            });
+            Model::new(sides, lags)
+        };
+        let (first, second) = (half(true)?, half(false)?);
+        let differences = [&first, &second].map(|model| self.difference(&data, &model.covariances));
+        let (value, of_first) = self.product(&differences[1], &differences[0]);
+        let (_, of_second) = self.product(&differences[0], &differences[1]);
+        let halves = first.pull(&of_first).into_iter().zip(second.pull(&of_second));
+        let join = |a: Array3<f64>, b: Array3<f64>| {
+            ndarray::concatenate(Axis(0), &[a.view(), b.view()]).expect("trials of the same bins and neurons")
+        };
+        let whole = |(a, b): (SampledLoss, SampledLoss)| SampledLoss {
+            value: 0.0,
+            d_probabilities: join(a.d_probabilities, b.d_probabilities),
+            d_spikes: a.d_spikes.zip(b.d_spikes).map(|(a, b)| join(a, b)),
+        };
+        Ok((value, halves.map(whole).collect()))
+    }
+
+    /// What is compared, model minus data, without neurons with themselves at lag 0: `[D + 1, N, N]`, or `[1, N, N]` of windows.
+    fn difference(&self, data: &Covariances, model: &Covariances) -> Array3<f64> {
+        let mut difference = match self.comparison {
+            Comparison::Lags(_) => &model.0 - &data.0,
+            Comparison::Window(w) => (model.of_windows(w) - data.of_windows(w)).insert_axis(Axis(0)),
+        };
+        difference.index_axis_mut(Axis(0), 0).diag_mut().fill(0.0);
+        difference
+    }
+
+    /// Mean product of two differences, and its derivative with respect to the covariances of the second one, `[D + 1, N, N]`.
+    fn product(&self, first: &Array3<f64>, second: &Array3<f64>) -> (f64, Array3<f64>) {
+        let n = first.dim().1;
+        let sum = (first * second).sum();
+        match self.comparison {
             Comparison::Lags(lags) => {
-                let mut difference = &model.0 - &data.0;
-                difference.index_axis_mut(Axis(0), 0).diag_mut().fill(0.0);
                 let count = ((lags + 1) * n * n - n).max(1) as f64;
-                slopes.assign(&(&difference * (2.0 / count)));
-                difference.mapv(|x| x * x).sum() / count
+                (sum / count, first / count)
             }
             Comparison::Window(w) => {
-                let mut difference = model.of_windows(w) - data.of_windows(w);
-                difference.diag_mut().fill(0.0);
                 let count = (n * n - n).max(1) as f64;
+                let at = first.index_axis(Axis(0), 0);
+                let mut slopes = Array3::zeros((w, n, n));
                 for (d, mut slope) in slopes.outer_iter_mut().enumerate() {
-                    let weight = 1.0 - d as f64 / w as f64;
-                    slope.assign(&(&difference * (2.0 * weight / count)));
+                    let weight = (1.0 - d as f64 / w as f64) / count;
+                    slope.assign(&(&at * weight));
                     if d > 0 {
                         // Lags −d are the transposed ones.
-                        slope.scaled_add(2.0 * weight / count, &difference.t());
+                        slope.scaled_add(weight, &at.t());
                     }
                 }
-                difference.mapv(|x| x * x).sum() / count
+                (sum / count, slopes)
             }
-        };
-        (value, slopes)
+        }
     }
 
     /// The published program's form: `p p` at all lags, bins rolled around, divided by K T, with the diagonal.
@@ -283,6 +316,50 @@ impl NoiseCovarianceLoss {
         let slopes = difference * (2.0 / (count * total as f64));
         let gradients = sides.iter().map(|side| pull_rolled(side, &slopes)).collect();
         Ok((value, gradients))
+    }
+}
+
+/// The model's side of all groups.
+struct Model {
+    covariances: Covariances,
+    terms: Vec<f64>,
+    /// Probabilities and spikes of each group.
+    sides: Vec<(Centred, Centred)>,
+}
+
+impl Model {
+    fn new<'a>(
+        groups: impl Iterator<Item = (ArrayView3<'a, f64>, ArrayView3<'a, f64>)>,
+        lags: usize,
+    ) -> Result<Self, LossError> {
+        let groups: Vec<_> = groups.collect();
+        let mut sums = Sums::new(groups.iter().map(|(p, _)| p.dim()), lags)?;
+        let mut sides = Vec::with_capacity(groups.len());
+        for (p, spikes) in &groups {
+            let t_end = p.dim().1;
+            let p = Centred::new("spike probabilities", p)?;
+            let z = Centred::new("spikes of the model", spikes)?;
+            let now = p.rows(0, t_end);
+            sums.add(0, &now, &now);
+            for d in 1..=lags {
+                sums.add(d, &p.rows(d, t_end - d), &z.rows(0, t_end - d));
+            }
+            sides.push((p, z));
+        }
+        Ok(Self {
+            terms: sums.terms.clone(),
+            covariances: Covariances(sums.finish()),
+            sides,
+        })
+    }
+
+    /// Gradients of each group, given those with respect to the covariances.
+    fn pull(&self, slopes: &Array3<f64>) -> Vec<SampledLoss> {
+        let mut slopes = slopes.clone();
+        for (mut slope, terms) in slopes.outer_iter_mut().zip(&self.terms) {
+            slope /= *terms;
+        }
+        self.sides.iter().map(|(p, z)| pull(p, z, &slopes)).collect()
     }
 }
 

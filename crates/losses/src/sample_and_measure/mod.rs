@@ -12,10 +12,15 @@
 mod covariance;
 mod cross_entropy;
 mod hidden_rate;
+mod metrics;
 
 pub use covariance::{Comparison, Covariances, Form, Group, MIN_REPEATS, NoiseCovarianceLoss};
 pub use cross_entropy::{coincidence_cross_entropy, likelihood, psth_cross_entropy};
 pub use hidden_rate::{HiddenRate, hidden_rate_loss};
+pub use metrics::{
+    NoiseFrom, Reproduction, box_smoothed, largest_population_counts, noise_correlations_of_counts, pairs_of,
+    psth_correlations, reproduction, window_counts,
+};
 
 use ndarray::Array3;
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use crate::cli::{ConfigAction, ConfigFileArgs, ConfigInitArgs, Format, Global, ModelName};
-use crate::config::{self, Loaded, ShownValue};
+use crate::config::{self, AnyLoaded, ShownValue};
 use crate::error::Error;
 use crate::exit_code;
 
@@ -18,8 +18,8 @@ pub(super) fn run(action: &ConfigAction, global: &Global) -> Result<u8, Error> {
     Ok(exit_code::DONE)
 }
 
-fn load(args: &ConfigFileArgs) -> Result<Loaded, Error> {
-    let loaded = config::load(&args.file, &args.set)?;
+fn load(args: &ConfigFileArgs) -> Result<AnyLoaded, Error> {
+    let loaded = config::load_any(&args.file, &args.set)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -97,6 +97,7 @@ fn shown_text(values: &[ShownValue]) -> String {
 fn init(args: &ConfigInitArgs) -> Result<(), Error> {
     let text = match args.model {
         ModelName::Rsnn => config::starter(),
+        ModelName::SpikeHistory => config::starter_spike_history(),
     };
     match &args.out {
         None => super::print(&text),

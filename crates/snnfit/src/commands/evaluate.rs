@@ -2,6 +2,7 @@
 
 mod facts;
 mod history;
+mod spike_history;
 
 use std::path::Path;
 
@@ -43,6 +44,15 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
     let device = super::open_device(args.device.choice)?;
     if device.adapter.is_some() {
         super::tell_device(args.device.choice, &device);
+    }
+    if args.runs.iter().all(|path| spike_history::is_one(path)) {
+        return spike_history::run(args, global, &device);
+    }
+    if args.compared_to.is_some() {
+        return Err(Error::Usage {
+            message: "--compared-to is there for [model.spike_history] only".to_owned(),
+            help: "evaluate both runs; their intervals say how far they are apart".to_owned(),
+        });
     }
     if !args.perturbation.is_empty() {
         return super::perturb::run(args, global, &device);

@@ -1,5 +1,6 @@
 //! `snnfit train`: fits a network, from the start or from where a run stopped.
 
+mod spike_history;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -11,38 +12,51 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::assembly::Assembly;
-use crate::checkpoint::{self, CheckpointError};
-use crate::cli::{Format, Global, TrainArgs};
-use crate::config::checked::{self, Experiment, Interval, Optimizer};
-use crate::config::{self, Loaded};
+use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::cli::{CheckpointChoice, Format, Global, TrainArgs};
+use crate::config::checked::{self, Interval, Optimizer};
+use crate::config::{self, AnyExperiment, Loaded};
 use crate::cues;
 use crate::error::Error;
 use crate::events::{self, Event, EventLog, Number, StepEvent};
 use crate::few_spikes::{self, FewSpikes};
+use crate::fit::Fit;
 use crate::fit_error::FitError;
 use crate::loaded;
 use crate::memory::StepMemory;
 use crate::partly_observed::{self, PartlyObserved};
 use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
-use crate::run_dir::{Attempt, DataFile, LeftOut, Lock, Manifest, RunDir, StopReason};
+use crate::run_dir::{Attempt, DataFile, InitialRun, LeftOut, Lock, Manifest, RunDir, StopReason};
 use crate::tensorboard::EventFile;
-use crate::trainer::{StepReport, Trainer};
+use crate::trainer::{State, StepReport, Trainer};
+use snn_core::device::OpenDevice;
 
 pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
     let threads = super::use_threads(args.threads);
     let begun = match (&args.resume, &args.config) {
         (Some(path), _) => resume(path, args)?,
         (None, Some(config)) => {
-            let loaded = config::load(config, &args.overrides())?;
-            if args.dry_run {
-                return dry_run(loaded, args, global);
+            let loaded = config::load_any(config, &args.overrides())?;
+            match loaded.experiment {
+                AnyExperiment::Rsnn(experiment) => {
+                    let loaded = Loaded {
+                        experiment: *experiment,
+                        values: loaded.values,
+                        warnings: loaded.warnings,
+                    };
+                    if args.dry_run {
+                        return dry_run(loaded, args, global);
+                    }
+                    start(loaded, out(args)?, args, threads)?
+                }
+                AnyExperiment::SpikeHistory(experiment) => {
+                    if args.dry_run {
+                        return spike_history::dry_run(*experiment, &loaded.warnings, args, global);
+                    }
+                    spike_history::start(*experiment, loaded.warnings, out(args)?, args, threads)?
+                }
             }
-            let out = args.out.as_deref().ok_or_else(|| Error::Usage {
-                message: "--out is missing".to_owned(),
-                help: "name a new run directory: --out DIR".to_owned(),
-            })?;
-            start(loaded, out, args, threads)?
         }
         (None, None) => {
             return Err(Error::Usage {
@@ -56,11 +70,67 @@ pub(super) fn run(args: &TrainArgs, global: &Global) -> Result<u8, Error> {
     session.finish(outcome)
 }
 
+fn out(args: &TrainArgs) -> Result<&Path, Error> {
+    args.out.as_deref().ok_or_else(|| Error::Usage {
+        message: "--out is missing".to_owned(),
+        help: "name a new run directory: --out DIR".to_owned(),
+    })
+}
+
+/// Takes the parameters of the run that `--init` names, if it names one.
+fn initial(
+    args: &TrainArgs,
+    take: impl FnOnce(&Checkpoint) -> Result<(), FitError>,
+) -> Result<Option<InitialRun>, Error> {
+    let Some(path) = &args.init else {
+        return Ok(None);
+    };
+    let run = RunDir::open(path)?;
+    let (checkpoint, _) = loaded::checkpoint(&run, CheckpointChoice::Best)?;
+    let state: State = checkpoint.state().map_err(|error| FitError::CheckpointMismatch {
+        what: format!("section 'state': {error}"),
+    })?;
+    take(&checkpoint)?;
+    Ok(Some(InitialRun {
+        run: path.display().to_string(),
+        step: state.step,
+    }))
+}
+
+fn data_files(files: &[PathBuf]) -> Result<Vec<DataFile>, Error> {
+    let of = |path: &PathBuf| {
+        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
+        Ok(DataFile {
+            path: path.display().to_string(),
+            sha256,
+        })
+    };
+    files.iter().map(of).collect()
+}
+
+fn absolute(files: &[PathBuf]) -> Vec<PathBuf> {
+    files
+        .iter()
+        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        .collect()
+}
+
+/// A run goes on on another device.
+fn device_warning(begun_on: &str, device: &OpenDevice) -> Option<String> {
+    (begun_on != device.name()).then(|| {
+        format!(
+            "the run was begun on device {begun_on} and goes on on {}: it won't be equal, bit by bit, to one that was not \
+             interrupted",
+            device.name()
+        )
+    })
+}
+
 /// A run that is ready to go on.
 struct Begun {
     run: RunDir,
     lock: Lock,
-    trainer: Trainer,
+    fit: Box<dyn Fit>,
     /// Of the validation losses.
     floors: BTreeMap<String, f64>,
     /// Given so far, for the event log.
@@ -74,17 +144,12 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let run_toml = config::to_toml(&loaded.experiment)?;
     let mut manifest = Manifest::new(loaded.experiment.seed, &device.name(), threads);
-    for path in &loaded.experiment.data.files {
-        let sha256 = data::fs::sha256_of_file(path).map_err(|error| Error::Data(error.into()))?;
-        manifest.data.push(DataFile {
-            path: path.display().to_string(),
-            sha256,
-        });
-    }
+    manifest.data = data_files(&loaded.experiment.data.files)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
+    let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
+    manifest.initial = initial(args, |checkpoint| trainer.start_from(checkpoint))?;
     for warning in &trainer.assembly.warnings {
         tracing::warn!("{warning}");
     }
@@ -118,7 +183,7 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
     Ok(Begun {
         run,
         lock,
-        trainer,
+        fit: Box::new(trainer),
         floors,
         warnings: manifest.warnings,
     })
@@ -268,28 +333,33 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     })?;
     let run = RunDir::open(path)?;
     let (lock, warning) = run.lock()?;
-    let mut loaded = config::load_run(&run.run_toml(), &args.set).map_err(Error::in_run)?;
-    let begun = config::load_run(&run.run_toml(), &[])
+    let loaded = config::load_any_run(&run.run_toml(), &args.set).map_err(Error::in_run)?;
+    let begun = config::load_any_run(&run.run_toml(), &[])
         .map_err(Error::in_run)?
         .experiment;
+    let mut loaded = match loaded.experiment {
+        AnyExperiment::Rsnn(experiment) => Loaded {
+            experiment: *experiment,
+            values: loaded.values,
+            warnings: loaded.warnings,
+        },
+        AnyExperiment::SpikeHistory(experiment) => {
+            return spike_history::resume(run, lock, warning, *experiment, &begun, args);
+        }
+    };
     if !args.data.is_empty() {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        loaded.experiment.data.files = args.data.iter().map(absolute).collect();
+        loaded.experiment.data.files = absolute(&args.data);
     }
     loaded::check_data(&run, &loaded.experiment.data.files)?;
     let run_toml = config::to_toml(&loaded.experiment)?;
     let device = super::open_device_for(args.device.choice, &loaded.experiment)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, Some(loaded::splits(&run)?))?, &device)?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
-    let begun_on = run.manifest()?.device;
-    if begun_on != device.name() {
-        warnings.push(format!(
-            "the run was begun on device {begun_on} and goes on on {}: it won't be equal, bit by bit, to one that was not \
-             interrupted",
-            device.name()
-        ));
+    warnings.extend(device_warning(&run.manifest()?.device, &device));
+    if let AnyExperiment::Rsnn(begun) = &begun {
+        let before = (begun.optimizer, begun.train.max_steps);
+        warnings.extend(rate_warning(before, trainer.assembly.experiment.train.max_steps));
     }
-    warnings.extend(rate_warning(&begun, &trainer.assembly.experiment));
     let first_step = match checkpoint::latest_intact(&run.checkpoints()) {
         Ok(found) => {
             warnings.extend(found.passed_over.iter().map(ToString::to_string));
@@ -315,16 +385,15 @@ fn resume(path: &Path, args: &TrainArgs) -> Result<Begun, Error> {
     Ok(Begun {
         run,
         lock,
-        trainer,
+        fit: Box::new(trainer),
         floors,
         warnings,
     })
 }
 
 /// A learning rate that falls until the last step rises again where that step is moved.
-fn rate_warning(begun: &Experiment, resumed: &Experiment) -> Option<String> {
-    let Optimizer::AdamW(adamw) = resumed.optimizer;
-    let (before, now) = (begun.train.max_steps, resumed.train.max_steps);
+fn rate_warning((optimizer, before): (Optimizer, u64), now: u64) -> Option<String> {
+    let Optimizer::AdamW(adamw) = optimizer;
     (adamw.lr_final.is_some() && before != now).then(|| {
         format!(
             "the learning rate now falls until step {now}, not {before}: it won't go on where it was, and the run won't be \
@@ -415,7 +484,7 @@ struct Stop(StopReason);
 struct Session {
     run: RunDir,
     lock: Lock,
-    trainer: Trainer,
+    fit: Box<dyn Fit>,
     log: EventLog,
     tensorboard: EventFile,
     progress: Progress,
@@ -434,14 +503,14 @@ impl Session {
         let Begun {
             run,
             lock,
-            trainer,
+            fit,
             floors,
             warnings,
         } = begun;
         let mut log = EventLog::open(&run.events()).map_err(Error::Output)?;
         let start = Event::Start {
             schema: crate::events::SCHEMA,
-            step: trainer.state.step,
+            step: fit.state().step,
             time: provenance::now_utc(),
             floors: numbers(&floors),
         };
@@ -452,20 +521,22 @@ impl Session {
         // What the log has and nothing else: steps that were taken again are there once.
         let tensorboard =
             EventFile::create(&run.tensorboard(), &events::read(&run.events())?).map_err(Error::Output)?;
-        let text: Vec<String> = floors
-            .iter()
-            .map(|(name, value)| format!("{name} {value:.3}"))
-            .collect();
-        tracing::info!(
-            "validation loss of training trials in the model's place: {}",
-            text.join(", ")
-        );
+        if !floors.is_empty() {
+            let text: Vec<String> = floors
+                .iter()
+                .map(|(name, value)| format!("{name} {value:.3}"))
+                .collect();
+            tracing::info!(
+                "validation loss of training trials in the model's place: {}",
+                text.join(", ")
+            );
+        }
         let begin = Instant::now();
         Ok(Self {
-            checkpointed_step: trainer.state.step,
+            checkpointed_step: fit.state().step,
             run,
             lock,
-            trainer,
+            fit,
             log,
             tensorboard,
             progress: Progress::new(if global.quiet > 0 { Mode::None } else { global.progress }),
@@ -486,15 +557,15 @@ impl Session {
 
     /// Steps until something says stop.
     fn train(&mut self) -> Result<Stop, Error> {
-        let train = self.trainer.assembly.experiment.train;
-        if self.trainer.state.step == 0 {
+        let train = self.fit.schedule();
+        if self.fit.state().step == 0 {
             self.write_checkpoint()?;
         }
         loop {
             if let Some(stop) = self.due_to_stop() {
                 return Ok(stop);
             }
-            let report = match self.trainer.step() {
+            let report = match self.fit.step() {
                 Err(FitError::NonFinite { step, what, skipped }) => {
                     self.append(&Event::NonFinite {
                         step,
@@ -507,7 +578,7 @@ impl Session {
             self.note(&report)?;
             // A run that is shorter than `validate_every` still has a best step. One that has one ends without a further
             // validation: a longer run would not have made it.
-            let is_last = report.step == train.max_steps && self.trainer.state.best.is_none();
+            let is_last = report.step == train.max_steps && self.fit.state().best.is_none();
             if report.step.is_multiple_of(train.validate_every) || is_last {
                 self.validate()?;
             }
@@ -523,8 +594,8 @@ impl Session {
     }
 
     fn due_to_stop(&self) -> Option<Stop> {
-        let train = self.trainer.assembly.experiment.train;
-        let state = &self.trainer.state;
+        let train = self.fit.schedule();
+        let state = self.fit.state();
         match self.signal.load(Ordering::Relaxed) {
             0 => {}
             signal if signal == SIGTERM as usize => return Some(Stop(StopReason::Terminated)),
@@ -552,26 +623,26 @@ impl Session {
                 what: what.clone(),
             })?;
         }
-        let train = self.trainer.assembly.experiment.train;
+        let train = self.fit.schedule();
         if !report.step.is_multiple_of(train.log_every) {
             return Ok(());
         }
-        let means = std::mem::take(&mut self.trainer.state.running).means();
+        let means = std::mem::take(&mut self.fit.state_mut().running).means();
         let event = Event::Step(StepEvent {
             step: report.step,
-            epoch: self.trainer.epoch(),
+            epoch: self.fit.epoch(),
             wall_s: self.begin.elapsed().as_secs_f64(),
             losses: numbers(&means),
             grad_norm: Number(report.gradient_norm),
-            lr: self.trainer.learning_rate(report.step),
-            skipped: self.trainer.state.skipped,
+            lr: self.fit.learning_rate(report.step),
+            skipped: self.fit.state().skipped,
         });
         self.append(&event)
     }
 
     fn validate(&mut self) -> Result<(), Error> {
-        let step = self.trainer.state.step;
-        let losses = match self.trainer.validate()? {
+        let step = self.fit.state().step;
+        let losses = match self.fit.validate()? {
             Ok(losses) => losses,
             Err(what) => {
                 tracing::warn!("step {step}: {what}");
@@ -580,7 +651,7 @@ impl Session {
             }
         };
         let total: f64 = losses.values().sum();
-        let is_best = self.trainer.state.best.is_some_and(|best| best.step == step);
+        let is_best = self.fit.state().best.is_some_and(|best| best.step == step);
         self.last_validation = Some((total, is_best));
         self.append(&Event::Validation {
             step,
@@ -589,14 +660,14 @@ impl Session {
             is_best,
         })?;
         if is_best {
-            checkpoint::write_best(&self.run.checkpoints(), &self.trainer.checkpoint()?)?;
+            checkpoint::write_best(&self.run.checkpoints(), &self.fit.checkpoint()?)?;
         }
         Ok(())
     }
 
     fn write_checkpoint(&mut self) -> Result<(), Error> {
-        let step = self.trainer.state.step;
-        let path = checkpoint::write_step(&self.run.checkpoints(), step, &self.trainer.checkpoint()?)?;
+        let step = self.fit.state().step;
+        let path = checkpoint::write_step(&self.run.checkpoints(), step, &self.fit.checkpoint()?)?;
         self.last_checkpoint = Instant::now();
         self.checkpointed_step = step;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -606,7 +677,7 @@ impl Session {
     fn show(&mut self, report: &StepReport) {
         let snapshot = Snapshot {
             step: report.step,
-            max_steps: self.trainer.assembly.experiment.train.max_steps,
+            max_steps: self.fit.schedule().max_steps,
             losses: report
                 .losses
                 .iter()
@@ -629,10 +700,10 @@ impl Session {
         let written = match reason {
             // A state after failed steps is not worth a checkpoint: the one before stays the last.
             StopReason::Diverged | StopReason::Failed => Ok(()),
-            _ if self.checkpointed_step != self.trainer.state.step => self.write_checkpoint(),
+            _ if self.checkpointed_step != self.fit.state().step => self.write_checkpoint(),
             _ => Ok(()),
         };
-        let step = self.trainer.state.step;
+        let step = self.fit.state().step;
         let noted = self.append(&Event::Stop {
             step,
             reason,
@@ -640,7 +711,7 @@ impl Session {
         });
         let manifest = self.run.update_manifest(|manifest| manifest.stop(reason, step));
         if reason == StopReason::Diverged {
-            summary::tell(&self.run, &self.trainer, &self.floors, reason, self.format)?;
+            summary::tell(&self.run, &*self.fit, &self.floors, reason, self.format)?;
         }
         outcome?;
         written?;
@@ -649,13 +720,13 @@ impl Session {
         let Self {
             run,
             lock,
-            trainer,
+            fit,
             floors,
             format,
             signal,
             ..
         } = self;
-        summary::tell(&run, &trainer, &floors, reason, format)?;
+        summary::tell(&run, &*fit, &floors, reason, format)?;
         // Before a signal ends the process: a run that was stopped properly can go on on another machine.
         drop(lock);
         if let StopReason::Interrupted | StopReason::Terminated = reason {

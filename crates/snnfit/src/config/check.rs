@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::AnyExperiment;
 use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
+use super::check_spike_history::{Rest, check_spike_history, refuse};
 use super::checked::{
     AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, SpikeGan, Split,
     Statistics, TraceRule, Train,
@@ -12,17 +14,18 @@ use super::defaults as d;
 use super::parse::Written;
 use super::raw;
 use super::resolver::{Resolver, Rule};
+use data::{NamedParts, NamedTrials};
 use losses::sinkhorn::{Blur, Cost, MAX_SCALING, Sinkhorn};
 use losses::trial_loss::Method;
 
 /// Most of anything that is counted per trial or input.
 pub(super) const MAX_COUNT: u64 = 1 << 20;
 /// Step numbers are 32-bit counters of the random streams.
-const MAX_STEP: u64 = u32::MAX as u64;
+pub(super) const MAX_STEP: u64 = u32::MAX as u64;
 
 /// Checks the whole configuration; relative paths of the file belong to `directory`, those of `--set` to the working
 /// directory. Problems and values are left in the resolver; `None` when there were problems.
-pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) -> Option<Experiment> {
+pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) -> Option<AnyExperiment> {
     if raw.schema.is_none() {
         r.missing(
             "schema",
@@ -35,7 +38,9 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
     r.set_preset(preset);
     let data = check_data(r, raw.data, directory);
     let split = raw.split.unwrap_or_default();
+    let sessions = check_parts(r, split.sessions);
     let split = Split {
+        sessions,
         test_fraction: r.number(
             "split.test_fraction",
             split.test_fraction,
@@ -52,14 +57,29 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
     };
     let model = match raw.model {
         Some(raw::Model::Rsnn(rsnn)) => Some(check_rsnn(r, *rsnn, &data)),
+        Some(raw::Model::SpikeHistory(model)) => {
+            if preset.is_some() {
+                r.problem("preset", "this preset is one of [model.rsnn]", "remove it");
+            }
+            let rest = Rest {
+                seed,
+                data,
+                split,
+                statistics: raw.statistics.unwrap_or_default(),
+                losses: raw.loss.unwrap_or_default(),
+                optimizer: raw.optimizer,
+                train: raw.train.unwrap_or_default(),
+            };
+            return check_spike_history(r, *model, rest).map(|e| AnyExperiment::SpikeHistory(Box::new(e)));
+        }
         None => {
-            r.missing("model", "add a table `[model.rsnn]`");
+            r.missing("model", "add a table `[model.rsnn]` or `[model.spike_history]`");
             None
         }
     };
     let statistics = check_statistics(r, raw.statistics.unwrap_or_default(), preset, data.bin_ms);
     let losses = check_losses(r, raw.loss.unwrap_or_default());
-    let optimizer = check_optimizer(r, raw.optimizer);
+    let optimizer = check_optimizer(r, raw.optimizer, None);
     let train = check_train(r, raw.train.unwrap_or_default());
     if let Some(model) = &model {
         check_size(r, &data, model, &train);
@@ -72,7 +92,7 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
             "use train.engine = \"native\", or leave [model.rsnn.behaviour.feedback] out",
         );
     }
-    r.is_clean().then_some(Experiment {
+    let experiment = Experiment {
         seed,
         preset,
         data,
@@ -82,7 +102,30 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
         losses,
         optimizer,
         train,
-    })
+    };
+    r.is_clean().then(|| AnyExperiment::Rsnn(Box::new(experiment)))
+}
+
+/// Sessions whose parts are named.
+fn check_parts(r: &mut Resolver<'_>, raw: Option<BTreeMap<String, raw::SessionParts>>) -> BTreeMap<String, NamedParts> {
+    let mut sessions = BTreeMap::new();
+    for (name, parts) in raw.unwrap_or_default() {
+        let mut part = |part: &str, given: Option<raw::TrialList>| {
+            let key = format!("split.sessions.{name}.{part}");
+            match r.value(&key, given, None, raw::TrialList::These(Vec::new())) {
+                raw::TrialList::All => NamedTrials::All,
+                raw::TrialList::These(trials) => {
+                    NamedTrials::These(trials.into_iter().map(|trial| trial as usize).collect())
+                }
+            }
+        };
+        let parts = NamedParts {
+            test: part("test", parts.test),
+            validation: part("validation", parts.validation),
+        };
+        sessions.insert(name, parts);
+    }
+    sessions
 }
 
 fn check_data(r: &mut Resolver<'_>, raw: Option<raw::Data>, directory: &Path) -> Data {
@@ -251,6 +294,11 @@ fn check_statistics(
     preset: Option<raw::Preset>,
     bin_ms: f64,
 ) -> Statistics {
+    let of_other = [
+        ("skip_ms", raw.skip_ms.is_some()),
+        ("count_windows_ms", raw.count_windows_ms.is_some()),
+    ];
+    refuse(r, "statistics", &of_other, "model.spike_history");
     let (within, trials) = (d::match_within(preset), d::matching_trials(preset));
     let min_neurons = raw.min_neurons_per_area;
     Statistics {
@@ -357,6 +405,18 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
                     ),
                 })
             }
+            raw::Loss::Likelihood(_)
+            | raw::Loss::SingleTrial(_)
+            | raw::Loss::PsthCrossEntropy(_)
+            | raw::Loss::NoiseCovariance(_)
+            | raw::Loss::CoincidenceCrossEntropy(_)
+            | raw::Loss::HiddenRate(_) => {
+                let at = format!("loss[{i}]");
+                let message = format!("`{at}` is a loss of [model.spike_history]");
+                let help = "take psth, trial_matching, firing_rate, trial_matched_likelihood or spike_gan";
+                r.problem(&at, &message, help);
+                continue;
+            }
         };
         if losses.iter().any(|earlier| earlier.name() == loss.name()) {
             let message = format!("the loss `{}` is listed twice", loss.name());
@@ -457,7 +517,8 @@ fn check_blur(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Blur 
     Blur::Relative(r.number(&relative, raw.blur_relative, d::BLUR_RELATIVE, Rule::Positive))
 }
 
-fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimizer {
+/// `l1`: its default where it isn't that of synapses under Dale's law.
+pub(super) fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>, l1: Option<f64>) -> Optimizer {
     let raw::Optimizer::AdamW(raw) = raw.unwrap_or_else(|| raw::Optimizer::AdamW(raw::AdamW::default()));
     let key = |name: &str| format!("optimizer.adamw.{name}");
     let lr = r.number(&key("lr"), raw.lr, d::LR, Rule::Positive);
@@ -485,7 +546,7 @@ fn check_optimizer(r: &mut Resolver<'_>, raw: Option<raw::Optimizer>) -> Optimiz
             d::WEIGHT_DECAY,
             Rule::NonNegative,
         ),
-        l1: r.number(&key("l1"), raw.l1, d::L1, Rule::NonNegative),
+        l1: r.number(&key("l1"), raw.l1, l1.unwrap_or(d::L1), Rule::NonNegative),
     })
 }
 

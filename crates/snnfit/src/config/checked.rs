@@ -3,8 +3,12 @@
 //! The trainer takes only these types. What depends on the recording (number of neurons, areas, window) stays an
 //! `Option`: `None` means "as recorded". Times that become time steps are kept as [`Steps`].
 
+pub mod spike_history;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use data::NamedParts;
 use losses::trial_loss::Method;
 
 pub use super::raw::{
@@ -101,7 +105,7 @@ impl Default for TraceRule {
 }
 
 /// Division of the trials of each session into training, validation and test.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Split {
     /// Share of the trials for the test, in (0, 1).
     pub test_fraction: f64,
@@ -109,6 +113,8 @@ pub struct Split {
     pub validation_fraction: f64,
     /// Seed of the split only.
     pub seed: u64,
+    /// Sessions whose parts are named instead.
+    pub sessions: BTreeMap<String, NamedParts>,
 }
 
 /// The network.

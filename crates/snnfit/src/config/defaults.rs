@@ -3,6 +3,8 @@
 //! "§" is a section of the specification of Sourmpis et al. 2023 (trial matching); "published run" is the stored
 //! hard-matching run of that paper.
 
+pub mod spike_history;
+
 use super::raw::{MatchWithin, MatchingTrials, Preset};
 
 /// Share of the trials of each session that only `evaluate` opens (§1.14).

@@ -155,6 +155,16 @@ pub enum ConfigError {
         /// The path.
         path: PathBuf,
     },
+    /// The model is another one than a command takes.
+    #[error("{name} has [model.{found}]; this command takes [model.{expected}]")]
+    OtherModel {
+        /// Name of the text.
+        name: String,
+        /// Its model.
+        found: &'static str,
+        /// The model that is taken.
+        expected: &'static str,
+    },
     /// The text can be read but not used.
     #[error("invalid configuration: {} problems", problems.len())]
     Invalid {
@@ -180,7 +190,7 @@ impl ConfigError {
             | Self::TooLarge { path, .. }
             | Self::NotUtf8 { path, .. }
             | Self::PathNotUtf8 { path } => Some(path),
-            Self::Invalid { .. } => None,
+            Self::Invalid { .. } | Self::OtherModel { .. } => None,
         }
     }
 
@@ -191,6 +201,7 @@ impl ConfigError {
             Self::TooLarge { .. } => "snnfit::config::too_large",
             Self::NotUtf8 { .. } => "snnfit::config::not_utf8",
             Self::PathNotUtf8 { .. } => "snnfit::config::path",
+            Self::OtherModel { .. } => "snnfit::config::model",
             Self::Invalid { .. } => "snnfit::config::invalid",
         }
     }
@@ -203,6 +214,7 @@ impl ConfigError {
             Self::TooLarge { .. } => "a configuration is a short text; is this the recording?",
             Self::NotUtf8 { .. } => "save the file as UTF-8",
             Self::PathNotUtf8 { .. } => "rename the file or its folder",
+            Self::OtherModel { .. } => "docs/LIMITS.md says what is not there yet",
             Self::Invalid { .. } => "all problems found are listed; `snnfit config schema` explains every key",
         }
     }

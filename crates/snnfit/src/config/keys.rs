@@ -1,5 +1,7 @@
 //! Every key of the configuration, described once: source of the starter file and of `config schema`.
 
+mod spike_history;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -126,6 +128,19 @@ const SECTIONS: &[Section] = &[
                 "share of the rest that early stopping sees",
             ),
             key("seed", Default("1"), "seed of the split alone"),
+        ],
+    },
+    Section {
+        header: "[split.sessions.session1]",
+        is_used: false,
+        about: "a session (here: session1) whose parts are named instead; what is in neither is fitted",
+        keys: &[
+            key(
+                "test",
+                Default("[]"),
+                "\"all\", or trials by number in the recording, from 0",
+            ),
+            key("validation", Default("[]"), "the same for validation"),
         ],
     },
     Section {
@@ -539,8 +554,22 @@ const SECTIONS: &[Section] = &[
 
 /// A commented configuration to start from; its defaults are written out, alternatives are comments.
 pub fn starter() -> String {
+    starter_of(SECTIONS.iter().collect())
+}
+
+/// The same for `[model.spike_history]`.
+pub fn starter_spike_history() -> String {
+    let common = SECTIONS.iter().take_while(|section| section.header != RSNN);
+    let has_use = |section: &&Section| !section.header.starts_with("[data.traces");
+    starter_of(common.filter(has_use).chain(spike_history::SECTIONS).collect())
+}
+
+/// The section from which on models differ.
+const RSNN: &str = "[model.rsnn]";
+
+fn starter_of(sections: Vec<&Section>) -> String {
     let mut text = String::from("# snnfit configuration. `snnfit config check FILE` checks it; times are in ms.\n\n");
-    for section in SECTIONS {
+    for section in sections {
         let mark = if section.is_used { "" } else { "# " };
         if !section.about.is_empty() {
             push(&mut text, &format!("# {}", section.about));
@@ -595,10 +624,11 @@ pub struct KeyRow {
     pub meaning: String,
 }
 
-/// Every key with default and meaning, in the order of the file.
+/// Every key with default and meaning, in the order of the file; keys of both models that differ in their default or
+/// meaning are there for `[model.rsnn]`.
 pub fn schema_table() -> Vec<KeyRow> {
-    let mut rows = Vec::new();
-    for section in SECTIONS {
+    let mut rows: Vec<KeyRow> = Vec::new();
+    for section in SECTIONS.iter().chain(spike_history::SECTIONS) {
         let table = section.header.trim_matches(['[', ']']);
         for key in section.keys {
             let (default, example) = match key.presence {
@@ -606,12 +636,16 @@ pub fn schema_table() -> Vec<KeyRow> {
                 Default(value) => (Some(value.to_owned()), value),
                 Optional(example, absent) => (Some(format!("({absent})")), example),
             };
+            let name = if table.is_empty() {
+                key.name.to_owned()
+            } else {
+                format!("{table}.{}", key.name)
+            };
+            if rows.iter().any(|row| row.key == name) {
+                continue;
+            }
             rows.push(KeyRow {
-                key: if table.is_empty() {
-                    key.name.to_owned()
-                } else {
-                    format!("{table}.{}", key.name)
-                },
+                key: name,
                 required: default.is_none(),
                 default,
                 example: example.to_owned(),

@@ -8,6 +8,7 @@ mod check;
 mod check_channels;
 mod check_model;
 mod check_projections;
+mod check_spike_history;
 pub mod checked;
 pub mod defaults;
 mod error;
@@ -20,20 +21,46 @@ mod write;
 use std::path::Path;
 
 pub use error::{ConfigError, Place, Problem};
-pub use keys::{schema_table, schema_text, starter};
+pub use keys::{schema_table, schema_text, starter, starter_spike_history};
 pub use parse::{MAX_CONFIG_BYTES, SCHEMA};
 pub use resolver::{Origin, ShownValue};
-pub use write::to_toml;
+pub use write::{any_to_toml, to_toml};
 
 pub(crate) use parse::{closest, read_text};
 
 use checked::Experiment;
+use checked::spike_history::SpikeHistoryExperiment;
+
+/// An experiment with any model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnyExperiment {
+    /// With `[model.rsnn]`.
+    Rsnn(Box<Experiment>),
+    /// With `[model.spike_history]`.
+    SpikeHistory(Box<SpikeHistoryExperiment>),
+}
+
+impl AnyExperiment {
+    /// The recording.
+    pub fn data(&self) -> &checked::Data {
+        match self {
+            Self::Rsnn(experiment) => &experiment.data,
+            Self::SpikeHistory(experiment) => &experiment.data,
+        }
+    }
+}
+
+/// A usable configuration of a model of leaky integrate-and-fire neurons.
+pub type Loaded = LoadedAs<Experiment>;
+
+/// A usable configuration of any model.
+pub type AnyLoaded = LoadedAs<AnyExperiment>;
 
 /// A usable configuration with what is worth telling about it.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedAs<E> {
     /// The checked configuration.
-    pub experiment: Experiment,
+    pub experiment: E,
     /// Every resolved value with its origin, in the order of the file format.
     pub values: Vec<ShownValue>,
     /// Sentences for the user: times that don't fit the bin, onsets without effect, data files that don't exist.
@@ -51,11 +78,51 @@ pub const RESUMABLE_KEYS: [&str; 5] = [
     "train.trial_chunk",
 ];
 
-/// Reads and checks a configuration file with overrides such as `train.max_steps = 10`.
+impl<E> LoadedAs<E> {
+    /// With another form of the configuration.
+    pub fn with<F>(self, experiment: impl FnOnce(E) -> F) -> LoadedAs<F> {
+        LoadedAs {
+            experiment: experiment(self.experiment),
+            values: self.values,
+            warnings: self.warnings,
+        }
+    }
+}
+
+impl AnyLoaded {
+    /// With `[model.rsnn]`.
+    ///
+    /// # Errors
+    /// [`ConfigError::OtherModel`] that names the text `name`.
+    fn into_rsnn(self, name: &str) -> Result<Loaded, ConfigError> {
+        match self.experiment {
+            AnyExperiment::Rsnn(experiment) => Ok(LoadedAs {
+                experiment: *experiment,
+                values: self.values,
+                warnings: self.warnings,
+            }),
+            AnyExperiment::SpikeHistory(_) => Err(ConfigError::OtherModel {
+                name: name.to_owned(),
+                found: "spike_history",
+                expected: "rsnn",
+            }),
+        }
+    }
+}
+
+/// Reads and checks a configuration file of `[model.rsnn]` with overrides such as `train.max_steps = 10`.
 ///
 /// # Errors
 /// [`ConfigError`]; rules between values are all checked before it returns, syntax stops at the first error.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_any(path, overrides)?.into_rsnn(&path.display().to_string())
+}
+
+/// As [`load`], of any model.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_any(path: &Path, overrides: &[String]) -> Result<AnyLoaded, ConfigError> {
     load_file(path, overrides, |_| ())
 }
 
@@ -65,6 +132,14 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_run(path: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_any_run(path, overrides)?.into_rsnn(&path.display().to_string())
+}
+
+/// As [`load_run`], of any model.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_any_run(path: &Path, overrides: &[String]) -> Result<AnyLoaded, ConfigError> {
     load_file(path, overrides, as_written_then)
 }
 
@@ -75,7 +150,7 @@ fn as_written_then(config: &mut raw::Config) {
     statistics.min_spikes.get_or_insert(0);
 }
 
-fn load_file(path: &Path, overrides: &[String], amend: fn(&mut raw::Config)) -> Result<Loaded, ConfigError> {
+fn load_file(path: &Path, overrides: &[String], amend: fn(&mut raw::Config)) -> Result<AnyLoaded, ConfigError> {
     let text = parse::read_text(path)?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let directory = if directory.as_os_str().is_empty() {
@@ -84,7 +159,14 @@ fn load_file(path: &Path, overrides: &[String], amend: fn(&mut raw::Config)) -> 
         directory
     };
     let mut loaded = amended(&path.display().to_string(), &text, directory, overrides, amend)?;
-    for file in loaded.experiment.data.files.iter().filter(|file| !file.exists()) {
+    for file in loaded
+        .experiment
+        .data()
+        .files
+        .clone()
+        .iter()
+        .filter(|file| !file.exists())
+    {
         loaded
             .warnings
             .push(format!("data.files: {} does not exist", file.display()));
@@ -97,6 +179,14 @@ fn load_file(path: &Path, overrides: &[String], amend: fn(&mut raw::Config)) -> 
 /// # Errors
 /// As [`load`].
 pub fn load_text(name: &str, text: &str, directory: &Path, overrides: &[String]) -> Result<Loaded, ConfigError> {
+    load_any_text(name, text, directory, overrides)?.into_rsnn(name)
+}
+
+/// As [`load_text`], of any model.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_any_text(name: &str, text: &str, directory: &Path, overrides: &[String]) -> Result<AnyLoaded, ConfigError> {
     amended(name, text, directory, overrides, |_| ())
 }
 
@@ -106,7 +196,7 @@ fn amended(
     directory: &Path,
     overrides: &[String],
     amend: fn(&mut raw::Config),
-) -> Result<Loaded, ConfigError> {
+) -> Result<AnyLoaded, ConfigError> {
     let texts = parse::Texts::new(name, text, overrides);
     let parsed = parse::parse(&texts)?;
     let mut config = parsed.config.clone();
@@ -120,7 +210,7 @@ fn amended(
         ..
     } = resolver;
     match experiment {
-        Some(experiment) if problems.is_empty() => Ok(Loaded {
+        Some(experiment) if problems.is_empty() => Ok(LoadedAs {
             experiment,
             values,
             warnings,

@@ -3,6 +3,8 @@
 //! Variants are externally tagged tables (`[model.rsnn]`), so that an error keeps its place in the file. Types here
 //! are read by `parse`, turned into [`super::checked`] types by `check`, and written back as `run.toml`.
 
+pub mod spike_history;
+
 use std::collections::BTreeMap;
 
 use serde::de::Visitor;
@@ -114,6 +116,63 @@ pub struct Split {
     pub validation_fraction: Option<f64>,
     /// Seed of the split.
     pub seed: Option<u64>,
+    /// Sessions that are divided otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<BTreeMap<String, SessionParts>>,
+}
+
+/// `[split.sessions.…]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionParts {
+    /// Trials for the test.
+    pub test: Option<TrialList>,
+    /// Trials for validation.
+    pub validation: Option<TrialList>,
+}
+
+/// Trials of a session: `"all"`, or a list of their numbers in the recording, from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialList {
+    /// Every trial.
+    All,
+    /// These.
+    These(Vec<u64>),
+}
+
+impl Serialize for TrialList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("all"),
+            Self::These(trials) => trials.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TrialList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TrialListVisitor;
+        impl<'de> Visitor<'de> for TrialListVisitor {
+            type Value = TrialList;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"all\", or a list of trial numbers from 0")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TrialList, E> {
+                match text {
+                    "all" => Ok(TrialList::All),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<TrialList, A::Error> {
+                let mut trials = Vec::new();
+                while let Some(trial) = list.next_element()? {
+                    trials.push(trial);
+                }
+                Ok(TrialList::These(trials))
+            }
+        }
+        deserializer.deserialize_any(TrialListVisitor)
+    }
 }
 
 /// `[model.…]`
@@ -122,6 +181,8 @@ pub struct Split {
 pub enum Model {
     /// Recurrent network of leaky integrate-and-fire neurons with Bernoulli spikes.
     Rsnn(Box<Rsnn>),
+    /// Spike-history network with a stimulus encoder.
+    SpikeHistory(Box<spike_history::SpikeHistory>),
 }
 
 /// `[model.rsnn]`
@@ -443,7 +504,7 @@ pub enum Link {
 }
 
 /// `[statistics]`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
     /// Width of the moving mean, ms.
@@ -462,6 +523,10 @@ pub struct Statistics {
     pub match_within: Option<MatchWithin>,
     /// Trials matched when the numbers differ.
     pub matching_trials: Option<MatchingTrials>,
+    /// Start of each trial that isn't compared, ms.
+    pub skip_ms: Option<f64>,
+    /// Lengths of windows in which spikes are counted for noise correlations, ms.
+    pub count_windows_ms: Option<Vec<f64>>,
 }
 
 /// Trials within which losses compare.
@@ -500,6 +565,18 @@ pub enum Loss {
     TrialMatchedLikelihood(Weighted),
     /// Single-trial population activity as discriminators judge it (§1.16).
     SpikeGan(SpikeGan),
+    /// Recorded spikes given the recorded past.
+    Likelihood(spike_history::Likelihood),
+    /// Recorded spikes given a past that was recorded at first and is the model's then.
+    SingleTrial(spike_history::SingleTrial),
+    /// Trial-averaged activity of each neuron, as probabilities.
+    PsthCrossEntropy(Weighted),
+    /// Noise covariances of pairs.
+    NoiseCovariance(spike_history::NoiseCovariance),
+    /// Coincidences of pairs.
+    CoincidenceCrossEntropy(Weighted),
+    /// Rates of hidden neurons.
+    HiddenRate(spike_history::HiddenRate),
 }
 
 /// `spike_gan = { … }`

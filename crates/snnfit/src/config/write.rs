@@ -1,10 +1,13 @@
 //! The resolved configuration as TOML: `run.toml`.
 
+mod spike_history;
+
 use std::collections::BTreeMap;
 
 use super::checked::{self, Chunking, Experiment, LatentKind};
 use super::error::ConfigError;
-use super::{parse, raw};
+use super::{AnyExperiment, parse, raw};
+use data::{NamedParts, NamedTrials};
 use losses::sinkhorn::{Blur, Cost};
 use losses::trial_loss::Method;
 
@@ -21,6 +24,56 @@ pub fn to_toml(experiment: &Experiment) -> Result<String, ConfigError> {
     Ok(toml::to_string(&config).expect("raw::Config consists of tables, lists, numbers and texts"))
 }
 
+/// As [`to_toml`], of any model.
+///
+/// # Errors
+/// As [`to_toml`].
+///
+/// # Panics
+/// Never, as [`to_toml`].
+pub fn any_to_toml(experiment: &AnyExperiment) -> Result<String, ConfigError> {
+    let config = match experiment {
+        AnyExperiment::Rsnn(experiment) => to_raw(experiment)?,
+        AnyExperiment::SpikeHistory(experiment) => spike_history::to_raw(experiment)?,
+    };
+    Ok(toml::to_string(&config).expect("raw::Config consists of tables, lists, numbers and texts"))
+}
+
+fn split_to_raw(split: &checked::Split) -> raw::Split {
+    let list = |trials: &NamedTrials| {
+        Some(match trials {
+            NamedTrials::All => raw::TrialList::All,
+            NamedTrials::These(trials) => raw::TrialList::These(trials.iter().map(|&trial| trial as u64).collect()),
+        })
+    };
+    let parts = |(name, parts): (&String, &NamedParts)| {
+        let parts = raw::SessionParts {
+            test: list(&parts.test),
+            validation: list(&parts.validation),
+        };
+        (name.clone(), parts)
+    };
+    raw::Split {
+        test_fraction: Some(split.test_fraction),
+        validation_fraction: Some(split.validation_fraction),
+        seed: Some(split.seed),
+        sessions: (!split.sessions.is_empty()).then(|| split.sessions.iter().map(parts).collect()),
+    }
+}
+
+fn adamw_to_raw(optimizer: checked::Optimizer) -> raw::Optimizer {
+    let checked::Optimizer::AdamW(adamw) = optimizer;
+    raw::Optimizer::AdamW(raw::AdamW {
+        lr: Some(adamw.lr),
+        lr_final: adamw.lr_final,
+        beta1: Some(adamw.beta1),
+        beta2: Some(adamw.beta2),
+        epsilon: Some(adamw.epsilon),
+        weight_decay: Some(adamw.weight_decay),
+        l1: Some(adamw.l1),
+    })
+}
+
 fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
     let Experiment {
         seed,
@@ -34,17 +87,12 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
         train,
     } = experiment;
     let checked::Model::Rsnn(rsnn) = model;
-    let checked::Optimizer::AdamW(adamw) = optimizer;
     Ok(raw::Config {
         schema: Some(parse::SCHEMA),
         seed: Some(*seed),
         preset: *preset,
         data: Some(data_to_raw(data)?),
-        split: Some(raw::Split {
-            test_fraction: Some(split.test_fraction),
-            validation_fraction: Some(split.validation_fraction),
-            seed: Some(split.seed),
-        }),
+        split: Some(split_to_raw(split)),
         model: Some(raw::Model::Rsnn(Box::new(rsnn_to_raw(rsnn, &data.behaviour)))),
         statistics: Some(raw::Statistics {
             smooth_ms: Some(statistics.smooth.ms),
@@ -55,17 +103,11 @@ fn to_raw(experiment: &Experiment) -> Result<raw::Config, ConfigError> {
             min_presence: Some(statistics.min_presence),
             match_within: Some(statistics.match_within),
             matching_trials: Some(statistics.matching_trials),
+            skip_ms: None,
+            count_windows_ms: None,
         }),
         loss: Some(losses.iter().map(loss_to_raw).collect()),
-        optimizer: Some(raw::Optimizer::AdamW(raw::AdamW {
-            lr: Some(adamw.lr),
-            lr_final: adamw.lr_final,
-            beta1: Some(adamw.beta1),
-            beta2: Some(adamw.beta2),
-            epsilon: Some(adamw.epsilon),
-            weight_decay: Some(adamw.weight_decay),
-            l1: Some(adamw.l1),
-        })),
+        optimizer: Some(adamw_to_raw(*optimizer)),
         train: Some(raw::Train {
             n_trials: Some(train.n_trials as u64),
             max_steps: Some(train.max_steps),

@@ -42,7 +42,7 @@ pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials, TaskTime
 pub use modes::{ModeTemplate, ModeTrial, Modes, modes};
 pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, PerturbationReport, compare};
 pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials, SessionVariance};
-pub(crate) use report::{number, short_name};
+pub(crate) use report::{number, short_name, write_rows};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
 pub(crate) use stand_in::model_recording;
 

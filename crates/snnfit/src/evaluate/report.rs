@@ -264,7 +264,7 @@ pub(super) fn write_notes(text: &mut String, notes: &[String]) {
 }
 
 /// Columns wide enough for their cells; the first one and the last one to the left, numbers to the right.
-pub(super) fn write_rows(text: &mut String, rows: &[Vec<String>]) {
+pub(crate) fn write_rows(text: &mut String, rows: &[Vec<String>]) {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter()

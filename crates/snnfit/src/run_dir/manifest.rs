@@ -48,8 +48,20 @@ pub struct Manifest {
     /// What drives the inputs in words, where they have channels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
+    /// The run whose parameters it started from, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<InitialRun>,
     /// Warnings given during the run.
     pub warnings: Vec<String>,
+}
+
+/// A run whose parameters another one started from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialRun {
+    /// Its directory at that time.
+    pub run: String,
+    /// Step of the checkpoint.
+    pub step: u64,
 }
 
 /// A recording file.
@@ -157,6 +169,7 @@ impl Manifest {
             few_spikes: Vec::new(),
             partly_observed: Vec::new(),
             inputs: None,
+            initial: None,
             warnings: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@
 
 mod basis;
 mod encoder;
+mod order;
 mod simulate;
 
 #[cfg(test)]

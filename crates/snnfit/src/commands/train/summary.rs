@@ -2,33 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use crate::assembly::Part;
 use crate::cli::Format;
 use crate::config::checked::Optimizer;
 use crate::error::Error;
-use crate::findings::{self, Finding, ParameterBounds, Validations};
+use crate::findings::{self, Finding, Validations};
+use crate::fit::Fit;
 use crate::run_dir::{RunDir, StopReason};
-use crate::trainer::Trainer;
 
 /// What came out, as text or JSON on stdout.
 pub(super) fn tell(
     run: &RunDir,
-    trainer: &Trainer,
+    fit: &dyn Fit,
     floors: &BTreeMap<String, f64>,
     reason: StopReason,
     format: Format,
 ) -> Result<(), Error> {
-    let state = &trainer.state;
+    let state = fit.state();
     let validations = Validations {
         totals: state.validations.clone(),
         stop_reason: Some(reason),
     };
     let verdict = findings::verdict(&validations);
-    let findings = found(trainer, &validations);
+    let findings = found(fit, &validations);
     let floor: f64 = floors.values().sum();
     let next = match reason {
         StopReason::MaxSteps | StopReason::Converged => format!("snnfit evaluate {}", run.path().display()),
-        StopReason::Diverged => with_lower_rate(run, trainer),
+        StopReason::Diverged => with_lower_rate(run, fit),
         _ => format!("snnfit train --resume {}", run.path().display()),
     };
     if format == Format::Json {
@@ -48,15 +47,14 @@ pub(super) fn tell(
         } else {
             f64::NAN
         };
+        let compared = match (floors.is_empty(), difference.is_finite()) {
+            (true, _) => String::new(),
+            (false, false) => format!("; training trials in the model's place {floor:.4}"),
+            (false, true) => format!("; training trials in the model's place {floor:.4} ({difference:+.1} %)"),
+        };
         lines.push(format!(
-            "best validation loss {:.4} at step {}; training trials in the model's place {floor:.4}{}",
-            best.value,
-            best.step,
-            if difference.is_finite() {
-                format!(" ({difference:+.1} %)")
-            } else {
-                String::new()
-            }
+            "best validation loss {:.4} at step {}{compared}",
+            best.value, best.step
         ));
     }
     if state.skipped > 0 {
@@ -72,8 +70,8 @@ pub(super) fn tell(
 }
 
 /// The command of a new run at a tenth of the learning rate.
-fn with_lower_rate(run: &RunDir, trainer: &Trainer) -> String {
-    let Optimizer::AdamW(adamw) = trainer.assembly.experiment.optimizer;
+fn with_lower_rate(run: &RunDir, fit: &dyn Fit) -> String {
+    let Optimizer::AdamW(adamw) = fit.optimizer();
     let rate = |key: &str, rate: f64| format!(" --set 'optimizer.adamw.{key} = {:.0e}'", 0.1 * rate);
     format!(
         "snnfit train --config {}{}{} --out NEW",
@@ -84,18 +82,10 @@ fn with_lower_rate(run: &RunDir, trainer: &Trainer) -> String {
 }
 
 /// What training knows to be wrong, the worst first. Rates and metrics are for `evaluate`: they need a simulation.
-fn found(trainer: &Trainer, validations: &Validations) -> Vec<Finding> {
-    let mut found = findings::of_parameters(&ParameterBounds::of(&trainer.rsnn));
-    found.extend(findings::of_skipped_steps(trainer.state.skipped, trainer.state.step));
+fn found(fit: &dyn Fit, validations: &Validations) -> Vec<Finding> {
+    let mut found = fit.findings();
+    let state = fit.state();
+    found.extend(findings::of_skipped_steps(state.skipped, state.step));
     found.extend(findings::of_validations(validations));
-    let recording = &trainer.comparison.recording;
-    let n_recorded = recording.sessions().iter().map(|s| s.neurons.len()).sum();
-    let least = trainer.assembly.experiment.statistics.min_spikes;
-    let n_few = recording.with_few_spikes(&trainer.assembly.trials_of(Part::Train), least);
-    found.extend(findings::of_few_spikes(
-        n_few.map_or(0, |few| few.len()),
-        n_recorded,
-        least,
-    ));
     findings::sorted(found)
 }

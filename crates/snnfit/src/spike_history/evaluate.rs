@@ -1,0 +1,697 @@
+//! Evaluation of a spike-history network: trial averages, noise correlations, likelihoods and what the model does when it runs
+//! freely, beside baselines, ceilings and bootstrap intervals.
+
+use std::collections::BTreeMap;
+
+use losses::metrics::{MetricValue, spearman_brown};
+use losses::sample_and_measure::{
+    NoiseFrom, largest_population_counts, noise_correlations_of_counts, pairs_of, psth_correlations, reproduction,
+    window_counts,
+};
+use losses::statistics::{mean, quantile_sorted};
+use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use snn_core::rng::StreamRng;
+
+use super::history_only::HistoryOnly;
+use super::recorded::{Recorded, Repeats};
+use super::rollouts::{FreeWindow, Numbers, Rollouts, Window};
+use super::trainer::{starts, tiles};
+use crate::assembly::Part;
+use crate::config::checked::Steps;
+use crate::config::checked::spike_history::SpikeHistoryExperiment;
+use crate::evaluate::LeftOutMetric;
+use crate::fit_error::FitError;
+
+/// Version of `metrics.json` of these runs.
+pub const SCHEMA: u32 = 1;
+/// Resamples of a bootstrap.
+const N_RESAMPLES: usize = 500;
+/// Random halves that ceilings are taken from.
+const N_HALVES: usize = 50;
+/// A trial has run away where all neurons together fire so many times as fast as they ever did in the recording …
+const RUNAWAY_FACTOR: f64 = 5.0;
+/// … over this time, ms (specification of the issue: any 200 ms).
+const RUNAWAY_MS: f64 = 200.0;
+/// Horizons of the multi-step likelihood, bins.
+const HORIZONS: [usize; 6] = [1, 2, 5, 10, 20, 50];
+/// Samples, and windows, of the multi-step likelihood.
+const HORIZON_SAMPLES: usize = 50;
+const HORIZON_WINDOWS: usize = 400;
+/// Windows that are run together.
+const WINDOWS_AT_ONCE: usize = 256;
+/// Probabilities that baselines give are kept this far from 0 and 1: an event that was never seen isn't impossible.
+const BASELINE_FLOOR: f64 = 1e-4;
+
+/// All metrics of one run on one part of its trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpikeHistoryReport {
+    /// Version of this format, [`SCHEMA`].
+    pub schema: u32,
+    /// `spike_history`.
+    pub model: String,
+    /// The run.
+    pub run: String,
+    /// Part of the trials that the model was compared with.
+    pub split: String,
+    /// Step of the checkpoint.
+    pub checkpoint_step: u64,
+    /// Simulated trials of each repeated stimulus.
+    pub model_trials: usize,
+    /// The metrics.
+    pub metrics: Vec<MetricValue>,
+    /// Metrics that are undefined for this recording.
+    pub left_out: Vec<LeftOutMetric>,
+    /// Each neuron.
+    pub neurons: Vec<NeuronReport>,
+    /// Noise correlations of each pair, by count window.
+    pub pairs: Vec<PairReport>,
+}
+
+/// One neuron in a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeuronReport {
+    /// Session.
+    pub session: String,
+    /// Neuron.
+    pub neuron: String,
+    /// Rates of recording and model, Hz.
+    pub rate_hz: [f64; 2],
+    /// Correlation of smoothed trial averages; none for a neuron that is silent in one of both.
+    pub psth_correlation: Option<f64>,
+}
+
+/// Noise correlations of one pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairReport {
+    /// Session.
+    pub session: String,
+    /// Neurons.
+    pub neurons: [String; 2],
+    /// Count window, ms.
+    pub window_ms: f64,
+    /// Of the recorded trials.
+    pub data: Option<f64>,
+    /// Of the model's.
+    pub model: Option<f64>,
+    /// Of the training trials of the same neurons.
+    pub training: Option<f64>,
+}
+
+/// Recorded and simulated trials of a repeated stimulus.
+#[derive(Debug)]
+pub struct Compared {
+    /// Session.
+    pub session: usize,
+    /// Recorded spikes `[K, T, N]`.
+    pub data: Array3<u8>,
+    /// Simulated spikes `[K_m, T, N]`.
+    pub model: Array3<u8>,
+    /// Mean probability of the model, `[T, N]`.
+    pub p: Array2<f64>,
+}
+
+/// What is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The run.
+    pub run: &'a str,
+    /// The configuration.
+    pub experiment: &'a SpikeHistoryExperiment,
+    /// Network, engine, recordings.
+    pub rollouts: Rollouts<'a>,
+    /// Part of the trials, and its name.
+    pub part: (Part, &'a str),
+    /// Step of the checkpoint.
+    pub checkpoint_step: u64,
+    /// Simulated trials of each repeated stimulus.
+    pub n_trials: usize,
+}
+
+impl Inputs<'_> {
+    fn recorded(&self) -> &Recorded {
+        self.rollouts.recorded
+    }
+
+    fn bin_ms(&self) -> f64 {
+        self.experiment.data.bin_ms
+    }
+
+    fn numbers<'a>(&self, stream: &'a str) -> Numbers<'a> {
+        Numbers {
+            seed: self.experiment.seed,
+            number: 0,
+            stream,
+        }
+    }
+
+    /// First bin that is compared.
+    fn first(&self) -> usize {
+        self.experiment.statistics.skip.steps.max(self.rollouts.lead)
+    }
+}
+
+/// Simulates the repeats of the part.
+///
+/// # Errors
+/// As [`Rollouts::simulate`].
+pub fn simulate(inputs: &Inputs<'_>) -> Result<Vec<Compared>, FitError> {
+    let first = inputs.first();
+    let mut rng = StreamRng::new(inputs.experiment.seed, "evaluate.trials", 0);
+    let mut found = Vec::new();
+    for (i, repeats) in inputs.recorded().repeats(inputs.part.0).iter().enumerate() {
+        if repeats.n_bins <= first {
+            continue;
+        }
+        let window = FreeWindow {
+            repeats,
+            first,
+            bins: repeats.n_bins - first,
+            starts: starts(&repeats.trials, inputs.n_trials, &mut rng),
+        };
+        let stream = format!("evaluate.{i}");
+        let (p, model) = inputs.rollouts.simulate(&window, inputs.numbers(&stream))?;
+        found.push(Compared {
+            session: repeats.session,
+            data: recorded_spikes(inputs.recorded(), repeats, first),
+            model,
+            p: p.mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default(),
+        });
+    }
+    Ok(found)
+}
+
+fn recorded_spikes(recorded: &Recorded, repeats: &Repeats, first: usize) -> Array3<u8> {
+    let session = &recorded.sessions[repeats.session];
+    let part = session.spikes.slice(s![.., first..repeats.n_bins, ..]);
+    part.select(Axis(0), &repeats.trials)
+}
+
+/// All metrics.
+///
+/// # Errors
+/// Anything that doesn't fit; a device that fails.
+pub fn evaluate(inputs: &Inputs<'_>, compared: &[Compared]) -> Result<SpikeHistoryReport, FitError> {
+    let mut report = SpikeHistoryReport {
+        schema: SCHEMA,
+        model: "spike_history".to_owned(),
+        run: inputs.run.to_owned(),
+        split: inputs.part.1.to_owned(),
+        checkpoint_step: inputs.checkpoint_step,
+        model_trials: inputs.n_trials,
+        metrics: Vec::new(),
+        left_out: Vec::new(),
+        neurons: Vec::new(),
+        pairs: Vec::new(),
+    };
+    let baselines = Baselines::new(inputs)?;
+    likelihoods(inputs, &baselines, &mut report)?;
+    if compared.is_empty() {
+        report.left_out.push(LeftOutMetric {
+            name: "psth_correlation, noise_correlation_*, runaway_fraction".to_owned(),
+            reason: format!(
+                "no stimulus is shown in 4 trials of the {} part of a session",
+                inputs.part.1
+            ),
+        });
+        return Ok(report);
+    }
+    trial_averages(inputs, compared, &mut report);
+    for window in &inputs.experiment.statistics.count_windows {
+        noise(inputs, compared, *window, &mut report);
+    }
+    runaway(inputs, compared, &mut report);
+    multi_step(inputs, &baselines, &mut report)?;
+    Ok(report)
+}
+
+/// Trial averages and rates.
+fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut SpikeHistoryReport) {
+    let recorded = inputs.recorded();
+    let width = inputs.experiment.statistics.smooth.steps;
+    let per_s = 1000.0 / inputs.bin_ms();
+    let mut ratios = Vec::new();
+    for one in compared {
+        let session = &recorded.sessions[one.session];
+        let average = trial_mean(&one.data.view());
+        let r = psth_correlations(&average.view(), &one.p.view(), width);
+        let model = trial_mean(&one.model.view());
+        for (unit, (&neuron, r)) in session.neurons.iter().zip(r).enumerate() {
+            let rate = |x: &Array2<f64>| x.column(unit).mean().unwrap_or(0.0) * per_s;
+            let rates = [rate(&average), rate(&model)];
+            if rates[0] > 0.0 {
+                ratios.push(rates[1] / rates[0]);
+            }
+            report.neurons.push(NeuronReport {
+                session: session.id.clone(),
+                neuron: recorded.neurons[neuron].to_string(),
+                rate_hz: rates,
+                psth_correlation: r.is_finite().then_some(r),
+            });
+        }
+    }
+    let seed = inputs.experiment.seed;
+    for (name, width) in [("psth_correlation", width), ("psth_correlation_raw", 1)] {
+        let value = |data: &[Array2<f64>]| {
+            let all = data.iter().zip(compared);
+            let r: Vec<f64> = all
+                .flat_map(|(data, one)| psth_correlations(&data.view(), &one.p.view(), width))
+                .filter(|r| r.is_finite())
+                .collect();
+            mean(&r)
+        };
+        let averages: Vec<Array2<f64>> = compared.iter().map(|one| trial_mean(&one.data.view())).collect();
+        let resampled = |i: usize| {
+            let mut rng = StreamRng::new(seed, "evaluate.bootstrap.psth", i as u64);
+            let drawn: Vec<Array2<f64>> = compared
+                .iter()
+                .map(|one| trial_mean(&resample(&one.data, &mut rng).view()))
+                .collect();
+            value(&drawn)
+        };
+        let half = |i: usize| {
+            let mut rng = StreamRng::new(seed, "evaluate.halves", i as u64);
+            let mut r = Vec::new();
+            for one in compared {
+                let [a, b] = halves(&one.data, &mut rng);
+                r.extend(psth_correlations(
+                    &trial_mean(&a.view()).view(),
+                    &trial_mean(&b.view()).view(),
+                    width,
+                ));
+            }
+            r.retain(|r| r.is_finite());
+            mean(&r)
+        };
+        let reliability = spearman_brown(mean(&parallel(N_HALVES, half)), 2.0);
+        let mut metric = MetricValue::new(name, value(&averages), report.neurons.len(), "1");
+        metric.ci95 = interval(parallel(N_RESAMPLES, resampled));
+        metric.ceiling_noiseless = (reliability > 0.0).then(|| reliability.sqrt());
+        report.metrics.push(metric);
+    }
+    report
+        .metrics
+        .push(MetricValue::new("rate_ratio", mean(&ratios), ratios.len(), "1"));
+}
+
+/// Noise correlations in windows of one length.
+fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut SpikeHistoryReport) {
+    let recorded = inputs.recorded();
+    let seed = inputs.experiment.seed;
+    let ms = window.steps as f64 * inputs.bin_ms();
+    let name = |what: &str| format!("noise_correlation_{what}_{}ms", (ms * 10.0).round() / 10.0);
+    let matrices = |of: &dyn Fn(&Compared) -> Array3<u8>, noise: NoiseFrom| -> Vec<f64> {
+        let of = |one: &Compared| pairs_in(&of(one), window.steps, noise);
+        compared.iter().flat_map(of).collect()
+    };
+    let data = matrices(&|one| one.data.clone(), NoiseFrom::Mean);
+    let model = matrices(&|one| one.model.clone(), NoiseFrom::Mean);
+    let training = training_pairs(inputs, compared, window.steps);
+    let mut at = 0;
+    for one in compared {
+        let session = &recorded.sessions[one.session];
+        let names: Vec<String> = session
+            .neurons
+            .iter()
+            .map(|&n| recorded.neurons[n].to_string())
+            .collect();
+        for i in 0..names.len() {
+            for j in i + 1..names.len() {
+                let value = |values: &[f64]| values.get(at).copied().filter(|x| x.is_finite());
+                report.pairs.push(PairReport {
+                    session: session.id.clone(),
+                    neurons: [names[i].clone(), names[j].clone()],
+                    window_ms: ms,
+                    data: value(&data),
+                    model: value(&model),
+                    training: value(&training),
+                });
+                at += 1;
+            }
+        }
+    }
+    let found = reproduction(&data, &model);
+    let copied = reproduction(&data, &training);
+    let differences = reproduction(
+        &matrices(&|one| one.data.clone(), NoiseFrom::NextTrial),
+        &matrices(&|one| one.model.clone(), NoiseFrom::NextTrial),
+    );
+    let half = |i: usize| {
+        let mut rng = StreamRng::new(seed, "evaluate.halves", i as u64);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for one in compared {
+            let [first, second] = halves(&one.data, &mut rng);
+            a.extend(pairs_in(&first, window.steps, NoiseFrom::Mean));
+            b.extend(pairs_in(&second, window.steps, NoiseFrom::Mean));
+        }
+        reproduction(&a, &b).r
+    };
+    let reliability = spearman_brown(mean(&parallel(N_HALVES, half)), 2.0);
+    let resampled = bootstrap(compared, window.steps, seed);
+    let of =
+        |pick: fn(&losses::sample_and_measure::Reproduction) -> f64| interval(resampled.iter().map(pick).collect());
+    let mut push = |what: &str, value: f64, ci95: Option<[f64; 2]>, null: Option<f64>, ceiling: Option<f64>| {
+        if !value.is_finite() {
+            report.left_out.push(LeftOutMetric {
+                name: name(what),
+                reason: "fewer than two pairs, or their noise correlations don't vary".to_owned(),
+            });
+            return;
+        }
+        let mut metric = MetricValue::new(name(what), value, found.n, "1");
+        metric.ci95 = ci95;
+        metric.nulls = null
+            .filter(|x| x.is_finite())
+            .map(|x| ("training_noise_correlations".to_owned(), x))
+            .into_iter()
+            .collect();
+        metric.ceiling_noiseless = ceiling.filter(|x| x.is_finite() && *x > 0.0);
+        report.metrics.push(metric);
+    };
+    let ceiling = Some(reliability);
+    push("r2", found.r2, of(|r| r.r2), Some(copied.r2), ceiling);
+    push(
+        "r2_offset_free",
+        found.r2_offset_free,
+        of(|r| r.r2_offset_free),
+        Some(copied.r2_offset_free),
+        ceiling,
+    );
+    push("r", found.r, of(|r| r.r), Some(copied.r), ceiling.map(f64::sqrt));
+    push(
+        "r2_offset_free_of_differences",
+        differences.r2_offset_free,
+        None,
+        None,
+        None,
+    );
+    push("mean", found.means[1], of(|r| r.means[1]), Some(copied.means[1]), None);
+    push("mean_data", found.means[0], of(|r| r.means[0]), None, None);
+}
+
+/// Reproductions in resamples of recorded trials, simulated trials and pairs.
+fn bootstrap(compared: &[Compared], window: usize, seed: u64) -> Vec<losses::sample_and_measure::Reproduction> {
+    resampled_pairs(compared, window, seed)
+        .into_iter()
+        .map(|(data, model)| reproduction(&data, &model))
+        .collect()
+}
+
+/// Noise correlations of data and model in each resample; the same trials of the recording and the same pairs whatever the model,
+/// so that models are compared pair by pair.
+pub fn resampled_pairs(compared: &[Compared], window: usize, seed: u64) -> Vec<(Vec<f64>, Vec<f64>)> {
+    let one = |i: usize| {
+        let mut of_data = StreamRng::new(seed, "evaluate.bootstrap.data", i as u64);
+        let mut of_model = StreamRng::new(seed, "evaluate.bootstrap.model", i as u64);
+        let (mut data, mut model) = (Vec::new(), Vec::new());
+        for one in compared {
+            data.extend(pairs_in(&resample(&one.data, &mut of_data), window, NoiseFrom::Mean));
+            model.extend(pairs_in(&resample(&one.model, &mut of_model), window, NoiseFrom::Mean));
+        }
+        let mut of_pairs = StreamRng::new(seed, "evaluate.bootstrap.pairs", i as u64);
+        let drawn: Vec<usize> = (0..data.len()).map(|_| of_pairs.random_range(0..data.len())).collect();
+        let pick = |values: &[f64]| drawn.iter().map(|&i| values[i]).collect();
+        (pick(&data), pick(&model))
+    };
+    (0..N_RESAMPLES).into_par_iter().map(one).collect()
+}
+
+/// Noise correlations of the same pairs in the training trials, in the order of `compared`; NaN where they have none.
+fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize) -> Vec<f64> {
+    let recorded = inputs.recorded();
+    let n = recorded.neurons.len();
+    let mut sums = Array2::<f64>::zeros((n, n));
+    let mut counts = Array2::<f64>::zeros((n, n));
+    for repeats in recorded.repeats(Part::Train) {
+        // What comes before the first bin is the same in each trial of a block, unless the user says otherwise.
+        let spikes = recorded_spikes(recorded, &repeats, 0);
+        let nc = noise_correlations_of_counts(&window_counts(&spikes.view(), window).view(), NoiseFrom::Mean);
+        let neurons = &recorded.sessions[repeats.session].neurons;
+        for ((i, j), value) in nc.indexed_iter() {
+            if value.is_finite() {
+                sums[[neurons[i], neurons[j]]] += value;
+                counts[[neurons[i], neurons[j]]] += 1.0;
+            }
+        }
+    }
+    let means = sums / counts;
+    compared
+        .iter()
+        .flat_map(|one| {
+            let neurons = &recorded.sessions[one.session].neurons;
+            pairs_of(&means.select(Axis(0), neurons).select(Axis(1), neurons).view())
+        })
+        .collect()
+}
+
+/// Trials in which the population runs away.
+fn runaway(inputs: &Inputs<'_>, compared: &[Compared], report: &mut SpikeHistoryReport) {
+    let window = ((RUNAWAY_MS / inputs.bin_ms()).round() as usize).max(1);
+    let (mut runaway, mut n) = (0usize, 0usize);
+    for one in compared {
+        let most = largest_population_counts(&one.data.view(), window)
+            .into_iter()
+            .fold(0.0, f64::max);
+        let found = largest_population_counts(&one.model.view(), window);
+        runaway += found.iter().filter(|&&count| count > RUNAWAY_FACTOR * most).count();
+        n += found.len();
+    }
+    let value = runaway as f64 / n.max(1) as f64;
+    report.metrics.push(MetricValue::new("runaway_fraction", value, n, "1"));
+}
+
+/// What is predicted without the model.
+struct Baselines {
+    /// Spikes per bin in the training trials, by model neuron.
+    rates: Vec<f64>,
+    /// Logistic regression on recorded history alone.
+    history: Option<HistoryOnly>,
+}
+
+impl Baselines {
+    fn new(inputs: &Inputs<'_>) -> Result<Self, FitError> {
+        let recorded = inputs.recorded();
+        Ok(Self {
+            rates: recorded.rates(),
+            history: HistoryOnly::fit(recorded, inputs.experiment.model.history.steps)?,
+        })
+    }
+}
+
+/// Sum of log-likelihoods, nats, with the number of entries and spikes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Likelihood {
+    nats: f64,
+    entries: f64,
+    spikes: f64,
+}
+
+impl Likelihood {
+    fn add(&mut self, z: u8, p: f64) {
+        let p = p.clamp(1e-7, 1.0 - 1e-7);
+        self.nats += if z > 0 { p.ln() } else { (-p).ln_1p() };
+        self.entries += 1.0;
+        self.spikes += f64::from(z);
+    }
+
+    /// Cross-entropy, nats per bin and neuron.
+    fn cross_entropy(self) -> f64 {
+        -self.nats / self.entries
+    }
+
+    /// What it gains over another one, bits per spike.
+    fn bits_per_spike(self, over: Self) -> f64 {
+        (self.nats - over.nats) / (self.spikes * std::f64::consts::LN_2)
+    }
+}
+
+/// Likelihood of the recorded spikes given the recorded past.
+fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHistoryReport) -> Result<(), FitError> {
+    let recorded = inputs.recorded();
+    let bins = inputs.experiment.model.windows.clamped_steps.steps;
+    let (part, _) = inputs.part;
+    let skip = inputs.experiment.statistics.skip.steps;
+    let mut all: Vec<Window> = tiles(recorded, part, inputs.first(), bins);
+    all.retain(|window| window.first >= skip);
+    let (mut model, mut rate, mut history) = (Likelihood::default(), Likelihood::default(), Likelihood::default());
+    for (i, windows) in of_sessions(&all)
+        .iter()
+        .flat_map(|w| w.chunks(WINDOWS_AT_ONCE))
+        .enumerate()
+    {
+        let stream = format!("evaluate.clamped.{i}");
+        let p = inputs.rollouts.given(windows, bins, bins, 1, inputs.numbers(&stream))?;
+        for (window, p) in windows.iter().zip(p.outer_iter()) {
+            let session = &recorded.sessions[window.session];
+            let z = session
+                .spikes
+                .slice(s![window.trial, window.first..window.first + bins, ..]);
+            for ((t, unit), &z) in z.indexed_iter() {
+                let neuron = session.neurons[unit];
+                model.add(z, f64::from(p[[t, unit]]));
+                rate.add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
+                if let Some(baseline) = &baselines.history {
+                    history.add(z, baseline.probability(session, window.trial, window.first + t, neuron));
+                }
+            }
+        }
+    }
+    if model.entries == 0.0 || model.spikes == 0.0 {
+        report.left_out.push(LeftOutMetric {
+            name: "cross_entropy, bits_per_spike".to_owned(),
+            reason: format!("no spike in windows of {bins} bins of these trials"),
+        });
+        return Ok(());
+    }
+    let n = model.entries as usize;
+    let mut metric = MetricValue::new("cross_entropy", model.cross_entropy(), n, "nats per bin");
+    metric.nulls = BTreeMap::from([("rate".to_owned(), rate.cross_entropy())]);
+    let mut gain = MetricValue::new(
+        "bits_per_spike",
+        model.bits_per_spike(rate),
+        model.spikes as usize,
+        "bits",
+    );
+    if baselines.history.is_some() {
+        metric.nulls.insert("history_only".to_owned(), history.cross_entropy());
+        gain.nulls
+            .insert("history_only".to_owned(), history.bits_per_spike(rate));
+    } else {
+        report.left_out.push(LeftOutMetric {
+            name: "history_only".to_owned(),
+            reason: format!(
+                "neurons × lags are more than {} weights",
+                super::history_only::MOST_WEIGHTS
+            ),
+        });
+    }
+    report.metrics.push(metric);
+    report.metrics.push(gain);
+    Ok(())
+}
+
+/// Likelihood some bins after the recorded past ends, beside the trial average of the other trials.
+fn multi_step(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHistoryReport) -> Result<(), FitError> {
+    let recorded = inputs.recorded();
+    let longest = HORIZONS[HORIZONS.len() - 1];
+    let smooth = inputs.experiment.statistics.smooth.steps;
+    let mut model = [Likelihood::default(); HORIZONS.len()];
+    let (mut rate, mut psth) = (model, model);
+    let repeats = recorded.repeats(inputs.part.0);
+    let n_of: usize = repeats.iter().map(|r| r.trials.len()).sum();
+    for (g, repeats) in repeats.iter().enumerate() {
+        let first = inputs.first();
+        if repeats.n_bins < first + longest {
+            continue;
+        }
+        let session = &recorded.sessions[repeats.session];
+        let mut rng = StreamRng::new(inputs.experiment.seed, "evaluate.multi_step", g as u64);
+        let n = (HORIZON_WINDOWS * repeats.trials.len() / n_of.max(1)).max(1);
+        let windows: Vec<Window> = (0..n)
+            .map(|i| Window {
+                session: repeats.session,
+                trial: repeats.trials[i % repeats.trials.len()],
+                first: rng.random_range(first..=repeats.n_bins - longest),
+            })
+            .collect();
+        let spikes = recorded_spikes(recorded, repeats, 0);
+        let sums = spikes.mapv(f64::from).sum_axis(Axis(0));
+        for (i, windows) in windows.chunks(WINDOWS_AT_ONCE / 8).enumerate() {
+            let stream = format!("evaluate.multi_step.{g}.{i}");
+            let p = inputs
+                .rollouts
+                .given(windows, longest, 0, HORIZON_SAMPLES, inputs.numbers(&stream))?;
+            for (w, window) in windows.iter().enumerate() {
+                let p = p.slice(s![w * HORIZON_SAMPLES..(w + 1) * HORIZON_SAMPLES, .., ..]);
+                let p = p.mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default();
+                for (h, &horizon) in HORIZONS.iter().enumerate() {
+                    let bin = window.first + horizon - 1;
+                    for (unit, &neuron) in session.neurons.iter().enumerate() {
+                        let z = session.spikes[[window.trial, bin, unit]];
+                        model[h].add(z, p[[horizon - 1, unit]]);
+                        rate[h].add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
+                        let (from, to) = (
+                            bin.saturating_sub(smooth / 2),
+                            (bin + smooth / 2 + 1).min(repeats.n_bins),
+                        );
+                        let own: f64 = session
+                            .spikes
+                            .slice(s![window.trial, from..to, unit])
+                            .iter()
+                            .map(|&z| f64::from(z))
+                            .sum();
+                        let all = sums.slice(s![from..to, unit]).sum();
+                        let others = ((repeats.trials.len() - 1) * (to - from)) as f64;
+                        let average = ((all - own) / others).clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR);
+                        psth[h].add(z, average);
+                    }
+                }
+            }
+        }
+    }
+    for (h, horizon) in HORIZONS.iter().enumerate() {
+        if model[h].spikes == 0.0 {
+            continue;
+        }
+        let ms = (*horizon as f64 * inputs.bin_ms() * 10.0).round() / 10.0;
+        let mut metric = MetricValue::new(
+            format!("multi_step_bits_per_spike_{ms}ms"),
+            model[h].bits_per_spike(rate[h]),
+            model[h].spikes as usize,
+            "bits",
+        );
+        metric.nulls = BTreeMap::from([("psth".to_owned(), psth[h].bits_per_spike(rate[h]))]);
+        report.metrics.push(metric);
+    }
+    Ok(())
+}
+
+/// Windows of each session by themselves.
+fn of_sessions(windows: &[Window]) -> Vec<Vec<Window>> {
+    let mut sessions = BTreeMap::<usize, Vec<Window>>::new();
+    for window in windows {
+        sessions.entry(window.session).or_default().push(*window);
+    }
+    sessions.into_values().collect()
+}
+
+fn pairs_in(spikes: &Array3<u8>, window: usize, noise: NoiseFrom) -> Vec<f64> {
+    let counts = window_counts(&spikes.view(), window);
+    pairs_of(&noise_correlations_of_counts(&counts.view(), noise).view())
+}
+
+fn trial_mean(spikes: &ArrayView3<'_, u8>) -> Array2<f64> {
+    let n = spikes.dim().0.max(1) as f64;
+    let mut sum = Array2::<f64>::zeros((spikes.dim().1, spikes.dim().2));
+    for trial in spikes.outer_iter() {
+        sum.zip_mut_with(&trial, |sum, &z| *sum += f64::from(z));
+    }
+    sum / n
+}
+
+fn resample(spikes: &Array3<u8>, rng: &mut StreamRng) -> Array3<u8> {
+    let k = spikes.dim().0;
+    let drawn: Vec<usize> = (0..k).map(|_| rng.random_range(0..k)).collect();
+    spikes.select(Axis(0), &drawn)
+}
+
+fn halves(spikes: &Array3<u8>, rng: &mut StreamRng) -> [Array3<u8>; 2] {
+    let k = spikes.dim().0;
+    let mut order: Vec<usize> = (0..k).collect();
+    order.shuffle(rng);
+    [&order[..k / 2], &order[k / 2..]].map(|half| spikes.select(Axis(0), half))
+}
+
+fn parallel(n: usize, value: impl Fn(usize) -> f64 + Sync + Send) -> Vec<f64> {
+    (0..n).into_par_iter().map(value).filter(|x| x.is_finite()).collect()
+}
+
+/// 95 % percentile interval.
+fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    values.retain(|x| x.is_finite());
+    values.sort_by(f64::total_cmp);
+    Some([quantile_sorted(&values, 0.025)?, quantile_sorted(&values, 0.975)?])
+}

@@ -1,0 +1,438 @@
+//! Spike-history networks: from recordings of a stimulus to fits, resumptions and evaluations.
+
+use std::collections::BTreeMap;
+
+use data::{Activity, CellType, Recording, Session, StimulusMovies, Trial, TrialEvents, Unit};
+use ndarray::{Array2, Array3, Axis, s};
+use rand::RngExt;
+use snn_core::rng::StreamRng;
+
+use crate::cli::{Folder, Run};
+use crate::runs::assert_same_checkpoints;
+
+const CHANNELS: usize = 3;
+const N_UNITS: usize = 4;
+/// Bins of 2 ms.
+const REPEATED_BINS: usize = 400;
+const N_REPEATS: usize = 24;
+
+/// Frames of 10 ms of noise, `[T, C]`.
+fn movie(bins: usize, seed: u64) -> Array2<f32> {
+    let mut rng = StreamRng::new(seed, "movie", 0);
+    let frames = Array2::from_shape_fn((bins.div_ceil(5), CHANNELS), |_| {
+        if rng.random::<f64>() < 0.5 { 1.0 } else { -1.0 }
+    });
+    Array2::from_shape_fn((bins, CHANNELS), |(t, c)| frames[[t / 5, c]])
+}
+
+/// Spikes of a known network: neuron n follows channel n mod C, is refractory, and neuron 1 follows neuron 0 after 2 bins.
+fn spikes(movie: &Array2<f32>, n_trials: usize, seed: u64) -> Array3<u8> {
+    let (bins, _) = movie.dim();
+    let mut rng = StreamRng::new(seed, "spikes", 0);
+    let mut spikes = Array3::zeros((n_trials, bins, N_UNITS));
+    for k in 0..n_trials {
+        for t in 0..bins {
+            for n in 0..N_UNITS {
+                let past = |n: usize, lag: usize| t >= lag && spikes[[k, t - lag, n]] > 0;
+                let mut u = -3.2 + 1.2 * f64::from(movie[[t.saturating_sub(3), n % CHANNELS]]);
+                if past(n, 1) || past(n, 2) {
+                    u -= 4.0;
+                }
+                if n == 1 && past(0, 2) {
+                    u += 4.0;
+                }
+                spikes[[k, t, n]] = u8::from(rng.random::<f64>() < 1.0 / (1.0 + (-u).exp()));
+            }
+        }
+    }
+    spikes
+}
+
+/// A session that shows each movie in as many trials as said, one after the other; of the units `units`.
+fn session(id: &str, movies: &[Array2<f32>], n_each: usize, units: &[usize], seed: u64) -> Session {
+    let bins = movies[0].nrows();
+    let values = movies
+        .iter()
+        .map(|movie| movie.view().insert_axis(Axis(0)))
+        .collect::<Vec<_>>();
+    let values = ndarray::concatenate(Axis(0), &values).unwrap();
+    let parts: Vec<Array3<u8>> = movies
+        .iter()
+        .enumerate()
+        .map(|(m, movie)| spikes(movie, n_each, seed + m as u64))
+        .collect();
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let counts = ndarray::concatenate(Axis(0), &views).unwrap().select(Axis(2), units);
+    let seconds = bins as f64 * 0.002;
+    Session {
+        id: id.to_owned(),
+        units: units
+            .iter()
+            .map(|n| Unit {
+                id: format!("cell{n}"),
+                area: "retina".to_owned(),
+                cell_type: CellType::Unknown,
+                firing_rate_hz: None,
+            })
+            .collect(),
+        trials: (0..counts.dim().0)
+            .map(|k| Trial {
+                start_s: k as f64 * (seconds + 0.1),
+                stop_s: k as f64 * (seconds + 0.1) + seconds,
+                align_s: k as f64 * (seconds + 0.1),
+                stimulus: 0.0,
+                trial_type: "trial".to_owned(),
+                movie: Some(k / n_each),
+                valid_bins: None,
+            })
+            .collect(),
+        events: TrialEvents::default(),
+        behaviour: BTreeMap::new(),
+        stimulus: Some(StimulusMovies {
+            values,
+            bin_ms: 2.0,
+            start_ms: 0.0,
+        }),
+        activity: Activity::Binned {
+            counts,
+            bin_ms: 2.0,
+            start_ms: 0.0,
+            presence: None,
+        },
+    }
+}
+
+const CONFIG: &str = r#"schema = 1
+seed = 5
+[data]
+files = ["recording.h5"]
+bin_ms = 2.0
+[split.sessions.once]
+validation = [4]
+[split.sessions.repeated]
+validation = [12, 13, 14, 15]
+test = [16, 17, 18, 19, 20, 21, 22, 23]
+[model.spike_history]
+shared_units = true
+history_ms = 16.0
+[model.spike_history.encoder.stimulus]
+history_ms = 20.0
+[model.spike_history.windows]
+clamped = 24
+clamped_ms = 80.0
+free = 2
+free_ms = 160.0
+[statistics]
+smooth_ms = 10.0
+skip_ms = 20.0
+count_windows_ms = [10.0, 20.0]
+[[loss]]
+likelihood = {}
+[[loss]]
+psth_cross_entropy = {}
+[[loss]]
+noise_covariance = { weight = 100.0, window_ms = 10.0 }
+[optimizer.adamw]
+lr = 2e-2
+[train]
+n_trials = 16
+validation_trials = 32
+max_steps = 40
+validate_every = 10
+checkpoint_every = 20
+log_every = 5
+"#;
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let all: Vec<usize> = (0..N_UNITS).collect();
+    let once: Vec<Array2<f32>> = (0..5).map(|m| movie(2000, 10 + m)).collect();
+    let recording = Recording {
+        sessions: vec![
+            session("once", &once, 1, &all, 100),
+            session("repeated", &[movie(REPEATED_BINS, 1)], N_REPEATS, &all, 200),
+        ],
+    };
+    data::write(&folder.path("recording.h5"), &recording).unwrap();
+    folder.write("fit.toml", CONFIG.as_bytes());
+    folder
+}
+
+fn train(folder: &Folder, out: &str, more: &[&str]) -> Run {
+    let arguments = ["train", "--config", "fit.toml", "--out", out];
+    folder.run(&[&arguments, more].concat())
+}
+
+fn metrics(folder: &Folder, run: &str, part: &str) -> serde_json::Value {
+    let name = if part == "test" {
+        "metrics.json".to_owned()
+    } else {
+        format!("metrics-{part}.json")
+    };
+    serde_json::from_str(&std::fs::read_to_string(folder.path(run).join(name)).unwrap()).unwrap()
+}
+
+fn metric(report: &serde_json::Value, name: &str) -> f64 {
+    let all = report["metrics"].as_array().unwrap();
+    let found = all.iter().find(|m| m["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {all:?}"))["value"]
+        .as_f64()
+        .unwrap()
+}
+
+#[test]
+fn a_fit_finds_stimulus_and_coupling_and_is_evaluated_on_trials_that_it_did_not_see() {
+    let folder = folder();
+    let run = train(&folder, "run", &["--set", "train.max_steps = 300"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let evaluated = folder.run(&["evaluate", "run", "--trials", "64", "--require", "bits_per_spike > 0.3"]);
+    assert_eq!(evaluated.code, 0, "{}{}", evaluated.stdout, evaluated.stderr);
+    let report = metrics(&folder, "run", "test");
+    let all = report["metrics"].as_array().unwrap();
+    let ceiling = all.iter().find(|m| m["name"] == "psth_correlation").unwrap()["ceiling_noiseless"]
+        .as_f64()
+        .unwrap();
+    assert!(
+        ceiling > 0.5 && metric(&report, "psth_correlation") > 0.85 * ceiling,
+        "{}",
+        evaluated.stdout
+    );
+    // Neuron 1 fires after neuron 0: history alone explains much of it.
+    let gain = report["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["name"] == "bits_per_spike")
+        .unwrap();
+    let history = gain["nulls"]["history_only"].as_f64().unwrap();
+    assert!(history > 0.02 && history < gain["value"].as_f64().unwrap(), "{gain}");
+    assert!(
+        (metric(&report, "rate_ratio") - 1.0).abs() < 0.25,
+        "{}",
+        evaluated.stdout
+    );
+    assert_eq!(metric(&report, "runaway_fraction"), 0.0);
+    let pair = |i: &str, j: &str| {
+        let pairs = report["pairs"].as_array().unwrap();
+        let found = pairs
+            .iter()
+            .find(|p| p["neurons"][0] == i && p["neurons"][1] == j && p["window_ms"] == 10.0);
+        let found = found.unwrap();
+        [&found["data"], &found["model"]].map(|x| x.as_f64().unwrap())
+    };
+    let [data, model] = pair("cell0", "cell1");
+    assert!(data > 0.1 && (model - data).abs() < 0.15, "{data} {model}");
+    let manifest = std::fs::read_to_string(folder.path("run/manifest.json")).unwrap();
+    assert!(manifest.contains("\"test_openings\": 1"), "{manifest}");
+    let unmet = folder.run(&[
+        "evaluate",
+        "run",
+        "--split=validation",
+        "--require",
+        "bits_per_spike > 9",
+    ]);
+    assert_eq!(unmet.code, 8, "{}", unmet.stderr);
+    let unknown = folder.run(&["evaluate", "run", "--split=validation", "--require", "psth_pearson > 0"]);
+    assert!(
+        unknown.code == 2 && unknown.stderr.contains("bits_per_spike"),
+        "{}",
+        unknown.stderr
+    );
+    let other = folder.run(&["simulate", "run", "--out", "x.h5"]);
+    assert!(
+        other.code == 3 && other.stderr.contains("[model.spike_history]"),
+        "{} {}",
+        other.code,
+        other.stderr
+    );
+}
+
+#[test]
+fn a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not() {
+    let folder = folder();
+    let hidden = [
+        "--set",
+        "model.spike_history.n_hidden = 3",
+        "--set",
+        "loss = [{ likelihood = { samples = 2 } }, { single_trial = { clamped_ms = 40.0 } }, { psth_cross_entropy = {} }, \
+         { noise_covariance = { lags_ms = 8.0 } }, { coincidence_cross_entropy = {} }, { hidden_rate = {} }]",
+    ];
+    assert_eq!(train(&folder, "whole", &hidden).code, 0);
+    let first = train(
+        &folder,
+        "parts",
+        &[&hidden[..], &["--set", "train.max_steps = 20"]].concat(),
+    );
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let second = folder.run(&[
+        "train",
+        "--resume",
+        "parts",
+        "--set",
+        "train.max_steps = 40",
+        "--threads",
+        "1",
+    ]);
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    assert_same_checkpoints(&folder, "whole", "parts", 40);
+    // Starting from another run's parameters is told, and another model's are refused.
+    let from = train(
+        &folder,
+        "from",
+        &[&hidden[..], &["--init", "whole", "--set", "train.max_steps = 5"]].concat(),
+    );
+    assert_eq!(from.code, 0, "{}", from.stderr);
+    let manifest = std::fs::read_to_string(folder.path("from/manifest.json")).unwrap();
+    assert!(manifest.contains("\"run\": \"whole\""), "{manifest}");
+    let other = train(&folder, "other", &["--init", "whole"]);
+    assert!(
+        other.code == 5 && !folder.path("other").exists(),
+        "{} {}",
+        other.code,
+        other.stderr
+    );
+}
+
+#[test]
+fn cells_that_were_never_recorded_together_meet_in_one_network() {
+    let folder = folder();
+    let movie = movie(REPEATED_BINS, 1);
+    let recording = Recording {
+        sessions: vec![
+            session("left", &[movie.clone()], N_REPEATS, &[0, 2], 300),
+            session("right", &[movie], N_REPEATS, &[1, 3, 0], 400),
+        ],
+    };
+    data::write(&folder.path("stitched.h5"), &recording).unwrap();
+    let text = CONFIG
+        .replace("recording.h5", "stitched.h5")
+        .replace(
+            "[split.sessions.once]\nvalidation = [4]",
+            "[split.sessions.left]\nvalidation = [0, 1, 2, 3]",
+        )
+        .replace("sessions.repeated", "sessions.right");
+    folder.write("fit.toml", text.as_bytes());
+    let run = train(&folder, "run", &["--set", "train.max_steps = 60"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("4 recorded neurons of 2 sessions, 1 of them in all"),
+        "{}",
+        run.stderr
+    );
+    let events = std::fs::read_to_string(folder.path("run/events.ndjson")).unwrap();
+    let totals: Vec<f64> = events
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["event"] == "validation")
+        .map(|event| event["total"].as_f64().unwrap())
+        .collect();
+    assert!(totals.last().unwrap() < &(0.9 * totals[0]), "{totals:?}");
+    assert_eq!(folder.run(&["evaluate", "run"]).code, 0);
+    assert_eq!(
+        metrics(&folder, "run", "test")["pairs"].as_array().unwrap().len(),
+        2 * 3
+    );
+}
+
+#[test]
+fn a_drive_for_each_bin_is_learnt_without_a_stimulus() {
+    let folder = folder();
+    let text = CONFIG
+        .replace(
+            "[model.spike_history.encoder.stimulus]\nhistory_ms = 20.0",
+            "[model.spike_history.encoder.bins]",
+        )
+        .replace("[split.sessions.once]\nvalidation = [4]\n", "")
+        .replace(
+            "files = [\"recording.h5\"]",
+            "files = [\"recording.h5\"]\nsessions = [\"repeated\"]",
+        );
+    folder.write("fit.toml", text.as_bytes());
+    let run = train(
+        &folder,
+        "run",
+        &["--set", "train.max_steps = 200", "--set", "optimizer.adamw.lr = 5e-2"],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(folder.run(&["evaluate", "run", "--trials", "64"]).code, 0);
+    // The average over 12 noisy training trials is all that a bin of its own can know.
+    assert!(metric(&metrics(&folder, "run", "test"), "psth_correlation") > 0.5);
+}
+
+#[test]
+fn what_a_recording_lacks_is_told_before_anything_is_written() {
+    let folder = folder();
+    for (set, said) in [
+        (
+            "model.spike_history.encoder.stimulus.pixels = [2, 2]",
+            "the stimulus has 3 channels",
+        ),
+        (
+            "model.spike_history.windows.clamped_ms = 8000.0",
+            "no training trial has 4000 bins",
+        ),
+        (
+            "model.spike_history.windows.free_ms = 790.0",
+            "no repeated stimulus is as long",
+        ),
+        (
+            "split.sessions.three.test = \"all\"",
+            "session 'three' (there are 'once', 'repeated')",
+        ),
+        ("split.sessions.repeated.test = [24]", "trial 24"),
+        ("data.max_rate_hz = 0.001", "no unit in any session in use"),
+    ] {
+        let run = train(&folder, "run", &["--set", set]);
+        let told = run.stderr.replace("\n  │ ", " ");
+        assert!(
+            matches!(run.code, 3 | 4) && told.contains(said),
+            "{set}: {} {told}",
+            run.code
+        );
+        assert!(!folder.path("run").exists(), "{set}");
+    }
+    let mut silent = session("repeated", &[movie(REPEATED_BINS, 1)], N_REPEATS, &[0, 1], 500);
+    let all = silent.stimulus.take();
+    data::write(
+        &folder.path("silent.h5"),
+        &Recording {
+            sessions: vec![without_movies(silent)],
+        },
+    )
+    .unwrap();
+    assert!(all.is_some());
+    let run = train(
+        &folder,
+        "run",
+        &[
+            "--set",
+            "data.files = [\"silent.h5\"]",
+            "--set",
+            "split.sessions = { repeated = { validation = [0, 1, 2, 3] } }",
+        ],
+    );
+    let told = run.stderr.replace("\n  │ ", " ");
+    assert!(
+        run.code != 0 && told.contains("once") | told.contains("no session has a recorded stimulus"),
+        "{told}"
+    );
+    let dry = folder.run(&["train", "--config", "fit.toml", "--dry-run"]);
+    assert!(
+        dry.code == 0 && dry.stdout.contains("4 neurons:"),
+        "{}{}",
+        dry.stdout,
+        dry.stderr
+    );
+}
+
+fn without_movies(mut session: Session) -> Session {
+    session.stimulus = None;
+    for trial in &mut session.trials {
+        trial.movie = None;
+    }
+    if let Activity::Binned { counts, .. } = &mut session.activity {
+        *counts = counts.slice(s![.., .., ..]).to_owned();
+    }
+    session
+}
