@@ -5,6 +5,7 @@
 mod behaviour;
 mod clock;
 mod report;
+mod rows;
 pub(crate) mod trials;
 mod units;
 

@@ -19,6 +19,7 @@ mod npy;
 mod npz;
 mod nwb;
 mod phy;
+mod plausible;
 mod presence;
 mod sense;
 mod split;

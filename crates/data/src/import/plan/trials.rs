@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rows::{Manner, Rows};
 use super::{Told, TrialsPlan};
 use crate::import::expression::Expression;
 use crate::import::plan::clock;
@@ -140,6 +141,13 @@ impl super::ImportPlan {
             );
             return None;
         }
+        let events = TrialEvents {
+            times_s: events?,
+            values: values?,
+        };
+        if plan.every_s.is_none() {
+            self.check_rows(table, (align_to.as_deref(), &align), &events, &keeps, told);
+        }
         let trials = labels.into_iter().enumerate().filter(|(k, _)| keeps[*k]);
         let trials = trials.map(|(k, label)| Trial {
             start_s: edges[k].0,
@@ -151,11 +159,43 @@ impl super::ImportPlan {
             valid_bins: None,
         });
         let rows: Vec<usize> = (0..table.n_rows()).filter(|&k| keeps[k]).collect();
-        let events = TrialEvents {
-            times_s: events?,
-            values: values?,
-        };
         Some((trials.collect(), events.select(&rows)))
+    }
+
+    /// Whether the events of trials that are taken lie in their rows, where these have a start.
+    fn check_rows(
+        &self,
+        table: &Table,
+        (align_to, align): (Option<&str>, &[f64]),
+        events: &TrialEvents,
+        keeps: &[bool],
+        told: &mut Told,
+    ) {
+        let Some(rows) = Rows::of(&self.trials, table) else {
+            return;
+        };
+        let rows = rows.scaled(&self.clock);
+        let offset_s = self.clock.offset_s.unwrap_or(0.0);
+        let kept = |time: Option<f64>, k: usize| time.filter(|_| keeps[k]);
+        if let Some(text) = align_to {
+            let times: Vec<_> = align.iter().enumerate().map(|(k, &time)| kept(Some(time), k)).collect();
+            // Without a window, trials are rows, and what lies outside of them is told when the recording is checked.
+            let manner = match self.trials.window_s {
+                Some(_) => Manner::Refuse,
+                None => Manner::RefuseMost,
+            };
+            rows.check(("trials.align_to", text), &times, offset_s, manner, told);
+        }
+        for (name, times) in &events.times_s {
+            let column = format!("`{EVENT_COLUMNS}{name}`");
+            // Columns that nobody named don't keep a file from being read.
+            let (text, manner) = match self.trials.events.get(name) {
+                Some(text) => (text, Manner::Refuse),
+                None => (&column, Manner::Tell),
+            };
+            let times: Vec<_> = times.iter().enumerate().map(|(k, time)| kept(*time, k)).collect();
+            rows.check((&format!("trials.events.{name}"), text), &times, offset_s, manner, told);
+        }
     }
 
     /// Events or values of trials: those that the plan names, else the columns that exports call so.
