@@ -999,3 +999,63 @@ fn whole_numbers_that_a_float_would_round_stay_as_they_are_or_are_refused() {
         },
     );
 }
+
+/// Without the columns that refer to electrodes and groups of them.
+fn unlocated(file: &File) {
+    for name in ["electrodes", "electrode_group"] {
+        units(file).unlink(name).unwrap();
+    }
+    units(file).delete_attr("colnames").unwrap();
+    let names = texts(&["spike_times", "quality", "peak_channel_id"]);
+    let builder = units(file).new_attr_builder().with_data(&names);
+    builder.create("colnames").unwrap();
+}
+
+#[test]
+fn units_without_electrodes_are_where_the_electrode_of_their_peak_channel_is() {
+    let electrodes = |file: &File| file.group("general/extracellular_ephys/electrodes").unwrap();
+    let peaks = |file: &File, peaks: &[i64]| {
+        unlocated(file);
+        replace(
+            &electrodes(file),
+            "id",
+            &[850_126_378_i64, 850_126_380, 850_126_382, 850_126_384],
+        );
+        dataset(&units(file), "peak_channel_id", peaks);
+    };
+    let column = |source: &Source, name: &str| -> Vec<String> {
+        let column = source.units.get(name).unwrap();
+        (0..3).map(|row| column.text(row)).collect()
+    };
+    let source = assert_warned(
+        &["/units/peak_channel_id: electrodes of units are those whose id is their peak_channel_id"],
+        |file| peaks(file, &[850_126_384, 850_126_382, 850_126_378]),
+    );
+    assert_eq!(column(&source, "electrodes.location"), ["DG", "CA3", "CA1"]);
+    assert_eq!(
+        column(&source, "electrodes.id"),
+        ["850126384", "850126382", "850126378"]
+    );
+    let source = assert_warned(&["1 of 3 units have a channel that is no electrode's"], |file| {
+        peaks(file, &[850_126_384, 3, 850_126_378]);
+    });
+    assert_eq!(column(&source, "electrodes.location"), ["DG", "", "CA1"]);
+    let source = assert_warned(&["electrodes: several electrodes have the id 7"], |file| {
+        peaks(file, &[7, 8, 7]);
+        replace(&electrodes(file), "id", &[7_i64, 8, 7, 9]);
+    });
+    assert!(source.units.get("electrodes.location").is_none());
+    // Without it, that there are locations is told.
+    assert_warned(
+        &[
+            "electrodes: 4 electrodes have locations (CA1, CA3, DG), but units have no column 'electrodes' or 'peak_channel_id'",
+        ],
+        |file| {
+            unlocated(file);
+            let group = units(file);
+            group.delete_attr("colnames").unwrap();
+            let names = texts(&["spike_times", "quality"]);
+            group.new_attr_builder().with_data(&names).create("colnames").unwrap();
+        },
+    );
+}
