@@ -124,3 +124,67 @@ fn some_events_outside_of_their_rows_and_events_just_after_them_are_told() {
     assert!(told(&with("late"), open.clone(), "outside").is_empty());
     assert!(refused(&with("rt"), open).contains("\"start_time + rt\""));
 }
+
+/// Times of spikes, trials and all else multiplied.
+fn times(factor: f64, length_s: f64, rate_hz: f64) -> Source {
+    let n = (length_s * rate_hz) as u32;
+    let mut source = source(false);
+    let train = |unit: u32| {
+        (0..n)
+            .map(|i| factor * (f64::from(i) + 0.0137 * f64::from(unit)) / rate_hz)
+            .collect()
+    };
+    source.spikes_s = (0..3).map(train).collect();
+    source.unit_ids = (0..3).map(|unit| unit.to_string()).collect();
+    source.units = Table::new(3);
+    let starts: Vec<f64> = (0..10).map(|k| factor * 0.08 * length_s * f64::from(k)).collect();
+    let stops = starts.iter().map(|start| start + factor).collect();
+    let mut table = Table::new(10);
+    table.insert("test", "start_time", Column::Numbers(starts)).unwrap();
+    table.insert("test", "stop_time", Column::Numbers(stops)).unwrap();
+    source.trials = Some(table);
+    source
+}
+
+#[test]
+fn a_session_whose_times_are_all_in_ms_or_samples_is_refused_with_the_keys() {
+    // Ten minutes at 5 Hz in ms are 167 hours at 0.005 Hz.
+    for factor in [1e3, 3e4, 1e6] {
+        let message = refused("", times(factor, 600.0, 5.0));
+        for part in [
+            "s, spike times: spikes over",
+            "clock.spikes_per_s and clock.trials_per_s",
+        ] {
+            assert!(message.contains(part), "'{part}' is not in: {message}");
+        }
+        let clock = format!("[clock]\nspikes_per_s = {factor}\ntrials_per_s = {factor}");
+        assert!(told(&clock, times(factor, 600.0, 5.0), "rather than s").is_empty());
+    }
+    assert!(refused("", times(1e3, 600.0, 5.0)).contains("spikes over 166.6 hours"));
+    // A minute in ms might be a long session of silent units; those that are may be taken.
+    let warned = told("", times(1e3, 60.0, 5.0), "spike times");
+    assert!(warned.len() == 1 && warned[0].contains("5.0"), "{warned:?}");
+    assert_eq!(
+        told("[clock]\nspikes_per_s = 1", times(1e3, 600.0, 5.0), "half of the units").len(),
+        1
+    );
+    // Two days at 0.1 Hz, and an hour at 0.02 Hz.
+    for (length_s, rate_hz) in [(2.0 * 86_400.0, 0.1), (3600.0, 0.02)] {
+        assert!(told("", times(1.0, length_s, rate_hz), "rather than s").is_empty());
+    }
+}
+
+#[test]
+fn spike_times_that_are_all_whole_are_told() {
+    let mut whole = source(false);
+    whole.spikes_s = vec![(0..400).map(f64::from).collect()];
+    let warned = told("", whole.clone(), "whole numbers");
+    assert!(
+        warned.len() == 1 && warned[0].contains("all 400 spike times"),
+        "{warned:?}"
+    );
+    whole.spikes_s[0][7] = 7.5;
+    assert!(told("", whole.clone(), "whole numbers").is_empty());
+    whole.spikes_s = vec![(250..349).map(f64::from).collect()];
+    assert!(told("[clock]\nobserved_s = [0, 400]", whole, "whole numbers").is_empty());
+}
