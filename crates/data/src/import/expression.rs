@@ -28,6 +28,7 @@ pub const MAX_DEPTH: usize = 64;
 /// | values | numbers, `'texts'` or `"texts"`, `true`, `false`, columns by name; `` `odd names` `` in backticks |
 /// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing) |
 /// | comparisons | `== != < <= > >=`, `x in [1, 2]`, `x not in ['a', 'b']`, `area like 'VIS*'` (`*` any letters, `?` one) |
+/// | other tables | of trials: `overlaps('epochs')`, whether a row of that table overlaps the trial's own; `first('licks')`, when the first one begins in it |
 /// | conditions | `&&` or `and`, `\|\|` or `or`, `!` or `not`, `missing(x)` |
 ///
 /// Numbers count as conditions where a column holds nothing but 0, 1 and missing values; missing is false.
@@ -67,6 +68,31 @@ enum Kind {
     Greatest(Box<Node>, Box<Node>),
     /// The second where the first is missing.
     Coalesce(Box<Node>, Box<Node>),
+    /// What rows of another table have to do with the row.
+    Other(Relation, String),
+}
+
+/// How rows of another table are related to a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Relation {
+    /// Whether one overlaps it.
+    Overlaps,
+    /// When the first one begins in it.
+    First,
+}
+
+impl Relation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overlaps => "overlaps",
+            Self::First => "first",
+        }
+    }
+
+    /// Name of the column of trials that holds it.
+    pub(super) fn column(self, table: &str) -> String {
+        format!("{}('{table}')", self.name())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +165,19 @@ impl Expression {
         names
     }
 
+    /// Other tables that it asks, and what of each, once each.
+    pub(super) fn others(&self) -> Vec<(Relation, &str)> {
+        let mut others = Vec::new();
+        self.root.visit(&mut |node| {
+            if let Kind::Other(relation, table) = &node.kind
+                && !others.contains(&(*relation, table.as_str()))
+            {
+                others.push((*relation, table.as_str()));
+            }
+        });
+        others
+    }
+
     fn text_of(&self, node: &Node) -> &str {
         self.text.get(node.at..node.end).unwrap_or_default().trim()
     }
@@ -154,7 +193,7 @@ impl Node {
     fn visit<'a>(&'a self, look: &mut impl FnMut(&'a Self)) {
         look(self);
         match &self.kind {
-            Kind::Number(_) | Kind::Text(_) | Kind::Flag(_) | Kind::Column(_) => {}
+            Kind::Number(_) | Kind::Text(_) | Kind::Flag(_) | Kind::Column(_) | Kind::Other(..) => {}
             Kind::Not(of) | Kind::Negative(of) | Kind::Missing(of) | Kind::Absolute(of) | Kind::Like(of, _) => {
                 of.visit(look);
             }

@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod clock;
+mod others;
 mod report;
 mod rows;
 pub(crate) mod trials;

@@ -18,6 +18,7 @@ mod inspect;
 mod npy;
 mod npz;
 mod nwb;
+mod other_tables;
 mod phy;
 mod plausible;
 mod presence;

@@ -189,3 +189,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn other_tables_are_named_in_quotes_and_asked_of_trials_only() {
+    let parsed = Expression::parse("overlaps('opto') && (first(\"a b\") > 2 || !overlaps('opto'))").expect("parses");
+    assert_eq!(
+        parsed.others(),
+        [(Relation::Overlaps, "opto"), (Relation::First, "a b")]
+    );
+    assert!(parsed.columns().is_empty());
+    for text in ["overlaps(opto)", "first()", "first('a', 'b')", "overlaps(3)"] {
+        assert!(error(text).contains("takes the name of a table in quotes"), "{text}");
+    }
+    assert!(error("overlaps('opto')").contains("which only expressions of trials can"));
+}

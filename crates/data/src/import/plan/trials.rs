@@ -54,6 +54,12 @@ impl super::ImportPlan {
                 &cut
             }
         };
+        let n_problems = told.findings.problems.len();
+        let with_others = self.with_others(table, source, told);
+        if told.findings.problems.len() > n_problems {
+            return None;
+        }
+        let table = with_others.as_ref().unwrap_or(table);
         let align_to = usual(plan.align_to.as_ref(), ("trials.align_to", ALIGN_COLUMN), table, told);
         let stimulus = usual(
             plan.stimulus.as_ref(),
