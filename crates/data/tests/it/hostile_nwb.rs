@@ -39,7 +39,7 @@ fn table(file: &File, path: &str, n_rows: i64, columns: &[&str]) -> Group {
 }
 
 /// Three units (2, 0 and 4 spikes) on one shank, two trials, a pupil trace of four samples.
-fn base(file: &File) {
+pub(crate) fn base(file: &File) {
     attribute(file, "nwb_version", &text("2.6.0"));
     let devices = file.create_group("general/devices").unwrap();
     devices.create_group("probe").unwrap();
@@ -379,7 +379,10 @@ fn links_that_lead_nowhere_or_in_a_circle_or_out_of_the_file_are_refused() {
         file.link_soft("/units", "units").unwrap();
     });
     assert_refused(
-        &["/units/spike_times: a External link", "only objects in this file"],
+        &[
+            "/units/spike_times: a External link",
+            "only objects in this file",
+        ],
         |file| {
             units(file).unlink("spike_times").unwrap();
             units(file).link_external("/etc/passwd", "/x", "spike_times").unwrap();

@@ -15,6 +15,7 @@ mod hostile_nwb;
 mod import;
 mod import_plan;
 mod inspect;
+mod malformed;
 mod npy;
 mod npz;
 mod nwb;
