@@ -248,8 +248,9 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
         .min(40);
     for column in columns {
         write!(out, "  {:width$}  {:8}", column.name, column.kind)?;
+        let mut parts = Vec::new();
         if let Some((low, high)) = column.range {
-            write!(out, "{low} to {high}")?;
+            parts.push(format!("{low} to {high}"));
         }
         if let Some(n_different) = column.n_different {
             let shown: Vec<String> = column
@@ -263,12 +264,13 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
             } else {
                 String::new()
             };
-            write!(out, "{}{more}", shown.join(", "))?;
+            parts.push(format!("{}{more}", shown.join(", ")));
         }
         if column.missing > 0 {
-            write!(out, "; {} missing", column.missing)?;
+            parts.push(format!("{} missing", column.missing));
         }
-        writeln!(out)?;
+        parts.retain(|part| !part.is_empty());
+        writeln!(out, "{}", parts.join("; "))?;
     }
     Ok(())
 }

@@ -380,7 +380,7 @@ fn links_that_lead_nowhere_or_in_a_circle_or_out_of_the_file_are_refused() {
     });
     assert_refused(
         &[
-            "/units/spike_times: a External link",
+            "/units/spike_times: a link to another file",
             "only objects in this file",
         ],
         |file| {

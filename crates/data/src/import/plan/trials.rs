@@ -141,10 +141,18 @@ impl super::ImportPlan {
         }
         let keeps = told.trials.count(table.n_rows(), &rules, None);
         if !keeps.contains(&true) {
-            told.refuse(
-                "trials",
-                format!("none of {} trials is taken{}", keeps.len(), told.trials.why()),
-            );
+            let n_endless = stop.iter().flatten().filter(|stop| !stop.is_finite()).count();
+            let hint = if n_endless > 0 && plan.window_s.is_none() {
+                let text = plan.stop.as_deref().unwrap_or("stop_time");
+                format!(
+                    "; {n_endless} of them have no '{text}' (hint: trials.window_s is the part around an event or start that a trial is, trials.stop \
+                     another end, such as \"start_time + 2\")"
+                )
+            } else {
+                String::new()
+            };
+            let message = format!("none of {} trials is taken{}{hint}", keeps.len(), told.trials.why());
+            told.refuse("trials", message);
             return None;
         }
         let events = TrialEvents {
