@@ -160,8 +160,10 @@ impl SourceSummary {
         for (name, series) in &self.series {
             write!(
                 out,
-                "  {name}: {} samples, {} channels",
-                series.n_samples, series.n_channels
+                "  {name}: {} samples, {} channel{}",
+                series.n_samples,
+                series.n_channels,
+                if series.n_channels == 1 { "" } else { "s" }
             )?;
             if !series.channels.is_empty() {
                 write!(out, " ({})", series.channels.join(", "))?;

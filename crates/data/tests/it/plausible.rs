@@ -19,6 +19,8 @@ fn source(rises: bool) -> Source {
         ("response_ms", column(&|k| 1000.0 * (start(k) + rt(k)))),
         // Ends of what is beside the row: a response in the pause after a short stimulus.
         ("late", column(&|k| start(k) + 2.5)),
+        // The end of a row, rounded to ms in another way.
+        ("rounded", column(&|k| start(k) + 2.0004)),
         ("other_clock", column(&|k| 3000.0 + start(k))),
         // As the second, but in three trials.
         ("few", column(&|k| if k < 3.0 { rt(k) } else { start(k) + rt(k) })),
@@ -102,7 +104,9 @@ fn events_in_another_unit_or_clock_than_their_rows_are_refused() {
 #[test]
 fn some_events_outside_of_their_rows_and_events_just_after_them_are_told() {
     let with = |column: &str| format!("[trials]\nwindow_s = [-0.2, 1.0]\nalign_to = '{column}'");
-    assert!(told(&with("response"), source(false), "outside").is_empty());
+    for column in ["response", "rounded", "start_time", "stop_time"] {
+        assert!(told(&with(column), source(false), "outside").is_empty(), "{column}");
+    }
     let few = told(&with("few"), source(false), "trials.align_to");
     assert!(
         few.len() == 1 && few[0].contains("3 of 40 times of 'few' lie outside"),

@@ -12,6 +12,9 @@ const EDGES: [&str; 2] = ["start_time", "stop_time"];
 /// An event is far from its row if it lies so many times their length, or their distance, beside it.
 const FAR: f64 = 10.0;
 
+/// Slack (s) at the edges of a row: files round times, each column in its own way.
+const SLACK_S: f64 = 1e-3;
+
 /// Start and end of each row, and how the start is called. Rows without an end last until the next one starts.
 pub(super) struct Rows {
     pub(super) spans: Vec<(f64, f64)>,
@@ -96,7 +99,7 @@ impl Rows {
             })
             .collect();
         let is_most = |n: usize| 2 * n > rows.len();
-        let is_inside = |time: f64, (start, stop): (f64, f64)| (start..=stop).contains(&time);
+        let is_inside = |time: f64, (start, stop): (f64, f64)| (start - SLACK_S..=stop + SLACK_S).contains(&time);
         let outside = rows.iter().filter(|(_, time, span)| !is_inside(*time, *span));
         let n_outside = outside.clone().count();
         let Some(&(k, time, (start, stop))) = outside.clone().next() else {
