@@ -28,7 +28,7 @@ pub const MAX_DEPTH: usize = 64;
 /// | values | numbers, `'texts'` or `"texts"`, `true`, `false`, columns by name; `` `odd names` `` in backticks |
 /// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing) |
 /// | comparisons | `== != < <= > >=`, `x in [1, 2]`, `x not in ['a', 'b']`, `area like 'VIS*'` (`*` any letters, `?` one) |
-/// | other tables | of trials: `overlaps('epochs')`, whether a row of that table overlaps the trial's own; `first('licks')`, when the first one begins in it |
+/// | other tables | of trials: `overlaps('epochs')`, whether a row of that table overlaps the trial's own; `first('licks', 'is_left')`, when the first one of that condition begins in it |
 /// | conditions | `&&` or `and`, `\|\|` or `or`, `!` or `not`, `missing(x)` |
 ///
 /// Numbers count as conditions where a column holds nothing but 0, 1 and missing values; missing is false.
@@ -69,7 +69,7 @@ enum Kind {
     /// The second where the first is missing.
     Coalesce(Box<Node>, Box<Node>),
     /// What rows of another table have to do with the row.
-    Other(Relation, String),
+    Other(Question),
 }
 
 /// How rows of another table are related to a trial.
@@ -88,10 +88,25 @@ impl Relation {
             Self::First => "first",
         }
     }
+}
 
-    /// Name of the column of trials that holds it.
-    pub(super) fn column(self, table: &str) -> String {
-        format!("{}('{table}')", self.name())
+/// What is asked of another table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) relation: Relation,
+    pub(super) table: String,
+    /// Condition of the rows that count.
+    pub(super) when: Option<String>,
+}
+
+impl Question {
+    /// Name of the column of trials that holds the answer.
+    pub(super) fn column(&self) -> String {
+        let (name, table) = (self.relation.name(), &self.table);
+        match &self.when {
+            Some(when) => format!("{name}('{table}', \"{when}\")"),
+            None => format!("{name}('{table}')"),
+        }
     }
 }
 
@@ -166,13 +181,13 @@ impl Expression {
     }
 
     /// Other tables that it asks, and what of each, once each.
-    pub(super) fn others(&self) -> Vec<(Relation, &str)> {
+    pub(super) fn others(&self) -> Vec<&Question> {
         let mut others = Vec::new();
         self.root.visit(&mut |node| {
-            if let Kind::Other(relation, table) = &node.kind
-                && !others.contains(&(*relation, table.as_str()))
+            if let Kind::Other(question) = &node.kind
+                && !others.contains(&question)
             {
-                others.push((*relation, table.as_str()));
+                others.push(question);
             }
         });
         others

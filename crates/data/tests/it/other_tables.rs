@@ -66,7 +66,7 @@ fn numbers(source: &Source, name: &str, column: &str) -> Vec<f64> {
 fn trials_are_told_apart_by_light_and_licks_within_them() {
     let plan = "[trials]\nwindow_s = [-0.5, 2.0]\nalign_to = 'start_time'\n\
                 types = [{ name = 'light', when = \"overlaps('opto')\" }, { name = 'none', when = 'true' }]\n\
-                events = { laser = \"first('opto')\", lick = \"first('licks') + 0\" }\n\
+                events = { laser = \"first('opto')\", long = \"first('opto', 'stop_time - start_time > 1')\", lick = \"first('licks') + 0\" }\n\
                 values = { licked = \"overlaps('licks')\" }";
     let source = source();
     let session = session(plan, source.clone()).unwrap();
@@ -86,6 +86,14 @@ fn trials_are_told_apart_by_light_and_licks_within_them() {
             inside.reduce(f64::min)
         };
         assert_eq!(session.events.times_s["laser"][k], first(&from), "trial {k}");
+        let long: Vec<f64> = from
+            .iter()
+            .zip(&to)
+            .filter(|(from, to)| *to - *from > 1.0)
+            .map(|(from, _)| *from)
+            .collect();
+        assert!((1..from.len()).contains(&long.len()));
+        assert_eq!(session.events.times_s["long"][k], first(&long), "trial {k}");
         assert_eq!(session.events.times_s["lick"][k], first(&licks), "trial {k}");
         let licked = f64::from(u8::from(first(&licks).is_some()));
         assert_eq!(session.events.values["licked"][k], Some(licked));
@@ -126,6 +134,10 @@ fn rows_without_times_and_tables_that_are_not_there_are_told() {
         (
             "[trials]\nfilter = \"overlaps('nameless')\"",
             "the table 'nameless' has no column of numbers start_time",
+        ),
+        (
+            "[trials]\nfilter = \"overlaps('opto', 'is_on')\"",
+            "condition of rows of the table 'opto', in 'is_on', column 1: there is no column 'is_on'",
         ),
         (
             "units.filter = \"overlaps('opto')\"\n",

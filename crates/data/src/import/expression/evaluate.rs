@@ -135,11 +135,11 @@ impl Evaluation<'_> {
             Kind::Text(text) => Column::Texts(vec![text.clone(); n]),
             Kind::Flag(flag) => Column::Flags(vec![*flag; n]),
             Kind::Column(name) => self.lookup(node, name)?.clone(),
-            Kind::Other(relation, name) => {
-                let Some(column) = self.table.get(&relation.column(name)) else {
+            Kind::Other(question) => {
+                let Some(column) = self.table.get(&question.column()) else {
                     let message = format!(
-                        "{} asks the table '{name}' about a trial's start and end, which only expressions of trials can",
-                        relation.name()
+                        "{} asks another table about a trial's start and end, which only expressions of trials can",
+                        question.column()
                     );
                     return self.error(node, message);
                 };

@@ -1,6 +1,6 @@
 //! From a text to a tree: recursive descent, one function for each level of precedence.
 
-use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, MAX_TOKENS, Node, Operator, Relation};
+use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, MAX_TOKENS, Node, Operator, Question, Relation};
 
 /// Parses a whole text.
 pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
@@ -373,18 +373,26 @@ impl Parser<'_> {
             .into_iter()
             .find(|one| one.name() == name)
         {
-            return match &values[..] {
-                [
-                    Node {
-                        kind: Kind::Text(table),
-                        ..
-                    },
-                ] => Ok(self.node(at, Kind::Other(relation, table.clone()))),
-                _ => Err(self.error(
-                    at,
-                    format!("{name} takes the name of a table in quotes, such as {name}('epochs')"),
-                )),
+            let texts = values.into_iter().map(|value| match value.kind {
+                Kind::Text(text) => Some(text),
+                _ => None,
+            });
+            let (table, when) = match &texts.collect::<Option<Vec<String>>>().unwrap_or_default()[..] {
+                [table] => (table.clone(), None),
+                [table, when] => (table.clone(), Some(when.clone())),
+                _ => {
+                    let message = format!(
+                        "{name} takes the name of a table in quotes, such as {name}('epochs'), and a condition of its rows in quotes, such as \
+                         {name}('epochs', 'is_on')"
+                    );
+                    return Err(self.error(at, message));
+                }
             };
+            if let Some(when) = &when {
+                parse(when)?;
+            }
+            let question = Question { relation, table, when };
+            return Ok(self.node(at, Kind::Other(question)));
         }
         let (n, mut values) = (values.len(), values.into_iter().map(Box::new));
         let kind = match (name, values.next(), values.next(), n) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::rows::Rows;
 use super::{ImportPlan, Told, clock};
-use crate::import::expression::{Expression, Relation};
+use crate::import::expression::{Expression, Question, Relation};
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
 
@@ -20,7 +20,7 @@ impl ImportPlan {
             .into_iter()
             .filter(|(key, _)| key.starts_with("trials."));
         let parsed: Vec<Expression> = of_trials.filter_map(|(_, text)| Expression::parse(text).ok()).collect();
-        let asked: BTreeSet<(Relation, &str)> = parsed.iter().flat_map(Expression::others).collect();
+        let asked: BTreeSet<&Question> = parsed.iter().flat_map(Expression::others).collect();
         if asked.is_empty() {
             return None;
         }
@@ -30,10 +30,10 @@ impl ImportPlan {
             return None;
         };
         let mut with = table.clone();
-        for (relation, name) in asked {
-            match self.column_of(relation, name, &rows.spans, source) {
+        for question in asked {
+            match self.column_of(question, &rows.spans, source) {
                 Ok(column) => {
-                    if let Err(finding) = with.insert("trials", relation.column(name), column) {
+                    if let Err(finding) = with.insert("trials", question.column(), column) {
                         told.findings.problems.push(finding);
                     }
                 }
@@ -44,13 +44,8 @@ impl ImportPlan {
     }
 
     /// The answer for each trial, or why there is none.
-    fn column_of(
-        &self,
-        relation: Relation,
-        name: &str,
-        rows: &[(f64, f64)],
-        source: &Source,
-    ) -> Result<Column, String> {
+    fn column_of(&self, question: &Question, rows: &[(f64, f64)], source: &Source) -> Result<Column, String> {
+        let name = &question.table;
         let trials = source.trials.as_ref().filter(|_| name == "trials");
         let Some(other) = source.intervals.get(name).or(trials) else {
             let known: Vec<&str> = source.intervals.keys().map(String::as_str).collect();
@@ -73,13 +68,22 @@ impl ImportPlan {
                 columns.join(", ")
             ));
         };
+        let starts = match &question.when {
+            None => starts,
+            Some(when) => {
+                let met = Expression::parse(when).and_then(|condition| condition.condition(other));
+                let met = met.map_err(|error| format!("condition of rows of the table '{name}', {error}"))?;
+                let of_met = starts.into_iter().zip(met);
+                of_met.map(|(start, met)| if met { start } else { f64::NAN }).collect()
+            }
+        };
         let stops = numbers("stop_time").unwrap_or_else(|| starts.clone());
         // Trials of equal length are cut on the clock of the recording, not of the file.
         let scaled = |times| match self.trials.every_s {
             Some(_) => clock::trial_times(times, &self.clock),
             None => times,
         };
-        Ok(Others::new(scaled(starts), scaled(stops)).column(relation, rows))
+        Ok(Others::new(scaled(starts), scaled(stops)).column(question.relation, rows))
     }
 }
 
