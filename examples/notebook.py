@@ -73,7 +73,8 @@ order = np.lexsort((cell_type, area))
 matrix = right.subplots()
 limit = np.percentile(np.abs(psp[psp != 0]), 99) if (psp != 0).any() else 1
 image = matrix.imshow(psp[np.ix_(order, order)], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-groups = [f"{area[n]} {cell_type[n][:3]}" for n in order]
+short = {"excitatory": " exc", "inhibitory": " inh"}  # an area alone: of neurons of unknown type
+groups = [area[n] + short.get(cell_type[n], "") for n in order]
 starts = [0] + [i for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
 centres = [(start + end - 1) / 2 for start, end in zip(starts, starts[1:] + [len(groups)])]
 for start in starts[1:]:

@@ -51,7 +51,7 @@ fn the_recording_that_the_documentation_writes_in_python_is_one() {
     if documented(&folder, "\"snnfit-recording\"").is_some() {
         let run = succeed(&folder, &["inspect", "mouse7.h5"]);
         assert!(
-            run.stdout.contains("1 sessions, 2 units, 2 trials, 4 spikes"),
+            run.stdout.contains("1 session, 2 units, 2 trials, 4 spikes"),
             "{}",
             run.stdout
         );

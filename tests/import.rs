@@ -415,3 +415,35 @@ fn a_recording_at_which_the_hdf5_library_hangs_is_given_up_when_its_time_is_over
         run.stderr
     );
 }
+
+#[test]
+fn numbers_that_unpack_to_more_memory_than_is_allowed_end_in_a_message() {
+    let Some(python) = python() else { return };
+    let folder = Folder::new();
+    tables(&folder);
+    let run = folder.run(&[&TABLES[..], &["--session-id=a", "--out=whole.h5"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = folder.run(&["export", "whole.h5", "--out=whole.nwb"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_bomb.py");
+    for (file, spikes, command) in [
+        ("whole.nwb", "units/spike_times", "import"),
+        ("whole.h5", "sessions/a/units/spike_times", "inspect"),
+    ] {
+        let mut python = Command::new(&python);
+        let status = python
+            .args([script, file, spikes])
+            .current_dir(folder.path(""))
+            .status();
+        assert!(status.unwrap().success());
+        let n_bytes = std::fs::metadata(folder.path(file)).unwrap().len();
+        assert!(n_bytes < 20 << 20, "{n_bytes} bytes are no bomb");
+        let mut arguments = vec![command, file, "--limit-mem=1GiB"];
+        arguments.extend((command == "import").then_some("--out=out.h5"));
+        let run = folder.run(&arguments);
+        assert!(run.code > 0 && run.code < 100, "{file}: {} {}", run.code, run.stderr);
+        assert!(run.stderr.contains("memory"), "{file}: {}", run.stderr);
+        assert!(!folder.path("out.h5").exists());
+        assert!(run.seconds < 60.0, "{file}: {} s", run.seconds);
+    }
+}

@@ -206,7 +206,11 @@ impl Node {
             Some(link) => Err(Finding::new(
                 at,
                 format!(
-                    "a {link:?} link; only objects in this file are read (hint: store the data itself, for example with h5repack or h5copy)"
+                    "{}; only objects in this file are read (hint: store the data itself, for example with h5repack or h5copy)",
+                    match link {
+                        LinkType::External => "a link to another file",
+                        LinkType::Soft | LinkType::Hard => "a soft link",
+                    }
                 ),
             )),
             None => Err(Finding::new(at, format!("the {what} is missing"))),

@@ -417,8 +417,11 @@ impl RecordingSummary {
             text.push('\n');
         };
         line(format!(
-            "{} sessions, {} units, {} trials, {} spikes",
-            self.n_sessions, self.n_units, self.n_trials, self.n_spikes
+            "{}, {}, {}, {}",
+            many(self.n_sessions as u64, "session"),
+            many(self.n_units as u64, "unit"),
+            many(self.n_trials as u64, "trial"),
+            many(self.n_spikes, "spike")
         ));
         line(format!("trial types: {}", counts(&self.trials_per_type)));
         line(String::new());
@@ -449,7 +452,7 @@ impl RecordingSummary {
         }
         if !self.warnings.is_empty() {
             line(String::new());
-            line(format!("{} warnings:", self.warnings.len()));
+            line(format!("{}:", many(self.warnings.len() as u64, "warning")));
             for warning in self.warnings.iter().take(SHOWN_FINDINGS) {
                 line(format!("  {}", escape(&warning.to_string())));
             }
@@ -535,8 +538,20 @@ fn escape(text: &str) -> String {
 
 fn counts(trials_per_type: &BTreeMap<String, usize>) -> String {
     let types = trials_per_type.iter();
-    let types: Vec<String> = types.map(|(name, n)| format!("{n} {}", escape(name))).collect();
-    types.join(", ")
+    let is_number = |name: &str| name.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    let shown = types.map(|(name, n)| match escape(name) {
+        name if is_number(&name) => format!("{n} '{name}'"),
+        name => format!("{n} {name}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// So many things, in words.
+fn many(n: impl Into<u64>, what: &str) -> String {
+    match n.into() {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
 }
 
 fn population_rows(populations: &[PopulationSummary]) -> Vec<Vec<String>> {

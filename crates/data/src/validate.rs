@@ -133,11 +133,20 @@ fn check_units(units: &UnitColumns<'_>, at: &str, findings: &mut Findings) {
         None => format!("unit {n}"),
     };
     let mut seen = BTreeSet::new();
+    let mut twice = Vec::new();
     for (n, id) in ids.iter().enumerate() {
         if id.is_empty() || id.contains('\0') {
             findings.problem(format!("{at}/id, unit {n}"), "the name is empty or holds NUL");
         } else if !seen.insert(id) {
-            findings.problem(format!("{at}/id, {}", name(n)), "two units have this name");
+            twice.push(n);
+        }
+    }
+    match twice[..] {
+        [] => {}
+        [n] => findings.problem(format!("{at}/id, {}", name(n)), "two units have this name"),
+        [n, ..] => {
+            let message = format!("two units have this name, and so it is with {} more", twice.len() - 1);
+            findings.problem(format!("{at}/id, {}", name(n)), message);
         }
     }
     for (n, area) in units.area.iter().flatten().enumerate() {

@@ -472,7 +472,8 @@ pub struct ImportArgs {
     /// Area of a unit: a column, or an expression
     #[arg(long, value_name = "EXPR", conflicts_with_all = ["spikes", "area"], help_heading = "Files with tables")]
     pub area_column: Option<String>,
-    /// Behaviour traces: the name that a trace gets, and its series; several: one option each
+    /// Behaviour traces: the name that a trace gets, its series and, where that has several channels, which one, from 0 (jaw=DLC:3);
+    /// several: one option each
     #[arg(
         long,
         value_name = "NAME=SERIES",

@@ -30,10 +30,12 @@ pub(super) use folder::Folder;
 ///
 /// # Errors
 /// [`DataError::Fs`]; [`DataError::Invalid`] with every problem: damaged arrays, lengths that disagree, spikes of clusters
-/// that have no row, trials that are in a parquet file only.
+/// that have no row, trials that are in a parquet file only, files of several sessions.
 pub fn read_alf(folder: &Path, request: &SeriesRequest) -> Result<Source, DataError> {
     let files = Folder::walk(folder)?;
     let mut findings = Findings::default();
+    refuse_many(&files, &mut findings);
+    refuse_problems(folder.display().to_string(), std::mem::take(&mut findings.problems))?;
     let mut source = Source::empty(session_name(folder), "ALF folder");
     probes::read_units(&files, &mut source, &mut findings);
     source.trials = read_trials(&files, &mut findings);
@@ -42,6 +44,35 @@ pub fn read_alf(folder: &Path, request: &SeriesRequest) -> Result<Source, DataEr
     source.warnings.append(&mut findings.warnings);
     Ok(source)
 }
+
+/// Refuses the files of several sessions: their clocks differ, so spikes of one have no trials in another.
+fn refuse_many(files: &Folder, findings: &mut Findings) {
+    let sessions = files.sessions();
+    if sessions.len() < 2 {
+        return;
+    }
+    let names = sessions
+        .iter()
+        .take(MAX_SHOWN_SESSIONS)
+        .map(|name| match name.as_str() {
+            "" => "the folder itself".to_owned(),
+            name => format!("'{name}'"),
+        });
+    let more = if sessions.len() > MAX_SHOWN_SESSIONS {
+        ", …"
+    } else {
+        ""
+    };
+    let message = format!(
+        "files of {} sessions: {}{more} (hint: give the folder of each; an import takes several)",
+        sessions.len(),
+        names.collect::<Vec<_>>().join(", ")
+    );
+    findings.problem("the folder", message);
+}
+
+/// So many sessions are listed.
+const MAX_SHOWN_SESSIONS: usize = 20;
 
 /// A column file that is there but isn't read, which is no fault: why.
 enum Loaded {

@@ -28,6 +28,7 @@ pub const MAX_DEPTH: usize = 64;
 /// | values | numbers, `'texts'` or `"texts"`, `true`, `false`, columns by name; `` `odd names` `` in backticks |
 /// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing) |
 /// | comparisons | `== != < <= > >=`, `x in [1, 2]`, `x not in ['a', 'b']`, `area like 'VIS*'` (`*` any letters, `?` one) |
+/// | other tables | of trials: `overlaps('epochs')`, whether a row of that table overlaps the trial's own; `first('licks', 'is_left')`, when the first one of that condition begins in it |
 /// | conditions | `&&` or `and`, `\|\|` or `or`, `!` or `not`, `missing(x)` |
 ///
 /// Numbers count as conditions where a column holds nothing but 0, 1 and missing values; missing is false.
@@ -67,6 +68,46 @@ enum Kind {
     Greatest(Box<Node>, Box<Node>),
     /// The second where the first is missing.
     Coalesce(Box<Node>, Box<Node>),
+    /// What rows of another table have to do with the row.
+    Other(Question),
+}
+
+/// How rows of another table are related to a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Relation {
+    /// Whether one overlaps it.
+    Overlaps,
+    /// When the first one begins in it.
+    First,
+}
+
+impl Relation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overlaps => "overlaps",
+            Self::First => "first",
+        }
+    }
+}
+
+/// What is asked of another table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) relation: Relation,
+    pub(super) table: String,
+    /// Condition of the rows that count.
+    pub(super) when: Option<String>,
+}
+
+impl Question {
+    /// Name of the column of trials that holds the answer.
+    pub(super) fn column(&self) -> String {
+        let (name, table) = (self.relation.name(), &self.table);
+        match &self.when {
+            Some(when) => format!("{name}('{table}', \"{when}\")"),
+            None => format!("{name}('{table}')"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +180,19 @@ impl Expression {
         names
     }
 
+    /// Other tables that it asks, and what of each, once each.
+    pub(super) fn others(&self) -> Vec<&Question> {
+        let mut others = Vec::new();
+        self.root.visit(&mut |node| {
+            if let Kind::Other(question) = &node.kind
+                && !others.contains(&question)
+            {
+                others.push(question);
+            }
+        });
+        others
+    }
+
     fn text_of(&self, node: &Node) -> &str {
         self.text.get(node.at..node.end).unwrap_or_default().trim()
     }
@@ -154,7 +208,7 @@ impl Node {
     fn visit<'a>(&'a self, look: &mut impl FnMut(&'a Self)) {
         look(self);
         match &self.kind {
-            Kind::Number(_) | Kind::Text(_) | Kind::Flag(_) | Kind::Column(_) => {}
+            Kind::Number(_) | Kind::Text(_) | Kind::Flag(_) | Kind::Column(_) | Kind::Other(..) => {}
             Kind::Not(of) | Kind::Negative(of) | Kind::Missing(of) | Kind::Absolute(of) | Kind::Like(of, _) => {
                 of.visit(look);
             }

@@ -4,7 +4,9 @@
 
 mod behaviour;
 mod clock;
+mod others;
 mod report;
+mod rows;
 pub(crate) mod trials;
 mod units;
 

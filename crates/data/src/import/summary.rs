@@ -160,8 +160,10 @@ impl SourceSummary {
         for (name, series) in &self.series {
             write!(
                 out,
-                "  {name}: {} samples, {} channels",
-                series.n_samples, series.n_channels
+                "  {name}: {} samples, {} channel{}",
+                series.n_samples,
+                series.n_channels,
+                if series.n_channels == 1 { "" } else { "s" }
             )?;
             if !series.channels.is_empty() {
                 write!(out, " ({})", series.channels.join(", "))?;
@@ -248,8 +250,9 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
         .min(40);
     for column in columns {
         write!(out, "  {:width$}  {:8}", column.name, column.kind)?;
+        let mut parts = Vec::new();
         if let Some((low, high)) = column.range {
-            write!(out, "{low} to {high}")?;
+            parts.push(format!("{low} to {high}"));
         }
         if let Some(n_different) = column.n_different {
             let shown: Vec<String> = column
@@ -263,12 +266,13 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
             } else {
                 String::new()
             };
-            write!(out, "{}{more}", shown.join(", "))?;
+            parts.push(format!("{}{more}", shown.join(", ")));
         }
         if column.missing > 0 {
-            write!(out, "; {} missing", column.missing)?;
+            parts.push(format!("{} missing", column.missing));
         }
-        writeln!(out)?;
+        parts.retain(|part| !part.is_empty());
+        writeln!(out, "{}", parts.join("; "))?;
     }
     Ok(())
 }

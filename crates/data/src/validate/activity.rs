@@ -8,8 +8,14 @@ use crate::error::Findings;
 use crate::presence::{self, Stretches};
 use crate::recording::spikes_per_unit;
 
-/// A mean rate above this (Hz) is no neuron; times are probably in ms instead of s.
+/// A mean rate above this (Hz) is no neuron; bins or times have another unit than is said.
 const IMPLAUSIBLE_RATE_HZ: f64 = 500.0;
+/// Half of the units below this (Hz) over [`LONG_S`] are times in ms or samples that are taken for s.
+const SILENT_RATE_HZ: f64 = 0.05;
+/// A day (s).
+const LONG_S: f64 = 86_400.0;
+/// So many spike times that are all whole numbers are no seconds.
+const MIN_WHOLE: usize = 100;
 
 pub(super) fn check_spike_times(
     parts: &Parts<'_>,
@@ -123,12 +129,36 @@ fn warn_of_trains(
     }
     let silent = positions(times_s, Vec::is_empty);
     warn_of_silence(parts, &silent, times_s.len(), "", path, findings);
+    let n_spikes: usize = times_s.iter().map(Vec::len).sum();
+    if n_spikes >= MIN_WHOLE && times_s.iter().flatten().all(|time| time.fract() == 0.0) {
+        let message = format!(
+            "all {n_spikes} spike times are whole numbers: are they ms or samples rather than s? (hint: an import takes clock.spikes_per_s, how \
+             many of their units are a second)"
+        );
+        findings.warning(path, message);
+    }
     if let Some((start, stop)) = observed_s {
         let rates_hz: Vec<f64> = times_s
             .iter()
             .map(|times| times.len() as f64 / (stop - start))
             .collect();
-        warn_of_rates(parts, &rates_hz, "are the times in ms rather than s?", path, findings);
+        warn_of_rates(
+            parts,
+            &rates_hz,
+            "are times in a larger unit than s, or many units one?",
+            path,
+            findings,
+        );
+        let mut known_hz: Vec<f64> = rates_hz.into_iter().filter(|rate| *rate > 0.0).collect();
+        known_hz.sort_by(f64::total_cmp);
+        let median_hz = known_hz.get(known_hz.len() / 2).copied();
+        if let Some(median_hz) = median_hz.filter(|rate| *rate < SILENT_RATE_HZ && stop - start > LONG_S) {
+            let message = format!(
+                "half of the units spike less often than {median_hz:.2e} Hz, over {:.1} days: are the times in ms or samples rather than s?",
+                (stop - start) / LONG_S
+            );
+            findings.warning(path, message);
+        }
     }
 }
 

@@ -38,17 +38,21 @@ pub(super) fn check_trial_events(
     }
 }
 
-/// An event that lies in none of the trials that have it is most likely in another unit, or on another clock.
+/// An event that lies outside of most of the trials that have it is likely in another unit, or on another clock. A single trial
+/// proves nothing: one that starts at 0 holds times that count from the start of a trial.
 fn outside(times_s: &[Option<f64>], trials: Option<&TrialColumns<'_>>) -> Option<String> {
     let trials = trials?;
     let spans = trials.start_s.as_ref()?.iter().zip(trials.stop_s.as_ref()?);
-    let mut happened = times_s
+    let happened = times_s
         .iter()
         .zip(spans)
         .filter_map(|(time, span)| Some(((*time)?, span)));
-    let (first_s, _) = happened.clone().next()?;
-    let is_within = happened.any(|(time, (start, stop))| (*start..=*stop).contains(&time));
-    (!is_within).then(|| {
-        format!("no time lies between start and stop of its trial; the first is {first_s} s (times in ms, or relative to the trial?)")
+    let n = happened.clone().count();
+    let mut outside = happened.filter(|(time, (start, stop))| !(**start..=**stop).contains(time));
+    let (first_s, _) = outside.next()?;
+    let n_outside = 1 + outside.count();
+    (2 * n_outside > n).then(|| {
+        let (what, whose) = if n_outside == n { ("no time lies".to_owned(), "its") } else { (format!("{n_outside} of {n} times don't lie"), "their") };
+        format!("{what} between start and stop of {whose} trial; the first is {first_s} s (times in ms, or relative to the trial?)")
     })
 }

@@ -452,3 +452,84 @@ fn areas_of_steinmetz_files_are_those_of_peak_channels_counted_from_one() {
     assert_eq!(texts(source.units.get("acronym")), ["VISp", "root"]);
     assert_says(&warnings(&source), &["counted from 0"]);
 }
+
+#[test]
+fn sessions_of_several_days_are_never_mixed() {
+    let spikes = |at: &'static str| {
+        let file = |name: &str| format!("{at}/{name}");
+        [
+            (file("spikes.times.npy"), npy_floats(&[1.0, 2.0])),
+            (file("spikes.clusters.npy"), npy_integers(&[0, 0])),
+        ]
+    };
+    let trials = |at: &'static str| [(format!("{at}/trials.intervals.npy"), npy_floats(&[1.0, 2.0]))];
+    let read = |files: &[(String, Vec<u8>)], below: &str| {
+        let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(at, bytes)| (at.as_str(), bytes.clone())).collect();
+        let made = folder(&files);
+        read_alf(&made.path().join(below), &wanting(&[])).map_err(|error| error.to_string())
+    };
+    let both = |first: &'static str, second: &'static str| [spikes(first), spikes(second)].concat();
+    // Probes of two days, alike or not, and of the sorter that is preferred within a session.
+    for (first, second, roots) in [
+        (
+            "2024-01-01/001/alf/probe00",
+            "2024-01-02/001/alf/probe01",
+            "'2024-01-01/001', '2024-01-02/001'",
+        ),
+        (
+            "2024-01-01/001/alf/probe00/pykilosort",
+            "2024-01-02/001/alf/probe00",
+            "'2024-01-01/001', '2024-01-02/001'",
+        ),
+        (
+            "2024-01-01/001/probe00",
+            "2024-01-01/002/probe00",
+            "'2024-01-01/001', '2024-01-01/002'",
+        ),
+        (
+            "Cori_2016-12-14",
+            "Cori_2016-12-17",
+            "'Cori_2016-12-14', 'Cori_2016-12-17'",
+        ),
+        (
+            "alf/probe00",
+            "2024-01-02/001/alf/probe01",
+            "the folder itself, '2024-01-02/001'",
+        ),
+    ] {
+        let message = read(&both(first, second), "").unwrap_err();
+        assert_says(
+            &message,
+            &[&format!(
+                "the folder: files of 2 sessions: {roots} (hint: give the folder of each"
+            )],
+        );
+    }
+    // The day is above the folder that is read; trials or a series alone count too.
+    let days = [
+        &spikes("2024-01-01/001/alf/probe00")[..],
+        &trials("2024-01-01/002/alf")[..],
+    ]
+    .concat();
+    assert_says(
+        &read(&days, "2024-01-01").unwrap_err(),
+        &["files of 2 sessions: '001', '002'"],
+    );
+    let wheel = [("2024-01-02/001/alf/wheel.times.npy".to_owned(), npy_floats(&[1.0]))];
+    let days = [&spikes("2024-01-01/001/alf/probe00")[..], &wheel[..]].concat();
+    assert_says(&read(&days, "").unwrap_err(), &["'2024-01-02/001'"]);
+    // One session is one, from above too, with what lies beside `alf`.
+    let raw = [(
+        "s/2024-01-01/001/raw_ephys_data/probe00/x.sync.npy".to_owned(),
+        npy_floats(&[1.0]),
+    )];
+    let one = [
+        &both("s/2024-01-01/001/alf/probe00", "s/2024-01-01/001/alf/probe01")[..],
+        &trials("s/2024-01-01/001/alf")[..],
+        &raw[..],
+    ];
+    for below in ["", "s", "s/2024-01-01", "s/2024-01-01/001", "s/2024-01-01/001/alf"] {
+        let source = read(&one.concat(), below).unwrap();
+        assert_eq!(source.unit_ids, ["probe00_0", "probe01_0"], "{below}");
+    }
+}

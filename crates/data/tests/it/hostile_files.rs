@@ -241,19 +241,19 @@ fn links_out_of_the_file_are_refused() {
         units.unlink("id").unwrap();
         units.link_soft("/sessions/b/units/id", "id").unwrap();
     });
-    assert_says(&soft, &["/sessions/a/units/id", "Soft link"]);
+    assert_says(&soft, &["/sessions/a/units/id", "a soft link"]);
     let external = message_of(|file| {
         let units = file.group("/sessions/a/units").unwrap();
         units.unlink("id").unwrap();
         units.link_external("/etc/passwd", "/x", "id").unwrap();
     });
-    assert_says(&external, &["/sessions/a/units/id", "External link"]);
+    assert_says(&external, &["/sessions/a/units/id", "a link to another file"]);
     let looping = message_of(|file| {
         file.unlink("/sessions/a/units").unwrap();
         let session = file.group("/sessions/a").unwrap();
         session.link_soft("/sessions/a/units", "units").unwrap();
     });
-    assert_says(&looping, &["/sessions/a/units", "Soft link"]);
+    assert_says(&looping, &["/sessions/a/units", "a soft link"]);
     let storage = message_of(|file| {
         file.unlink("/sessions/a/trials/stimulus").unwrap();
         let builder = file.new_dataset_builder().external("/etc/passwd", 0, 24);

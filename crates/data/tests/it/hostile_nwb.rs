@@ -39,7 +39,7 @@ fn table(file: &File, path: &str, n_rows: i64, columns: &[&str]) -> Group {
 }
 
 /// Three units (2, 0 and 4 spikes) on one shank, two trials, a pupil trace of four samples.
-fn base(file: &File) {
+pub(crate) fn base(file: &File) {
     attribute(file, "nwb_version", &text("2.6.0"));
     let devices = file.create_group("general/devices").unwrap();
     devices.create_group("probe").unwrap();
@@ -379,7 +379,10 @@ fn links_that_lead_nowhere_or_in_a_circle_or_out_of_the_file_are_refused() {
         file.link_soft("/units", "units").unwrap();
     });
     assert_refused(
-        &["/units/spike_times: a External link", "only objects in this file"],
+        &[
+            "/units/spike_times: a link to another file",
+            "only objects in this file",
+        ],
         |file| {
             units(file).unlink("spike_times").unwrap();
             units(file).link_external("/etc/passwd", "/x", "spike_times").unwrap();
@@ -996,6 +999,66 @@ fn whole_numbers_that_a_float_would_round_stay_as_they_are_or_are_refused() {
         &["/units/spike_times: a spike is at 9007199254740994, a whole number above 2^53"],
         |file| {
             replace(&units(file), "spike_times", &[1_i64, 2, 3, 4, 5, large + 1]);
+        },
+    );
+}
+
+/// Without the columns that refer to electrodes and groups of them.
+fn unlocated(file: &File) {
+    for name in ["electrodes", "electrode_group"] {
+        units(file).unlink(name).unwrap();
+    }
+    units(file).delete_attr("colnames").unwrap();
+    let names = texts(&["spike_times", "quality", "peak_channel_id"]);
+    let builder = units(file).new_attr_builder().with_data(&names);
+    builder.create("colnames").unwrap();
+}
+
+#[test]
+fn units_without_electrodes_are_where_the_electrode_of_their_peak_channel_is() {
+    let electrodes = |file: &File| file.group("general/extracellular_ephys/electrodes").unwrap();
+    let peaks = |file: &File, peaks: &[i64]| {
+        unlocated(file);
+        replace(
+            &electrodes(file),
+            "id",
+            &[850_126_378_i64, 850_126_380, 850_126_382, 850_126_384],
+        );
+        dataset(&units(file), "peak_channel_id", peaks);
+    };
+    let column = |source: &Source, name: &str| -> Vec<String> {
+        let column = source.units.get(name).unwrap();
+        (0..3).map(|row| column.text(row)).collect()
+    };
+    let source = assert_warned(
+        &["/units/peak_channel_id: electrodes of units are those whose id is their peak_channel_id"],
+        |file| peaks(file, &[850_126_384, 850_126_382, 850_126_378]),
+    );
+    assert_eq!(column(&source, "electrodes.location"), ["DG", "CA3", "CA1"]);
+    assert_eq!(
+        column(&source, "electrodes.id"),
+        ["850126384", "850126382", "850126378"]
+    );
+    let source = assert_warned(&["1 of 3 units have a channel that is no electrode's"], |file| {
+        peaks(file, &[850_126_384, 3, 850_126_378]);
+    });
+    assert_eq!(column(&source, "electrodes.location"), ["DG", "", "CA1"]);
+    let source = assert_warned(&["electrodes: several electrodes have the id 7"], |file| {
+        peaks(file, &[7, 8, 7]);
+        replace(&electrodes(file), "id", &[7_i64, 8, 7, 9]);
+    });
+    assert!(source.units.get("electrodes.location").is_none());
+    // Without it, that there are locations is told.
+    assert_warned(
+        &[
+            "electrodes: 4 electrodes have locations (CA1, CA3, DG), but units have no column 'electrodes' or 'peak_channel_id'",
+        ],
+        |file| {
+            unlocated(file);
+            let group = units(file);
+            group.delete_attr("colnames").unwrap();
+            let names = texts(&["spike_times", "quality"]);
+            group.new_attr_builder().with_data(&names).create("colnames").unwrap();
         },
     );
 }

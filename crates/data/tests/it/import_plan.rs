@@ -833,3 +833,49 @@ fn a_recording_that_was_often_interrupted_is_imported_in_a_moment() {
     let observed = unit_observed_s.as_ref().unwrap();
     assert_eq!((observed[0].len(), observed[0][3]), (20_000, (6.0, 7.0)));
 }
+
+#[test]
+fn messages_name_the_remedy() {
+    // Units of one name: one problem, and the key.
+    let mut twice = source();
+    twice.unit_ids = ["a", "a", "b", "a"].map(str::to_owned).to_vec();
+    let message = refused("", twice.clone());
+    assert!(
+        message.contains("m1, units: 2 of 4 have the name of one above, first 'a' (hint: units.id names a column"),
+        "{message}"
+    );
+    assert!(
+        message.contains("1 problem") && message.contains("brain_area"),
+        "{message}"
+    );
+    assert!(
+        plan("units.id = 'width_ms'\nunits.filter = 'width_ms > 0'")
+            .apply(vec![twice])
+            .is_ok()
+    );
+    // Trials without an end.
+    let mut endless = source();
+    let trials = endless.trials.as_mut().expect("trials");
+    trials
+        .insert("test", "stop_time", numbers(&[f64::NAN; 5]))
+        .expect("five rows");
+    let message = refused("", endless.clone());
+    assert!(
+        message.contains("none of 5 trials is taken: 5 dropped by an end after its start; 5 of them have no 'stop_time' (hint: trials.window_s"),
+        "{message}"
+    );
+    assert!(
+        plan("trials.window_s = [0.0, 1.0]")
+            .apply(vec![endless.clone()])
+            .is_ok()
+    );
+    assert!(plan("trials.stop = 'start_time + 2'").apply(vec![endless]).is_ok());
+    // A channel.
+    let message = refused("[behaviour.jaw]\nseries = 'behavior/jaw'", source());
+    assert!(
+        message.contains(
+            "behaviour.jaw.channel says which, or --behaviour jaw=behavior/jaw:0 for the first one (channels: x, y)"
+        ),
+        "{message}"
+    );
+}

@@ -45,7 +45,7 @@ fn text_from_a_file_cannot_control_the_terminal() {
     let text = summary(&recording(vec![evil]), &[warning]).to_text();
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     assert!(text.contains("\\u{1b}[31mred\\n"), "{text}");
-    assert!(text.contains("1 warnings:"));
+    assert!(text.contains("1 warning:"));
 }
 
 #[test]

@@ -180,7 +180,8 @@ fn events(summary: &RecordingSummary) -> String {
 
 fn warnings(summary: &RecordingSummary) -> String {
     if summary.warnings.is_empty() {
-        return "<p>None: every array is what the format asks for.</p>\n".to_owned();
+        return "<p>None: the arrays of this file are as its format asks. What an import left out or took for granted it told \
+                when it ran; a recording doesn't keep it.</p>\n".to_owned();
     }
     let mut html = String::from("<ul class=\"findings\">\n");
     for warning in summary.warnings.iter().take(MAX_WARNINGS) {

@@ -3,6 +3,7 @@
 //! Names are `[_namespace_]object.attribute[_timescale][.extra].extension`; a folder named `#…#` is a revision of the
 //! files of the folder that it is in.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
@@ -97,10 +98,47 @@ fn is_uuid(part: &str) -> bool {
         })
 }
 
+/// Whether a folder is named by a date, or has one in its name.
+fn has_date(folder: &str) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = folder.as_bytes();
+    bytes.windows(10).enumerate().any(|(at, ten)| {
+        let is_date = ten.iter().enumerate().all(|(place, byte)| match place {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        is_date && !is_digit(before) && !is_digit(bytes.get(at + 10))
+    })
+}
+
+/// Whether a folder is the number of a session on its day, as in `2024-05-06/001`.
+fn is_number(folder: &str) -> bool {
+    folder.len() == 3 && folder.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// How many of the folders down to a file lead to the session it is of, where they tell: what holds `alf`, else a day's number
+/// or the day. `inside_day`: the folder that is read is a day.
+fn session_depth(folders: &[String], inside_day: bool) -> Option<usize> {
+    if let Some(alf) = folders.iter().position(|folder| folder == "alf") {
+        return Some(alf);
+    }
+    let follows_day = |at: usize| match at.checked_sub(1) {
+        None => inside_day,
+        Some(before) => folders.get(before).is_some_and(|folder| has_date(folder)),
+    };
+    let number =
+        (0..folders.len()).find(|&at| follows_day(at) && folders.get(at).is_some_and(|folder| is_number(folder)));
+    let day = || folders.iter().position(|folder| has_date(folder));
+    number.or_else(day).map(|at| at + 1)
+}
+
 /// The ALF files of a folder and those below it, sorted.
 pub(in crate::import) struct Folder {
     pub(super) files: Vec<AlfFile>,
     top: Vec<String>,
+    /// Whether the folder itself is a day, whose sessions are below it.
+    is_day: bool,
 }
 
 impl Folder {
@@ -147,7 +185,27 @@ impl Folder {
             }
             is_same
         });
-        Ok(Self { files, top })
+        let whole = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+        let is_day = whole.file_name().is_some_and(|name| has_date(&name.to_string_lossy()));
+        Ok(Self { files, top, is_day })
+    }
+
+    /// Folders of the sessions whose files are here, as paths from here; files that tell of none are left out.
+    pub(super) fn sessions(&self) -> BTreeSet<String> {
+        let is_read = |file: &&AlfFile| matches!(file.extension.as_str(), "npy" | "csv" | "tsv" | "pqt" | "parquet");
+        let roots = self.files.iter().filter(is_read).filter_map(|file| {
+            let depth = session_depth(&file.dir, self.is_day)?;
+            file.dir.get(..depth)
+        });
+        let roots: BTreeSet<&[String]> = roots.collect();
+        // What lies beside a session's own folder, such as raw data beside `alf`, is no other session.
+        let holds_another = |root: &[String]| {
+            roots
+                .iter()
+                .any(|other| other.len() > root.len() && other.starts_with(root))
+        };
+        let roots = roots.iter().filter(|root| root.is_empty() || !holds_another(root));
+        roots.map(|root| root.join("/").escape_debug().to_string()).collect()
     }
 
     /// Whether there is an array with that attribute, on whatever timescale.
@@ -202,6 +260,20 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(parse(name), expected, "{name}");
+        }
+        let of = |path: &str| -> Vec<String> { path.split('/').map(str::to_owned).collect() };
+        for (path, inside_day, depth) in [
+            ("alf/probe00", false, Some(0)),
+            ("2024-01-01/001/alf/probe00", false, Some(2)),
+            ("2024-01-01/001/raw_ephys_data/probe00", false, Some(2)),
+            ("2024-01-01/probe00", false, Some(1)),
+            ("Cori_2016-12-14", false, Some(1)),
+            ("001/probe00", true, Some(1)),
+            ("001/probe00", false, None),
+            ("probe00", true, None),
+            ("probe_12024-01-01", false, None),
+        ] {
+            assert_eq!(session_depth(&of(path), inside_day), depth, "{path}");
         }
         let folders = ["alf".to_owned(), "probe00".to_owned(), "#2024-05-06#".to_owned()];
         let file = AlfFile::parse(Path::new("spikes.times.npy"), &folders).expect("an ALF name");

@@ -135,6 +135,16 @@ impl Evaluation<'_> {
             Kind::Text(text) => Column::Texts(vec![text.clone(); n]),
             Kind::Flag(flag) => Column::Flags(vec![*flag; n]),
             Kind::Column(name) => self.lookup(node, name)?.clone(),
+            Kind::Other(question) => {
+                let Some(column) = self.table.get(&question.column()) else {
+                    let message = format!(
+                        "{} asks another table about a trial's start and end, which only expressions of trials can",
+                        question.column()
+                    );
+                    return self.error(node, message);
+                };
+                column.clone()
+            }
             Kind::Not(of) => Column::Flags(self.flags(of)?.into_iter().map(|flag| !flag).collect()),
             Kind::And(a, b) => Column::Flags(zip(self.flags(a)?, self.flags(b)?, |a, b| a && b)),
             Kind::Or(a, b) => Column::Flags(zip(self.flags(a)?, self.flags(b)?, |a, b| a || b)),

@@ -1,6 +1,6 @@
 //! From a text to a tree: recursive descent, one function for each level of precedence.
 
-use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, MAX_TOKENS, Node, Operator};
+use super::{Comparison, ExpressionError, Kind, MAX_DEPTH, MAX_LENGTH, MAX_TOKENS, Node, Operator, Question, Relation};
 
 /// Parses a whole text.
 pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
@@ -369,6 +369,31 @@ impl Parser<'_> {
                 break;
             }
         }
+        if let Some(relation) = [Relation::Overlaps, Relation::First]
+            .into_iter()
+            .find(|one| one.name() == name)
+        {
+            let texts = values.into_iter().map(|value| match value.kind {
+                Kind::Text(text) => Some(text),
+                _ => None,
+            });
+            let (table, when) = match &texts.collect::<Option<Vec<String>>>().unwrap_or_default()[..] {
+                [table] => (table.clone(), None),
+                [table, when] => (table.clone(), Some(when.clone())),
+                _ => {
+                    let message = format!(
+                        "{name} takes the name of a table in quotes, such as {name}('epochs'), and a condition of its rows in quotes, such as \
+                         {name}('epochs', 'is_on')"
+                    );
+                    return Err(self.error(at, message));
+                }
+            };
+            if let Some(when) = &when {
+                parse(when)?;
+            }
+            let question = Question { relation, table, when };
+            return Ok(self.node(at, Kind::Other(question)));
+        }
         let (n, mut values) = (values.len(), values.into_iter().map(Box::new));
         let kind = match (name, values.next(), values.next(), n) {
             ("missing", Some(of), None, 1) => Kind::Missing(of),
@@ -381,7 +406,9 @@ impl Parser<'_> {
                 return Err(self.error(at, format!("{name} takes two values, found {n}")));
             }
             _ => {
-                let message = format!("there is no function '{name}'; there are missing, abs, min, max, coalesce");
+                let message = format!(
+                    "there is no function '{name}'; there are missing, abs, min, max, coalesce, overlaps, first"
+                );
                 return Err(self.error(at, message));
             }
         };

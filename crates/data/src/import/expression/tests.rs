@@ -189,3 +189,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn other_tables_are_named_in_quotes_and_asked_of_trials_only() {
+    let text = "overlaps('opto') && (first(\"a b\", 'x > 1') > 2 || !overlaps('opto'))";
+    let parsed = Expression::parse(text).expect("parses");
+    let asked: Vec<String> = parsed.others().into_iter().map(Question::column).collect();
+    assert_eq!(asked, ["overlaps('opto')", "first('a b', \"x > 1\")"]);
+    assert!(parsed.columns().is_empty());
+    for text in [
+        "overlaps(opto)",
+        "first()",
+        "first('a', 'b', 'c')",
+        "overlaps(3)",
+        "first('a', b)",
+    ] {
+        assert!(error(text).contains("takes the name of a table in quotes"), "{text}");
+    }
+    assert!(error("overlaps('opto', 'x >')").contains("in 'x >', column 4: expected a value, found the end"));
+    assert!(error("overlaps('opto')").contains("which only expressions of trials can"));
+}

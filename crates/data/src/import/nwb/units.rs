@@ -8,6 +8,10 @@ use crate::h5::{Data, Found, Kind, Node, Target};
 
 /// Where electrodes are described.
 const ELECTRODES: [&str; 3] = ["general", "extracellular_ephys", "electrodes"];
+/// Column that says on which electrode, by its `id`, a unit is largest, in files that refer to none otherwise (Allen Institute).
+const PEAK: &str = "peak_channel_id";
+/// So many locations are listed.
+const SHOWN_LOCATIONS: usize = 10;
 /// Columns that are read in another way than the rest.
 const SPECIAL: [&str; 4] = ["spike_times", "obs_intervals", "electrodes", "electrode_group"];
 
@@ -42,6 +46,9 @@ pub(super) fn read_units(root: &Node, source: &mut Source, findings: &mut Findin
     if units.has("electrodes") {
         let added = add_electrodes(root, &units, &mut read.table, &source.unit_ids, findings);
         findings.keep(added);
+    } else if let Err(finding) = add_peak_electrodes(root, &units, &mut read.table, findings) {
+        // Nothing of the units themselves is wrong.
+        findings.warnings.push(finding);
     }
     if n_units == 0 {
         findings.warning("/units", "the table has no rows: this file has no sorted units");
@@ -235,6 +242,75 @@ fn add_electrodes(
             table.insert(&data.at, format!("electrodes.{name}"), select(column, &first))?;
         }
     }
+    Ok(())
+}
+
+/// Columns of the electrode on which each unit is largest, as `electrodes.NAME`, where units refer to no electrode but name the
+/// channel; without it, says that electrodes have locations.
+fn add_peak_electrodes(root: &Node, units: &Node, table: &mut Table, findings: &mut Findings) -> Found<()> {
+    let [general, ephys, electrodes] = ELECTRODES;
+    let inside = |node: Option<Node>, name: &str| match node {
+        Some(node) if node.has(name) => node.group(name).map(Some),
+        _ => Ok(None),
+    };
+    let general = inside(root.has(general).then(|| root.group(general)).transpose()?, ephys)?;
+    let Some(node) = inside(general, electrodes)? else {
+        return Ok(());
+    };
+    let mut own = Findings::default();
+    let read = read_table(&node, &[], &[], &mut own);
+    let Some(read) = read.filter(|_| own.problems.is_empty()) else {
+        return Ok(());
+    };
+    let at = units.path_of(PEAK);
+    let Some(peaks) = table.get(PEAK).cloned() else {
+        let known = |text: &&String| !matches!(text.trim(), "" | "unknown" | "Unknown" | "nan" | "None");
+        let locations = match read.table.get("location") {
+            Some(Column::Texts(texts)) => texts.iter().filter(known).collect(),
+            _ => std::collections::BTreeSet::new(),
+        };
+        if !locations.is_empty() && table.n_rows() > 0 && !table.names().any(|name| name.ends_with("location")) {
+            let shown: Vec<&str> = locations
+                .iter()
+                .take(SHOWN_LOCATIONS)
+                .map(|text| text.as_str())
+                .collect();
+            let more = if locations.len() > SHOWN_LOCATIONS { ", …" } else { "" };
+            let message = format!(
+                "{} electrodes have locations ({}{more}), but units have no column 'electrodes' or '{PEAK}' that says on which they are",
+                read.table.n_rows(),
+                shown.join(", ").escape_debug()
+            );
+            findings.warning(&node.at, message);
+        }
+        return Ok(());
+    };
+    findings.warnings.append(&mut own.warnings);
+    let mut row_of = std::collections::BTreeMap::new();
+    for (row, id) in read.ids.iter().enumerate() {
+        if row_of.insert(id.as_str(), row).is_some() {
+            let message = format!(
+                "several electrodes have the id {}; on which of them units are isn't known",
+                id.escape_debug()
+            );
+            return Err(Finding::new(&node.at, message));
+        }
+    }
+    let rows: Vec<Option<usize>> = (0..peaks.len())
+        .map(|unit| row_of.get(peaks.text(unit).as_str()).copied())
+        .collect();
+    let n_lost = rows.iter().filter(|row| row.is_none()).count();
+    let lost = match n_lost {
+        0 => String::new(),
+        n => format!("; {n} of {} units have a channel that is no electrode's", rows.len()),
+    };
+    for name in read.table.names() {
+        if let Some(column) = read.table.get(name) {
+            table.insert(&at, format!("electrodes.{name}"), select(column, &rows))?;
+        }
+    }
+    let message = format!("electrodes of units are those whose id is their {PEAK}{lost}");
+    findings.warning(&at, message);
     Ok(())
 }
 

@@ -42,7 +42,8 @@ fn trace(name: &str, plan: &BehaviourPlan, series: &Series, told: &mut Told) -> 
         None if n_channels == 1 => 0,
         None => {
             let message = format!(
-                "'{}' has {n_channels} channels; {key}.channel says which ({})",
+                "'{}' has {n_channels} channels; {key}.channel says which, or --behaviour {name}={}:0 for the first one ({})",
+                plan.series,
                 plan.series,
                 channels()
             );

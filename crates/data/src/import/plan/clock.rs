@@ -12,6 +12,12 @@ use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
 const MS: std::ops::Range<f64> = 500.0..2000.0;
 /// So many times: in samples.
 const SAMPLES: std::ops::Range<f64> = 8000.0..60_000.0;
+/// A recording longer than this (s) in which half of the units spike less often than [`SILENT_HZ`] isn't one in s …
+const LONG_S: f64 = 86_400.0;
+/// … and one longer than this (s) might not be: a minute in ms is 16 hours.
+const LONGISH_S: f64 = 6.0 * 3600.0;
+/// As [`LONG_S`]: rates in ms are a thousand times too low.
+const SILENT_HZ: f64 = 0.05;
 /// A stretch (s) in which no unit spikes is a gap …
 const GAP_S: usize = 5;
 /// … where all together spike more often than this (Hz).
@@ -127,6 +133,9 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
     let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
         return;
     };
+    if clock.spikes_per_s.is_none() {
+        refuse_slow(source, last - first, told);
+    }
     refuse_units(
         ("spike times", "the last spike", last),
         ("spikes_per_s", clock.spikes_per_s),
@@ -141,6 +150,27 @@ pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told
         told.refuse("spike times", message);
     }
     gaps(source, trials, (first, last), told);
+}
+
+/// Refuses spikes that are too few for their time, as where spikes and trials are both in ms and nothing else tells.
+fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
+    let n_spikes = source.spikes_s.iter().map(Vec::len).filter(|n| *n > 0);
+    let mut rates_hz: Vec<f64> = n_spikes.map(|n| n as f64 / span_s).collect();
+    rates_hz.sort_by(f64::total_cmp);
+    let median_hz = rates_hz.get(rates_hz.len() / 2).copied().unwrap_or(f64::INFINITY);
+    if !(span_s > LONGISH_S && median_hz < SILENT_HZ) {
+        return;
+    }
+    let message = format!(
+        "spikes over {:.1} hours, of half of the units less often than {median_hz:.2e} Hz: are times in ms or samples rather than s? (hint: \
+         clock.spikes_per_s and clock.trials_per_s say how many of their units are a second, 1000 for ms; 1 if they are s)",
+        span_s / 3600.0
+    );
+    if span_s > LONG_S {
+        told.refuse("spike times", message);
+    } else {
+        told.warn("spike times", message);
+    }
 }
 
 /// Refuses times of which the last, of `last_of`, is so far from the end of the last trial that one of both is not in s.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rows::{Manner, Rows};
 use super::{Told, TrialsPlan};
 use crate::import::expression::Expression;
 use crate::import::plan::clock;
@@ -53,6 +54,12 @@ impl super::ImportPlan {
                 &cut
             }
         };
+        let n_problems = told.findings.problems.len();
+        let with_others = self.with_others(table, source, told);
+        if told.findings.problems.len() > n_problems {
+            return None;
+        }
+        let table = with_others.as_ref().unwrap_or(table);
         let align_to = usual(plan.align_to.as_ref(), ("trials.align_to", ALIGN_COLUMN), table, told);
         let stimulus = usual(
             plan.stimulus.as_ref(),
@@ -134,11 +141,26 @@ impl super::ImportPlan {
         }
         let keeps = told.trials.count(table.n_rows(), &rules, None);
         if !keeps.contains(&true) {
-            told.refuse(
-                "trials",
-                format!("none of {} trials is taken{}", keeps.len(), told.trials.why()),
-            );
+            let n_endless = stop.iter().flatten().filter(|stop| !stop.is_finite()).count();
+            let hint = if n_endless > 0 && plan.window_s.is_none() {
+                let text = plan.stop.as_deref().unwrap_or("stop_time");
+                format!(
+                    "; {n_endless} of them have no '{text}' (hint: trials.window_s is the part around an event or start that a trial is, trials.stop \
+                     another end, such as \"start_time + 2\")"
+                )
+            } else {
+                String::new()
+            };
+            let message = format!("none of {} trials is taken{}{hint}", keeps.len(), told.trials.why());
+            told.refuse("trials", message);
             return None;
+        }
+        let events = TrialEvents {
+            times_s: events?,
+            values: values?,
+        };
+        if plan.every_s.is_none() {
+            self.check_rows(table, (align_to.as_deref(), &align), &events, &keeps, told);
         }
         let trials = labels.into_iter().enumerate().filter(|(k, _)| keeps[*k]);
         let trials = trials.map(|(k, label)| Trial {
@@ -151,11 +173,43 @@ impl super::ImportPlan {
             valid_bins: None,
         });
         let rows: Vec<usize> = (0..table.n_rows()).filter(|&k| keeps[k]).collect();
-        let events = TrialEvents {
-            times_s: events?,
-            values: values?,
-        };
         Some((trials.collect(), events.select(&rows)))
+    }
+
+    /// Whether the events of trials that are taken lie in their rows, where these have a start.
+    fn check_rows(
+        &self,
+        table: &Table,
+        (align_to, align): (Option<&str>, &[f64]),
+        events: &TrialEvents,
+        keeps: &[bool],
+        told: &mut Told,
+    ) {
+        let Some(rows) = Rows::of(&self.trials, table) else {
+            return;
+        };
+        let rows = rows.scaled(&self.clock);
+        let offset_s = self.clock.offset_s.unwrap_or(0.0);
+        let kept = |time: Option<f64>, k: usize| time.filter(|_| keeps[k]);
+        if let Some(text) = align_to {
+            let times: Vec<_> = align.iter().enumerate().map(|(k, &time)| kept(Some(time), k)).collect();
+            // Without a window, trials are rows, and what lies outside of them is told when the recording is checked.
+            let manner = match self.trials.window_s {
+                Some(_) => Manner::Refuse,
+                None => Manner::RefuseMost,
+            };
+            rows.check(("trials.align_to", text), &times, offset_s, manner, told);
+        }
+        for (name, times) in &events.times_s {
+            let column = format!("`{EVENT_COLUMNS}{name}`");
+            // Columns that nobody named don't keep a file from being read.
+            let (text, manner) = match self.trials.events.get(name) {
+                Some(text) => (text, Manner::Refuse),
+                None => (&column, Manner::Tell),
+            };
+            let times: Vec<_> = times.iter().enumerate().map(|(k, time)| kept(*time, k)).collect();
+            rows.check((&format!("trials.events.{name}"), text), &times, offset_s, manner, told);
+        }
     }
 
     /// Events or values of trials: those that the plan names, else the columns that exports call so.

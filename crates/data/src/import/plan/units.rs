@@ -76,6 +76,25 @@ impl ImportPlan {
             taken.spikes_s.push(std::mem::take(&mut spikes[row]));
             taken.rows.push(row);
         }
+        let mut names = BTreeSet::new();
+        let twice: Vec<&Unit> = taken
+            .units
+            .iter()
+            .filter(|unit| !names.insert(unit.id.as_str()))
+            .collect();
+        if let Some(first) = twice.first() {
+            let hint =
+                "units.id names a column, or an expression, that tells units apart; units.filter leaves some out";
+            let message = format!(
+                "{} of {} have the name of one above, first '{}' (hint: {hint}; {})",
+                twice.len(),
+                taken.units.len(),
+                first.id.escape_debug(),
+                table.hint("")
+            );
+            told.refuse("units", message);
+            return None;
+        }
         Some(taken)
     }
 }

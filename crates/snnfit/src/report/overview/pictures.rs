@@ -62,7 +62,8 @@ pub(super) const PICTURES: [Picture; 5] = [
         name: "rates",
         title: "Mean rates of the units",
         caption: "On a logarithmic axis rates spread over two orders of magnitude around 1 to 10 Hz. All of them a thousand times too \
-                  high are times in ms; a column at the left end are units that are too silent to be fitted.",
+                  low are times in ms that were taken for s, and still lower ones samples; a column at the left end are units that are \
+                  too silent to be fitted.",
         content: rates::content,
     },
     Picture {

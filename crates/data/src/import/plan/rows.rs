@@ -1,0 +1,179 @@
+//! From when to when the rows of trials last, and whether events lie in theirs.
+//!
+//! A time after the start of a trial, read as one of the session, lies in the session's first seconds: every trial would be
+//! cut from there without a fault. With a window around an event the trial is made from it, so only the row can tell.
+
+use super::{ClockPlan, Told, TrialsPlan, clock};
+use crate::import::expression::Expression;
+use crate::import::table::{Column, Table};
+
+/// Columns of start and end of a row.
+const EDGES: [&str; 2] = ["start_time", "stop_time"];
+/// An event is far from its row if it lies so many times their length, or their distance, beside it.
+const FAR: f64 = 10.0;
+
+/// Slack (s) at the edges of a row: files round times, each column in its own way.
+const SLACK_S: f64 = 1e-3;
+
+/// Start and end of each row, and how the start is called. Rows without an end last until the next one starts.
+pub(super) struct Rows {
+    pub(super) spans: Vec<(f64, f64)>,
+    start: String,
+}
+
+/// What is done about times outside of their rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Most are refused, and some told.
+    Refuse,
+    /// Most are refused; some are told elsewhere.
+    RefuseMost,
+    /// They are told.
+    Tell,
+}
+
+/// What would bring times into their rows: whether they count from the start, a factor, and what is done to their text.
+const REMEDIES: [(bool, f64, &str, &str); 5] = [
+    (true, 1.0, "", "as times after the start of the row"),
+    (false, 1e-3, " / 1000", "divided by 1000"),
+    (false, 1e3, " * 1000", "times 1000"),
+    (true, 1e-3, " / 1000", "divided by 1000, after the start of the row"),
+    (true, 1e3, " * 1000", "times 1000, after the start of the row"),
+];
+
+impl Rows {
+    /// The rows' own columns, else what the plan calls start and end of a trial; in the file's unit. None without a start.
+    pub(super) fn of(plan: &TrialsPlan, table: &Table) -> Option<Self> {
+        let numbers = |column: &str, named: &Option<String>| {
+            if let Some(Column::Numbers(values)) = table.get(column) {
+                return Some((column.to_owned(), values.clone()));
+            }
+            let text = named.as_ref()?;
+            let values = Expression::parse(text).and_then(|expression| expression.numbers(table));
+            Some((text.clone(), values.ok()?))
+        };
+        let [start, stop] = EDGES;
+        let (name, starts) = numbers(start, &plan.start)?;
+        let stops = numbers(stop, &plan.stop).map(|(_, values)| values);
+        let mut in_order: Vec<f64> = starts.iter().copied().filter(|start| start.is_finite()).collect();
+        in_order.sort_by(f64::total_cmp);
+        let next = |start: f64| {
+            let later = in_order.get(in_order.partition_point(|other| *other <= start));
+            later.copied().unwrap_or(f64::INFINITY)
+        };
+        let stop_of = |(k, &start): (usize, &f64)| {
+            let own = stops.as_ref().and_then(|stops| stops.get(k)).copied();
+            (start, own.filter(|stop| !stop.is_nan()).unwrap_or_else(|| next(start)))
+        };
+        Some(Self {
+            spans: starts.iter().enumerate().map(stop_of).collect(),
+            start: name,
+        })
+    }
+
+    /// The same in s on the clock of the recording.
+    pub(super) fn scaled(mut self, clock: &ClockPlan) -> Self {
+        let (starts, stops) = self.spans.into_iter().unzip();
+        let (starts, stops) = (clock::trial_times(starts, clock), clock::trial_times(stops, clock));
+        self.spans = starts.into_iter().zip(stops).collect();
+        self
+    }
+
+    /// Looks for times (s, on the clock of the recording) most of which lie far from their rows, or would lie in them if they were
+    /// counted otherwise, and for some that lie outside. `text` is the expression at `key`.
+    pub(super) fn check(
+        &self,
+        (key, text): (&str, &str),
+        times_s: &[Option<f64>],
+        offset_s: f64,
+        manner: Manner,
+        told: &mut Told,
+    ) {
+        let rows: Vec<(usize, f64, (f64, f64))> = times_s
+            .iter()
+            .zip(&self.spans)
+            .enumerate()
+            .filter_map(|(k, (time, &(start, stop)))| {
+                let time = time.filter(|time| time.is_finite())?;
+                (start.is_finite() && start < stop).then_some((k, time, (start, stop)))
+            })
+            .collect();
+        let is_most = |n: usize| 2 * n > rows.len();
+        let is_inside = |time: f64, (start, stop): (f64, f64)| (start - SLACK_S..=stop + SLACK_S).contains(&time);
+        let outside = rows.iter().filter(|(_, time, span)| !is_inside(*time, *span));
+        let n_outside = outside.clone().count();
+        let Some(&(k, time, (start, stop))) = outside.clone().next() else {
+            return;
+        };
+        let message = format!(
+            "{n_outside} of {} times of '{text}' lie outside of their rows; the first, of row {k}, is {time} s, and that row lasts from \
+             {start} s to {stop} s",
+            rows.len()
+        );
+        if is_most(n_outside) {
+            let is_increasing = rows.is_sorted_by(|a, b| a.1 < b.1);
+            let remedy = REMEDIES.iter().find(|(is_relative, factor, ..)| {
+                // Times that go on like those of a clock are hardly counted from starts, in a unit of their own besides.
+                let is_likely = !(*is_relative && is_increasing && *factor != 1.0);
+                let moved = |time: f64, start: f64| {
+                    let from = if *is_relative { start } else { offset_s };
+                    from + (time - offset_s) * factor
+                };
+                let n_inside = rows
+                    .iter()
+                    .filter(|(_, time, span)| is_inside(moved(*time, span.0), *span));
+                is_likely && is_most(n_inside.count())
+            });
+            if let Some((is_relative, _, change, words)) = remedy {
+                let text = if *is_relative {
+                    format!("{} + {}{change}", operand(&self.start), operand(text))
+                } else {
+                    format!("{}{change}", operand(text))
+                };
+                let message = format!("{message}; {words} most lie inside (hint: {key} = \"{text}\")");
+                return manner.most(key, message, told);
+            }
+            let far_s = self.far_s();
+            let is_far =
+                |&&(_, time, (start, stop)): &&(usize, f64, (f64, f64))| time < start - far_s || time > stop + far_s;
+            if is_most(outside.filter(is_far).count()) {
+                let hint = "are they of another clock, or counted from something else?";
+                return manner.most(key, format!("{message}: {hint}"), told);
+            }
+        }
+        if manner != Manner::RefuseMost {
+            told.warn(key, message);
+        }
+    }
+
+    /// Beyond this (s) an event is not beside its row, but somewhere else.
+    fn far_s(&self) -> f64 {
+        let median = |mut lengths: Vec<f64>| {
+            lengths.retain(|length| length.is_finite());
+            lengths.sort_by(f64::total_cmp);
+            lengths.get(lengths.len() / 2).copied().unwrap_or(0.0)
+        };
+        let mut starts: Vec<f64> = self.spans.iter().map(|span| span.0).collect();
+        starts.retain(|start| start.is_finite());
+        starts.sort_by(f64::total_cmp);
+        let distances = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let lengths = self.spans.iter().map(|(start, stop)| stop - start).collect();
+        FAR * median(lengths).max(median(distances))
+    }
+}
+
+impl Manner {
+    /// Tells or refuses that most are outside.
+    fn most(self, key: &str, message: String, told: &mut Told) {
+        match self {
+            Self::Refuse | Self::RefuseMost => told.refuse(key, message),
+            Self::Tell => told.warn(key, message),
+        }
+    }
+}
+
+/// A text as a part of a sum or product.
+fn operand(text: &str) -> String {
+    let is_name = text.chars().all(|c| c.is_alphanumeric() || "_.`".contains(c));
+    if is_name { text.to_owned() } else { format!("({text})") }
+}
