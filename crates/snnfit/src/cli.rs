@@ -111,7 +111,7 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Sample spike trains from a fitted network
     Simulate(SimulateArgs),
-    /// Convert NWB, ALF, Phy, npz or CSV files, or HDF5 arrays of spike counts, to a recording
+    /// Convert NWB, other HDF5, ALF, Phy, npz or CSV files to a recording
     Import(Box<ImportArgs>),
     /// Read a file in this process, within limits, and answer on stdout: what `import` and `inspect` start
     #[command(hide = true)]
@@ -375,7 +375,7 @@ pub struct ExportArgs {
     --bin-ms 1.667 --area retina --out retina.h5\n\nEvery file or folder is a session. --spec names a TOML file with all that \
     the options say and more; docs/FORMATS.md describes it, and the expressions that --trials and --units take.")]
 pub struct ImportArgs {
-    /// NWB files, ALF or Phy folders, npz files, CSV tables of spikes; or one HDF5 file with arrays of spike counts
+    /// NWB and other HDF5 files, ALF or Phy folders, npz files, CSV tables of spikes; or one HDF5 file with arrays of spike counts
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub files: Vec<PathBuf>,
     /// Recording file to write; must not exist

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::csv::{CsvTables, read_csv};
 use super::detect::{Layout, detect};
 use super::source::{SeriesRequest, Source};
-use super::{read_alf, read_npz, read_nwb, read_phy};
+use super::{read_alf, read_hdf5, read_npz, read_nwb, read_phy};
 use crate::error::DataError;
 
 /// What is read besides units, spikes and trials, and what a layout doesn't say.
@@ -27,7 +27,7 @@ pub struct ReadOptions {
 ///
 /// # Errors
 /// Those of [`detect`] and of the readers; [`DataError::NoReader`] for layouts that are no session by themselves: a recording
-/// of this program, HDF5 whose arrays have no names, a single NumPy array.
+/// of this program, a single NumPy array.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
     let layout = detect(path)?;
     let no_reader = |hint| {
@@ -62,7 +62,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
             ..CsvTables::default()
         }),
         Layout::Native => no_reader("it needs no import"),
-        Layout::Hdf5 => no_reader("--spikes or a --spec with bin_ms names its arrays of spike counts"),
+        Layout::Hdf5 => read_hdf5(path, &options.series),
         Layout::Npy => {
             no_reader("numpy.savez puts arrays together, see docs/FORMATS.md; a Phy or ALF folder is named as a whole")
         }
@@ -72,6 +72,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
 impl Layout {
     /// Whether it is one of others that [`read`] takes.
     pub fn is_foreign(self) -> bool {
-        matches!(self, Self::Nwb | Self::Npz | Self::Alf | Self::Phy | Self::Csv)
+        matches!(
+            self,
+            Self::Nwb | Self::Hdf5 | Self::Npz | Self::Alf | Self::Phy | Self::Csv
+        )
     }
 }

@@ -19,6 +19,7 @@ mod npy;
 mod npz;
 mod nwb;
 mod phy;
+mod plain_hdf5;
 mod presence;
 mod sense;
 mod split;

@@ -107,7 +107,11 @@ fn read_spikes(units: &Node, n_units: usize) -> Found<Vec<Vec<f64>>> {
 }
 
 /// When each unit was observed (s).
-fn read_observed(units: &Node, n_units: usize, warnings: &mut Vec<Finding>) -> Found<Vec<Vec<(f64, f64)>>> {
+pub(in super::super) fn read_observed(
+    units: &Node,
+    n_units: usize,
+    warnings: &mut Vec<Finding>,
+) -> Found<Vec<Vec<(f64, f64)>>> {
     let data = units.dataset("obs_intervals")?;
     let intervals = pairs(&data, warnings)?;
     if units.has("obs_intervals_index") {
