@@ -547,7 +547,7 @@ pub struct ReadLimits {
     /// Memory for reading a file [default: 4GiB; a recording of snnfit: what the machine has]
     #[arg(long, value_name = "SIZE", value_parser = reading_memory)]
     pub limit_mem: Option<u64>,
-    /// Time for reading a file [default: 10m; a recording of snnfit: by its size]
+    /// Time for reading a file [default: 10m, and processor time by the size of a file; a recording of snnfit: both by its size]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 }

@@ -24,7 +24,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
         refuse_tables(args)?;
         inspect_run(path, global)?;
     } else {
-        match super::import::layout(path, args.limits.into()) {
+        match super::import::layout(path, args.limits) {
             Ok(layout) if layout.is_foreign() => {
                 refuse_page(
                     args,
@@ -52,7 +52,7 @@ fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
         trials_table: args.trials_table.clone(),
         ..Default::default()
     };
-    let source = super::import::source(&args.path, options, args.limits.into())?;
+    let source = super::import::source(&args.path, options, args.limits)?;
     let summary = data::import::SourceSummary::of(&source);
     answer(global, &summary, || summary.text())
 }
