@@ -25,3 +25,4 @@ mod sense;
 mod split;
 mod stitch;
 mod synth;
+mod tables_beside;

@@ -16,7 +16,9 @@ use crate::import_process::{self, Limits};
 
 pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
     let description = description(args)?;
-    super::refuse_existing(&args.out)?;
+    if let Some(out) = &args.out {
+        super::refuse_existing(out)?;
+    }
     let (recording, report) = match description {
         Description::Binned(import) => (binned(args, import)?, None),
         Description::Plan(plan) => {
@@ -25,6 +27,8 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
                 sample_rate_hz: args.sample_rate_hz,
                 units_table: args.units_table.clone(),
                 trials_table: args.trials_table.clone(),
+                unit_column: args.unit_column.clone(),
+                time_column: args.time_column.clone(),
             };
             let mut sources = Vec::new();
             for (i, path) in args.files.iter().enumerate() {
@@ -39,8 +43,10 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
             (recording, Some(report))
         }
     };
-    data::write(&args.out, &recording).map_err(super::output_error)?;
-    tracing::info!("wrote {}", args.out.display());
+    if let Some(out) = &args.out {
+        data::write(out, &recording).map_err(super::output_error)?;
+        tracing::info!("wrote {}", out.display());
+    }
     answer(&recording, report, global)?;
     Ok(exit_code::DONE)
 }
@@ -150,7 +156,7 @@ fn description(args: &ImportArgs) -> Result<Description, Error> {
     }
     if args.files.len() > 1 && (args.units_table.is_some() || args.trials_table.is_some()) {
         return Err(usage(
-            "--units-table and --trials-table go with one table of spikes".to_owned(),
+            "--units-table and --trials-table go with one file".to_owned(),
             "import each session by itself",
         ));
     }
@@ -214,6 +220,8 @@ fn plan_options(args: &ImportArgs) -> Vec<&'static str> {
         ("--sample-rate-hz", args.sample_rate_hz.is_some()),
         ("--units-table", args.units_table.is_some()),
         ("--trials-table", args.trials_table.is_some()),
+        ("--unit-column", args.unit_column.is_some()),
+        ("--time-column", args.time_column.is_some()),
         ("--session-id", !args.session_id.is_empty()),
     ];
     given

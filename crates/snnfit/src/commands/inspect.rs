@@ -50,6 +50,8 @@ fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
         sample_rate_hz: args.sample_rate_hz,
         units_table: args.units_table.clone(),
         trials_table: args.trials_table.clone(),
+        unit_column: args.unit_column.clone(),
+        time_column: args.time_column.clone(),
         ..Default::default()
     };
     let source = super::import::source(&args.path, options, args.limits)?;
@@ -79,6 +81,8 @@ fn refuse_tables(args: &InspectArgs) -> Result<(), Error> {
         ("--sample-rate-hz", args.sample_rate_hz.is_some()),
         ("--units-table", args.units_table.is_some()),
         ("--trials-table", args.trials_table.is_some()),
+        ("--unit-column", args.unit_column.is_some()),
+        ("--time-column", args.time_column.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
