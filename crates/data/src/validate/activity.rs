@@ -11,6 +11,12 @@ use crate::recording::spikes_per_unit;
 /// A mean rate above this (Hz) is no neuron; times are probably in ms instead of s.
 const IMPLAUSIBLE_RATE_HZ: f64 = 500.0;
 
+/// What to do about spikes that are there twice.
+const DOUBLE_SPIKES: &str =
+    " (hint: merged clusters have them; leave one of each out where the sorter found them twice)";
+/// What to do about units without spikes.
+const SILENT_UNITS: &str = " (hint: units.filter of an import leaves units out)";
+
 pub(super) fn check_spike_times(
     parts: &Parts<'_>,
     times_s: &[Vec<f64>],
@@ -109,12 +115,12 @@ fn warn_of_trains(
         [] => {}
         [n] => findings.warning(
             format!("{path}, {}", parts.unit_name(*n)),
-            format!("{total} spikes share their time with the one before"),
+            format!("{total} spikes share their time with the one before{DOUBLE_SPIKES}"),
         ),
         units => findings.warning(
             path,
             format!(
-                "{total} spikes of {} of {} units share their time with the one before: units {}",
+                "{total} spikes of {} of {} units share their time with the one before: units {}{DOUBLE_SPIKES}",
                 units.len(),
                 times_s.len(),
                 parts.unit_list(units)
@@ -164,7 +170,8 @@ fn warn_of_unobserved(
         findings.warning(
             path,
             format!(
-                "{} spikes of {} of {} units lie outside of the stretches in which the units were observed: units {}",
+                "{} spikes of {} of {} units lie outside of the stretches in which the units were observed: units {} (hint: \
+                 are these in s on the clock of the spikes?)",
                 n_outside.iter().sum::<usize>(),
                 units.len(),
                 times_s.len(),
@@ -190,13 +197,17 @@ fn warn_of_silence(
 ) {
     match silent {
         [] => {}
-        [n] => findings.warning(format!("{path}, {}", parts.unit_name(*n)), "the unit has no spike"),
+        [n] => findings.warning(
+            format!("{path}, {}", parts.unit_name(*n)),
+            format!("the unit has no spike{SILENT_UNITS}"),
+        ),
         silent => findings.warning(
             path,
             format!(
-                "{} of {n_units} units have no spike: {}{question}",
+                "{} of {n_units} units have no spike: {}{}",
                 silent.len(),
-                parts.unit_list(silent)
+                parts.unit_list(silent),
+                if question.is_empty() { SILENT_UNITS } else { question }
             ),
         ),
     }

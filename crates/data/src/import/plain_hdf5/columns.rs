@@ -16,7 +16,7 @@ const FIRST: &str = "start_time";
 /// The datasets of a group but `skip`, as columns; `None` if there are none. `rows` says how many rows there are and which
 /// dataset says it.
 ///
-/// Arrays of more than two axes or 32 columns, several values in a row (`NAME_index`), elements that are neither numbers nor
+/// Single values, arrays of more than two axes or 32 columns, several values in a row (`NAME_index`), elements that are neither numbers nor
 /// texts, groups and links are left out, with one warning.
 pub(super) fn read_table(
     node: &Node,
@@ -70,7 +70,6 @@ pub(super) fn read_table(
 /// The columns that a dataset is: itself, or numbered ones; of two-column `intervals`, start and stop. None if it is no column.
 fn columns_of(data: &Data, name: &str, warnings: &mut Vec<Finding>) -> Found<Vec<(String, Column)>> {
     let (n_rows, n_columns) = match *data.shape {
-        [] => (1, 1),
         [n_rows] => (n_rows, 1),
         [n_rows, n_columns] if n_columns <= MAX_TABLE_COLUMNS => (n_rows, n_columns),
         _ => return Ok(Vec::new()),
