@@ -1,6 +1,6 @@
 """Writes HDF5 files without a format with h5py, and says what h5py reads from them.
 
-    python make_hdf5.py FOLDER            makes FOLDER/{ends,clusters,each}.h5
+    python make_hdf5.py FOLDER            makes FOLDER/{ends,clusters,each,counts}.h5
     python make_hdf5.py FILE.h5 OUT.json  writes all datasets of a file: numbers and texts as lists, by path
 
 Tests of the reader compare with the second form value by value.
@@ -99,10 +99,20 @@ def each(path):
         file["units/depth"] = np.arange(12) * 10.0
 
 
+def counts(path):
+    """Counts in bins, and what may be said of them."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("spikes", data=rng.poisson(0.3, (12, 40, 5)).astype("u1"), chunks=(4, 40, 5), compression="gzip")
+        file["stimulus"] = rng.normal(size=(40, 3)).astype("f4")
+        file["areas"], file["cell_types"] = ["V1"] * 3 + ["CA1"] * 2, ["excitatory", "inhibitory", "unknown"] + ["excitatory"] * 2
+        file["trial_types"], file["stimulus_values"] = ["hit", "miss"] * 6, np.arange(12.0)
+        file["valid_bins"] = np.array([40] * 11 + [30])
+
+
 def main():
     target = Path(sys.argv[1])
     if target.is_dir():
-        for make in (ends, clusters, each):
+        for make in (ends, clusters, each, counts):
             make(target / f"{make.__name__}.h5")
         return
     Path(sys.argv[2]).write_text(json.dumps(describe(target), allow_nan=False))
