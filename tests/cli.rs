@@ -50,7 +50,7 @@ impl Folder {
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -68,7 +68,7 @@ pub(crate) fn section(all: &mut String, title: &str, body: &str) {
 }
 
 /// Folder of the shared material; `None` outside the project's machines, an error where CI wants it.
-fn shared(path: &str) -> Option<PathBuf> {
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SNNFIT_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         PathBuf::from,
@@ -401,13 +401,27 @@ fn bad_recordings_and_descriptions_are_explained() {
 }
 
 #[test]
-fn an_output_in_a_missing_or_locked_folder_exits_with_5() {
+fn a_missing_folder_of_an_output_is_made_and_one_that_cannot_be_exits_with_5() {
     let folder = Folder::new();
-    let run = folder.run(&["synth", "two-area", "--small", "--out", "missing/a.h5"]);
-    assert_eq!(run.code, 5, "{}", run.stderr);
-    let run = folder.run(&["config", "init", "--model", "rsnn", "--out", "missing/a.toml"]);
-    assert_eq!(run.code, 5, "{}", run.stderr);
-    assert_eq!(folder.names(), Vec::<String>::new());
+    folder.write("file", b"no folder");
+    for out in ["file/a.h5", "file/deeper/a.h5", "/proc/snnfit/a.h5"] {
+        let run = folder.run(&["synth", "two-area", "--small", "--out", out]);
+        assert_eq!(run.code, 5, "{}", run.stderr);
+        let run = folder.run(&["config", "init", "--model", "rsnn", "--out", out]);
+        assert_eq!(run.code, 5, "{}", run.stderr);
+        // Found before anything is read.
+        let run = folder.run(&["import", "none.csv", "--out", out]);
+        assert_eq!(run.code, 5, "{}", run.stderr);
+    }
+    assert_eq!(folder.names(), ["file"]);
+    let run = folder.run(&["import", "none.csv", "--out", "missing/a.h5"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert_eq!(folder.names(), ["file"], "a folder for nothing");
+    let run = folder.run(&["synth", "two-area", "--small", "--out", "missing/deeper/a.h5"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = folder.run(&["config", "init", "--model", "rsnn", "--out", "other/a.toml"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(folder.path("missing/deeper/a.h5").is_file() && folder.path("other/a.toml").is_file());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod gradients;
 mod import;
 mod networks;
 mod non_finite;
+mod other_files;
 mod perturbation;
 mod presence;
 mod projections;

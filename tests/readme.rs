@@ -29,8 +29,6 @@ fn the_way_from_nwb_files_to_a_fit_works_word_by_word() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_mice.py");
     let made = Command::new(python).arg(script).arg(folder.path("")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    std::fs::create_dir(folder.path("data")).unwrap();
-    std::fs::create_dir(folder.path("runs")).unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_snnfit"));
     let mut paths = vec![program.parent().unwrap().to_path_buf()];
     paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));

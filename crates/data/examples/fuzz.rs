@@ -3,7 +3,8 @@
 //!     fuzz [--n 1000] [--seed 0] [--program SNNFIT] [--keep FOLDER] PATH...
 //!
 //! Each PATH is a sound file or folder that `snnfit import` takes, or a recording; N copies of it are damaged and read:
-//! here, up to the recording that a plan makes of it. No finding: a recording, or one error. A finding: a panic, no message,
+//! here, up to the recording that a plan makes of it, alone and with some of its series; HDF5 without known spike times up to the
+//! recording that its array `spikes` of counts is. No finding: a recording, or one error. A finding: a panic, no message,
 //! more than 5 s. Findings are kept in FOLDER (fuzz-findings) and make the exit code 1. A case depends on seed, path and
 //! number alone.
 //!
@@ -25,7 +26,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use data::import::{ImportPlan, Layout, ReadOptions, detect, read};
+use data::import::plan::{BehaviourPlan, Channel};
+use data::import::{
+    BinnedImport, BinnedSource, ImportPlan, Layout, ReadOptions, SeriesRequest, Source, SourceSummary, detect,
+    import_binned, read,
+};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -49,6 +54,8 @@ struct Options {
 const READER: &str = "--read-what-stdin-names";
 /// Files that a reader reads before another takes its place: what the C library keeps of damaged files is gone with it.
 const FILES_OF_A_READER: usize = 500;
+/// Series are chosen from so many of a file, and so many channels of each become traces.
+const MOST_SERIES: usize = 12;
 const LONGEST: Duration = Duration::from_secs(5);
 /// What the reader of HDF5 files has before the program, which has a limit of its own, is asked.
 const FIRST: Duration = Duration::from_millis(500);
@@ -394,20 +401,91 @@ fn tables(path: &Path) -> (PathBuf, ReadOptions) {
     (spikes, options)
 }
 
-/// Reads it in this process, to the recording that a plan makes of it.
+/// Reads it in this process, to the recording that a plan makes of it, and some of its series.
 fn here(path: &Path) -> Result<Outcome, String> {
     caught(|| {
         let (path, options) = tables(path);
         let source = read(&path, &options).map_err(|e| e.to_string())?;
-        // Sources without trials are cut.
-        let text = if source.trials.is_some() {
-            ""
-        } else {
-            "trials.every_s = 1.0"
-        };
-        let plan = ImportPlan::from_toml("plan", text).map_err(|e| e.to_string())?;
-        plan.apply(vec![source]).map(|_| ()).map_err(|e| e.to_string())
+        let _ = SourceSummary::of(&source).text();
+        if source.n_units() == 0 && !source.arrays.is_empty() {
+            return binned(&path, &source);
+        }
+        let names: Vec<String> = source.series.keys().cloned().collect();
+        made_of(source, None)?;
+        // One by one: some are no traces, and refused. That is the same for all damage, so it doesn't count.
+        for name in some_of(names, &path) {
+            let options = ReadOptions {
+                series: SeriesRequest::of([&name]),
+                ..options.clone()
+            };
+            if let Ok(source) = read(&path, &options) {
+                let _ = made_of(source, Some(name));
+            }
+        }
+        Ok(())
     })
+}
+
+/// Two of the series of a file, others in each damaged copy, because its reader has little time; all of a folder's.
+fn some_of(mut names: Vec<String>, path: &Path) -> Vec<String> {
+    names.truncate(MOST_SERIES);
+    if let Ok(bytes) = fs::read(path)
+        && !names.is_empty()
+    {
+        let mut sum = flate2::Crc::new();
+        sum.update(&bytes);
+        let first = sum.sum() as usize % names.len();
+        names.rotate_left(first);
+        names.truncate(2);
+    }
+    names
+}
+
+/// The recording that a plan makes of it, with a trace of each channel.
+fn made_of(source: Source, series: Option<String>) -> Result<(), String> {
+    // Sources without trials are cut.
+    let text = if source.trials.is_some() {
+        ""
+    } else {
+        "trials.every_s = 1.0"
+    };
+    let mut plan = ImportPlan::from_toml("plan", text).map_err(|e| e.to_string())?;
+    if let Some(series) = series {
+        let n_channels = source.series.get(&series).map_or(0, |series| series.shape.1);
+        for channel in 0..n_channels.min(MOST_SERIES) {
+            let trace = BehaviourPlan {
+                series: series.clone(),
+                channel: Some(Channel::Number(channel)),
+            };
+            plan.behaviour.insert(format!("trace{channel}"), trace);
+        }
+    }
+    plan.apply(vec![source]).map(|_| ()).map_err(|e| e.to_string())
+}
+
+/// Arrays of counts, as `spikes` with what else they may have beside them.
+fn binned(path: &Path, source: &Source) -> Result<(), String> {
+    let beside = |name: &str| source.arrays.contains_key(name).then(|| name.to_owned());
+    let session = BinnedSource {
+        id: "session".to_owned(),
+        spikes: "spikes".to_owned(),
+        spikes_axes: "trial,time,neuron".to_owned(),
+        stimulus: beside("stimulus"),
+        stimulus_axes: beside("stimulus").map(|_| "time,channel".to_owned()),
+        areas: beside("areas"),
+        area: beside("areas").is_none().then(|| "area".to_owned()),
+        cell_types: beside("cell_types"),
+        trial_types: beside("trial_types"),
+        stimulus_values: beside("stimulus_values"),
+        valid_bins: beside("valid_bins"),
+        ..BinnedSource::default()
+    };
+    let import = BinnedImport {
+        bin_ms: 2.0,
+        start_ms: 0.0,
+        sessions: vec![session],
+    };
+    import_binned(path, &import).map(|_| ()).map_err(|e| e.to_string())
 }
 
 /// What reading comes to: panics and long readings are findings.

@@ -40,6 +40,14 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Why an array can't be read that takes more memory than there is, with what it takes and what to do.
+pub(crate) fn no_memory(at: impl Into<String>, bytes: usize) -> Finding {
+    let gib = bytes as f64 / (1_u64 << 30) as f64;
+    let message =
+        format!("there is no memory for its {gib:.2} GiB (hint: --limit-mem allows more, where the machine has it)");
+    Finding::new(at, message)
+}
+
 /// All findings of one check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {

@@ -118,14 +118,17 @@ fn builder(#[cfg_attr(not(unix), allow(unused_variables))] mode: u32) -> tempfil
 }
 
 impl Sibling {
-    /// Creates the empty temporary file in the directory of `target`.
+    /// Creates the empty temporary file in the directory of `target`, which is made first for a new target.
     ///
     /// # Errors
     /// [`FsError::AlreadyExists`] if the target exists and `existing` is [`Existing::Refuse`];
-    /// [`FsError::Io`] if the directory is missing or not writable, or if the target is a directory.
+    /// [`FsError::Io`] if the directory can't be made or is not writable, or if the target is a directory.
     pub fn create(target: &Path, existing: Existing) -> Result<Self, FsError> {
         match existing {
-            Existing::Refuse => refuse_existing(target)?,
+            Existing::Refuse => {
+                refuse_existing(target)?;
+                create_parent(target)?;
+            }
             Existing::Replace => {
                 if std::fs::symlink_metadata(target).is_ok_and(|found| found.is_dir()) {
                     let source = io::Error::new(io::ErrorKind::IsADirectory, "it is a directory");
@@ -143,12 +146,15 @@ impl Sibling {
         })
     }
 
-    /// Creates an empty temporary folder in the directory of `target`; what is at the target is never replaced.
+    /// Creates an empty temporary folder in the directory of `target`, which is made first; what is at the target is never
+    /// replaced.
     ///
     /// # Errors
-    /// [`FsError::AlreadyExists`] if something is at the target; [`FsError::Io`] if the directory is missing or not writable.
+    /// [`FsError::AlreadyExists`] if something is at the target; [`FsError::Io`] if the directory can't be made or is not
+    /// writable.
     pub fn create_folder(target: &Path) -> Result<Self, FsError> {
         refuse_existing(target)?;
+        create_parent(target)?;
         let temporary = builder(0o777)
             .tempdir_in(parent(target))
             .map_err(|source| FsError::new(target, "create a folder in its directory", source))?;
@@ -222,6 +228,32 @@ pub fn refuse_existing(path: &Path) -> Result<(), FsError> {
         }),
         Err(_) => Ok(()),
     }
+}
+
+/// Refuses a path at which something is, or where no file could be made, before work is spent on it. Makes nothing; folders
+/// that are missing are made when the file is written.
+///
+/// # Errors
+/// [`FsError::AlreadyExists`]; [`FsError::Io`] that names the nearest folder that is there.
+pub fn check_new(path: &Path) -> Result<(), FsError> {
+    refuse_existing(path)?;
+    let mut folder = parent(path);
+    let is_missing = |folder: &Path| {
+        let found = std::fs::symlink_metadata(folder);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    while folder != Path::new(".") && is_missing(folder) {
+        folder = parent(folder);
+    }
+    let made = tempfile::tempfile_in(folder);
+    made.map(|_| ())
+        .map_err(|source| FsError::new(folder, "create a file in this directory", source))
+}
+
+/// Creates the directory of a file where it is missing, with those above it.
+fn create_parent(path: &Path) -> Result<(), FsError> {
+    let folder = parent(path);
+    std::fs::create_dir_all(folder).map_err(|source| FsError::new(folder, "create the directory", source))
 }
 
 /// Creates a directory that must not exist yet; its parent must.

@@ -22,7 +22,7 @@ use hdf5::types::{Reference, TypeDescriptor};
 use hdf5::{Container, Dataset, File, Group, H5Type, LinkType};
 use ndarray::{Array, Array3, Dimension, Ix3, s};
 
-use crate::error::{DataError, Finding};
+use crate::error::{DataError, Finding, no_memory};
 use crate::fs::open_regular;
 pub(crate) use attributes::Attributes;
 use links::Map;
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Integer => "integers",
             Self::Float => "floating-point numbers",
@@ -522,7 +522,7 @@ impl Data {
         let mut values = Vec::new();
         values
             .try_reserve_exact(self.n_elements)
-            .map_err(|error| Finding::new(&self.at, error.to_string()))?;
+            .map_err(|_| no_memory(&self.at, self.n_elements))?;
         if self.n_elements > 0 {
             for [rows, columns, layers] in blocks([n_rows, n_columns, n_layers], BLOCK_BYTES / size_of::<T>()) {
                 let (row, column, layer) = (rows.start, columns.start, layers.start);
@@ -632,7 +632,7 @@ fn read_all<T: H5Type + Copy + Default>(container: &Container, n_elements: usize
     let mut values = Vec::new();
     values
         .try_reserve_exact(n_elements)
-        .map_err(|error| Finding::new(at, error.to_string()))?;
+        .map_err(|_| no_memory(at, n_elements.saturating_mul(size_of::<T>())))?;
     values.resize(n_elements, T::default());
     container
         .as_reader()

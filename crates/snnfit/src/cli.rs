@@ -111,7 +111,7 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Sample spike trains from a fitted network
     Simulate(SimulateArgs),
-    /// Convert NWB, ALF, Phy, npz or CSV files, or HDF5 arrays of spike counts, to a recording
+    /// Convert NWB, other HDF5, ALF, Phy, npz or CSV files to a recording
     Import(Box<ImportArgs>),
     /// Read a file in this process, within limits, and answer on stdout: what `import` and `inspect` start
     #[command(hide = true)]
@@ -377,16 +377,20 @@ pub struct ExportArgs {
 #[command(after_help = "Examples:\n  snnfit inspect mouse7.nwb\n  \
     snnfit import mouse7.nwb mouse8.nwb --align-to stim_on --window-s=-0.5,1.5 --units 'isi_violations < 0.5' --out mice.h5\n  \
     snnfit import alf/ --spec import.toml --out session.h5\n  \
+    snnfit import phy/ --trials-table trials.csv --units-table areas.csv --align-to go --window-s=-0.5,1.5 --dry-run\n  \
     snnfit import bars.h5 --spikes /train_repeated/spikes --stimulus /train_repeated/stimulus \
     --bin-ms 1.667 --area retina --out retina.h5\n\nEvery file or folder is a session. --spec names a TOML file with all that \
     the options say and more; docs/FORMATS.md describes it, and the expressions that --trials and --units take.")]
 pub struct ImportArgs {
-    /// NWB files, ALF or Phy folders, npz files, CSV tables of spikes; or one HDF5 file with arrays of spike counts
+    /// NWB and other HDF5 files, ALF or Phy folders, npz files, CSV tables of spikes; or one HDF5 file with arrays of spike counts
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub files: Vec<PathBuf>,
     /// Recording file to write; must not exist
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+    /// Do everything but write: what would be left out and why, units by area and type, trials by type
+    #[arg(long, conflicts_with = "out")]
+    pub dry_run: bool,
     /// TOML file that says what is taken, or names the arrays of each session
     #[arg(long, value_name = "TOML", conflicts_with_all = ["spikes", "axes", "stimulus", "stimulus_axes", "bin_ms",
         "start_ms", "cell_type"])]
@@ -489,7 +493,7 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub sample_rate_hz: Option<f64>,
-    /// Table of units beside a CSV table of spikes
+    /// Table of text (CSV) with columns of units, joined by their ids
     #[arg(
         long,
         value_name = "FILE",
@@ -497,7 +501,7 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub units_table: Option<PathBuf>,
-    /// Table of trials beside a CSV table of spikes
+    /// Table of text (CSV) of trials, instead of those of the file
     #[arg(
         long,
         value_name = "FILE",
@@ -505,6 +509,22 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub trials_table: Option<PathBuf>,
+    /// Column that names the units in CSV tables, where it has no usual name
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub unit_column: Option<String>,
+    /// Column of times in a CSV table of spikes, where it has no usual name; ms if its name ends in _ms, else s
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        conflicts_with = "spikes",
+        help_heading = "Files with tables"
+    )]
+    pub time_column: Option<String>,
     /// Dataset of spike counts
     #[arg(long, value_name = "DATASET", help_heading = "Arrays of spike counts")]
     pub spikes: Option<String>,
@@ -554,7 +574,7 @@ pub struct ReadLimits {
     /// Memory for reading a file [default: 4GiB; a recording of snnfit: what the machine has]
     #[arg(long, value_name = "SIZE", value_parser = reading_memory)]
     pub limit_mem: Option<u64>,
-    /// Time for reading a file [default: 10m; a recording of snnfit: by its size]
+    /// Time for reading a file [default: 10m, and processor time by the size of a file; a recording of snnfit: both by its size]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -604,12 +624,18 @@ pub struct InspectArgs {
     /// Sampling rate of spike times in samples, where the folder doesn't say it, Hz
     #[arg(long, value_parser = positive, value_name = "HZ")]
     pub sample_rate_hz: Option<f64>,
-    /// Table of units beside a table of spikes
+    /// Table of text (CSV) with columns of units, joined by their ids
     #[arg(long, value_name = "FILE")]
     pub units_table: Option<PathBuf>,
-    /// Table of trials beside a table of spikes
+    /// Table of text (CSV) of trials, instead of those of the file
     #[arg(long, value_name = "FILE")]
     pub trials_table: Option<PathBuf>,
+    /// Column that names the units in CSV tables, where it has no usual name
+    #[arg(long, value_name = "COLUMN")]
+    pub unit_column: Option<String>,
+    /// Column of times in a CSV table of spikes, where it has no usual name; ms if its name ends in _ms, else s
+    #[arg(long, value_name = "COLUMN")]
+    pub time_column: Option<String>,
     /// What reading may take.
     #[command(flatten)]
     pub limits: ReadLimits,

@@ -305,8 +305,11 @@ impl<'a> Report<'a> {
             cause = inner.source();
         }
         let mut hint = None;
-        if let Some((before, after)) = message.split_once(" (hint: ")
+        // Of several problems each keeps its own.
+        if message.matches("\n  - ").count() <= 1
+            && let Some((before, after)) = message.split_once(" (hint: ")
             && let Some(text) = after.strip_suffix(')')
+            && !text.contains(" (hint: ")
         {
             hint = Some(text.to_owned());
             message = before.to_owned();

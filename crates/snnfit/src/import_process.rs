@@ -25,6 +25,10 @@ const SLOWEST_BYTES_PER_S: u64 = 1_000_000;
 const LEAST_PROCESSOR_TIME: Duration = Duration::from_secs(15);
 /// No processor unpacks and checks more slowly.
 const SLOWEST_BYTES_PER_PROCESSOR_S: u64 = 5_000_000;
+/// Time that a file or folder of others may take.
+const FOREIGN_TIME: Duration = Duration::from_mins(10);
+/// Memory that a file or folder of others may take, bytes.
+const FOREIGN_MEMORY: u64 = 4 << 30;
 /// Bytes of its stderr that a message quotes.
 const SHOWN_STDERR: u64 = 4096;
 
@@ -42,14 +46,28 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// For a file or folder of others, where nothing else is asked for: 4 GiB, 10 minutes, and, by the size of a file,
+    /// processor time for the slowest processor, because the HDF5 library may hang in damaged files.
+    pub fn of_foreign(path: &Path, memory_bytes: Option<u64>, time: Option<Duration>) -> Self {
+        // Of a folder, files are read that nobody has looked at yet.
+        let file_bytes = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let by_size = file_bytes.map(|metadata| processor_time(metadata.len()));
+        let longest = time.unwrap_or(FOREIGN_TIME);
+        Self {
+            memory_bytes: memory_bytes.unwrap_or(FOREIGN_MEMORY),
+            time: longest,
+            processor_time: time.or(by_size).unwrap_or(longest),
+            is_option: true,
+        }
+    }
+
     /// For a recording of this program, where nothing else is asked for: what memory the machine has, and, by the size of
     /// the file, time for the slowest disk and processor.
     fn of_recording(file_bytes: u64, memory_bytes: Option<u64>, time: Option<Duration>) -> Self {
-        let processor_time = LEAST_PROCESSOR_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_PROCESSOR_S);
         Self {
             memory_bytes: memory_bytes.unwrap_or_else(|| crate::memory::total_bytes().unwrap_or(u64::MAX).max(4 << 30)),
             time: time.unwrap_or(LEAST_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_S)),
-            processor_time: time.unwrap_or(processor_time),
+            processor_time: time.unwrap_or(processor_time(file_bytes)),
             is_option: memory_bytes.is_some() || time.is_some(),
         }
     }
@@ -62,6 +80,11 @@ impl Limits {
             String::new()
         }
     }
+}
+
+/// What the slowest processor takes to unpack and check a file of that size.
+fn processor_time(file_bytes: u64) -> Duration {
+    LEAST_PROCESSOR_TIME + Duration::from_secs(file_bytes / SLOWEST_BYTES_PER_PROCESSOR_S)
 }
 
 /// Whether this executable runs [`COMMAND`].
@@ -344,5 +367,19 @@ mod tests {
         let asked_for = Limits::of_recording(0, Some(1 << 30), Some(Duration::from_secs(3)));
         assert_eq!(asked_for.memory_bytes, 1 << 30);
         assert_eq!(asked_for.time, asked_for.processor_time);
+    }
+
+    #[test]
+    fn a_file_of_others_has_processor_time_by_its_size_and_a_folder_what_the_clock_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mouse.nwb");
+        std::fs::write(&path, vec![0; 12_000_000]).unwrap();
+        let seconds = |path: &Path, time: Option<u64>| {
+            let limits = Limits::of_foreign(path, None, time.map(Duration::from_secs));
+            [limits.time.as_secs(), limits.processor_time.as_secs()]
+        };
+        assert_eq!(seconds(&path, None), [600, 17]);
+        assert_eq!(seconds(&path, Some(3)), [3, 3]);
+        assert_eq!(seconds(folder.path(), None), [600, 600]);
     }
 }

@@ -57,7 +57,7 @@ pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
     let keyed = tables
         .units
         .as_ref()
-        .and_then(|path| findings.keep(read_units(path, tables)));
+        .and_then(|path| findings.keep(keyed_table(path, tables.unit_column.as_deref())));
     if let Some(path) = &tables.trials {
         source.trials = findings.keep(read_table(path, &file_name(path)));
     }
@@ -74,19 +74,17 @@ pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
     Ok(source)
 }
 
-fn read_units(path: &Path, tables: &CsvTables) -> Found<Keyed> {
+/// A table of text whose rows are units, named by a column: this one, where there is such, else a usual one.
+pub(super) fn keyed_table(path: &Path, unit_column: Option<&str>) -> Found<Keyed> {
     let at = file_name(path);
     let table = read_table(path, &at)?;
     let guesses: Vec<&str> = UNIT_COLUMNS.into_iter().chain(UNIT_TABLE_COLUMNS).collect();
     let names: Vec<&str> = table.names().collect();
     let guessed = find_column(&names, &guesses).map(ToOwned::to_owned);
-    match (&tables.unit_column, &guessed) {
+    match (unit_column, &guessed) {
         (Some(name), _) if table.get(name).is_some() => Keyed::new(&at, table, &[name]),
         (_, Some(name)) => Keyed::new(&at, table, &[name]),
-        (name, None) => {
-            let wanted = [name.as_deref().unwrap_or("unit")];
-            Keyed::new(&at, table, &wanted)
-        }
+        (name, None) => Keyed::new(&at, table, &[name.unwrap_or("unit")]),
     }
 }
 
@@ -97,7 +95,13 @@ fn find_column<'a>(names: &[&'a str], guesses: &[&str]) -> Option<&'a str> {
 }
 
 /// The place of a column that was named, or guessed.
-fn column_of(records: &Records, at: &str, named: Option<&String>, guesses: &[&str], what: &str) -> Found<usize> {
+fn column_of(
+    records: &Records,
+    at: &str,
+    named: Option<&String>,
+    guesses: &[&str],
+    (what, option): (&str, &str),
+) -> Found<usize> {
     let names: Vec<&str> = records.header.iter().map(String::as_str).collect();
     let found = match named {
         Some(name) => names.iter().copied().find(|known| known == name),
@@ -110,14 +114,15 @@ fn column_of(records: &Records, at: &str, named: Option<&String>, guesses: &[&st
             .take(40)
             .map(|name| name.escape_debug().to_string())
             .collect();
-        let wanted = match named {
-            Some(name) => format!("no column '{}' with {what}", name.escape_debug()),
+        let columns = shown.join(", ");
+        let message = match named {
+            Some(name) => format!("no column '{}' with {what}; columns: {columns}", name.escape_debug()),
             None => format!(
-                "no column of {what} is known by its name (such as '{}'); name it",
+                "no column of {what} is known by its name (such as '{}'); columns: {columns} (hint: {option} names it)",
                 guesses.join("', '")
             ),
         };
-        Finding::new(at, format!("{wanted}; columns: {}", shown.join(", ")))
+        Finding::new(at, message)
     })
 }
 
@@ -125,8 +130,20 @@ fn column_of(records: &Records, at: &str, named: Option<&String>, guesses: &[&st
 fn read_spikes(tables: &CsvTables) -> Found<Vec<(String, Vec<f64>)>> {
     let at = file_name(&tables.spikes);
     let mut records = Records::open(&tables.spikes, &at)?;
-    let unit = column_of(&records, &at, tables.unit_column.as_ref(), &UNIT_COLUMNS, "units")?;
-    let time = column_of(&records, &at, tables.time_column.as_ref(), &TIME_COLUMNS, "spike times")?;
+    let unit = column_of(
+        &records,
+        &at,
+        tables.unit_column.as_ref(),
+        &UNIT_COLUMNS,
+        ("units", "--unit-column"),
+    )?;
+    let time = column_of(
+        &records,
+        &at,
+        tables.time_column.as_ref(),
+        &TIME_COLUMNS,
+        ("spike times", "--time-column"),
+    )?;
     let is_ms = records
         .header
         .get(time)

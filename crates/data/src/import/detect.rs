@@ -23,7 +23,8 @@ pub enum Layout {
     Native,
     /// HDF5 with the attribute `nwb_version`.
     Nwb,
-    /// Other HDF5, whose arrays must be named ([`import_binned`](super::import_binned)).
+    /// Other HDF5, read by [`read_hdf5`](super::read_hdf5), or, where its arrays of counts are named, by
+    /// [`import_binned`](super::import_binned).
     Hdf5,
     /// An archive of NumPy arrays, read by [`read_npz`](super::read_npz).
     Npz,

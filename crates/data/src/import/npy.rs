@@ -13,7 +13,7 @@ use std::path::Path;
 use ndarray::{Array2, ShapeBuilder};
 
 use super::table::Column;
-use crate::error::{DataError, Finding};
+use crate::error::{DataError, Finding, no_memory};
 use crate::fs::open_regular;
 use crate::h5::Found;
 
@@ -94,9 +94,7 @@ impl Npy {
         }
         let n_bytes = header.n_bytes(at)?;
         let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(n_bytes)
-            .map_err(|_| fail(format!("no memory for its {n_bytes} bytes")))?;
+        bytes.try_reserve_exact(n_bytes).map_err(|_| no_memory(at, n_bytes))?;
         reader
             .take(n_bytes as u64)
             .read_to_end(&mut bytes)
@@ -172,7 +170,11 @@ impl Npy {
                 .ok_or_else(|| self.fail(format!("value {index} is {whole}; above 2^53 it would be rounded"))),
             Value::Flag(_) => Err(self.fail("holds flags; expected numbers")),
         };
-        collect(self.header.n_elements(), self.values().enumerate().map(number))
+        collect(
+            &self.at,
+            self.header.n_elements(),
+            self.values().enumerate().map(number),
+        )
     }
 
     /// The whole numbers of a list `[n]` or `[n, 1]`; floats count where they are whole.
@@ -183,6 +185,7 @@ impl Npy {
         self.list("whole numbers")?;
         let values = self.values().enumerate();
         collect(
+            &self.at,
             self.header.n_elements(),
             values.map(|(index, value)| self.integer(index, value)),
         )
@@ -212,7 +215,11 @@ impl Npy {
                 ))
             })
         };
-        collect(self.header.n_elements(), self.values().enumerate().map(cluster))
+        collect(
+            &self.at,
+            self.header.n_elements(),
+            self.values().enumerate().map(cluster),
+        )
     }
 
     /// The one number of an array of one element.
@@ -243,7 +250,7 @@ impl Npy {
                 Value::Flag(flag) => f32::from(u8::from(flag)),
             })
         };
-        let values = collect(self.header.n_elements(), self.values().map(number))?;
+        let values = collect(&self.at, self.header.n_elements(), self.values().map(number))?;
         let array = Array2::from_shape_vec(dim.set_f(self.header.is_fortran), values)
             .map_err(|error| self.fail(error.to_string()))?;
         if array.is_standard_layout() {
@@ -272,14 +279,14 @@ impl Npy {
         }
         if matches!(dtype, Dtype::Bool) {
             let flags = values().map(|value| Ok(matches!(value, Value::Flag(true))));
-            return collect(n_rows, flags).map(Column::Flags);
+            return collect(&self.at, n_rows, flags).map(Column::Flags);
         }
         let number = |value| match value {
             Value::Float(number) => Ok(number),
             Value::Integer(whole) => exact(whole).ok_or_else(|| self.fail("holds numbers above 2^53")),
             Value::Flag(flag) => Ok(f64::from(u8::from(flag))),
         };
-        let numbers = collect(n_rows, values().map(number));
+        let numbers = collect(&self.at, n_rows, values().map(number));
         if numbers.is_ok() || n_rows > MAX_TEXTS {
             return numbers.map(Column::Numbers);
         }
@@ -325,10 +332,10 @@ impl Npy {
 }
 
 /// A vector of known length, refused rather than aborted where there is no memory for it.
-fn collect<T>(n: usize, values: impl Iterator<Item = Found<T>>) -> Found<Vec<T>> {
+fn collect<T>(at: &str, n: usize, values: impl Iterator<Item = Found<T>>) -> Found<Vec<T>> {
     let mut all = Vec::new();
     all.try_reserve_exact(n)
-        .map_err(|_| Finding::new("memory", format!("no memory for {n} values")))?;
+        .map_err(|_| no_memory(at, n.saturating_mul(size_of::<T>())))?;
     for value in values {
         all.push(value?);
     }

@@ -16,9 +16,9 @@ use crate::validate::refuse_problems;
 /// Most columns of one array that become columns of a table.
 pub(super) const MAX_TABLE_COLUMNS: usize = 32;
 /// Most rows of such a table.
-const MAX_TABLE_ROWS: usize = 1 << 20;
+pub(super) const MAX_TABLE_ROWS: usize = 1 << 20;
 /// Columns that may name the units.
-const KEYS: [&str; 4] = ["id", "unit_id", "cluster_id", "unit"];
+pub(super) const KEYS: [&str; 4] = ["id", "unit_id", "cluster_id", "unit"];
 /// Keys that say something of the session.
 const SESSION_KEYS: [&str; 3] = ["session_id", "observed_start_s", "observed_stop_s"];
 /// What may be said of a series, after its name.
@@ -226,27 +226,50 @@ fn read_units(file: &Arrays, columns: &BTreeMap<String, String>, source: &mut So
         return findings.problem(times, message);
     }
     let spikes_s = findings.keep(file.array(times).and_then(|array| seconds(&array, times)));
-    if file.has(index) {
+    let (owners, rows) = if file.has(index) {
         let ends = findings.keep(file.array(index).and_then(|array| array.integers()));
         let rows = ends.as_ref().map(|ends| (ends.len(), index.to_owned()));
-        let table = file.table(columns, rows, findings);
-        let (Some(spikes_s), Some(ends)) = (spikes_s, ends) else {
-            return;
-        };
-        let Some(units) = findings.keep(split_by_end(&spikes_s, &ends)) else {
-            return;
-        };
-        source.units = table.unwrap_or_else(|| Table::new(units.len()));
-        source.unit_ids = names_of(&source.units, units.len());
-        source.spikes_s = units;
-        return;
-    }
-    let clusters_of = findings.keep(file.array(clusters).and_then(|array| array.clusters()));
-    let table = file.table(columns, None, findings);
-    let (Some(spikes_s), Some(clusters_of)) = (spikes_s, clusters_of) else {
-        return;
+        (ends.map(Owners::Ends), rows)
+    } else {
+        let clusters_of = findings.keep(file.array(clusters).and_then(|array| array.clusters()));
+        (clusters_of.map(Owners::Clusters), None)
     };
-    let split = split_by_cluster((times, &spikes_s), (clusters, &clusters_of));
+    let table = file.table(columns, rows, findings);
+    if let (Some(spikes_s), Some(owners)) = (spikes_s, owners) {
+        let at = if file.has(index) { index } else { clusters };
+        assemble(source, (times, spikes_s), (at, owners), table, findings);
+    }
+}
+
+/// Whose spikes are whose.
+pub(super) enum Owners {
+    /// Where those of each unit end.
+    Ends(Vec<i64>),
+    /// The unit of each.
+    Clusters(Vec<u32>),
+}
+
+/// Puts units together: their spikes, in one list, and a table of theirs. With [`Owners::Ends`] the table has as many rows.
+pub(super) fn assemble(
+    source: &mut Source,
+    (times, spikes_s): (&str, Vec<f64>),
+    (at, owners): (&str, Owners),
+    table: Option<Table>,
+    findings: &mut Findings,
+) {
+    let clusters_of = match owners {
+        Owners::Ends(ends) => {
+            let Some(units) = findings.keep(split_by_end((times, &spikes_s), (at, &ends))) else {
+                return;
+            };
+            source.units = table.unwrap_or_else(|| Table::new(units.len()));
+            source.unit_ids = names_of(&source.units, units.len());
+            source.spikes_s = units;
+            return;
+        }
+        Owners::Clusters(clusters_of) => clusters_of,
+    };
+    let split = split_by_cluster((times, &spikes_s), (at, &clusters_of));
     drop((spikes_s, clusters_of));
     let Some((ids, units)) = findings.keep(split) else {
         return;
@@ -258,23 +281,33 @@ fn read_units(file: &Arrays, columns: &BTreeMap<String, String>, source: &mut So
         return;
     };
     if KEYS.iter().any(|key| table.get(key).is_some()) {
-        let Some(keyed) = findings.keep(Keyed::new("units", table, &KEYS)) else {
-            return;
-        };
         let spikes = ids.iter().map(ToString::to_string).zip(units).collect();
-        let keyed = [keyed];
-        let mut joined = Units::join(spikes, &keyed, clusters, findings);
-        for keyed in &keyed {
-            joined.add(keyed, findings);
-        }
-        (source.unit_ids, source.spikes_s, source.units) = (joined.ids, joined.spikes_s, joined.table);
-        return;
+        return join(source, spikes, table, at, findings);
     }
     let n_units = table.n_rows();
-    if let Some(spikes) = findings.keep(by_row(&ids, units, n_units, (clusters, "the table of units"))) {
+    if let Some(spikes) = findings.keep(by_row(&ids, units, n_units, (at, "the table of units"))) {
         source.unit_ids = (0..n_units).map(|n| n.to_string()).collect();
         (source.spikes_s, source.units) = (spikes, table);
     }
+}
+
+/// Puts units of these names and a table with a column of names together.
+pub(super) fn join(
+    source: &mut Source,
+    spikes: Vec<(String, Vec<f64>)>,
+    table: Table,
+    at: &str,
+    findings: &mut Findings,
+) {
+    let Some(keyed) = findings.keep(Keyed::new("units", table, &KEYS)) else {
+        return;
+    };
+    let keyed = [keyed];
+    let mut joined = Units::join(spikes, &keyed, at, findings);
+    for keyed in &keyed {
+        joined.add(keyed, findings);
+    }
+    (source.unit_ids, source.spikes_s, source.units) = (joined.ids, joined.spikes_s, joined.table);
 }
 
 /// Spikes of units that rows of a table are numbers of: units without spikes get none.
@@ -305,9 +338,8 @@ fn names_of(table: &Table, n_units: usize) -> Vec<String> {
 }
 
 /// Spikes of unit n are those from the end of the unit before to its own.
-fn split_by_end(times_s: &[f64], ends: &[i64]) -> Found<Vec<Vec<f64>>> {
-    let at = "spike_times_index";
-    check_times("spike_times", times_s)?;
+fn split_by_end((at_times, times_s): (&str, &[f64]), (at, ends): (&str, &[i64])) -> Found<Vec<Vec<f64>>> {
+    check_times(at_times, times_s)?;
     if ends.len() > MAX_UNITS {
         return Err(Finding::new(
             at,

@@ -11,6 +11,8 @@ mod units;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub(super) use units::read_observed;
+
 use super::source::{SeriesRequest, Source};
 use super::table::Table;
 use crate::error::{DataError, Finding, Findings};

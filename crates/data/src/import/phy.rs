@@ -107,12 +107,13 @@ fn sample_rate(folder: &Path, given: Option<f64>, findings: &mut Findings) -> Fo
         }
         (Some(rate), _) | (None, Some(Ok(Some(rate)))) if is_rate(rate) => Ok(rate),
         (None, Some(Ok(Some(rate)))) => {
-            let message = format!("sample_rate is {rate}; expected a number above 0 (hint: give sample_rate_hz)");
+            let message = format!("sample_rate is {rate}; expected a number above 0 (hint: --sample-rate-hz gives it)");
             Err(Finding::new("params.py", message))
         }
         (None, Some(Err(finding))) => Err(finding),
         _ => {
-            let missing = "no line 'sample_rate = …' says how many samples a second has (hint: give sample_rate_hz)";
+            let missing =
+                "no line 'sample_rate = …' says how many samples a second has (hint: --sample-rate-hz gives it)";
             Err(Finding::new("params.py", missing))
         }
     }
@@ -132,7 +133,7 @@ fn parse_sample_rate(text: &str) -> Found<Option<f64>> {
         let number = value.parse().map_err(|_| {
             let shown: String = value.chars().take(40).collect();
             let message = format!(
-                "line {}: sample_rate is '{}'; expected a number, because the file isn't run (hint: give sample_rate_hz)",
+                "line {}: sample_rate is '{}'; expected a number, because the file isn't run (hint: --sample-rate-hz gives it)",
                 index + 1,
                 shown.escape_debug()
             );

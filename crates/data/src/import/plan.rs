@@ -22,6 +22,9 @@ use crate::recording::{Activity, Recording, Session};
 use crate::validate::{bad_name, check, refuse_problems};
 pub use report::{AreaReport, ImportReport, RuleReport, Selection, SessionReport};
 
+/// A message lists so many arrays.
+const SHOWN_ARRAYS: usize = 20;
+
 /// What an import takes from files. Every text that is an expression ([`Expression`]) may be the name of a column.
 ///
 /// ```toml
@@ -398,6 +401,10 @@ impl ImportPlan {
             format: source.format.clone(),
             ..Told::default()
         };
+        if source.n_units() == 0 && !source.arrays.is_empty() {
+            told.refuse("units", no_spikes(&source));
+            return (None, told);
+        }
         told.findings.warnings.append(&mut source.warnings);
         clock::scale(&mut source, &self.clock);
         clock::sort_spikes(&mut source, &mut told);
@@ -442,6 +449,27 @@ impl ImportPlan {
         };
         (Some(session), told)
     }
+}
+
+/// Why a file of arrays makes no session, and what arrays there are.
+fn no_spikes(source: &Source) -> String {
+    let names: Vec<&str> = source
+        .series
+        .keys()
+        .chain(source.arrays.keys())
+        .map(String::as_str)
+        .collect();
+    let more = if names.len() > SHOWN_ARRAYS { ", …" } else { "" };
+    let names = names
+        .iter()
+        .take(SHOWN_ARRAYS)
+        .copied()
+        .collect::<Vec<_>>()
+        .join("', '");
+    format!(
+        "no spike times are known by their name, such as units/spike_times (docs/FORMATS.md); there are '{names}'{more} (hint: rename \
+         them; arrays of spike counts are imported with --spikes, or a --spec with bin_ms)"
+    )
 }
 
 /// What is found on the way.

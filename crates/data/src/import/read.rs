@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv::{CsvTables, read_csv};
+use super::csv::{CsvTables, keyed_table, read_csv};
+use super::delimited::read_table;
 use super::detect::{Layout, detect};
+use super::npy::file_name;
 use super::source::{SeriesRequest, Source};
-use super::{read_alf, read_npz, read_nwb, read_phy};
-use crate::error::DataError;
+use super::units::{Keyed, Units, canonical_id};
+use super::{read_alf, read_hdf5, read_npz, read_nwb, read_phy};
+use crate::error::{DataError, Findings};
+use crate::validate::refuse_problems;
 
 /// What is read besides units, spikes and trials, and what a layout doesn't say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,17 +21,26 @@ pub struct ReadOptions {
     pub series: SeriesRequest,
     /// Sampling rate (Hz) of spike times in samples, for a Phy folder that doesn't say it.
     pub sample_rate_hz: Option<f64>,
-    /// Table of units beside a table of spikes.
+    /// Table of text with columns of units, joined by their names.
     pub units_table: Option<PathBuf>,
-    /// Table of trials beside a table of spikes.
+    /// Table of text of trials, instead of those of the file.
     pub trials_table: Option<PathBuf>,
+    /// Column that names the units, in a table of spikes and in the table of units; guessed if nothing is said.
+    #[serde(default)]
+    pub unit_column: Option<String>,
+    /// Column of spike times in a table of spikes; guessed if nothing is said.
+    #[serde(default)]
+    pub time_column: Option<String>,
 }
 
-/// Reads a file or folder of a layout that [`detect`] knows.
+/// Reads a file or folder of a layout that [`detect`] knows, and tables of text beside it.
+///
+/// A table of units adds its columns to those of the file; a table of trials takes the place of the file's, which are then
+/// the table of intervals `trials`.
 ///
 /// # Errors
 /// Those of [`detect`] and of the readers; [`DataError::NoReader`] for layouts that are no session by themselves: a recording
-/// of this program, HDF5 whose arrays have no names, a single NumPy array.
+/// of this program, a single NumPy array.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
     let layout = detect(path)?;
     let no_reader = |hint| {
@@ -37,20 +50,34 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
             hint,
         })
     };
-    let (is_phy, is_csv) = (layout == Layout::Phy, layout == Layout::Csv);
+    let is_csv = layout == Layout::Csv;
     let given = [
-        ("the sampling rate", options.sample_rate_hz.is_some(), is_phy),
-        ("the table of units", options.units_table.is_some(), is_csv),
-        ("the table of trials", options.trials_table.is_some(), is_csv),
+        (
+            "the sampling rate",
+            options.sample_rate_hz.is_some() && layout != Layout::Phy,
+            "a Phy folder, whose spike times are samples (elsewhere clock.spikes_per_s of a plan says how many are a second)",
+        ),
+        (
+            "the column of spike times",
+            options.time_column.is_some() && !is_csv,
+            "a table of spikes (CSV)",
+        ),
+        (
+            "the column of units",
+            options.unit_column.is_some() && !is_csv && options.units_table.is_none(),
+            "a table of spikes (CSV), or a table of units",
+        ),
     ];
-    if let Some((name, ..)) = given.into_iter().find(|(_, is_given, is_used)| *is_given && !*is_used) {
+    if layout.is_foreign()
+        && let Some((name, _, expected)) = given.into_iter().find(|(_, is_misplaced, _)| *is_misplaced)
+    {
         return Err(DataError::BadOption {
             name,
             found: format!("given for a {layout}, {}", path.display()),
-            expected: "a Phy folder for a sampling rate, a CSV table of spikes for the other two",
+            expected,
         });
     }
-    match layout {
+    let mut source = match layout {
         Layout::Nwb => read_nwb(path, &options.series),
         Layout::Npz => read_npz(path, &options.series),
         Layout::Alf => read_alf(path, &options.series),
@@ -59,19 +86,80 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
             spikes: path.to_path_buf(),
             units: options.units_table.clone(),
             trials: options.trials_table.clone(),
-            ..CsvTables::default()
+            unit_column: options.unit_column.clone(),
+            time_column: options.time_column.clone(),
         }),
         Layout::Native => no_reader("it needs no import"),
-        Layout::Hdf5 => no_reader("--spikes or a --spec with bin_ms names its arrays of spike counts"),
+        Layout::Hdf5 => read_hdf5(path, &options.series),
         Layout::Npy => {
             no_reader("numpy.savez puts arrays together, see docs/FORMATS.md; a Phy or ALF folder is named as a whole")
         }
+    }?;
+    if !is_csv {
+        let mut findings = Findings::default();
+        if let Some(table) = &options.units_table {
+            let table = keyed_table(table, options.unit_column.as_deref());
+            if let Some(table) = findings.keep(table) {
+                add_columns(&mut source, &table, &mut findings);
+            }
+        }
+        if let Some(table) = &options.trials_table {
+            add_trials(&mut source, table, &mut findings);
+        }
+        refuse_problems(path.display().to_string(), findings.problems)?;
+        source.warnings.append(&mut findings.warnings);
+    }
+    Ok(source)
+}
+
+/// Adds the columns of a table to those of the units that it names.
+fn add_columns(source: &mut Source, table: &Keyed, findings: &mut Findings) {
+    let ids: Vec<String> = source.unit_ids.iter().map(|id| canonical_id(id)).collect();
+    let is_known = |id: &String| ids.contains(id);
+    if let (Some(ours), Some(theirs)) = (ids.first(), table.ids().first())
+        && !table.ids().iter().any(is_known)
+    {
+        let message = format!(
+            "column '{}' names none of the {} units: it has '{}', …, and they are '{}', … (hint: --unit-column names the column with \
+             their names)",
+            table.key.escape_debug(),
+            ids.len(),
+            theirs.escape_debug(),
+            ours.escape_debug()
+        );
+        return findings.problem(&table.at, message);
+    }
+    let mut units = Units {
+        ids,
+        spikes_s: Vec::new(),
+        table: std::mem::take(&mut source.units),
+    };
+    units.add(table, findings);
+    source.units = units.table;
+}
+
+/// Takes the trials of a table, and the file's own for another table of intervals.
+fn add_trials(source: &mut Source, path: &Path, findings: &mut Findings) {
+    let at = file_name(path);
+    let Some(table) = findings.keep(read_table(path, &at)) else {
+        return;
+    };
+    if let Some(own) = source.trials.replace(table) {
+        let message = format!(
+            "its rows are the trials, and not the {} trials of the file, which are its table 'trials' (hint: trials.table names it)",
+            own.n_rows()
+        );
+        findings.warning(at, message);
+        source.intervals.entry("trials".to_owned()).or_insert(own);
     }
 }
 
 impl Layout {
     /// Whether it is one of others that [`read`] takes.
     pub fn is_foreign(self) -> bool {
-        matches!(self, Self::Nwb | Self::Npz | Self::Alf | Self::Phy | Self::Csv)
+        matches!(
+            self,
+            Self::Nwb | Self::Hdf5 | Self::Npz | Self::Alf | Self::Phy | Self::Csv
+        )
     }
 }

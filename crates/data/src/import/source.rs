@@ -37,6 +37,9 @@ pub struct Source {
     pub intervals: BTreeMap<String, Table>,
     /// Series of samples, by name or path: all that there are, with values for those that were asked for.
     pub series: BTreeMap<String, Series>,
+    /// Arrays that are none of these, by path, and what they hold: such as `shape [54, 2000, 6], integers`.
+    #[serde(default)]
+    pub arrays: BTreeMap<String, String>,
     /// Oddities of the file that a user should know.
     pub warnings: Vec<Finding>,
 }
@@ -114,6 +117,7 @@ impl Source {
             trials: None,
             intervals: BTreeMap::new(),
             series: BTreeMap::new(),
+            arrays: BTreeMap::new(),
             warnings: Vec::new(),
         }
     }

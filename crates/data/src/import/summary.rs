@@ -38,6 +38,8 @@ pub struct SourceSummary {
     pub intervals: BTreeMap<String, TableSummary>,
     /// Series of samples.
     pub series: BTreeMap<String, SeriesSummary>,
+    /// Arrays that are none of these, and what they hold.
+    pub arrays: BTreeMap<String, String>,
     /// Oddities.
     pub warnings: Vec<Finding>,
 }
@@ -116,6 +118,7 @@ impl SourceSummary {
                 .map(|(name, table)| (name.clone(), TableSummary::of(table)))
                 .collect(),
             series: series.collect(),
+            arrays: source.arrays.clone(),
             warnings: source.warnings.clone(),
         }
     }
@@ -174,6 +177,12 @@ impl SourceSummary {
                 &series.unit
             };
             writeln!(out, ", {unit}")?;
+        }
+        if !self.arrays.is_empty() {
+            writeln!(out, "\nother arrays")?;
+        }
+        for (name, what) in &self.arrays {
+            writeln!(out, "  {name}: {what}")?;
         }
         if !self.warnings.is_empty() {
             writeln!(out, "\nwarnings")?;

@@ -17,6 +17,12 @@ const LONG_S: f64 = 86_400.0;
 /// So many spike times that are all whole numbers are no seconds.
 const MIN_WHOLE: usize = 100;
 
+/// What to do about spikes that are there twice.
+const DOUBLE_SPIKES: &str =
+    " (hint: merged clusters have them; leave one of each out where the sorter found them twice)";
+/// What to do about units without spikes.
+const SILENT_UNITS: &str = " (hint: units.filter of an import leaves units out)";
+
 pub(super) fn check_spike_times(
     parts: &Parts<'_>,
     times_s: &[Vec<f64>],
@@ -115,12 +121,12 @@ fn warn_of_trains(
         [] => {}
         [n] => findings.warning(
             format!("{path}, {}", parts.unit_name(*n)),
-            format!("{total} spikes share their time with the one before"),
+            format!("{total} spikes share their time with the one before{DOUBLE_SPIKES}"),
         ),
         units => findings.warning(
             path,
             format!(
-                "{total} spikes of {} of {} units share their time with the one before: units {}",
+                "{total} spikes of {} of {} units share their time with the one before: units {}{DOUBLE_SPIKES}",
                 units.len(),
                 times_s.len(),
                 parts.unit_list(units)
@@ -194,7 +200,8 @@ fn warn_of_unobserved(
         findings.warning(
             path,
             format!(
-                "{} spikes of {} of {} units lie outside of the stretches in which the units were observed: units {}",
+                "{} spikes of {} of {} units lie outside of the stretches in which the units were observed: units {} (hint: \
+                 are these in s on the clock of the spikes?)",
                 n_outside.iter().sum::<usize>(),
                 units.len(),
                 times_s.len(),
@@ -220,13 +227,17 @@ fn warn_of_silence(
 ) {
     match silent {
         [] => {}
-        [n] => findings.warning(format!("{path}, {}", parts.unit_name(*n)), "the unit has no spike"),
+        [n] => findings.warning(
+            format!("{path}, {}", parts.unit_name(*n)),
+            format!("the unit has no spike{SILENT_UNITS}"),
+        ),
         silent => findings.warning(
             path,
             format!(
-                "{} of {n_units} units have no spike: {}{question}",
+                "{} of {n_units} units have no spike: {}{}",
                 silent.len(),
-                parts.unit_list(silent)
+                parts.unit_list(silent),
+                if question.is_empty() { SILENT_UNITS } else { question }
             ),
         ),
     }

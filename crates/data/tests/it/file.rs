@@ -196,10 +196,21 @@ fn an_invalid_recording_leaves_no_file() {
 }
 
 #[test]
-fn an_unwritable_directory_is_named() {
-    let path = std::path::Path::new("/nonexistent/dir/r.h5");
-    let error = write(path, &recording(vec![session("a")])).unwrap_err();
-    assert!(error.to_string().contains("/nonexistent/dir/r.h5"), "{error}");
+fn a_missing_directory_is_made_and_one_that_cannot_be_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/r.h5");
+    data::fs::check_new(&path).unwrap();
+    assert!(!dir.path().join("a").exists());
+    write(&path, &recording(vec![session("a")])).unwrap();
+    assert!(matches!(
+        data::fs::check_new(&path),
+        Err(data::fs::FsError::AlreadyExists { .. })
+    ));
+    let path = path.join("below/r.h5");
+    let error = data::fs::check_new(&path).unwrap_err();
+    assert!(error.to_string().contains("a/b/r.h5"), "{error}");
+    let error = write(&path, &recording(vec![session("a")])).unwrap_err();
+    assert!(error.to_string().contains("a/b/r.h5/below"), "{error}");
 }
 
 /// What other programs write: texts of fixed length, narrow and big-endian numbers, no optional parts.

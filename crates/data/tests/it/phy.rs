@@ -47,7 +47,7 @@ fn templates_count_as_clusters_where_nobody_sorted_by_hand() {
     let message = read_phy(copy.path(), None).unwrap_err().to_string();
     assert_says(
         &message,
-        &["params.py: no line 'sample_rate = …'", "give sample_rate_hz"],
+        &["params.py: no line 'sample_rate = …'", "--sample-rate-hz gives it"],
     );
     let source = read_phy(copy.path(), Some(30_000.0)).unwrap();
     let mut expected = trains(&made.expected["phy"]["by_template"]);
@@ -102,7 +102,10 @@ fn the_sampling_rate_is_given_or_read_but_never_run() {
         &params("sample_rate = -5"),
         &["sample_rate is -5; expected a number above 0"],
     );
-    refused(&params("x = 1"), &["no line 'sample_rate = …'", "give sample_rate_hz"]);
+    refused(
+        &params("x = 1"),
+        &["no line 'sample_rate = …'", "--sample-rate-hz gives it"],
+    );
     refused(&params(""), &["no line 'sample_rate = …'"]);
     // What is given counts, whatever the file says.
     assert_eq!(

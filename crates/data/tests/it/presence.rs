@@ -177,8 +177,8 @@ fn spikes_outside_of_what_was_observed_are_told() {
     let warnings = |session: Session| check(&recording(vec![session])).warnings;
     let told = warnings(until(2.0));
     let message =
-        "1 spikes of 1 of 2 units lie outside of the stretches in which the units were observed: units 1 ('u1')";
-    assert!(told.iter().any(|w| w.message == message), "{told:?}");
+        "1 spikes of 1 of 2 units lie outside of the stretches in which the units were observed: units 1 ('u1') ";
+    assert!(told.iter().any(|w| w.message.starts_with(message)), "{told:?}");
     assert_eq!(warnings(until(3.0)), warnings(session("s")));
 }
 

@@ -15,22 +15,25 @@ use crate::exit_code;
 use crate::import_process::{self, Limits};
 
 pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
-    let limits = Limits::from(args.limits);
     let description = description(args)?;
-    super::refuse_existing(&args.out)?;
+    if let Some(out) = &args.out {
+        super::refuse_existing(out)?;
+    }
     let (recording, report) = match description {
-        Description::Binned(import) => (binned(args, import, limits)?, None),
+        Description::Binned(import) => (binned(args, import)?, None),
         Description::Plan(plan) => {
             let options = ReadOptions {
                 series: SeriesRequest::of(plan.behaviour.values().map(|behaviour| &behaviour.series)),
                 sample_rate_hz: args.sample_rate_hz,
                 units_table: args.units_table.clone(),
                 trials_table: args.trials_table.clone(),
+                unit_column: args.unit_column.clone(),
+                time_column: args.time_column.clone(),
             };
             let mut sources = Vec::new();
             for (i, path) in args.files.iter().enumerate() {
                 tracing::info!("reading {}", path.display());
-                let mut source = source(path, options.clone(), limits)?;
+                let mut source = source(path, options.clone(), args.limits)?;
                 if let Some(id) = args.session_id.get(i) {
                     source.id.clone_from(id);
                 }
@@ -40,8 +43,10 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<u8, Error> {
             (recording, Some(report))
         }
     };
-    data::write(&args.out, &recording).map_err(super::output_error)?;
-    tracing::info!("wrote {}", args.out.display());
+    if let Some(out) = &args.out {
+        data::write(out, &recording).map_err(super::output_error)?;
+        tracing::info!("wrote {}", out.display());
+    }
     answer(&recording, report, global)?;
     Ok(exit_code::DONE)
 }
@@ -61,42 +66,35 @@ pub(super) fn serve(args: &ImportWorkerArgs) -> Result<u8, Error> {
     Ok(exit_code::DONE)
 }
 
-impl From<ReadLimits> for Limits {
-    fn from(limits: ReadLimits) -> Self {
-        let time = limits.timeout.unwrap_or(std::time::Duration::from_mins(10));
-        Self {
-            memory_bytes: limits.limit_mem.unwrap_or(4 << 30),
-            time,
-            processor_time: time,
-            is_option: true,
-        }
-    }
+/// What reading it may take.
+fn limits_of(path: &Path, asked: ReadLimits) -> Limits {
+    Limits::of_foreign(path, asked.limit_mem, asked.timeout)
 }
 
 /// Which layout a file or folder has, found by a process of its own.
-pub(super) fn layout(path: &Path, limits: Limits) -> Result<Layout, Error> {
+pub(super) fn layout(path: &Path, limits: ReadLimits) -> Result<Layout, Error> {
     let request = Request::Layout {
         path: path.to_path_buf(),
     };
-    match import_process::read(path, &request, limits)? {
+    match import_process::read(path, &request, limits_of(path, limits))? {
         Answer::Layout(layout) => Ok(layout),
         answer => Err(import_process::not_asked_for(path, answer).into()),
     }
 }
 
 /// Reads a file or folder of a known layout, in a process of its own.
-pub(super) fn source(path: &Path, options: ReadOptions, limits: Limits) -> Result<Source, Error> {
+pub(super) fn source(path: &Path, options: ReadOptions, limits: ReadLimits) -> Result<Source, Error> {
     let request = Request::Source {
         path: path.to_path_buf(),
         options,
     };
-    match import_process::read(path, &request, limits)? {
+    match import_process::read(path, &request, limits_of(path, limits))? {
         Answer::Source(source) => Ok(*source),
         answer => Err(import_process::not_asked_for(path, answer).into()),
     }
 }
 
-fn binned(args: &ImportArgs, import: BinnedImport, limits: Limits) -> Result<Recording, Error> {
+fn binned(args: &ImportArgs, import: BinnedImport) -> Result<Recording, Error> {
     let [path] = args.files.as_slice() else {
         return Err(usage(
             format!(
@@ -110,7 +108,7 @@ fn binned(args: &ImportArgs, import: BinnedImport, limits: Limits) -> Result<Rec
         path: path.clone(),
         import,
     };
-    match import_process::read(path, &request, limits)? {
+    match import_process::read(path, &request, limits_of(path, args.limits))? {
         Answer::Recording(recording) => Ok(recording),
         answer => Err(import_process::not_asked_for(path, answer).into()),
     }
@@ -158,7 +156,7 @@ fn description(args: &ImportArgs) -> Result<Description, Error> {
     }
     if args.files.len() > 1 && (args.units_table.is_some() || args.trials_table.is_some()) {
         return Err(usage(
-            "--units-table and --trials-table go with one table of spikes".to_owned(),
+            "--units-table and --trials-table go with one file".to_owned(),
             "import each session by itself",
         ));
     }
@@ -222,6 +220,8 @@ fn plan_options(args: &ImportArgs) -> Vec<&'static str> {
         ("--sample-rate-hz", args.sample_rate_hz.is_some()),
         ("--units-table", args.units_table.is_some()),
         ("--trials-table", args.trials_table.is_some()),
+        ("--unit-column", args.unit_column.is_some()),
+        ("--time-column", args.time_column.is_some()),
         ("--session-id", !args.session_id.is_empty()),
     ];
     given

@@ -24,7 +24,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> Result<u8, Error> {
         refuse_tables(args)?;
         inspect_run(path, global)?;
     } else {
-        match super::import::layout(path, args.limits.into()) {
+        match super::import::layout(path, args.limits) {
             Ok(layout) if layout.is_foreign() => {
                 refuse_page(
                     args,
@@ -50,9 +50,11 @@ fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
         sample_rate_hz: args.sample_rate_hz,
         units_table: args.units_table.clone(),
         trials_table: args.trials_table.clone(),
+        unit_column: args.unit_column.clone(),
+        time_column: args.time_column.clone(),
         ..Default::default()
     };
-    let source = super::import::source(&args.path, options, args.limits.into())?;
+    let source = super::import::source(&args.path, options, args.limits)?;
     let summary = data::import::SourceSummary::of(&source);
     answer(global, &summary, || summary.text())
 }
@@ -79,6 +81,8 @@ fn refuse_tables(args: &InspectArgs) -> Result<(), Error> {
         ("--sample-rate-hz", args.sample_rate_hz.is_some()),
         ("--units-table", args.units_table.is_some()),
         ("--trials-table", args.trials_table.is_some()),
+        ("--unit-column", args.unit_column.is_some()),
+        ("--time-column", args.time_column.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),

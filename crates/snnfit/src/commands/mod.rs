@@ -220,12 +220,12 @@ pub(crate) fn use_threads(threads: Option<std::num::NonZeroUsize>) -> usize {
     rayon::current_num_threads()
 }
 
-/// Refuses to overwrite an existing file before work is spent on its replacement.
+/// Refuses to overwrite an existing file, or to write where nothing can be written, before work is spent on it.
 ///
 /// # Errors
 /// [`Error::Output`].
 pub(crate) fn refuse_existing(path: &Path) -> Result<(), Error> {
-    data::fs::refuse_existing(path).map_err(Error::Output)
+    data::fs::check_new(path).map_err(Error::Output)
 }
 
 /// Text of a file made safe for a terminal: control characters other than line ends become visible escapes.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use super::super::source::{Samples, Series, SeriesRequest, Source};
 use super::super::table::{SHOWN_COLUMNS, Table, nearest};
 use super::{events, tables, unique};
-use crate::error::{Finding, Findings};
+use crate::error::{Finding, Findings, no_memory};
 use crate::h5::{Data, Found, Kind, Node};
 use crate::recording::Timing;
 
@@ -371,7 +371,9 @@ impl Scale {
         let n_values = n_samples.checked_mul(n_channels);
         let n_values = n_values.ok_or_else(|| fail(&"the number of samples overflows"))?;
         let mut values = Vec::new();
-        values.try_reserve_exact(n_values).map_err(|error| fail(&error))?;
+        values
+            .try_reserve_exact(n_values)
+            .map_err(|_| no_memory(&data.at, n_values.saturating_mul(size_of::<f32>())))?;
         values.resize(n_values, f32::NAN);
         let mut values = Array2::from_shape_vec((n_samples, n_channels), values).map_err(|error| fail(&error))?;
         // Adding 0 would take the sign of a stored -0.

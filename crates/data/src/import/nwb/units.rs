@@ -3,7 +3,7 @@
 use super::super::source::Source;
 use super::super::table::{Column, Table};
 use super::tables::{self, each_referenced, read_ends, read_table, rows};
-use crate::error::{Finding, Findings};
+use crate::error::{Finding, Findings, no_memory};
 use crate::h5::{Data, Found, Kind, Node, Target};
 
 /// Where electrodes are described.
@@ -81,7 +81,7 @@ fn read_spikes(units: &Node, n_units: usize) -> Found<Vec<Vec<f64>>> {
     for (start, end) in starts.zip(&ends) {
         let mut train = Vec::new();
         let reserved = train.try_reserve_exact(end - start);
-        reserved.map_err(|error| Finding::new(&data.at, error.to_string()))?;
+        reserved.map_err(|_| no_memory(&data.at, n_spikes.saturating_mul(size_of::<f64>())))?;
         spikes_s.push(train);
     }
     let mut unit = 0;
@@ -114,7 +114,11 @@ fn read_spikes(units: &Node, n_units: usize) -> Found<Vec<Vec<f64>>> {
 }
 
 /// When each unit was observed (s).
-fn read_observed(units: &Node, n_units: usize, warnings: &mut Vec<Finding>) -> Found<Vec<Vec<(f64, f64)>>> {
+pub(in super::super) fn read_observed(
+    units: &Node,
+    n_units: usize,
+    warnings: &mut Vec<Finding>,
+) -> Found<Vec<Vec<(f64, f64)>>> {
     let data = units.dataset("obs_intervals")?;
     let intervals = pairs(&data, warnings)?;
     if units.has("obs_intervals_index") {
@@ -149,7 +153,7 @@ fn pairs(data: &Data, warnings: &mut Vec<Finding>) -> Found<Vec<(f64, f64)>> {
     data.check_floats()?;
     let mut pairs = Vec::new();
     let reserved = pairs.try_reserve_exact(n_rows);
-    reserved.map_err(|error| Finding::new(&data.at, error.to_string()))?;
+    reserved.map_err(|_| no_memory(&data.at, n_rows.saturating_mul(size_of::<(f64, f64)>())))?;
     pairs.resize(n_rows, (f64::NAN, f64::NAN));
     data.each_block(|first_row, first_column, block| {
         for ((row, column), &value) in block.indexed_iter() {

@@ -1,0 +1,183 @@
+//! Tables of units and trials beside files and folders of every layout.
+
+use std::path::Path;
+
+use data::import::{Column, ImportPlan, ReadOptions, Source, Table, read};
+
+use crate::common::{arrays, assert_says, folder, npy_integers, warnings};
+
+fn texts(values: &[&str]) -> Column {
+    Column::Texts(values.iter().map(|&text| text.to_owned()).collect())
+}
+
+/// Reads with `units.csv` and `trials.csv` of this folder, where they are there.
+fn read_with(path: &Path, tables: &Path) -> Result<Source, String> {
+    let beside = |name: &str| Some(tables.join(name)).filter(|path| path.is_file());
+    let options = ReadOptions {
+        units_table: beside("units.csv"),
+        trials_table: beside("trials.csv"),
+        ..ReadOptions::default()
+    };
+    read(path, &options).map_err(|error| error.to_string())
+}
+
+/// Clusters 2 and 5 at 1 kHz.
+fn phy() -> tempfile::TempDir {
+    folder(&[
+        ("spike_times.npy", npy_integers(&[100, 2200, 3300])),
+        ("spike_clusters.npy", npy_integers(&[5, 5, 2])),
+        ("params.py", b"sample_rate = 1000\n".to_vec()),
+        ("cluster_group.tsv", b"cluster_id\tgroup\n2\tmua\n5\tgood\n".to_vec()),
+    ])
+}
+
+const TRIALS: &str = "start_time,stop_time,go_cue\n0,1,0.5\n2,3,2.5\n";
+
+#[test]
+fn a_phy_folder_with_both_tables_is_a_recording_with_trials_and_areas() {
+    let tables = folder(&[
+        // In another order, with a cluster that isn't there, and a column that the folder has too.
+        (
+            "units.csv",
+            b"unit_id,area,group\n5.0,V1,best\n9,CA1,mua\n2,LM,mua\n".to_vec(),
+        ),
+        ("trials.csv", TRIALS.as_bytes().to_vec()),
+    ]);
+    let phy = phy();
+    let source = read_with(phy.path(), tables.path()).unwrap();
+    assert_eq!(source.unit_ids, ["2", "5"]);
+    assert_eq!(source.units.get("area"), Some(&texts(&["LM", "V1"])));
+    assert_eq!(source.units.get("group"), Some(&texts(&["mua", "best"])));
+    let said = warnings(&source);
+    assert_says(
+        &said,
+        &[
+            "units.csv: 1 rows of units that aren't there are left out",
+            "units.csv: column 'group' differs from another table's for 1 unit",
+        ],
+    );
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let plan = ImportPlan::from_toml("plan", "[trials]\nalign_to = 'go_cue'\nwindow_s = [-0.5, 0.5]\n").unwrap();
+    let (recording, _) = plan.apply(vec![source]).unwrap();
+    let session = &recording.sessions[0];
+    let areas: Vec<&str> = session.units.iter().map(|unit| unit.area.as_str()).collect();
+    let starts: Vec<f64> = session.trials.iter().map(|trial| trial.start_s).collect();
+    assert_eq!((areas, starts), (vec!["LM", "V1"], vec![0.0, 2.0]));
+}
+
+#[test]
+fn tables_go_with_archives_and_folders_and_the_trials_of_the_file_stay_a_table() {
+    let Some(made) = arrays() else { return };
+    let tables = folder(&[
+        ("units.csv", b"id,place\n0,a\n1,b\n".to_vec()),
+        ("trials.csv", TRIALS.as_bytes().to_vec()),
+    ]);
+    for (path, n_units, n_trials) in [("npz/clusters.npz", 6, 4), ("alf", 0, 0)] {
+        let path = made.path(path);
+        let alone = read(&path, &ReadOptions::default()).unwrap();
+        let ids = folder(&[
+            (
+                "units.csv",
+                alone
+                    .unit_ids
+                    .iter()
+                    .enumerate()
+                    .fold("id,place\n".to_owned(), |text, (n, id)| format!("{text}{id},p{n}\n"))
+                    .into_bytes(),
+            ),
+            ("trials.csv", TRIALS.as_bytes().to_vec()),
+        ]);
+        let source = read_with(&path, ids.path()).unwrap();
+        let places: Vec<String> = (0..alone.n_units()).map(|n| format!("p{n}")).collect();
+        assert_eq!(
+            source.units.get("place"),
+            Some(&Column::Texts(places)),
+            "{}",
+            path.display()
+        );
+        assert_eq!((&source.unit_ids, &source.spikes_s), (&alone.unit_ids, &alone.spikes_s));
+        assert_eq!(source.trials.as_ref().unwrap().n_rows(), 2);
+        // As texts, in which NaN is equal to NaN.
+        let shown = |table: Option<&Table>| format!("{table:?}");
+        assert_eq!(shown(source.intervals.get("trials")), shown(alone.trials.as_ref()));
+        assert_says(
+            &warnings(&source),
+            &["trials.csv: its rows are the trials, and not the "],
+        );
+        if n_units > 0 {
+            assert_eq!((alone.n_units(), alone.trials.unwrap().n_rows()), (n_units, n_trials));
+        }
+    }
+    // Two of six units.
+    let source = read_with(&made.path("npz/clusters.npz"), tables.path()).unwrap();
+    assert_eq!(source.units.get("place"), Some(&texts(&["a", "b", "", "", "", ""])));
+    assert_says(&warnings(&source), &["units.csv: no row for 4 of 6 units: 2, 3, 4, 5"]);
+}
+
+#[test]
+fn tables_that_fit_nothing_are_refused_and_columns_can_be_named() {
+    let phy = phy();
+    let refused = |name: &str, text: &str, parts: &[&str]| {
+        let tables = folder(&[(name, text.as_bytes().to_vec())]);
+        assert_says(&read_with(phy.path(), tables.path()).unwrap_err(), parts);
+    };
+    refused(
+        "units.csv",
+        "unit,area\nu1,V1\nu2,V1\n",
+        &[
+            "column 'unit' names none of the 2 units",
+            "'u1'",
+            "'2'",
+            "--unit-column",
+        ],
+    );
+    refused(
+        "units.csv",
+        "name,area\n2,V1\n",
+        &["units.csv: no column names the units"],
+    );
+    refused("units.csv", "id,area\n2,V1\n2,V2\n", &["unit 2 is in row 0 already"]);
+    refused("trials.csv", "start_time,stop_time\n0\n", &["trials.csv"]);
+    let tables = folder(&[
+        ("units.csv", b"name,area\n2,V1\n5,V2\n".to_vec()),
+        ("s.csv", b"neuron,t,t_ms\n1,0.5,4\n".to_vec()),
+    ]);
+    let mut options = ReadOptions {
+        units_table: Some(tables.path().join("units.csv")),
+        unit_column: Some("name".to_owned()),
+        ..ReadOptions::default()
+    };
+    let source = read(phy.path(), &options).unwrap();
+    assert_eq!(source.units.get("area"), Some(&texts(&["V1", "V2"])));
+    options.time_column = Some("t".to_owned());
+    let message = read(phy.path(), &options).unwrap_err().to_string();
+    assert_says(
+        &message,
+        &[
+            "the column of spike times is given for a Phy folder",
+            "a table of spikes (CSV)",
+        ],
+    );
+    let spikes = tables.path().join("s.csv");
+    let message = read(&spikes, &ReadOptions::default()).unwrap_err().to_string();
+    assert_says(
+        &message,
+        &[
+            "no column of spike times is known by its name",
+            "columns: neuron, t, t_ms (hint: --time-column names it)",
+        ],
+    );
+    for (column, time) in [("t", 0.5), ("t_ms", 0.004)] {
+        let options = ReadOptions {
+            time_column: Some(column.to_owned()),
+            ..ReadOptions::default()
+        };
+        assert_eq!(read(&spikes, &options).unwrap().spikes_s, [[time]]);
+    }
+    let options = ReadOptions {
+        unit_column: Some("name".to_owned()),
+        ..ReadOptions::default()
+    };
+    let message = read(phy.path(), &options).unwrap_err().to_string();
+    assert_says(&message, &["the column of units is given for a Phy folder"]);
+}
