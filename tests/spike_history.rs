@@ -299,7 +299,7 @@ fn cells_that_were_never_recorded_together_meet_in_one_network() {
     let movie = movie(REPEATED_BINS, 1);
     let recording = Recording {
         sessions: vec![
-            session("left", &[movie.clone()], N_REPEATS, &[0, 2], 300),
+            session("left", std::slice::from_ref(&movie), N_REPEATS, &[0, 2], 300),
             session("right", &[movie], N_REPEATS, &[1, 3, 0], 400),
         ],
     };
