@@ -429,7 +429,7 @@ fn networks_of_this_program_are_no_recordings_and_groups_in_circles_end() {
     let source = reading(&path, &[]).unwrap();
     assert_eq!(source.n_units(), 2);
     assert!(source.series.contains_key("pos/x"), "{:?}", source.series.keys());
-    for (name, said) in [("soft", "soft link"), ("external", "external link")] {
+    for (name, said) in [("soft", "soft link"), ("external", "link to another file")] {
         let what = source.arrays[name].to_lowercase();
         assert!(what.contains(said), "{what}");
     }

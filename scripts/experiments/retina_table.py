@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""What retina.sh evaluated: one small file for each run, and the table of docs/RESULTS.md.
+
+usage: retina_table.py note RUN EVALUATION RECORD
+       retina_table.py table RECORDS
+
+A row for each method: mean over seeds and standard deviation, and below it the mean of the seeds' 95 % intervals (bootstrap over
+trials and pairs). Reference scores are those of the specification (§2.4 and §3): the shipped filters of Mahuas et al. 2020
+and one network of PyTorch, on the same test trials.
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+
+WINDOWS = ["20ms", "33.3ms", "41.7ms"]
+METRICS = ["psth_correlation"] + [
+    f"noise_correlation_{what}_{window}" for window in WINDOWS for what in ("r2", "r2_offset_free")
+] + ["rate_ratio", "runaway_fraction", "bits_per_spike", "cross_entropy"]
+NAMES = {"glm": "linear GLM, maximum likelihood", "mle": "maximum likelihood", "sm": "sample-and-measure"}
+# PSTH, then strict and offset-free R² at 12, 20 and 25 bins.
+REFERENCES = {
+    "LN (specification)": [0.695, -1.9, -0.17, -2.2, -0.12, -3.1, -0.32],
+    "2-step (specification)": [0.704, 0.88, 0.95, 0.87, 0.87, 0.74, 0.75],
+    "hidden layer and couplings, PyTorch (specification)": [0.932, 0.69, 0.69, 0.69, 0.72, 0.62, 0.68],
+}
+
+
+def rounded(value):
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [rounded(of) for of in value]
+    if isinstance(value, dict):
+        return {key: rounded(of) for key, of in value.items()}
+    return value
+
+
+def note(run, evaluation, record):
+    run, found = pathlib.Path(run), json.loads(pathlib.Path(evaluation).read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
+    report = found["reports"][0] if "reports" in found else found
+    report["run"] = run.name
+    steps = [json.loads(line) for line in (run / "events.ndjson").read_text().splitlines()]
+    wall = [event["wall_s"] for event in steps if event["event"] == "step"]
+    out = {
+        "fit": {
+            "version": manifest["version"],
+            "commit": manifest["commit"],
+            "seed": manifest["seed"],
+            "steps": steps and max(event.get("step", 0) for event in steps),
+            "wall_s": wall[-1] if wall else None,
+            "initial": manifest.get("initial"),
+            "test_openings": manifest["test_openings"],
+        },
+        "report": report,
+    }
+    if out["fit"]["initial"]:
+        out["fit"]["initial"]["run"] = pathlib.Path(out["fit"]["initial"]["run"]).name
+    if "differences" in found:
+        out["differences"] = found["differences"][0]
+    pathlib.Path(record).write_text(json.dumps(rounded(out), indent=1) + "\n")
+
+
+def values(records, name):
+    return [m for r in records for m in r["report"]["metrics"] if m["name"] == name]
+
+
+def number(x):
+    return f"{x:.3f}"
+
+
+def row(name, cells):
+    print("| " + " | ".join([name, *cells]) + " |")
+
+
+def table(folder):
+    records = {}
+    for path in sorted(pathlib.Path(folder).glob("*_*.json")):
+        records.setdefault(path.stem.rsplit("_", 1)[0], []).append(json.loads(path.read_text()))
+    head = ["PSTH r"] + [f"NC R² {w} {k}" for w in WINDOWS for k in ("strict", "offset-free")]
+    head += ["rate", "runaway", "bits/spike", "cross-entropy"]
+    row("method", head)
+    print("|" + "---|" * (len(head) + 1))
+    for key in ("glm", "mle", "sm"):
+        of = records.get(key, [])
+        if not of:
+            continue
+        cells, intervals = [], []
+        for metric in METRICS:
+            found = values(of, metric)
+            x = [m["value"] for m in found]
+            digits = "{:.4f}" if metric == "cross_entropy" else "{:.3f}"
+            spread = f" ± {digits.format(statistics.stdev(x))}" if len(x) > 1 else ""
+            cells.append("–" if not x else digits.format(statistics.mean(x)) + spread)
+            ci = [m["ci95"] for m in found if m["ci95"]]
+            intervals.append(
+                f"[{number(statistics.mean(c[0] for c in ci))}, {number(statistics.mean(c[1] for c in ci))}]" if ci else ""
+            )
+        row(f"{NAMES[key]} ({len(of)} seeds)" if len(of) > 1 else NAMES[key], cells)
+        row("95 % interval", intervals)
+    any_record = next(iter(records.values()))[0]
+    of_data = [(m["ceiling_noiseless"], m["nulls"].get("training_noise_correlations")) for name in METRICS[:7] for m in values([any_record], name)]
+    row("the training trials' noise correlations", ["–"] + [number(n) if n is not None else "–" for _, n in of_data[1:]] + ["–"] * 4)
+    row("ceiling (noiseless model)", [number(c) if c is not None else "–" for c, _ in of_data] + ["–"] * 4)
+    for name, reference in REFERENCES.items():
+        row(name, [str(x) for x in reference] + ["–"] * 4)
+    print()
+    for record in records.get("sm", []):
+        shown = [d for d in record.get("differences", []) if "r2_offset_free_" in d["metric"] and d["ci95"]]
+        text = ", ".join(f"{d['metric'].rsplit('_', 1)[1]} {d['value']:+.3f} [{d['ci95'][0]:+.3f}, {d['ci95'][1]:+.3f}]" for d in shown)
+        print(f"- seed {record['fit']['seed']}: {text}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["note"] and len(sys.argv) == 5:
+        note(*sys.argv[2:])
+    elif sys.argv[1:2] == ["table"] and len(sys.argv) == 3:
+        table(sys.argv[2])
+    else:
+        sys.exit(__doc__)
