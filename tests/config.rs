@@ -206,6 +206,10 @@ fn what_does_not_go_with_a_spike_history_network_is_refused_by_name() {
         ("train.engine = \"native_int16\"", "native_int16"),
         ("loss = [{ psth = {} }]", "is a loss of [model.rsnn]"),
         ("loss = [{ hidden_rate = {} }]", "has no hidden neurons"),
+        (
+            "loss = [{ hidden_rate = {} }, { single_trial = {} }]",
+            "goes with `likelihood` or a loss of repeats",
+        ),
         ("loss = [{ likelihood = { samples = 2 } }]", "every sample is the same"),
         (
             "loss = [{ single_trial = { clamped_ms = 90.0 } }]",

@@ -377,6 +377,10 @@ fn what_a_recording_lacks_is_told_before_anything_is_written() {
             "no repeated stimulus is as long",
         ),
         (
+            "loss = [{ psth_cross_entropy = {} }]\nsplit.sessions.repeated.validation = [12]",
+            "nothing says which step is best",
+        ),
+        (
             "split.sessions.three.test = \"all\"",
             "session 'three' (there are 'once', 'repeated')",
         ),

@@ -103,22 +103,7 @@ impl Assembly {
     pub fn new(experiment: Experiment, splits: Option<Splits>) -> Result<Self, FitError> {
         let mut warnings = Vec::new();
         let mut sessions = load(&experiment.data, true, &mut warnings)?;
-        let splits = if let Some(splits) = splits {
-            splits.check_matches(&sessions)?;
-            splits
-        } else {
-            let options = SplitOptions {
-                test_fraction: experiment.split.test_fraction,
-                validation_fraction: experiment.split.validation_fraction,
-                sessions: experiment.split.sessions.clone(),
-                ..SplitOptions::default()
-            };
-            data::split(
-                &sessions,
-                &options,
-                &mut StreamRng::new(experiment.split.seed, "split", 0),
-            )?
-        };
+        let splits = splits_of(&experiment.split, &sessions, splits)?;
         warnings.extend(splits.warnings.iter().cloned());
         let never_observed = leave_out_unobserved(&mut sessions, &splits)?;
         let checked::Model::Rsnn(model) = &experiment.model;
@@ -537,6 +522,28 @@ fn least_bins(experiment: &Experiment, model: &checked::Rsnn, sessions: &[Binned
         }
         _ => Ok(1),
     }
+}
+
+/// Parts of the trials: those of a run that exists, if they are of these sessions, or new ones.
+///
+/// # Errors
+/// Splits of other data; sessions or trials that are named and not there.
+pub(crate) fn splits_of(
+    split: &checked::Split,
+    sessions: &[BinnedSession],
+    given: Option<Splits>,
+) -> Result<Splits, DataError> {
+    if let Some(splits) = given {
+        splits.check_matches(sessions)?;
+        return Ok(splits);
+    }
+    let options = SplitOptions {
+        test_fraction: split.test_fraction,
+        validation_fraction: split.validation_fraction,
+        sessions: split.sessions.clone(),
+        ..SplitOptions::default()
+    };
+    data::split(sessions, &options, &mut StreamRng::new(split.seed, "split", 0))
 }
 
 /// Reads, checks and bins the sessions in use; in one window, or each over its own trials.

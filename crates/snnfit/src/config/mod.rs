@@ -78,17 +78,6 @@ pub const RESUMABLE_KEYS: [&str; 5] = [
     "train.trial_chunk",
 ];
 
-impl<E> LoadedAs<E> {
-    /// With another form of the configuration.
-    pub fn with<F>(self, experiment: impl FnOnce(E) -> F) -> LoadedAs<F> {
-        LoadedAs {
-            experiment: experiment(self.experiment),
-            values: self.values,
-            warnings: self.warnings,
-        }
-    }
-}
-
 impl AnyLoaded {
     /// With `[model.rsnn]`.
     ///

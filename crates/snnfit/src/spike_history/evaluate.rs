@@ -303,12 +303,12 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
     let seed = inputs.experiment.seed;
     let ms = window.steps as f64 * inputs.bin_ms();
     let name = |what: &str| format!("noise_correlation_{what}_{}ms", (ms * 10.0).round() / 10.0);
-    let matrices = |of: &dyn Fn(&Compared) -> Array3<u8>, noise: NoiseFrom| -> Vec<f64> {
-        let of = |one: &Compared| pairs_in(&of(one), window.steps, noise);
+    let matrices = |of: fn(&Compared) -> &Array3<u8>, noise: NoiseFrom| -> Vec<f64> {
+        let of = |one: &Compared| pairs_in(of(one), window.steps, noise);
         compared.iter().flat_map(of).collect()
     };
-    let data = matrices(&|one| one.data.clone(), NoiseFrom::Mean);
-    let model = matrices(&|one| one.model.clone(), NoiseFrom::Mean);
+    let data = matrices(|one| &one.data, NoiseFrom::Mean);
+    let model = matrices(|one| &one.model, NoiseFrom::Mean);
     let training = training_pairs(inputs, compared, window.steps);
     let mut at = 0;
     for one in compared {
@@ -336,8 +336,8 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
     let found = reproduction(&data, &model);
     let copied = reproduction(&data, &training);
     let differences = reproduction(
-        &matrices(&|one| one.data.clone(), NoiseFrom::NextTrial),
-        &matrices(&|one| one.model.clone(), NoiseFrom::NextTrial),
+        &matrices(|one| &one.data, NoiseFrom::NextTrial),
+        &matrices(|one| &one.model, NoiseFrom::NextTrial),
     );
     let half = |i: usize| {
         let mut rng = StreamRng::new(seed, "evaluate.halves", i as u64);
@@ -513,9 +513,7 @@ fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHis
     let recorded = inputs.recorded();
     let bins = inputs.experiment.model.windows.clamped_steps.steps;
     let (part, _) = inputs.part;
-    let skip = inputs.experiment.statistics.skip.steps;
-    let mut all: Vec<Window> = tiles(recorded, part, inputs.first(), bins);
-    all.retain(|window| window.first >= skip);
+    let all = tiles(recorded, part, inputs.first(), bins);
     let (mut model, mut rate, mut history) = (Likelihood::default(), Likelihood::default(), Likelihood::default());
     for (i, windows) in of_sessions(&all)
         .iter()

@@ -1,6 +1,6 @@
 //! A spike-history network with what drives it.
 
-use ndarray::{Array2, Array3, ArrayD, Axis, s};
+use ndarray::{Array2, Array3, Axis, s};
 use snn_core::device::OpenDevice;
 use snn_core::models::Parameters;
 use snn_core::models::spike_history::{Encoded, Encoder, EncoderSpec, SpikeHistory, SpikeHistorySpec};
@@ -219,9 +219,7 @@ impl Drives {
         }
         let mut gradient = model.driver_parameters.zeros_like();
         for (d, stretch) in d_values.outer_iter().zip(&self.stretches) {
-            if let Some(ArrayD { .. }) = gradient.get(&bins_name(stretch.session))
-                && let Some(array) = gradient.get_mut(&bins_name(stretch.session))
-            {
+            if let Some(array) = gradient.get_mut(&bins_name(stretch.session)) {
                 let bins = d.dim().0;
                 let mut part = array.index_axis_mut(Axis(0), stretch.stimulus);
                 let mut part = part.slice_axis_mut(Axis(0), (stretch.first..stretch.first + bins).into());

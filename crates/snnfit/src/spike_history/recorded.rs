@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use data::{BinnedSession, DataError, SplitOptions, Splits};
+use data::{BinnedSession, DataError, Splits};
 use losses::sample_and_measure::MIN_REPEATS;
 use ndarray::{Array2, Array3, Axis, s};
-use snn_core::rng::StreamRng;
 
-use crate::assembly::{Part, load};
+use crate::assembly::{Part, load, splits_of};
 use crate::config::checked::spike_history::{Encoder, SpikeHistoryExperiment};
 use crate::fit_error::FitError;
 
@@ -114,19 +113,7 @@ impl Recorded {
     pub fn new(experiment: &SpikeHistoryExperiment, splits: Option<Splits>) -> Result<Self, FitError> {
         let mut warnings = Vec::new();
         let mut sessions = load(&experiment.data, false, &mut warnings)?;
-        let splits = if let Some(splits) = splits {
-            splits.check_matches(&sessions)?;
-            splits
-        } else {
-            let options = SplitOptions {
-                test_fraction: experiment.split.test_fraction,
-                validation_fraction: experiment.split.validation_fraction,
-                sessions: experiment.split.sessions.clone(),
-                ..SplitOptions::default()
-            };
-            let mut rng = StreamRng::new(experiment.split.seed, "split", 0);
-            data::split(&sessions, &options, &mut rng)?
-        };
+        let splits = splits_of(&experiment.split, &sessions, splits)?;
         warnings.extend(splits.warnings.iter().cloned());
         for session in &mut sessions {
             check_presence(session)?;

@@ -45,6 +45,8 @@ pub struct SpikeHistoryTrainer {
     train_repeats: Vec<Repeats>,
     validation_repeats: Vec<Repeats>,
     lead: usize,
+    /// Rates of the visible neurons in the training trials: a pass over the whole recording.
+    rates: Vec<f64>,
     /// First bin that counts of clamped windows may be any of this many; by (session, trial) of the training part.
     places: Vec<(usize, usize, usize)>,
 }
@@ -91,6 +93,15 @@ impl SpikeHistoryTrainer {
                 if lead > 0 { " with the history before it" } else { "" }
             ));
         }
+        let has_clamped = experiment.losses.iter().any(is_clamped);
+        let is_short = has_clamped && tiles(&recorded, Part::Validation, lead, bins.steps).is_empty();
+        if is_short {
+            return fail(format!(
+                "no validation trial has {} bins, which windows.clamped_ms = {} takes; shorten it, or name longer validation trials",
+                lead + bins.steps,
+                bins.ms
+            ));
+        }
         let skip = experiment.statistics.skip.steps;
         let free = experiment.model.windows.free_steps;
         let fits = |repeats: &Repeats, bins: usize| repeats.n_bins >= skip.max(lead) + bins;
@@ -120,6 +131,13 @@ impl SpikeHistoryTrainer {
             .into_iter()
             .filter(|r| fits(r, free.steps))
             .collect();
+        if let (Some(loss), true, false) = (needed, validation_repeats.is_empty(), has_clamped) {
+            return fail(format!(
+                "nothing says which step is best: `{}` compares repeats, and no stimulus is shown in {} validation trials of a session",
+                loss.name(),
+                losses::sample_and_measure::MIN_REPEATS
+            ));
+        }
         if let (Some(loss), true) = (needed, validation_repeats.is_empty()) {
             recorded.warnings.push(format!(
                 "no stimulus is shown in {} validation trials of a session: `{}` and other losses of repeats are not validated",
@@ -129,6 +147,7 @@ impl SpikeHistoryTrainer {
         }
         Ok(Self {
             engine: engine(&experiment, &device),
+            rates: recorded.rates(),
             experiment,
             recorded,
             model,
@@ -196,7 +215,7 @@ impl SpikeHistoryTrainer {
         let n = self.experiment.model.n_hidden;
         let is_asked = |loss: &Loss| matches!(loss, Loss::HiddenRate { .. });
         (n > 0 && self.experiment.losses.iter().any(is_asked)).then(|| {
-            let rates = self.recorded.rates();
+            let rates = &self.rates;
             (0..n).map(|_| rates[rng.random_range(0..rates.len())]).collect()
         })
     }
