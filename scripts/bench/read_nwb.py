@@ -2,7 +2,7 @@
 
     python scripts/bench/read_nwb.py [--program target/release/snnfit] [--spikes 10000000] [--runs 5]
 
-Writes a file of 600 units and 1000 trials into a temporary folder, reads it with each in turn, and prints the best times of the runs
+Writes a file of 1000 units and 500 trials into a temporary folder, reads it with each in turn, and prints the best times of the runs
 and the largest memory (resident, of a process and those that it starts, whichever takes most). pynwb reads what an import takes: all
 spike times and the columns of units and trials. scripts/python.sh prints an interpreter that has pynwb.
 """
@@ -30,7 +30,7 @@ print(n, time.perf_counter() - start)
 """
 
 
-def make(path, n_spikes, n_units=600, n_trials=1000):
+def make(path, n_spikes, n_units=1000, n_trials=500):
     import numpy as np
     import pynwb
 
@@ -74,7 +74,7 @@ def main():
         path, out = Path(folder) / "large.nwb", Path(folder) / "large.h5"
         # In another process: what this one ever held would count for its children.
         subprocess.run([sys.executable, __file__, "--make", str(path), "--spikes", str(options.spikes)], check=True)
-        print(f"{options.spikes} spikes, 600 units, 1000 trials, {path.stat().st_size / 2**20:.0f} MiB")
+        print(f"{options.spikes} spikes, 1000 units, 500 trials, {path.stat().st_size / 2**20:.0f} MiB")
         commands = {
             "snnfit inspect": [options.program, "inspect", str(path)],
             "snnfit import": [options.program, "import", str(path), "--out", str(out)],

@@ -13,6 +13,9 @@ use crate::inspect::{Quantiles, quantiles};
 /// So many different texts of a column are listed.
 const SHOWN_TEXTS: usize = 12;
 
+/// Numbers are listed where there are at most so many different ones.
+const SHOWN_NUMBERS: usize = 8;
+
 /// Summary of a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceSummary {
@@ -64,9 +67,9 @@ pub struct ColumnSummary {
     pub missing: usize,
     /// Smallest and largest number.
     pub range: Option<(f64, f64)>,
-    /// Different texts or flags and how often they occur, the first twelve by name.
+    /// Different texts or flags and how often they occur, the first twelve by name; numbers where there are few.
     pub values: BTreeMap<String, usize>,
-    /// Number of different texts or flags.
+    /// Number of different values, where they are counted.
     pub n_different: Option<usize>,
 }
 
@@ -135,7 +138,7 @@ impl SourceSummary {
         writeln!(out, "{} ({})", self.id, self.format)?;
         write!(out, "\n{} units, {} spikes", self.n_units, self.n_spikes)?;
         if let Some((first, last)) = self.spike_span {
-            write!(out, " from {first} to {last}")?;
+            write!(out, " from {} to {}", shown(first), shown(last))?;
         }
         if let Some(rate) = &self.rate_hz {
             write!(
@@ -223,6 +226,7 @@ impl ColumnSummary {
                 let known = || values.iter().copied().filter(|value| !value.is_nan());
                 summary.missing = values.len() - known().count();
                 summary.range = known().reduce(f64::min).zip(known().reduce(f64::max));
+                summary.count_numbers(known());
             }
             Column::Texts(values) => {
                 summary.missing = values.iter().filter(|value| value.is_empty()).count();
@@ -248,6 +252,40 @@ impl ColumnSummary {
         }
         self.values = shown.into_iter().map(|(value, n)| (value.to_owned(), n)).collect();
     }
+
+    /// Conditions are often numbers, such as contrasts or choices: counts where some of few values stand in more than one row.
+    fn count_numbers(&mut self, values: impl Iterator<Item = f64>) {
+        let mut counts: Vec<(f64, usize)> = Vec::new();
+        for value in values {
+            match counts.iter().position(|(known, _)| *known == value) {
+                Some(at) => counts[at].1 += 1,
+                None if counts.len() == SHOWN_NUMBERS => return,
+                None => counts.push((value, 1)),
+            }
+        }
+        if counts.iter().all(|(_, n)| *n == 1) {
+            return;
+        }
+        self.n_different = Some(counts.len());
+        self.values = counts.into_iter().map(|(value, n)| (shown(value), n)).collect();
+    }
+}
+
+/// Six significant digits, which is enough to recognise a number.
+fn shown(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let digits = 5 - value.abs().log10().floor() as i32;
+    if digits > 15 {
+        return value.to_string();
+    }
+    let text = format!("{value:.*}", digits.max(0) as usize);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Result {
@@ -260,15 +298,16 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
     for column in columns {
         write!(out, "  {:width$}  {:8}", column.name, column.kind)?;
         let mut parts = Vec::new();
-        if let Some((low, high)) = column.range {
-            parts.push(format!("{low} to {high}"));
+        if let (Some((low, high)), None) = (column.range, column.n_different) {
+            parts.push(format!("{} to {}", shown(low), shown(high)));
         }
         if let Some(n_different) = column.n_different {
-            let shown: Vec<String> = column
-                .values
-                .iter()
-                .map(|(value, n)| format!("{value} ({n})"))
-                .collect();
+            let mut values: Vec<(&String, &usize)> = column.values.iter().collect();
+            if column.range.is_some() {
+                let number = |value: &str| value.parse().unwrap_or(f64::NAN);
+                values.sort_by(|(a, _), (b, _)| number(a).total_cmp(&number(b)));
+            }
+            let shown: Vec<String> = values.into_iter().map(|(value, n)| format!("{value} ({n})")).collect();
             let more = n_different - column.values.len();
             let more = if more > 0 {
                 format!(", … {more} more")
@@ -284,4 +323,42 @@ fn write_columns(out: &mut String, columns: &[ColumnSummary]) -> std::fmt::Resul
         writeln!(out, "{}", parts.join("; "))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_listed_where_they_are_few_and_repeat() {
+        let line = |values: &[f64]| {
+            let column = ColumnSummary::of("x", &Column::Numbers(values.to_vec()));
+            let mut text = String::new();
+            write_columns(&mut text, &[column]).unwrap();
+            text.trim_end().to_owned()
+        };
+        assert_eq!(
+            line(&[10.0, -1.0, 2.0, -1.0, f64::NAN, 0.0, -0.0]),
+            "  x  numbers -1 (2), 0 (2), 2 (1), 10 (1); 1 missing"
+        );
+        assert_eq!(line(&[1.0, 2.0, 3.0]), "  x  numbers 1 to 3");
+        let many: Vec<f64> = (0..40).map(|i| f64::from(i % 20)).collect();
+        assert_eq!(line(&many), "  x  numbers 0 to 19");
+    }
+
+    #[test]
+    fn numbers_have_six_digits() {
+        let cases = [
+            (0.899_999_999_999_9, "0.9"),
+            (0.005_398_971_204_578_773, "0.00539897"),
+            (249.997_520_929, "249.998"),
+            (1_087_352.833, "1087353"),
+            (-12_500.0, "-12500"),
+            (0.0, "0"),
+            (1e-9, "0.000000001"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(shown(value), text);
+        }
+    }
 }

@@ -56,7 +56,13 @@ fn inspect_source(args: &InspectArgs, global: &Global) -> Result<(), Error> {
     };
     let source = super::import::source(&args.path, options, args.limits)?;
     let summary = data::import::SourceSummary::of(&source);
-    answer(global, &summary, || summary.text())
+    answer(global, &summary, || {
+        format!(
+            "{}\nnext   snnfit import {} --dry-run says what an import takes, by area and type, and what it drops and why\n",
+            summary.text(),
+            args.path.display()
+        )
+    })
 }
 
 /// A file that can't be read is left to the reader of recordings, which says why.

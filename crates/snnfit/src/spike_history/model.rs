@@ -1,18 +1,23 @@
 //! A spike-history network with what drives it.
 
-use ndarray::{Array2, Array3, Axis, s};
+use std::ops::Range;
+
+use ndarray::{Array1, Array2, Array3, Axis, s};
 use snn_core::device::OpenDevice;
 use snn_core::models::Parameters;
-use snn_core::models::spike_history::{Encoded, Encoder, EncoderSpec, SpikeHistory, SpikeHistorySpec};
+use snn_core::models::spike_history::{EncodedRows, Encoder, EncoderSpec, Rows, SpikeHistory, SpikeHistorySpec};
 
 use super::recorded::Recorded;
 use crate::assembly::Part;
 use crate::config::checked::spike_history::{Encoder as EncoderConfig, InitialBias, SpikeHistoryExperiment};
 use crate::fit_error::FitError;
 
-/// Movies, and bins of each, from which the size of features is taken.
+/// Movies, and bins of each, from which the mean and size of features are taken.
 const SIZED_MOVIES: usize = 32;
 const SIZED_BINS: usize = 256;
+
+/// Features and layers of a stimulus take at most so many bytes at a time; more is encoded in pieces, and for its gradient again.
+const ENCODED_BYTES: usize = 1 << 29;
 
 /// What drives the neurons.
 #[derive(Debug)]
@@ -23,8 +28,10 @@ pub enum Driver {
     Stimulus {
         /// Its encoder.
         encoder: Box<Encoder>,
-        /// Root mean square of the features in the training trials, which they are divided by.
-        size: f32,
+        /// Mean of the features of each kernel in the training trials, which is taken off, `[functions]`.
+        mean: Array1<f32>,
+        /// Their standard deviation, which they are divided by, `[functions]`.
+        sd: Array1<f32>,
     },
     /// A drive of its own for each bin of each stimulus: parameters `drive.<session>`, `[stimuli, T, N]`.
     Bins,
@@ -57,8 +64,22 @@ pub struct Stretch {
 pub struct Drives {
     /// `[S, T, N]`; none where nothing drives.
     pub values: Option<Array3<f32>>,
-    encoded: Option<Encoded>,
+    encoded: Option<EncodedRows>,
     stretches: Vec<Stretch>,
+    bins: usize,
+    skipped: usize,
+}
+
+/// Features of the bins of some stretches, one after another.
+struct StretchRows<'a> {
+    encoder: &'a Encoder,
+    mean: &'a Array1<f32>,
+    sd: &'a Array1<f32>,
+    recorded: &'a Recorded,
+    stretches: &'a [Stretch],
+    /// Bins at the start of each stretch that are not among the rows, and those that are.
+    skipped: usize,
+    bins: usize,
 }
 
 impl Model {
@@ -105,9 +126,9 @@ impl Model {
                 };
                 let encoder = Encoder::new(spec, n)?;
                 let parameters = encoder.initial(experiment.seed);
-                let size = feature_size(&encoder, recorded)?;
+                let (mean, sd) = feature_moments(&encoder, recorded)?;
                 let encoder = Box::new(encoder);
-                (Driver::Stimulus { encoder, size }, parameters)
+                (Driver::Stimulus { encoder, mean, sd }, parameters)
             }
         };
         Ok(Self {
@@ -154,7 +175,8 @@ impl Model {
         Ok(())
     }
 
-    /// Drive of some stretches, each of `bins` bins.
+    /// Drive of some stretches, each of `bins` bins, of which the first `skipped` need none: what the stimulus drives them with is
+    /// not computed and 0.
     ///
     /// # Errors
     /// Bins beyond a stimulus, a device that fails.
@@ -164,6 +186,7 @@ impl Model {
         recorded: &Recorded,
         stretches: &[Stretch],
         bins: usize,
+        skipped: usize,
     ) -> Result<Drives, FitError> {
         let n = self.network.spec.n_neurons();
         let shape = (stretches.len(), bins, n);
@@ -178,19 +201,27 @@ impl Model {
                 }
                 (Some(values), None)
             }
-            Driver::Stimulus { encoder, size } => {
-                let mut features = Array2::zeros((stretches.len() * bins, encoder.n_features()));
-                for (i, stretch) in stretches.iter().enumerate() {
-                    let part = features_of(encoder, recorded, *stretch, bins)?;
-                    features
-                        .slice_mut(s![i * bins..(i + 1) * bins, ..])
-                        .assign(&(part / *size));
+            Driver::Stimulus { encoder, mean, sd } => {
+                let counted = bins - skipped;
+                let rows = StretchRows {
+                    encoder,
+                    mean,
+                    sd,
+                    recorded,
+                    stretches,
+                    skipped,
+                    bins: counted,
+                };
+                let n_rows = stretches.len() * counted;
+                let encoded =
+                    encoder.encode_rows(&device.device, &self.driver_parameters, n_rows, &rows, ENCODED_BYTES)?;
+                let mut values = Array3::zeros(shape);
+                for (mut of_stretch, rows) in values
+                    .outer_iter_mut()
+                    .zip(encoded.drive.axis_chunks_iter(Axis(0), counted))
+                {
+                    of_stretch.slice_mut(s![skipped.., ..]).assign(&rows);
                 }
-                let encoded = encoder.encode(&device.device, &self.driver_parameters, &features.view())?;
-                let values = encoded.drive.clone().into_shape_with_order(shape);
-                let values = values.map_err(|error| FitError::Internal {
-                    what: error.to_string(),
-                })?;
                 (Some(values), Some(encoded))
             }
         };
@@ -198,24 +229,65 @@ impl Model {
             values,
             encoded,
             stretches: stretches.to_vec(),
+            bins: bins - skipped,
+            skipped,
         })
     }
 }
 
+impl Rows for StretchRows<'_> {
+    type Error = FitError;
+
+    fn features(&self, rows: Range<usize>) -> Result<Array2<f32>, FitError> {
+        let mut features = Array2::zeros((rows.len(), self.encoder.n_features()));
+        let mut row = rows.start;
+        while row < rows.end {
+            let (stretch, bin) = (self.stretches[row / self.bins], row % self.bins);
+            let bins = (self.bins - bin).min(rows.end - row);
+            let first = stretch.first + self.skipped + bin;
+            let mut part = features_of(self.encoder, self.recorded, Stretch { first, ..stretch }, bins)?;
+            for ((mut of_kernel, mean), sd) in part.axis_iter_mut(Axis(1)).zip(self.mean).zip(self.sd) {
+                of_kernel.mapv_inplace(|x| (x - mean) / sd);
+            }
+            let at = row - rows.start;
+            features.slice_mut(s![at..at + bins, ..]).assign(&in_rows(part)?);
+            row += bins;
+        }
+        Ok(features)
+    }
+}
+
 impl Drives {
-    /// Gradient of the driver's parameters, given that of its values `[S, T, N]`.
+    /// Gradient of the driver's parameters, given that of its values `[S, T, N]`; model, device and recordings are those of the drive.
     ///
     /// # Errors
     /// A device that fails.
-    pub fn backward(self, model: &Model, d_values: Array3<f32>) -> Result<Parameters, FitError> {
-        if let Some(encoded) = self.encoded {
-            let shape = encoded.drive.raw_dim();
-            let d = d_values
-                .into_shape_with_order(shape)
-                .map_err(|error| FitError::Internal {
-                    what: error.to_string(),
-                })?;
-            return Ok(encoded.backward(&d)?);
+    pub fn backward(
+        self,
+        model: &Model,
+        device: &OpenDevice,
+        recorded: &Recorded,
+        d_values: Array3<f32>,
+    ) -> Result<Parameters, FitError> {
+        if let (Some(encoded), Driver::Stimulus { encoder, mean, sd }) = (self.encoded, &model.driver) {
+            let counted = d_values
+                .slice_axis(Axis(1), (self.skipped..).into())
+                .as_standard_layout()
+                .into_owned();
+            let d = counted.into_shape_with_order(encoded.drive.raw_dim());
+            let d = d.map_err(|error| FitError::Internal {
+                what: error.to_string(),
+            })?;
+            let rows = StretchRows {
+                encoder,
+                mean,
+                sd,
+                recorded,
+                stretches: &self.stretches,
+                skipped: self.skipped,
+                bins: self.bins,
+            };
+            return encoded.backward(encoder, &device.device, &model.driver_parameters, &rows, &d);
         }
         let mut gradient = model.driver_parameters.zeros_like();
         for (d, stretch) in d_values.outer_iter().zip(&self.stretches) {
@@ -235,11 +307,11 @@ fn bins_name(session: usize) -> String {
 }
 
 /// Biases with which neurons fire at these rates (spikes per bin) when nothing else drives them; hidden ones fire at their mean.
-fn initial_biases(spec: &SpikeHistorySpec, rates: &[f64]) -> ndarray::Array1<f32> {
+fn initial_biases(spec: &SpikeHistorySpec, rates: &[f64]) -> Array1<f32> {
     /// Less than a spike in so many bins is no rate to start from.
     const LEAST: f64 = 1e-4;
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
-    ndarray::Array1::from_shape_fn(spec.n_neurons(), |j| {
+    Array1::from_shape_fn(spec.n_neurons(), |j| {
         let p = rates.get(j).copied().unwrap_or(mean).clamp(LEAST, 1.0 - LEAST);
         let s = (p / (1.0 - p)).ln() / f64::from(spec.temperature);
         (f64::from(spec.threshold) * (1.0 + s)) as f32
@@ -255,7 +327,8 @@ fn initial_bins(recorded: &Recorded, n: usize) -> Parameters {
     parameters
 }
 
-fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: usize) -> Result<Array2<f32>, FitError> {
+/// Features of some bins of a recorded stimulus, `[T, functions, channels]`.
+fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: usize) -> Result<Array3<f32>, FitError> {
     let session = &recorded.sessions[stretch.session];
     let movie = session.stimuli.get(stretch.stimulus).copied().flatten();
     let (Some(movie), Some(movies)) = (movie, &session.movies) else {
@@ -264,7 +337,11 @@ fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: u
         });
     };
     let movie = movies.index_axis(Axis(0), movie);
-    let features = encoder.features(&movie, stretch.first, bins)?;
+    Ok(encoder.features(&movie, stretch.first, bins)?)
+}
+
+/// `[T, functions · channels]`.
+fn in_rows(features: Array3<f32>) -> Result<Array2<f32>, FitError> {
     let (rows, functions, channels) = features.dim();
     features
         .into_shape_with_order((rows, functions * channels))
@@ -273,9 +350,10 @@ fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: u
         })
 }
 
-/// Root mean square of the features over the middle of some movies of the training trials.
-fn feature_size(encoder: &Encoder, recorded: &Recorded) -> Result<f32, FitError> {
-    let (mut sum, mut count) = (0.0, 0usize);
+/// Mean and standard deviation of each kernel's features, over the middle of some movies of the training trials and all channels.
+fn feature_moments(encoder: &Encoder, recorded: &Recorded) -> Result<(Array1<f32>, Array1<f32>), FitError> {
+    let mut sums: Vec<[f64; 2]> = Vec::new();
+    let mut count = 0usize;
     let mut n_movies = 0;
     for (s, session) in recorded.sessions.iter().enumerate() {
         let mut shown: Vec<usize> = session
@@ -298,15 +376,29 @@ fn feature_size(encoder: &Encoder, recorded: &Recorded) -> Result<f32, FitError>
                 first: (bins - len) / 2,
             };
             let features = features_of(encoder, recorded, stretch, len)?;
-            sum += features.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-            count += features.len();
+            sums.resize(features.dim().1, [0.0; 2]);
+            for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
+                for &x in &of_kernel {
+                    sum[0] += f64::from(x);
+                    sum[1] += f64::from(x).powi(2);
+                }
+            }
+            count += features.dim().0 * features.dim().2;
         }
     }
-    let size = (sum / count.max(1) as f64).sqrt() as f32;
-    if size > 0.0 && size.is_finite() {
-        return Ok(size);
+    let count = count.max(1) as f64;
+    let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();
+    let sds: Array1<f64> = sums
+        .iter()
+        .zip(&means)
+        .map(|([_, squares], mean)| (squares / count - mean * mean).max(0.0).sqrt())
+        .collect();
+    // Rounding leaves something of the square of the mean.
+    let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
+    if sds.iter().zip(&means).any(is_constant) {
+        return Err(FitError::SpikeHistory {
+            reason: "the recorded stimulus of the training trials has one value throughout".to_owned(),
+        });
     }
-    Err(FitError::SpikeHistory {
-        reason: "the recorded stimulus of the training trials is 0 throughout".to_owned(),
-    })
+    Ok((means.mapv(|x| x as f32), sds.mapv(|x| x as f32)))
 }

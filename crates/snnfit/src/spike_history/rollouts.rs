@@ -211,7 +211,7 @@ impl Rollouts<'_> {
         let mut values = Values::new();
         let all_bins = self.lead + bins;
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
-        let drives = self.model.drives(self.device, self.recorded, &stretches, all_bins)?;
+        let drives = self.drives(&stretches, all_bins)?;
         let mut d_values = drives.values.as_ref().map(|v| Array3::<f32>::zeros(v.raw_dim()));
         let entries = |w: &Window| self.recorded.sessions[w.session].neurons.len();
         let total: usize = windows.iter().map(entries).sum();
@@ -307,7 +307,7 @@ impl Rollouts<'_> {
                 first: w.first.saturating_sub(self.lead),
             })
             .collect();
-        let drives = self.model.drives(self.device, self.recorded, &stretches, all_bins)?;
+        let drives = self.drives(&stretches, all_bins)?;
         let mut d_values = drives.values.as_ref().map(|v| Array3::<f32>::zeros(v.raw_dim()));
         let mut sessions: Vec<usize> = stretches.iter().map(|stretch| stretch.session).collect();
         sessions.sort_unstable();
@@ -395,7 +395,7 @@ impl Rollouts<'_> {
             first: window.first.saturating_sub(self.lead),
         };
         let all_bins = self.lead + window.bins;
-        let drives = self.model.drives(self.device, self.recorded, &[stretch], all_bins)?;
+        let drives = self.drives(&[stretch], all_bins)?;
         let starts: Vec<(usize, usize)> = window.starts.iter().map(|&trial| (trial, stretch.first)).collect();
         let drive = drives.values.as_ref().map(|values| Drive {
             values: seen.drive(values),
@@ -435,7 +435,7 @@ impl Rollouts<'_> {
         let seen = Seen::new(&self.model.network, &self.recorded.sessions[session].neurons)?;
         let all_bins = self.lead + bins;
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
-        let drives = self.model.drives(self.device, self.recorded, &stretches, all_bins)?;
+        let drives = self.drives(&stretches, all_bins)?;
         let starts: Vec<(usize, usize)> = (0..windows.len() * samples)
             .map(|i| (windows[i / samples].trial, stretches[i / samples].first))
             .collect();
@@ -452,6 +452,19 @@ impl Rollouts<'_> {
         let sampled = self.sample(&seen, session, &starts, all_bins, self.lead + until, drive, draws)?;
         let own = s![.., self.lead.., ..seen.n_visible];
         Ok(sampled.probabilities.slice(own).to_owned())
+    }
+
+    /// Drive of stretches of a lead and the bins that count. Recorded neurons are clamped in the lead, so that it is needed only where
+    /// a neuron of the network is not recorded.
+    fn drives(&self, stretches: &[Stretch], bins: usize) -> Result<Drives, FitError> {
+        let n = self.model.network.spec.n_neurons();
+        let is_recorded = |s: &Stretch| self.recorded.sessions[s.session].neurons.len() == n;
+        let skipped = if stretches.iter().all(is_recorded) {
+            self.lead
+        } else {
+            0
+        };
+        self.model.drives(self.device, self.recorded, stretches, bins, skipped)
     }
 
     fn stretch(&self, window: Window) -> Stretch {
@@ -626,7 +639,7 @@ impl Rollouts<'_> {
         gradient: Option<&mut Parameters>,
     ) -> Result<(), FitError> {
         if let (Some(gradient), Some(d_values)) = (gradient, d_values) {
-            gradient.add(&drives.backward(self.model, d_values)?)?;
+            gradient.add(&drives.backward(self.model, self.device, self.recorded, d_values)?)?;
         }
         Ok(())
     }

@@ -212,6 +212,16 @@ impl Encoder {
         &self.spec
     }
 
+    /// Neurons that it drives.
+    pub fn n_neurons(&self) -> usize {
+        self.n_neurons
+    }
+
+    /// Values of a bin: its features, and what each layer makes of them.
+    pub fn n_values(&self) -> usize {
+        self.spec.shapes().into_iter().map(Shape::len).sum::<usize>() + self.n_neurons
+    }
+
     /// Features of a bin, `B·H·W`.
     pub fn n_features(&self) -> usize {
         self.basis.nrows() * self.spec.n_channels()

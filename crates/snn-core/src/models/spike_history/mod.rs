@@ -15,6 +15,7 @@
 mod basis;
 mod encoder;
 mod order;
+mod pieces;
 mod simulate;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use basis::Basis;
 pub use encoder::{Encoded, Encoder, EncoderSpec, Layer};
+pub use pieces::{EncodedRows, Rows};
 pub use simulate::{Clamped, Gradient, Sampled, Windows};
 
 use crate::CoreError;
