@@ -20,10 +20,12 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, ArrayViewMut2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// One trained layer; a rectifier follows convolutions and dense layers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -313,44 +315,52 @@ impl Encoder {
                 expected: "no more than the stimulus has",
             });
         }
-        // The bin from which each bin's frame has been there.
+        // Bins in which a frame begins; what is before the stimulus, or before the longest lag, is the earliest frame.
         let earliest = (first + 1).saturating_sub(self.spec.lags);
-        let mut since = Vec::with_capacity(first + bins - earliest);
-        for t in earliest..first + bins {
-            let is_same = t > earliest && stimulus.row(t) == stimulus.row(t - 1);
-            let start = if is_same { since[t - earliest - 1] } else { t };
-            since.push(start);
-        }
+        let changes = |&t: &usize| t == earliest || stimulus.row(t) != stimulus.row(t - 1);
+        let frames: Vec<usize> = (earliest..first + bins).filter(changes).collect();
         let functions = self.basis.nrows();
         let mut values = vec![0.0f32; bins * functions * channels];
-        let rows = values.par_chunks_mut(functions * channels).enumerate();
-        rows.for_each(|(bin, features)| {
-            let now = first + bin;
-            // From lag `from` on, the frame of bin `t` reaches back to the bin it began in.
-            let (mut from, mut t) = (0, now);
-            loop {
-                let began = since[t - earliest];
-                // What is before the stimulus, or before the longest lag, is the earliest frame.
-                let is_last = began == earliest;
-                let to = if is_last {
-                    self.spec.lags
-                } else {
-                    (now - began + 1).min(self.spec.lags)
-                };
-                for (row, sums) in features.chunks_mut(channels).zip(self.sums.rows()) {
-                    let weight = sums[to] - sums[from];
-                    for (feature, x) in row.iter_mut().zip(stimulus.row(began)) {
-                        *feature += weight * x;
-                    }
-                }
-                if to == self.spec.lags {
-                    break;
-                }
-                (from, t) = (to, began - 1);
-            }
+        // Bins of a block see nearly the same frames: one product of weights and frames.
+        let block = (self.spec.lags / 4).clamp(8, 64);
+        let blocks = values.par_chunks_mut(block * functions * channels).enumerate();
+        blocks.for_each(|(i, features)| {
+            let n = features.len() / (functions * channels);
+            let (weights, seen) = self.frame_weights(&frames, first + i * block, n);
+            let shown = stimulus.select(Axis(0), &frames[seen]);
+            let shape = (n * functions, channels);
+            let mut out = ArrayViewMut2::from_shape(shape, features).expect("as many values as the shape has");
+            general_mat_mul(1.0, &weights, &shown, 0.0, &mut out);
         });
         let shape = (bins, functions, channels);
         Ok(Array3::from_shape_vec(shape, values).expect("as many values as the shape has"))
+    }
+
+    /// What each function of the lag gives each frame in bins `first..first + bins`, `[bins · B, frames]`, and the frames that they
+    /// see, of `frames`, which begin in these bins and last until the next. The first has been there for ever.
+    fn frame_weights(&self, frames: &[usize], first: usize, bins: usize) -> (Array2<f32>, Range<usize>) {
+        let (functions, lags) = (self.basis.nrows(), self.spec.lags);
+        // From the last frame that began no later than the longest lag before the first bin.
+        let oldest = (first + 1).saturating_sub(lags);
+        let seen =
+            frames.partition_point(|&t| t <= oldest).saturating_sub(1)..frames.partition_point(|&t| t < first + bins);
+        let mut weights = Array2::zeros((bins * functions, seen.len()));
+        for (bin, mut of_bin) in weights.axis_chunks_iter_mut(Axis(0), functions).enumerate() {
+            let now = first + bin;
+            for (place, frame) in seen.clone().enumerate() {
+                let began = frames[frame];
+                if began > now {
+                    break;
+                }
+                let until = frames.get(frame + 1).copied().unwrap_or(usize::MAX).min(now + 1);
+                let from = (now + 1 - until).min(lags);
+                let to = if frame == 0 { lags } else { (now + 1 - began).min(lags) };
+                for (weight, sums) in of_bin.column_mut(place).iter_mut().zip(self.sums.rows()) {
+                    *weight = sums[to] - sums[from];
+                }
+            }
+        }
+        (weights, seen)
     }
 
     /// Drive of rows of features `[R, B·H·W]`, and what its gradient needs.
