@@ -92,7 +92,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
 #[test]
 fn the_help_of_every_command_is_as_documented() {
     let folder = Folder::new();
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["train"],
         &["evaluate"],
@@ -103,6 +103,7 @@ fn the_help_of_every_command_is_as_documented() {
         &["synth"],
         &["synth", "two-area"],
         &["synth", "six-area"],
+        &["synth", "teacher"],
         &["bench"],
         &["config"],
         &["config", "check"],
@@ -484,7 +485,7 @@ fn a_checkpoint_and_a_run_can_be_inspected() {
 }
 
 /// The commands that `docs/cli.md` shows, in its order.
-const DOCUMENTED: [&[&str]; 13] = [
+const DOCUMENTED: [&[&str]; 14] = [
     &[],
     &["train"],
     &["evaluate"],
@@ -494,6 +495,7 @@ const DOCUMENTED: [&[&str]; 13] = [
     &["inspect"],
     &["synth", "two-area"],
     &["synth", "six-area"],
+    &["synth", "teacher"],
     &["bench"],
     &["config", "check"],
     &["config", "show"],

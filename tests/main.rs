@@ -28,5 +28,6 @@ mod shipped_configs;
 mod six_area;
 mod soft_matching;
 mod spike_history;
+mod teacher;
 mod tensorboard;
 mod trial_events;

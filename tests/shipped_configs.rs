@@ -155,3 +155,92 @@ fn the_retina_is_imported_and_takes_its_first_steps() {
         session.validation.len()
     );
 }
+
+#[test]
+fn the_student_takes_its_first_step_on_the_teacher_of_its_size() {
+    let folder = folder_with("teacher_student.toml");
+    // As shipped, but for the size of the network that hides.
+    let made = [
+        "synth",
+        "teacher",
+        "--hidden=31",
+        "--connection-probability=0.05",
+        "--out=data/teacher.h5",
+        "--network=data/teacher_network.h5",
+    ];
+    succeed(&folder, &made);
+    let losses = "loss = [{ likelihood = {} }, { hidden_rate = { weight = 1e-3 } }]";
+    let train = ["train", "--config", "configs/teacher_student.toml", "--out", "runs/0"];
+    let small = [
+        "--set",
+        "model.spike_history.n_hidden = 5",
+        "--set",
+        losses,
+        "--set",
+        "train.max_steps = 1",
+    ];
+    succeed(&folder, &[&train[..], &small].concat());
+    let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 1)).unwrap();
+    let parameters = &checkpoint.sections["parameters"];
+    assert_eq!(parameters["w"].shape, [9, 74, 74]);
+    assert_eq!(parameters["encoder.out.w"].shape, [5 * 16, 74]);
+    succeed(&folder, &["evaluate", "runs/0", "--truth", "data/teacher_network.h5"]);
+}
+
+#[test]
+fn cells_of_two_recordings_without_a_sweep_in_common_meet_in_one_network() {
+    let Some(retina) = shared("data/retina/retina_bars.h5") else {
+        return;
+    };
+    let folder = folder_with("retina_stitching.toml");
+    let retina = retina.to_str().unwrap();
+    let import = |block: &str, session: &str, more: &[&str]| {
+        let (spikes, stimulus) = (format!("/{block}/spikes"), format!("/{block}/stimulus"));
+        let out = match session {
+            "test" => "data/retina_test.h5".to_owned(),
+            session => format!("data/{session}.h5"),
+        };
+        let arguments = [
+            "import",
+            retina,
+            "--spikes",
+            &spikes,
+            "--stimulus",
+            &stimulus,
+            "--bin-ms=1.667",
+            "--area=retina",
+            "--session-id",
+            session,
+            "--out",
+            &out,
+        ];
+        succeed(&folder, &[&arguments[..], more].concat());
+        data::read(&folder.path(&out)).unwrap().sessions.remove(0)
+    };
+    import("test", "test", &[]);
+    for (side, units, first) in [("left", "unit in [0, 2, 3]", 0), ("right", "unit not in [0, 2, 3]", 1)] {
+        for (block, n, axes) in [
+            ("repeated", 54, &[][..]),
+            ("unrepeated", 50, &["--stimulus-axes", "trial,time,channel"]),
+        ] {
+            let rows: Vec<String> = (first..n).step_by(2).map(|row| row.to_string()).collect();
+            let trials = format!("trial in [{}]", rows.join(", "));
+            let more = ["--units", units, "--trials", &trials];
+            let name = format!("{side}_{block}");
+            let session = import(&format!("train_{block}"), &name, &[&more[..], axes].concat());
+            let ids: Vec<&str> = session.units.iter().map(|unit| unit.id.as_str()).collect();
+            let expected = if first == 0 { ["0", "2", "3"] } else { ["1", "4", "5"] };
+            assert_eq!((ids.as_slice(), session.trials.len()), (&expected[..], n / 2));
+        }
+    }
+    let train = ["train", "--config", "configs/retina_stitching.toml", "--out", "runs/0"];
+    let run = succeed(&folder, &[&train[..], &["--set", "train.max_steps = 1"]].concat());
+    assert!(
+        run.stderr
+            .contains("6 recorded neurons of 5 sessions, 0 of them in all"),
+        "{}",
+        run.stderr
+    );
+    let network = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 1)).unwrap();
+    assert_eq!(network.sections["parameters"]["bias"].shape, [6]);
+}

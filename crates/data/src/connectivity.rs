@@ -16,6 +16,8 @@ use crate::recording::CellType;
 const FORMAT: &str = "snnfit-connectivity";
 /// Attribute `format` of files with all parameters of a network, which has the same arrays and more.
 pub const PARAMETERS_FORMAT: &str = "snnfit-parameters";
+/// Unit of weights that change the log-odds of a spike, ln(p/(1 − p)), by their value.
+pub const LOG_ODDS: &str = "log-odds";
 /// The version this program writes, and the newest it reads.
 const VERSION: i64 = 1;
 
@@ -24,6 +26,8 @@ const VERSION: i64 = 1;
 pub struct Connectivity {
     /// Signed weight of each synapse `[D, to, from]`; 0 where there is none.
     pub weights: Array3<f32>,
+    /// What the weights are measured in, such as [`LOG_ODDS`]; empty where it is a unit of the model's own.
+    pub weight_unit: String,
     /// Delay of each of the D matrices (ms).
     pub delays_ms: Vec<f64>,
     /// Neurons, `[N]`.
@@ -100,6 +104,10 @@ fn write_content(path: &Path, connectivity: &Connectivity) -> hdf5::Result<()> {
     write_text_attribute(&file, "format", FORMAT)?;
     write_attribute(&file, "version", &VERSION)?;
     write_array(&file, "weights", &connectivity.weights.view())?;
+    if !connectivity.weight_unit.is_empty() {
+        let weights = file.dataset("weights")?;
+        write_text_attribute(&weights, "unit", &connectivity.weight_unit)?;
+    }
     write_column(&file, "delays_ms", &connectivity.delays_ms)?;
     let neurons = file.create_group("neurons")?;
     let rows = || connectivity.neurons.iter();
@@ -179,8 +187,10 @@ fn content(root: &Node) -> Found<Connectivity> {
             cell_type: kind,
         });
     }
+    let weights = root.dataset("weights")?;
     Ok(Connectivity {
-        weights: root.dataset("weights")?.floats32::<Ix3>("delay, to, from")?,
+        weight_unit: weights.attributes().text("unit")?.unwrap_or_default(),
+        weights: weights.floats32::<Ix3>("delay, to, from")?,
         delays_ms: root.dataset("delays_ms")?.floats_1d()?,
         neurons,
     })
@@ -206,6 +216,7 @@ mod tests {
         };
         Connectivity {
             weights: Array3::from_shape_fn((2, 2, 2), |(d, to, from)| (d * 4 + to * 2) as f32 - from as f32),
+            weight_unit: LOG_ODDS.to_owned(),
             delays_ms: vec![2.0, 4.0],
             neurons: vec![neuron("1", CellType::Excitatory), neuron("", CellType::Unknown)],
         }
@@ -218,6 +229,13 @@ mod tests {
         write_connectivity(&path, &small()).unwrap();
         assert_eq!(read_connectivity(&path).unwrap(), small());
         assert!(write_connectivity(&path, &small()).is_err());
+        let other = folder.path().join("o.h5");
+        let of_own_unit = Connectivity {
+            weight_unit: String::new(),
+            ..small()
+        };
+        write_connectivity(&other, &of_own_unit).unwrap();
+        assert_eq!(read_connectivity(&other).unwrap(), of_own_unit);
     }
 
     #[test]

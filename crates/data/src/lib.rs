@@ -31,7 +31,7 @@ pub mod validate;
 
 pub use binned::{BinnedSession, Condition, TrialInfo};
 pub use binning::{BinOptions, bin_recording, bin_session};
-pub use connectivity::{Connectivity, ConnectivityNeuron, read_connectivity, write_connectivity};
+pub use connectivity::{Connectivity, ConnectivityNeuron, LOG_ODDS, read_connectivity, write_connectivity};
 pub use error::{DataError, Finding, Findings};
 pub use file::{read, write, write_replacing};
 pub use inspect::{RecordingSummary, summary};

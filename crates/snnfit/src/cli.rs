@@ -1,6 +1,7 @@
 //! The command line: every command and flag, its help, and what the parser itself can check.
 
 mod perturbation;
+mod teacher;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -15,6 +16,7 @@ use crate::config::raw::{Engine as EngineName, parse_bytes, parse_duration};
 use crate::progress;
 
 pub use perturbation::{PerturbationArgs, SilencedName, WindowMs};
+pub use teacher::TeacherArgs;
 
 /// Fits data-constrained spiking networks to recordings.
 #[derive(Debug, Parser)]
@@ -272,7 +274,8 @@ pub struct EvaluateArgs {
     /// Say how far the metrics are from those of this run, with intervals over the same resamples (spike_history)
     #[arg(long, value_name = "RUN", conflicts_with = "perturbation")]
     pub compared_to: Option<PathBuf>,
-    /// Compare the weights with those of a known network, such as that of `synth six-area --network`, instead of the trials
+    /// Compare the weights with those of a known network, such as that of `synth six-area --network` or `synth teacher --network`, instead of the
+    /// trials
     #[arg(long, value_name = "FILE", conflicts_with_all = ["perturbation", "split", "require", "trials", "trial_chunk"])]
     pub truth: Option<PathBuf>,
     /// What is perturbed.
@@ -422,13 +425,8 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub every_s: Option<f64>,
-    /// Condition of the trials that are taken
-    #[arg(
-        long,
-        value_name = "EXPR",
-        conflicts_with = "spikes",
-        help_heading = "Files with tables"
-    )]
+    /// Condition of the trials that are taken; of arrays of spike counts by `trial`, their number from 0: 'trial < 40'
+    #[arg(long, value_name = "EXPR")]
     pub trials: Option<String>,
     /// Label of a trial: a column, or an expression
     #[arg(
@@ -465,13 +463,8 @@ pub struct ImportArgs {
         help_heading = "Files with tables"
     )]
     pub value: Vec<String>,
-    /// Condition of the units that are taken
-    #[arg(
-        long,
-        value_name = "EXPR",
-        conflicts_with = "spikes",
-        help_heading = "Files with tables"
-    )]
+    /// Condition of the units that are taken; of arrays of spike counts by `unit`, their number from 0: 'unit in [0, 2, 5]'
+    #[arg(long, value_name = "EXPR")]
     pub units: Option<String>,
     /// Area of a unit: a column, or an expression
     #[arg(long, value_name = "EXPR", conflicts_with_all = ["spikes", "area"], help_heading = "Files with tables")]
@@ -656,6 +649,8 @@ pub enum SynthKind {
     TwoArea(Box<TwoAreaArgs>),
     /// Six areas in a whisker detection task with delay and jaw movements, recorded from a spiking network
     SixArea(Box<SixAreaArgs>),
+    /// Some neurons of a spike-history network whose couplings are known, driven by one movie, for students to be judged by
+    Teacher(Box<TeacherArgs>),
 }
 
 /// `snnfit synth six-area`; what is not given is as in the published recordings, or as in the small variant.

@@ -72,6 +72,7 @@ impl<'a> HandOff<'a> {
         let spec = &fitted.rsnn.spec;
         let connectivity = Connectivity {
             weights: cell.w.view().permuted_axes([0, 2, 1]).as_standard_layout().into_owned(),
+            weight_unit: String::new(),
             delays_ms: spec.delays.iter().map(|&steps| steps as f64 * spec.dt_ms).collect(),
             neurons: neurons.collect(),
         };

@@ -35,6 +35,7 @@ pub mod run_dir;
 pub mod six_area;
 pub mod soft_matching;
 pub mod spike_history;
+pub mod teacher;
 pub mod tensorboard;
 pub mod trace_rules;
 pub mod trainer;

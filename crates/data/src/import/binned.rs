@@ -1,5 +1,7 @@
 //! Spike counts in HDF5 arrays, described by options or by a TOML text of the same keys.
 
+mod chosen;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -82,6 +84,12 @@ pub struct BinnedSource {
     /// Dataset with the number of valid bins of each trial, −1 for all; all if nothing is said.
     #[serde(default)]
     pub valid_bins: Option<String>,
+    /// Condition of the trials that are taken, an [expression](super::expression) of `trial`, their number from 0.
+    #[serde(default)]
+    pub trials: Option<String>,
+    /// Condition of the units that are taken, an expression of `unit`, their number from 0, which stays their name.
+    #[serde(default)]
+    pub units: Option<String>,
 }
 
 fn default_spikes_axes() -> String {
@@ -119,7 +127,7 @@ pub fn import_binned(path: &Path, import: &BinnedImport) -> Result<Recording, Da
     let mut sessions = Vec::new();
     for source in &import.sessions {
         let session = read_session(&root, source, import, &mut findings);
-        sessions.extend(session);
+        sessions.extend(session.and_then(|session| chosen::chosen(session, source, &mut findings)));
     }
     let recording = Recording { sessions };
     // What could be read is checked, whatever else could not.

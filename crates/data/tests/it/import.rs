@@ -418,3 +418,55 @@ fn faults_are_named() {
         assert!(error.contains(said), "'{said}' is not in: {error}");
     }
 }
+
+#[test]
+fn some_trials_and_units_are_taken_as_they_are() {
+    let Some(path) = shared("data/retina/retina_bars.h5") else {
+        return;
+    };
+    let of = |conditions: &str| {
+        let toml = format!(
+            "bin_ms = 1.667\n[[sessions]]\nid = 'left'\nspikes = 'train_unrepeated/spikes'\nstimulus = 'train_unrepeated/stimulus'\n\
+             stimulus_axes = 'trial,time,pixel'\narea = 'retina'\n{conditions}"
+        );
+        import_binned(&path, &BinnedImport::from_toml("x", &toml).unwrap())
+    };
+    let all = of("").unwrap().sessions.remove(0);
+    let some = of("trials = 'trial in [3, 7, 48]'\nunits = 'unit not in [0, 2, 3]'").unwrap();
+    let some = &some.sessions[0];
+    let ids: Vec<&str> = some.units.iter().map(|unit| unit.id.as_str()).collect();
+    assert_eq!(ids, ["1", "4", "5"]);
+    let direct = File::open(&path).unwrap();
+    let (spikes, movies) = ("train_unrepeated/spikes", "train_unrepeated/stimulus");
+    let (spikes, movies) = (direct.dataset(spikes).unwrap(), direct.dataset(movies).unwrap());
+    let Activity::Binned { counts, .. } = &some.activity else {
+        panic!("expected counts")
+    };
+    assert_eq!(counts.dim(), (3, 21600, 3));
+    for (k, row) in [3, 7, 48].into_iter().enumerate() {
+        let expected: Array2<u8> = spikes.read_slice(ndarray::s![row, .., ..]).unwrap();
+        assert_eq!(counts.index_axis(Axis(0), k), expected.select(Axis(1), &[1, 4, 5]));
+        let movie: Array2<u8> = movies.read_slice(ndarray::s![row, .., ..]).unwrap();
+        let values = &some.stimulus.as_ref().unwrap().values;
+        assert_eq!(some.trials[k].movie, Some(k));
+        assert_eq!(values.index_axis(Axis(0), k), movie.mapv(f32::from));
+        let expected = &all.trials[row];
+        assert_eq!(
+            (some.trials[k].start_s, some.trials[k].align_s),
+            (expected.start_s, expected.align_s)
+        );
+    }
+    assert_eq!(some.stimulus.as_ref().unwrap().values.dim().0, 3);
+    for (conditions, said) in [
+        ("trials = 'trial > 49'", "none of 50 trials meets 'trial > 49'"),
+        ("units = 'cell == 1'", "cell"),
+        ("units = 'unit +'", "column"),
+        ("units = 'unit + 1'", "unit"),
+    ] {
+        let error = of(conditions).unwrap_err().to_string();
+        assert!(
+            error.contains(said) && error.contains("session 'left'"),
+            "{conditions}: {error}"
+        );
+    }
+}

@@ -46,6 +46,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Result<u8, Error> {
         super::tell_device(args.device.choice, &device);
     }
     if args.runs.iter().all(|path| spike_history::is_one(path)) {
+        if let Some(truth) = &args.truth {
+            return super::truth::spike_history::run(truth, args, global, &device);
+        }
         return spike_history::run(args, global, &device);
     }
     if args.compared_to.is_some() {

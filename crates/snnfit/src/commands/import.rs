@@ -359,6 +359,8 @@ fn from_options(args: &ImportArgs) -> Result<BinnedImport, Error> {
                 Some(CellTypeName::Inhibitory) => CellType::Inhibitory,
                 Some(CellTypeName::Unknown) | None => CellType::Unknown,
             }),
+            trials: args.trials.clone(),
+            units: args.units.clone(),
             ..BinnedSource::default()
         }],
     })

@@ -5,11 +5,12 @@ use data::synth::{RecordedAreas, TwoAreaOptions};
 use data::{Connectivity, DataError, Recording};
 use snn_core::rng::StreamRng;
 
-use crate::cli::{Format, Global, RecordedAreasName, SixAreaArgs, SynthArgs, SynthKind, TwoAreaArgs};
+use crate::cli::{Format, Global, RecordedAreasName, SixAreaArgs, SynthArgs, SynthKind, TeacherArgs, TwoAreaArgs};
 use crate::error::Error;
 use crate::exit_code;
 use crate::progress::{self, Progress, Snapshot};
 use crate::six_area::{self, SilencedArea, SixAreaOptions};
+use crate::teacher::{self, TeacherOptions};
 
 pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
     let mut connectivity_to_write = None;
@@ -30,6 +31,18 @@ pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
             let (recording, connectivity) = six_area_recording(&options, global)?;
             connectivity_to_write = args.network.as_ref().map(|network| (network, connectivity));
             (&args.out, recording)
+        }
+        SynthKind::Teacher(args) => {
+            let options = teacher_options(args);
+            super::refuse_existing(&args.out)?;
+            if let Some(network) = &args.network {
+                super::refuse_existing(network)?;
+            }
+            let generated = teacher::teacher(&options)?;
+            tracing::info!("{}", of_teacher(&generated.statistics));
+            let connectivity = generated.connectivity;
+            connectivity_to_write = args.network.as_ref().map(|network| (network, connectivity));
+            (&args.out, generated.recording)
         }
     };
     data::write(out, &recording).map_err(super::output_error)?;
@@ -88,6 +101,52 @@ fn six_area_options(args: &SixAreaArgs) -> Result<SixAreaOptions, Error> {
         seed: args.seed,
         silenced,
     })
+}
+
+fn teacher_options(args: &TeacherArgs) -> TeacherOptions {
+    let base = if args.small {
+        TeacherOptions::small(args.seed)
+    } else {
+        TeacherOptions::published(args.seed)
+    };
+    TeacherOptions {
+        n_visible: args.visible.unwrap_or(base.n_visible),
+        n_hidden: args.hidden.unwrap_or(base.n_hidden),
+        inhibitory_share: args.inhibitory_share.unwrap_or(base.inhibitory_share),
+        bin_ms: args.bin_ms.unwrap_or(base.bin_ms),
+        n_lags: args.lags.unwrap_or(base.n_lags),
+        n_bins: args.bins.unwrap_or(base.n_bins),
+        n_trials: args.trials.unwrap_or(base.n_trials),
+        n_other_movies: args.other_movies.unwrap_or(base.n_other_movies),
+        p_connection: args.connection_probability.unwrap_or(base.p_connection),
+        coupling: args.coupling.unwrap_or(base.coupling),
+        coupling_spread: args.coupling_spread.unwrap_or(base.coupling_spread),
+        inhibition: args.inhibition.unwrap_or(base.inhibition),
+        decay_ms: args.decay_ms.unwrap_or(base.decay_ms),
+        self_coupling: args.self_coupling.unwrap_or(base.self_coupling),
+        self_decay_ms: args.self_decay_ms.unwrap_or(base.self_decay_ms),
+        rate_hz: args.rate_hz.unwrap_or(base.rate_hz),
+        rate_spread: args.rate_spread.unwrap_or(base.rate_spread),
+        rate_limit_hz: args.rate_limit_hz.unwrap_or(base.rate_limit_hz),
+        n_channels: args.channels.unwrap_or(base.n_channels),
+        movie_ms: args.movie_ms.unwrap_or(base.movie_ms),
+        drive: args.drive.unwrap_or(base.drive),
+        field_channels: args.field_channels.unwrap_or(base.field_channels),
+        response_ms: args.response_ms.unwrap_or(base.response_ms),
+        n_stimulus_lags: args.stimulus_lags.unwrap_or(base.n_stimulus_lags),
+        seed: args.seed,
+    }
+}
+
+/// What the teacher's activity is like, one line.
+fn of_teacher(statistics: &teacher::Statistics) -> String {
+    let correlations = statistics.noise_correlation.map_or(String::new(), |[mean, sd]| {
+        format!(", noise correlations {mean:.3} ± {sd:.3} in single bins")
+    });
+    format!(
+        "visible neurons fire at {:.2} Hz{correlations}; over 200 ms all neurons fire at most {:.1} times their mean",
+        statistics.rate_hz, statistics.largest
+    )
 }
 
 /// Prints what a recording contains, as `inspect` does.
@@ -235,6 +294,67 @@ mod tests {
             let changed = json(&parsed(&[flag, value]).unwrap());
             let different: Vec<&String> = default.keys().filter(|key| default[*key] != changed[*key]).collect();
             assert_eq!(different, [field], "{flag}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_teacher_changes_its_constant_and_is_checked() {
+        let of = |flags: &[&str]| {
+            let line = ["snnfit", "synth", "teacher", "--out", "x.h5"].iter().chain(flags);
+            let Command::Synth(SynthArgs {
+                kind: SynthKind::Teacher(args),
+            }) = Cli::parse_from(line).command
+            else {
+                panic!("expected synth")
+            };
+            teacher_options(&args)
+        };
+        assert_eq!(of(&[]), TeacherOptions::published(0));
+        assert_eq!(of(&["--small", "--seed", "3"]), TeacherOptions::small(3));
+        // Flag, another value than the default, one out of range, and the constant.
+        let flags = [
+            ("--visible", "70", "0", "n_visible"),
+            ("--hidden", "0", "5000", "n_hidden"),
+            ("--inhibitory-share", "0.3", "1", "inhibitory_share"),
+            ("--bin-ms", "20", "0", "bin_ms"),
+            ("--lags", "3", "0", "n_lags"),
+            ("--bins", "50", "1", "n_bins"),
+            ("--trials", "7", "0", "n_trials"),
+            ("--other-movies", "7", "100001", "n_other_movies"),
+            ("--connection-probability", "0.2", "1.1", "p_connection"),
+            ("--coupling", "0.1", "nan", "coupling"),
+            ("--coupling-spread", "0.1", "3", "coupling_spread"),
+            ("--inhibition", "0.1", "11", "inhibition"),
+            ("--decay-ms", "20", "0", "decay_ms"),
+            ("--self-coupling", "-2", "3", "self_coupling"),
+            ("--self-decay-ms", "20", "inf", "self_decay_ms"),
+            ("--rate-hz", "2", "13", "rate_hz"),
+            ("--rate-spread", "0.1", "3", "rate_spread"),
+            ("--rate-limit-hz", "11", "2", "rate_limit_hz"),
+            ("--channels", "4", "0", "n_channels"),
+            ("--movie-ms", "0", "inf", "movie_ms"),
+            ("--drive", "0.1", "6", "drive"),
+            ("--field-channels", "2", "0", "field_channels"),
+            ("--response-ms", "20", "0", "response_ms"),
+            ("--stimulus-lags", "2", "101", "n_stimulus_lags"),
+        ];
+        let json = |options: &TeacherOptions| serde_json::to_value(options).unwrap().as_object().unwrap().clone();
+        let default = json(&TeacherOptions::published(0));
+        assert_eq!(
+            default.len(),
+            flags.len() + 1,
+            "one flag for each constant, and the seed"
+        );
+        for (flag, value, refused, field) in flags {
+            let changed = of(&[flag, value]);
+            changed.check().unwrap();
+            let changed = json(&changed);
+            let different: Vec<&String> = default.keys().filter(|key| default[*key] != changed[*key]).collect();
+            assert_eq!(different, [field], "{flag}");
+            let error = of(&[flag, refused]).check().unwrap_err();
+            assert_eq!(error.exit_code(), exit_code::USAGE, "{flag}");
+            let told = error.to_string();
+            assert!(told.starts_with(&format!("{flag} is ")) || field == "rate_hz", "{told}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! `snnfit evaluate --truth`: the fitted weights beside those of a known network.
 
+pub(super) mod spike_history;
+
 use std::path::Path;
 
 use ndarray::Axis;
@@ -15,12 +17,7 @@ use crate::loaded::Fitted;
 
 /// Compares the weights of one run with those in a connectivity file; writes `couplings.json`. No trial is opened.
 pub(super) fn run(truth: &Path, args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
-    let [path] = args.runs.as_slice() else {
-        return Err(Error::Usage {
-            message: format!("{} runs are named, but --truth is of one network", args.runs.len()),
-            help: "evaluate one run at a time".to_owned(),
-        });
-    };
+    let path = only_run(args)?;
     let known = data::read_connectivity(truth)?;
     let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
     let assembly = &fitted.assembly;
@@ -58,4 +55,15 @@ pub(super) fn run(truth: &Path, args: &EvaluateArgs, global: &Global, device: &O
         super::print(&super::visible(&report.table()))?;
     }
     Ok(exit_code::DONE)
+}
+
+/// The run that is compared.
+fn only_run(args: &EvaluateArgs) -> Result<&Path, Error> {
+    match args.runs.as_slice() {
+        [path] => Ok(path),
+        runs => Err(Error::Usage {
+            message: format!("{} runs are named, but --truth is of one network", runs.len()),
+            help: "evaluate one run at a time".to_owned(),
+        }),
+    }
 }

@@ -705,6 +705,7 @@ mod tests {
         };
         let truth = Connectivity {
             weights,
+            weight_unit: String::new(),
             delays_ms: vec![2.0, 4.0],
             neurons: fitted.iter().map(of).collect(),
         };
@@ -872,6 +873,7 @@ mod tests {
         let neurons = [neuron("a", "1"), neuron("a", "2"), neuron("b", "1"), neuron("b", "2")];
         let mut truth = Connectivity {
             weights: Array3::from_shape_fn((1, 4, 4), |(_, to, from)| (4 * to + from * from) as f32),
+            weight_unit: String::new(),
             delays_ms: vec![2.0],
             neurons: vec![
                 of_truth("b", "2"),

@@ -160,6 +160,7 @@ impl Teacher {
         };
         Ok(Connectivity {
             weights: self.rsnn.parameters.cube("w")?.to_owned().permuted_axes([0, 2, 1]),
+            weight_unit: String::new(),
             delays_ms: spec.delays.iter().map(|&steps| steps as f64 * DT_MS).collect(),
             neurons: spec.neurons.iter().enumerate().map(neuron).collect(),
         })

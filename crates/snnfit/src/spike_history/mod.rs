@@ -7,3 +7,4 @@ pub mod model;
 pub mod recorded;
 pub mod rollouts;
 pub mod trainer;
+pub mod truth;

@@ -46,9 +46,9 @@ struct Judged {
 }
 
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
-    if args.truth.is_some() || !args.perturbation.is_empty() || args.trial_chunk.is_some() {
+    if !args.perturbation.is_empty() || args.trial_chunk.is_some() {
         return Err(Error::Usage {
-            message: "--truth, --trial-chunk and perturbations are not there for [model.spike_history]".to_owned(),
+            message: "--trial-chunk and perturbations are not there for [model.spike_history]".to_owned(),
             help: "leave the option out".to_owned(),
         });
     }
