@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use data::{Activity, CellType, Recording, Session, StimulusMovies, Trial, TrialEvents, Unit};
 use ndarray::{Array2, Array3, Axis, s};
 use rand::RngExt;
+use snn_core::device::DeviceChoice;
+use snn_core::models::Parameters;
 use snn_core::rng::StreamRng;
+use snnfit::cli::CheckpointChoice;
+use snnfit::spike_history::fitted::Fitted;
+use snnfit::spike_history::rollouts::{Numbers, Window};
 
 use crate::cli::{Folder, Run};
 use crate::runs::assert_same_checkpoints;
@@ -245,6 +250,62 @@ fn a_fit_finds_stimulus_and_coupling_and_is_evaluated_on_trials_that_it_did_not_
         other.code,
         other.stderr
     );
+}
+
+#[test]
+fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_encoder() {
+    let folder = folder();
+    let layers = "model.spike_history.encoder.stimulus.layers = [{ conv = { filters = 3, kernel = 3 } }, { dense = { units = 4 } }]";
+    let basis = "model.spike_history.kernels.raised_cosine.n = 4";
+    let run = train(
+        &folder,
+        "run",
+        &["--set", layers, "--set", basis, "--set", "train.max_steps = 20"],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, mut fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let windows: Vec<Window> = (0..12)
+        .map(|i| Window {
+            session: i % 2,
+            trial: i % 3,
+            first: 40 + 20 * i,
+        })
+        .collect();
+    let likelihood = fitted.experiment.losses[..1].to_vec();
+    let numbers = Numbers {
+        seed: 1,
+        number: 0,
+        stream: "test",
+    };
+    let loss = |fitted: &Fitted, gradient: Option<&mut Parameters>| {
+        let values = fitted
+            .rollouts()
+            .clamped(&windows, 40, &likelihood, None, numbers, gradient);
+        values.unwrap()["likelihood"]
+    };
+    let parameters = fitted.model.parameters().unwrap();
+    let mut gradient = parameters.zeros_like();
+    loss(&fitted, Some(&mut gradient));
+    assert!(gradient.get("encoder.0.w").is_some() && gradient.get("encoder.out.w").is_some());
+    for (name, gradient) in gradient.iter() {
+        let largest = gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+        assert!(largest > 1e-5, "{name}: {largest}");
+        for flat in (0..gradient.len()).step_by(gradient.len().div_ceil(6)) {
+            let mut at = |h: f32| {
+                let mut changed = parameters.clone();
+                *changed.get_mut(name).unwrap().iter_mut().nth(flat).unwrap() += h;
+                fitted.model.set_parameters(&changed).unwrap();
+                loss(&fitted, None)
+            };
+            let slope = (at(5e-3) - at(-5e-3)) / 1e-2;
+            let found = f64::from(*gradient.iter().nth(flat).unwrap());
+            assert!(
+                (found - slope).abs() < 0.02 * f64::from(largest),
+                "{name} {flat}: {found} {slope}, largest {largest}"
+            );
+        }
+    }
 }
 
 #[test]
