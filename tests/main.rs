@@ -28,5 +28,6 @@ mod shipped_configs;
 mod six_area;
 mod soft_matching;
 mod spike_history;
+mod spike_history_use;
 mod tensorboard;
 mod trial_events;
