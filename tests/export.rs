@@ -15,7 +15,7 @@ use crate::import::python;
 use crate::runs::{folder, succeed, train};
 
 /// Runs a script in the folder; `None` without Python.
-fn script(folder: &Folder, name: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn script(folder: &Folder, name: &str, arguments: &[&str]) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     let output = Command::new(python()?)
         .arg(script)

@@ -28,6 +28,7 @@ mod shipped_configs;
 mod six_area;
 mod soft_matching;
 mod spike_history;
+mod spike_history_use;
 mod teacher;
 mod tensorboard;
 mod trial_events;

@@ -281,6 +281,10 @@ pub struct EvaluateArgs {
     /// What is perturbed.
     #[command(flatten)]
     pub perturbation: PerturbationArgs,
+    /// Session whose training stimuli are shown with and without the perturbation (spike_history); default: the first with a repeated
+    /// one
+    #[arg(long, value_name = "ID", requires = "perturbation", help_heading = "Perturbation")]
+    pub session: Option<String>,
     /// Compare what the perturbation changes with what it changed in this recording of the run's sessions and units, all of
     /// whose trials are perturbed; may be repeated
     #[arg(long, value_name = "FILE", requires = "perturbation", help_heading = "Perturbation")]
@@ -294,7 +298,8 @@ pub struct EvaluateArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  snnfit simulate runs/a --trials 400 --out model.h5\n  \
     snnfit simulate runs/a --trials 400 --out model.nwb\n  \
-    snnfit simulate runs/a --light area:wS2 --window-ms 0,100 --out light.h5")]
+    snnfit simulate runs/a --light area:wS2 --window-ms 0,100 --out light.h5\n  \
+    snnfit simulate runs/retina --session test --trials 54 --out model.h5")]
 pub struct SimulateArgs {
     /// Run directory
     pub run: PathBuf,
@@ -315,6 +320,16 @@ pub struct SimulateArgs {
     /// Also record the spikes of the model's inputs, as units of the area `input`
     #[arg(long)]
     pub inputs: bool,
+    /// Session whose trials lend their stimuli, in their order and again from the first (spike_history); may be left out where there
+    /// is one. Without it, trials of other models are drawn from the training trials of all sessions
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Start of each trial in which the recorded neurons are held to their recorded spikes, in ms (spike_history); default: 0
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub clamped_ms: Option<f64>,
+    /// Also record hidden neurons, as units of the area `hidden` (spike_history; other models record them anyway)
+    #[arg(long)]
+    pub hidden: bool,
     /// Seed of the noise
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -327,6 +342,13 @@ pub struct SimulateArgs {
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("expected a finite number, 0 or above".to_owned()),
+    }
 }
 
 /// What `export` writes.

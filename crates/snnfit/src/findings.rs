@@ -81,6 +81,14 @@ pub enum Kind {
     WorseThanNull,
     /// Recorded neurons with too few spikes for a PSTH.
     FewSpikes,
+    /// Simulated trials whose population runs away.
+    RunawayTrials,
+    /// Trial averages that are far below what can be reached.
+    TrialAverages,
+    /// Rates of free simulations are too high or too low.
+    RateOffset,
+    /// The average of other trials predicts better than the model.
+    WorseThanPsth,
 }
 
 /// One finding; all texts are for a person.

@@ -5,6 +5,7 @@
 //! post]` to the `[delay, to, from]` of files.
 
 mod arrays;
+mod spike_history;
 
 use data::export::{NetworkTables, NeuronColumn, VirtualInputs};
 use data::{CellType, Connectivity, ConnectivityNeuron};
@@ -15,6 +16,8 @@ use snn_core::rollout::Network;
 use crate::fit_error::FitError;
 use crate::loaded::Fitted;
 use crate::run_dir::Manifest;
+
+pub use spike_history::SpikeHistoryHandOff;
 
 /// Version of the file of parameters.
 pub const VERSION: i64 = 1;

@@ -1,6 +1,7 @@
 //! A perturbation in silico as the command line names it, made into what the network's simulation takes.
 
 mod selection;
+mod spike_history;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -10,11 +11,12 @@ use snn_core::connectivity::{CellType, Neuron};
 use snn_core::models::rsnn::{Effect, Perturbation, Silenced, light_sensitive};
 
 use crate::assembly::Assembly;
-use crate::cli::PerturbationArgs;
+use crate::cli::{PerturbationArgs, SilencedName};
 use crate::error::Error;
 use crate::fit_error::FitError;
 
 pub use selection::Selection;
+pub(crate) use spike_history::SpikeHistoryPlan;
 
 /// Strength of a drive that none is given for, in units of the distance from resting potential to threshold.
 const STRENGTH: f64 = 1.0;
@@ -151,7 +153,7 @@ impl Plan {
             });
         };
         if !args.silence.is_empty() {
-            let silenced = args.silence_what.unwrap_or_default().into();
+            let silenced = silenced(args)?;
             let chosen = union(&args.silence, &neurons)?;
             add(Effect::Silence(silenced), "silence", &args.silence, chosen);
         }
@@ -172,6 +174,19 @@ impl Plan {
     }
 }
 
+/// What silencing removes from these networks.
+fn silenced(args: &PerturbationArgs) -> Result<Silenced, Error> {
+    match args.silence_what.unwrap_or_default() {
+        SilencedName::Outgoing => Ok(Silenced::Outgoing),
+        SilencedName::Incoming => Ok(Silenced::Incoming),
+        SilencedName::Both => Ok(Silenced::Both),
+        SilencedName::Held => Err(Error::Usage {
+            message: "--silence-what held is there for [model.spike_history] only".to_owned(),
+            help: "hold neurons of [model.rsnn] down by a drive: --activate SEL --strength -10".to_owned(),
+        }),
+    }
+}
+
 /// What silencing removes, in a word.
 fn in_word(silenced: Silenced) -> &'static str {
     match silenced {
@@ -187,6 +202,7 @@ impl Described {
         let [from, to] = self.window_ms;
         let how = match (self.removed.as_deref(), self.strength) {
             (Some("both"), _) => ", currents to and from them removed".to_owned(),
+            (Some("held"), _) => ", spikes removed".to_owned(),
             (Some(removed), _) => format!(", {removed} currents removed"),
             (None, Some(strength)) => format!(", strength {strength}"),
             (None, None) => String::new(),
@@ -249,6 +265,15 @@ pub(crate) struct Time {
 }
 
 impl Time {
+    /// Of trials that begin at `start_ms`.
+    pub(crate) fn new(start_ms: f64, bin_ms: f64, n_steps: usize) -> Self {
+        Self {
+            start_ms,
+            bin_ms,
+            n_steps,
+        }
+    }
+
     pub(crate) fn of(assembly: &Assembly) -> Self {
         Self {
             start_ms: assembly.sessions.first().map_or(0.0, |session| session.start_ms),

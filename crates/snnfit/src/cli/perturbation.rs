@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use snn_core::models::rsnn::Silenced;
 
 use crate::perturbation::Selection;
 
@@ -15,7 +14,8 @@ const HEADING: &str = "Perturbation";
 #[command(group = ArgGroup::new("drive").args(["activate", "light"]).multiple(true))]
 pub struct PerturbationArgs {
     /// Remove the synaptic currents of these neurons; may be repeated. SEL is area:NAME, type:exc, type:inh,
-    /// neuron:SESSION/UNIT, neuron:hidden/N or file:PATH (an id per line); + means "and", as in area:wS2+type:inh
+    /// neuron:SESSION/UNIT (neuron:UNIT where sessions share units), neuron:hidden/N or file:PATH (an id per line); + means "and", as
+    /// in area:wS2+type:inh
     #[arg(long, value_name = "SEL", help_heading = HEADING)]
     pub silence: Vec<Selection>,
     /// Drive these neurons by a constant current; may be repeated
@@ -24,7 +24,8 @@ pub struct PerturbationArgs {
     /// Drive the light-sensitive inhibitory neurons among these, drawn by the seed of the run; may be repeated
     #[arg(long, value_name = "SEL", help_heading = HEADING)]
     pub light: Vec<Selection>,
-    /// Currents that --silence removes: from the neurons, to them, or both; default: both
+    /// Currents that --silence removes: from the neurons, to them, or both; or held: they don't fire (spike_history only); default:
+    /// both
     #[arg(long, value_name = "WHAT", value_enum, requires = "silence", help_heading = HEADING)]
     pub silence_what: Option<SilencedName>,
     /// When, relative to the event that trials are aligned to, in ms; default: the whole trial
@@ -36,7 +37,8 @@ pub struct PerturbationArgs {
         help_heading = HEADING
     )]
     pub window_ms: Option<WindowMs>,
-    /// Strength of --activate and --light, in units of the distance from resting potential to threshold; default: 1
+    /// Strength of --activate and --light, in units of the distance from resting potential to threshold (spike_history: of the
+    /// threshold, so 1 multiplies the odds of a spike by e where the temperature is 1); default: 1
     #[arg(long, value_name = "X", requires = "drive", allow_negative_numbers = true, value_parser = finite, help_heading = HEADING)]
     pub strength: Option<f64>,
     /// Share of inhibitory neurons that are light-sensitive; default: 0.51
@@ -54,23 +56,16 @@ impl PerturbationArgs {
 /// What silencing removes, on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum SilencedName {
-    /// Their spikes reach no neuron by a synapse; behaviour is still read out from them, and may feed back.
+    /// Their spikes reach no other neuron by a synapse; behaviour is still read out from them, and may feed back. In a spike_history
+    /// network what their spikes do to themselves stays.
     Outgoing,
     /// No spike, input, recorded stimulus or feedback of behaviour reaches them.
     Incoming,
     /// Both.
     #[default]
     Both,
-}
-
-impl From<SilencedName> for Silenced {
-    fn from(name: SilencedName) -> Self {
-        match name {
-            SilencedName::Outgoing => Self::Outgoing,
-            SilencedName::Incoming => Self::Incoming,
-            SilencedName::Both => Self::Both,
-        }
-    }
+    /// They don't fire (spike_history only).
+    Held,
 }
 
 /// A window in ms, relative to the event that trials are aligned to; finite, the end after the start.

@@ -2,7 +2,7 @@
 
 mod facts;
 mod history;
-mod spike_history;
+pub(super) mod spike_history;
 
 use std::path::Path;
 

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use data::export::{Annotated, NetworkTables};
 use data::fs::Sibling;
-use data::{DataError, Finding, Recording, Session};
+use data::{Connectivity, DataError, Finding, Recording, Session};
 use serde::Serialize;
 use snn_core::device::DeviceChoice;
 
@@ -12,8 +13,13 @@ use crate::cli::{CheckpointChoice, ExportArgs, ExportForm, Format, Global};
 use crate::config;
 use crate::error::Error;
 use crate::exit_code;
-use crate::handoff::{self, HandOff, Origin};
+use crate::fit_error::FitError;
+use crate::handoff::{self, HandOff, Origin, SpikeHistoryHandOff};
 use crate::loaded::Fitted;
+use crate::run_dir::RunDir;
+
+/// More delays than this are told by the first and the last.
+const MOST_DELAYS: usize = 4;
 
 pub(super) fn run(args: &ExportArgs, global: &Global) -> Result<u8, Error> {
     let form = form(args)?;
@@ -71,15 +77,15 @@ impl Exported {
         let mut text = format!("wrote {}\n", self.out);
         // Writing to a String cannot fail.
         if let Some(network) = &self.network {
-            let delays: Vec<String> = network.delays_ms.iter().map(ToString::to_string).collect();
+            let delays = delays(&network.delays_ms);
             let _ = writeln!(
                 text,
-                "checkpoint of step {}: {} neurons ({} hidden), {} synapses with delays of {} ms, {} dormant ones",
+                "checkpoint of step {}: {} neurons ({} hidden), {} synapses with delays of {}, {} dormant ones",
                 network.checkpoint_step,
                 network.neurons,
                 network.hidden_neurons,
                 network.synapses,
-                delays.join(" and "),
+                delays,
                 network.dormant_synapses
             );
         }
@@ -95,6 +101,20 @@ impl Exported {
             let _ = writeln!(text, "  {file}");
         }
         text
+    }
+}
+
+/// All of a few, or how many from which to which.
+fn delays(delays_ms: &[f64]) -> String {
+    let shown = |ms: f64| ((ms * 1e6).round() / 1e6).to_string();
+    match delays_ms {
+        [first, .., last] if delays_ms.len() > MOST_DELAYS => {
+            format!("{} to {} ms ({} of them)", shown(*first), shown(*last), delays_ms.len())
+        }
+        few => format!(
+            "{} ms",
+            few.iter().map(|ms| shown(*ms)).collect::<Vec<_>>().join(" and ")
+        ),
     }
 }
 
@@ -148,17 +168,48 @@ fn export_run(args: &ExportArgs, form: ExportForm) -> Result<Exported, Error> {
     }
     let device = super::open_device(DeviceChoice::Cpu)?;
     let choice = args.checkpoint.unwrap_or(CheckpointChoice::Best);
+    if super::evaluate::spike_history::is_one(&args.source) {
+        let (run, fitted) = crate::spike_history::fitted::Fitted::open(&args.source, choice, &args.data, device)?;
+        let handoff = SpikeHistoryHandOff::new(&fitted)?;
+        let network = Network {
+            connectivity: handoff.connectivity(),
+            tables: handoff.tables(),
+            step: fitted.step,
+        };
+        return write_network(args, form, &run, &network, |origin| handoff.arrays(origin));
+    }
     let (run, fitted) = Fitted::open(&args.source, choice, &args.data, &device)?;
     let handoff = HandOff::new(&fitted)?;
-    let tables = handoff.tables()?;
+    let network = Network {
+        connectivity: handoff.connectivity(),
+        tables: handoff.tables()?,
+        step: fitted.state.step,
+    };
+    write_network(args, form, &run, &network, |origin| handoff.arrays(origin))
+}
+
+/// A network in the terms of files.
+struct Network<'a> {
+    connectivity: &'a Connectivity,
+    tables: NetworkTables<'a>,
+    step: u64,
+}
+
+fn write_network(
+    args: &ExportArgs,
+    form: ExportForm,
+    run: &RunDir,
+    network: &Network<'_>,
+    arrays: impl Fn(&Origin<'_>) -> Result<Vec<Annotated>, FitError>,
+) -> Result<Exported, Error> {
     let (out, mut files) = (&args.out, Vec::new());
     match form {
         ExportForm::Csv => {
-            data::export::write_csv(out, &tables).map_err(super::output_error)?;
+            data::export::write_csv(out, &network.tables).map_err(super::output_error)?;
             files = names_in(out);
         }
         ExportForm::Sonata => {
-            data::export::write_sonata(out, &tables).map_err(super::output_error)?;
+            data::export::write_sonata(out, &network.tables).map_err(super::output_error)?;
             files = names_in(out);
         }
         ExportForm::H5 | ExportForm::Nwb | ExportForm::Npz => {
@@ -168,20 +219,20 @@ fn export_run(args: &ExportArgs, form: ExportForm) -> Result<Exported, Error> {
                 config: config::read_text(&run.run_toml()).map_err(Error::in_run)?,
                 manifest: &manifest,
             };
-            let arrays = handoff.arrays(&origin)?;
+            let arrays = arrays(&origin)?;
             data::export::write_annotated(out, data::connectivity::PARAMETERS_FORMAT, handoff::VERSION, &arrays)
                 .map_err(super::output_error)?;
         }
     }
-    let connectivity = handoff.connectivity();
-    let (synapses, dormant_synapses) = tables.count();
+    let connectivity = network.connectivity;
+    let (synapses, dormant_synapses) = network.tables.count();
     Ok(Exported {
         schema: 1,
         source: args.source.display().to_string(),
         out: out.display().to_string(),
         files,
         network: Some(ExportedNetwork {
-            checkpoint_step: fitted.state.step,
+            checkpoint_step: network.step,
             neurons: connectivity.neurons.len(),
             hidden_neurons: connectivity
                 .neurons

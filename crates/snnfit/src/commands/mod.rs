@@ -10,6 +10,7 @@ mod import;
 mod inspect;
 mod perturb;
 mod simulate;
+mod spike_history;
 mod synth;
 mod train;
 mod truth;

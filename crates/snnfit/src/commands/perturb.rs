@@ -28,6 +28,12 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
             help: "evaluate the perturbation of one run at a time".to_owned(),
         });
     };
+    if args.session.is_some() {
+        return Err(Error::Usage {
+            message: "--session is there for [model.spike_history] only".to_owned(),
+            help: "leave it out: stimuli are those of the training trials of all sessions".to_owned(),
+        });
+    }
     let (run, fitted) = Fitted::open(path, args.checkpoint, &args.data, device)?;
     let assembly = &fitted.assembly;
     super::refuse_adapter(args.device.choice, &assembly.experiment)?;

@@ -24,6 +24,22 @@ pub(super) fn run(args: &SimulateArgs, global: &Global) -> Result<u8, Error> {
     if device.adapter.is_some() {
         super::tell_device(args.device.choice, &device);
     }
+    if super::evaluate::spike_history::is_one(&args.run) {
+        return super::spike_history::simulate(args, global, device);
+    }
+    for (option, is_given) in [
+        ("--session", args.session.is_some()),
+        ("--clamped-ms", args.clamped_ms.is_some()),
+        ("--hidden", args.hidden),
+    ] {
+        if is_given {
+            return Err(Error::Usage {
+                message: format!("{option} is there for [model.spike_history] only"),
+                help: "leave it out: trials are drawn from the training trials of all sessions, and all neurons are recorded"
+                    .to_owned(),
+            });
+        }
+    }
     let (run, fitted) = Fitted::open(&args.run, args.checkpoint, &args.data, &device)?;
     if args.inputs && !matches!(fitted.assembly.spec.input, InputSpec::Poisson(_)) {
         return Err(Error::Usage {

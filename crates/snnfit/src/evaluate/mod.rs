@@ -18,7 +18,7 @@ mod interval;
 mod licks;
 mod matching;
 mod modes;
-mod perturbation;
+pub(crate) mod perturbation;
 mod psth;
 mod report;
 mod requirement;

@@ -16,7 +16,7 @@ use super::{EvaluateError, EvaluationInputs, LeftOutMetric, SimulatedTrials, mod
 use crate::perturbation::Described;
 
 /// Version of `perturbation.json`.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Two simulations that drew the same random numbers.
 #[derive(Debug, Clone)]
@@ -116,6 +116,9 @@ pub struct NeuronChange {
     pub perturbed_hz: f64,
     /// The difference, Hz.
     pub delta_hz: f64,
+    /// 95 % interval of the difference, of spike-history networks: bootstrap over trials, each with its unperturbed twin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_ci95: Option<[f64; 2]>,
 }
 
 /// Compares perturbed with unperturbed trials that drew the same random numbers.
@@ -133,9 +136,22 @@ pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<Per
     if inputs.window != (0..n_bins) {
         parts.push(("trial".to_owned(), 0..n_bins));
     }
+    let (baseline, perturbed) = (&inputs.evaluation.model, &inputs.perturbed);
+    let pair = Pair {
+        counts: [baseline.counts, perturbed.counts],
+        behaviour: baseline.behaviour.zip(perturbed.behaviour).map(|(a, b)| [a, b]),
+        bin_ms: inputs.evaluation.bin_ms,
+        start_ms: inputs.start_ms,
+        n_resamples: inputs.evaluation.settings.n_resamples,
+        has_neuron_intervals: false,
+        perturbations: inputs.perturbations,
+        ids: inputs.ids,
+        populations: &inputs.populations,
+        traces: inputs.traces,
+    };
     let mut periods = Vec::new();
     for (name, bins) in &parts {
-        periods.push(period(inputs, name, bins.clone(), rng)?);
+        periods.push(pair.period(name, bins.clone(), rng)?);
     }
     let mut report = PerturbationReport {
         schema: SCHEMA,
@@ -201,67 +217,103 @@ fn check(inputs: &PerturbationInputs<'_>) -> Result<(), EvaluateError> {
     Ok(())
 }
 
-fn period(
-    inputs: &PerturbationInputs<'_>,
-    name: &str,
-    bins: Range<usize>,
-    rng: &mut dyn Rng,
-) -> Result<Period, EvaluateError> {
-    let (baseline, perturbed) = (&inputs.evaluation.model, &inputs.perturbed);
-    let seconds = bins.len() as f64 * inputs.evaluation.bin_ms / 1000.0;
-    let before = rates(baseline.counts, &bins, seconds);
-    let after = rates(perturbed.counts, &bins, seconds);
-    let touched: BTreeSet<&String> = inputs.perturbations.iter().flat_map(|p| &p.neurons).collect();
-    let mut members = BTreeMap::<&str, Vec<usize>>::new();
-    for (n, population) in inputs.populations.iter().enumerate() {
-        members.entry(population).or_default().push(n);
-    }
-    let n_resamples = inputs.evaluation.settings.n_resamples;
-    let mut rates_hz = Vec::new();
-    for (population, members) in members {
-        let of_trial = |rates: &Array2<f64>| -> Vec<f64> {
-            let rows = rates.outer_iter();
-            rows.map(|row| mean(&members.iter().map(|&n| row[n]).collect::<Vec<f64>>()))
-                .collect()
-        };
-        let n_perturbed = members.iter().filter(|&&n| touched.contains(&inputs.ids[n])).count();
-        rates_hz.push(Change {
-            n_neurons: Some(members.len()),
-            n_perturbed: Some(n_perturbed),
-            ..Change::of(population, &of_trial(&before), &of_trial(&after), n_resamples, rng)?
-        });
-    }
-    let mut behaviour = Vec::new();
-    if let (Some(before), Some(after)) = (baseline.behaviour, perturbed.behaviour) {
-        for (b, name) in inputs.traces.iter().enumerate() {
-            let of_trial = |traces: &Array3<f64>| -> Vec<f64> {
-                let trace = traces.slice(s![.., bins.clone(), b]);
-                trace.outer_iter().map(|row| mean(&row.to_vec())).collect()
+/// Trials without and with a perturbation, which drew the same random numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<'a> {
+    /// Counts `[K, T, N]` without and with it.
+    pub counts: [&'a Array3<u8>; 2],
+    /// Behaviour `[K, T, B]`, if there is any.
+    pub behaviour: Option<[&'a Array3<f64>; 2]>,
+    /// Width of a bin, ms.
+    pub bin_ms: f64,
+    /// Start of the first bin relative to the event that trials are aligned to, ms.
+    pub start_ms: f64,
+    /// Resamples of intervals.
+    pub n_resamples: usize,
+    /// Whether each neuron's change gets an interval.
+    pub has_neuron_intervals: bool,
+    /// What was done.
+    pub perturbations: &'a [Described],
+    /// Ids of the neurons, `[N]`.
+    pub ids: &'a [String],
+    /// Area and type of each neuron, `[N]`.
+    pub populations: &'a [String],
+    /// Names of the behaviour traces, `[B]`.
+    pub traces: &'a [String],
+}
+
+impl Pair<'_> {
+    /// What is changed in some bins.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Loss`] without a trial.
+    pub(crate) fn period(&self, name: &str, bins: Range<usize>, rng: &mut dyn Rng) -> Result<Period, EvaluateError> {
+        let seconds = bins.len() as f64 * self.bin_ms / 1000.0;
+        let [before, after] = self.counts.map(|counts| rates(counts, &bins, seconds));
+        let touched: BTreeSet<&String> = self.perturbations.iter().flat_map(|p| &p.neurons).collect();
+        let mut members = BTreeMap::<&str, Vec<usize>>::new();
+        for (n, population) in self.populations.iter().enumerate() {
+            members.entry(population).or_default().push(n);
+        }
+        let mut rates_hz = Vec::new();
+        for (population, members) in members {
+            let of_trial = |rates: &Array2<f64>| -> Vec<f64> {
+                let rows = rates.outer_iter();
+                rows.map(|row| mean(&members.iter().map(|&n| row[n]).collect::<Vec<f64>>()))
+                    .collect()
             };
-            behaviour.push(Change::of(name, &of_trial(before), &of_trial(after), n_resamples, rng)?);
+            let n_perturbed = members.iter().filter(|&&n| touched.contains(&self.ids[n])).count();
+            rates_hz.push(Change {
+                n_neurons: Some(members.len()),
+                n_perturbed: Some(n_perturbed),
+                ..Change::of(population, &of_trial(&before), &of_trial(&after), self.n_resamples, rng)?
+            });
         }
+        let mut behaviour = Vec::new();
+        if let Some([before, after]) = self.behaviour {
+            for (b, name) in self.traces.iter().enumerate() {
+                let of_trial = |traces: &Array3<f64>| -> Vec<f64> {
+                    let trace = traces.slice(s![.., bins.clone(), b]);
+                    trace.outer_iter().map(|row| mean(&row.to_vec())).collect()
+                };
+                behaviour.push(Change::of(
+                    name,
+                    &of_trial(before),
+                    &of_trial(after),
+                    self.n_resamples,
+                    rng,
+                )?);
+            }
+        }
+        let ms = |bin: usize| self.start_ms + bin as f64 * self.bin_ms;
+        let mut neurons = Vec::with_capacity(self.ids.len());
+        for (n, (id, population)) in self.ids.iter().zip(self.populations).enumerate() {
+            let of_trials = |rates: &Array2<f64>| rates.column(n).to_vec();
+            let (before, after) = (of_trials(&before), of_trials(&after));
+            let delta_ci95 = if self.has_neuron_intervals {
+                Some(Change::of(id, &before, &after, self.n_resamples, rng)?.delta_ci95)
+            } else {
+                None
+            };
+            let (baseline_hz, perturbed_hz) = (mean(&before), mean(&after));
+            neurons.push(NeuronChange {
+                id: id.clone(),
+                population: population.clone(),
+                is_perturbed: touched.contains(id),
+                baseline_hz,
+                perturbed_hz,
+                delta_hz: perturbed_hz - baseline_hz,
+                delta_ci95,
+            });
+        }
+        Ok(Period {
+            name: name.to_owned(),
+            period_ms: [ms(bins.start), ms(bins.end)],
+            rates_hz,
+            behaviour,
+            neurons,
+        })
     }
-    let ms = |bin: usize| inputs.start_ms + bin as f64 * inputs.evaluation.bin_ms;
-    let of_neuron = |rates: &Array2<f64>, n: usize| mean(&rates.column(n).to_vec());
-    let neurons = inputs.ids.iter().zip(&inputs.populations).enumerate();
-    let neurons = neurons.map(|(n, (id, population))| {
-        let (baseline_hz, perturbed_hz) = (of_neuron(&before, n), of_neuron(&after, n));
-        NeuronChange {
-            id: id.clone(),
-            population: population.clone(),
-            is_perturbed: touched.contains(id),
-            baseline_hz,
-            perturbed_hz,
-            delta_hz: perturbed_hz - baseline_hz,
-        }
-    });
-    Ok(Period {
-        name: name.to_owned(),
-        period_ms: [ms(bins.start), ms(bins.end)],
-        rates_hz,
-        behaviour,
-        neurons: neurons.collect(),
-    })
 }
 
 /// Rates of each trial and neuron in these bins, `[K, N]`, Hz.
@@ -354,6 +406,32 @@ impl Change {
     }
 }
 
+/// Neurons that the table names, where their changes have intervals.
+const MOST_ROWS: usize = 30;
+
+impl Period {
+    /// Neurons whose changes have intervals: all in their order, or those of many that change most.
+    fn neuron_rows(&self) -> Vec<Vec<String>> {
+        let mut shown: Vec<&NeuronChange> = self.neurons.iter().filter(|n| n.delta_ci95.is_some()).collect();
+        if shown.len() > MOST_ROWS {
+            shown.sort_by(|a, b| b.delta_hz.abs().total_cmp(&a.delta_hz.abs()).then(a.id.cmp(&b.id)));
+            shown.truncate(MOST_ROWS);
+        }
+        let row = |n: &NeuronChange| {
+            let [low, high] = n.delta_ci95?;
+            Some(vec![
+                format!("neuron {}, Hz", n.id),
+                if n.is_perturbed { "perturbed" } else { "" }.to_owned(),
+                number(n.baseline_hz),
+                number(n.perturbed_hz),
+                number(n.delta_hz),
+                format!("[{}, {}]", number(low), number(high)),
+            ])
+        };
+        shown.into_iter().filter_map(row).collect()
+    }
+}
+
 impl PerturbationReport {
     /// The table for the terminal.
     pub fn table(&self) -> String {
@@ -380,8 +458,16 @@ impl PerturbationReport {
                     .map(|change| change.row(&format!("{}, Hz", change.name))),
             );
             rows.extend(period.behaviour.iter().map(|change| change.row(&change.name)));
+            rows.extend(period.neuron_rows());
             text.push('\n');
             write_rows(&mut text, &rows);
+            if period.neurons.len() > MOST_ROWS && period.neurons.iter().any(|n| n.delta_ci95.is_some()) {
+                let _ = writeln!(
+                    text,
+                    "  the {MOST_ROWS} neurons of {} that change most; perturbation.json has all",
+                    period.neurons.len()
+                );
+            }
         }
         if !self.type_fractions.is_empty() {
             let mut rows = vec![header("share of trials".to_owned())];

@@ -45,7 +45,7 @@ impl HandOff<'_> {
         arrays.extend(self.other_parameters());
         arrays.extend(self.readout_arrays());
         arrays.extend(self.constants());
-        arrays.extend(self.provenance(origin));
+        arrays.extend(provenance(origin, self.fitted.state.step));
         Ok(arrays)
     }
 
@@ -309,57 +309,58 @@ impl HandOff<'_> {
         };
         numbers.into_iter().map(number).collect()
     }
-
-    fn provenance(&self, origin: &Origin<'_>) -> Vec<Annotated> {
-        let manifest = origin.manifest;
-        let text = |path: &str, value: &str, description: &str| {
-            annotated(path, Values::Text(value.to_owned()), "", description, &[])
-        };
-        let list = |path: &str, values: Vec<String>, description: &str| {
-            annotated(path, Values::Texts(values), "", description, &["file"])
-        };
-        let number = |path: &str, value: u64, description: &str| {
-            // A seed may take all 64 bits; 63 are what the configuration allows.
-            annotated(
-                path,
-                Values::Integers(arr0(value as i64).into_dyn()),
-                "",
-                description,
-                &[],
-            )
-        };
-        let files = || manifest.data.iter();
-        vec![
-            text(
-                "config",
-                &origin.config,
-                "run.toml: every setting; with the data it makes the run again",
-            ),
-            text("provenance/run", &origin.run, "run directory"),
-            number("provenance/step", self.fitted.state.step, "step of the checkpoint"),
-            number("provenance/seed", manifest.seed, "seed of the run"),
-            text("provenance/version", &manifest.version, "version of snnfit that fitted"),
-            text("provenance/commit", &manifest.commit, "its commit"),
-            text(
-                "provenance/exported_by",
-                &format!("{} ({})", provenance::VERSION, provenance::COMMIT),
-                "version and commit of snnfit that wrote this file",
-            ),
-            list(
-                "provenance/data_file",
-                files().map(|file| file.path.clone()).collect(),
-                "recordings, where they were when the run began",
-            ),
-            list(
-                "provenance/data_sha256",
-                files().map(|file| file.sha256.clone()).collect(),
-                "SHA-256 of the recordings",
-            ),
-        ]
-    }
 }
 
-fn annotated(path: &str, values: Values, unit: &str, description: &str, axes: &[&str]) -> Annotated {
+/// Where a network comes from.
+pub(super) fn provenance(origin: &Origin<'_>, step: u64) -> Vec<Annotated> {
+    let manifest = origin.manifest;
+    let text = |path: &str, value: &str, description: &str| {
+        annotated(path, Values::Text(value.to_owned()), "", description, &[])
+    };
+    let list = |path: &str, values: Vec<String>, description: &str| {
+        annotated(path, Values::Texts(values), "", description, &["file"])
+    };
+    let number = |path: &str, value: u64, description: &str| {
+        // A seed may take all 64 bits; 63 are what the configuration allows.
+        annotated(
+            path,
+            Values::Integers(arr0(value as i64).into_dyn()),
+            "",
+            description,
+            &[],
+        )
+    };
+    let files = || manifest.data.iter();
+    vec![
+        text(
+            "config",
+            &origin.config,
+            "run.toml: every setting; with the data it makes the run again",
+        ),
+        text("provenance/run", &origin.run, "run directory"),
+        number("provenance/step", step, "step of the checkpoint"),
+        number("provenance/seed", manifest.seed, "seed of the run"),
+        text("provenance/version", &manifest.version, "version of snnfit that fitted"),
+        text("provenance/commit", &manifest.commit, "its commit"),
+        text(
+            "provenance/exported_by",
+            &format!("{} ({})", provenance::VERSION, provenance::COMMIT),
+            "version and commit of snnfit that wrote this file",
+        ),
+        list(
+            "provenance/data_file",
+            files().map(|file| file.path.clone()).collect(),
+            "recordings, where they were when the run began",
+        ),
+        list(
+            "provenance/data_sha256",
+            files().map(|file| file.sha256.clone()).collect(),
+            "SHA-256 of the recordings",
+        ),
+    ]
+}
+
+pub(super) fn annotated(path: &str, values: Values, unit: &str, description: &str, axes: &[&str]) -> Annotated {
     Annotated {
         path: path.to_owned(),
         values,

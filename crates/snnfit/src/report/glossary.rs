@@ -2,6 +2,8 @@
 //!
 //! A test keeps the document equal to this table. Texts may hold code in backticks, nothing else of Markdown.
 
+pub mod spike_history;
+
 use std::fmt::Write;
 
 /// What is right for a metric.

@@ -4,6 +4,7 @@ pub mod glossary;
 pub mod overview;
 pub mod page;
 pub mod plots;
+pub mod spike_history;
 
 /// A text without control characters and without marks that reverse the direction of what follows: they become visible
 /// escapes. Line ends and tabs stay.

@@ -5,11 +5,11 @@
 //! forbids itself to load anything. Not here: numbers ([`crate::evaluate`]) and pictures ([`super::plots`]).
 
 mod facts;
-mod glossary;
-mod headline;
+pub(in crate::report) mod glossary;
+pub(in crate::report) mod headline;
 pub(in crate::report) mod html;
-mod metrics;
-mod reproduce;
+pub(in crate::report) mod metrics;
+pub(in crate::report) mod reproduce;
 pub(in crate::report) mod svg;
 #[cfg(test)]
 mod tests;
@@ -41,7 +41,7 @@ pub struct PageInputs<'a> {
 }
 
 /// What a section has to say.
-enum Content {
+pub(in crate::report) enum Content {
     /// This.
     Html(String),
     /// Nothing, for a reason worth a sentence.
@@ -116,7 +116,7 @@ const SECTIONS: &[Section] = &[
 ];
 
 /// A picture and what to look for in it.
-type Figure = (&'static str, &'static str, &'static str);
+pub(in crate::report) type Figure = (&'static str, &'static str, &'static str);
 
 const LOSSES: &[Figure] = &[(
     "losses",
@@ -207,13 +207,18 @@ const CONNECTIVITY: &[Figure] = &[
 
 /// Pictures with captions; those that could not be drawn say why.
 fn figures(inputs: &PageInputs<'_>, figures: &[Figure]) -> Content {
-    let drawn = |name: &str| inputs.pictures.svgs.iter().find(|(found, _)| *found == name);
+    figures_of(inputs.pictures, figures)
+}
+
+/// The same of any pictures.
+pub(in crate::report) fn figures_of(pictures: &Pictures, figures: &[Figure]) -> Content {
+    let drawn = |name: &str| pictures.svgs.iter().find(|(found, _)| *found == name);
     let mut html = String::new();
     let mut missing = Vec::new();
     for (name, title, caption) in figures {
         if let Some((_, picture)) = drawn(name) {
             html.push_str(&svg::figure(name, title, &inline(caption), picture));
-        } else if let Some((_, reason)) = inputs.pictures.left_out.iter().find(|(found, _)| found == name) {
+        } else if let Some((_, reason)) = pictures.left_out.iter().find(|(found, _)| found == name) {
             missing.push(format!("{title}: {reason}."));
         }
     }
@@ -234,19 +239,30 @@ pub fn page(inputs: &PageInputs<'_>) -> String {
     let mut body = String::new();
     let mut links = String::new();
     for section in SECTIONS {
-        let content = match (section.content)(inputs) {
-            Content::Html(content) => content,
-            Content::LeftOut(reason) if reason.is_empty() => continue,
-            Content::LeftOut(reason) => format!("<p class=\"note\">{}</p>\n", escape(&reason)),
-        };
-        let _ = writeln!(links, "<li><a href=\"#{}\">{}</a></li>", section.id, section.title);
-        let _ = writeln!(
-            body,
-            "<section id=\"{0}\" aria-labelledby=\"{0}-title\">\n<h2 id=\"{0}-title\">{1}</h2>\n{content}</section>",
-            section.id, section.title
+        add_section(
+            section.id,
+            section.title,
+            (section.content)(inputs),
+            &mut links,
+            &mut body,
         );
     }
     document(&title, "snnfit report", &links, &body)
+}
+
+/// Adds a section and its link, unless it has nothing to say.
+pub(in crate::report) fn add_section(id: &str, title: &str, content: Content, links: &mut String, body: &mut String) {
+    let content = match content {
+        Content::Html(content) => content,
+        Content::LeftOut(reason) if reason.is_empty() => return,
+        Content::LeftOut(reason) => format!("<p class=\"note\">{}</p>\n", escape(&reason)),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(links, "<li><a href=\"#{id}\">{title}</a></li>");
+    let _ = writeln!(
+        body,
+        "<section id=\"{id}\" aria-labelledby=\"{id}-title\">\n<h2 id=\"{id}-title\">{title}</h2>\n{content}</section>"
+    );
 }
 
 /// A page that needs no other file: title, kind of page, list items of links (HTML), and content (HTML).
@@ -269,6 +285,10 @@ pub(in crate::report) fn document(title: &str, kind: &str, links: &str, body: &s
 /// # Errors
 /// [`FsError`] with the path.
 pub fn write(directory: &Path, inputs: &PageInputs<'_>) -> Result<(), FsError> {
-    let page = page(inputs);
+    write_page(directory, &page(inputs))
+}
+
+/// Writes a page's text.
+pub(in crate::report) fn write_page(directory: &Path, page: &str) -> Result<(), FsError> {
     data::fs::write_atomic(&directory.join(FILE_NAME), |file| file.write_all(page.as_bytes()))
 }

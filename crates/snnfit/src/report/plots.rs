@@ -8,7 +8,7 @@ mod activity;
 mod behaviour;
 mod connectivity;
 mod intervals;
-mod losses_over_steps;
+pub(in crate::report) mod losses_over_steps;
 mod modes;
 mod noise_correlation;
 mod peaks;
@@ -18,7 +18,7 @@ pub(in crate::report) mod spikes;
 pub(in crate::report) mod style;
 #[cfg(test)]
 mod tests;
-mod weights;
+pub(in crate::report) mod weights;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -136,12 +136,12 @@ pub enum PlotError {
 }
 
 impl PlotError {
-    fn empty(reason: impl Into<String>) -> Self {
+    pub(in crate::report) fn empty(reason: impl Into<String>) -> Self {
         Self::Empty { reason: reason.into() }
     }
 
     /// Why the picture has no content; `None` for a true error.
-    fn left_out(&self) -> Option<String> {
+    pub(in crate::report) fn left_out(&self) -> Option<String> {
         match self {
             Self::Empty { reason } => Some(reason.clone()),
             Self::Loss(LossError::NoData { .. } | LossError::NoPopulation { .. } | LossError::TooFewBins { .. }) => {

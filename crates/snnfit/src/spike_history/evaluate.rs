@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use snn_core::rng::StreamRng;
 
 use super::history_only::HistoryOnly;
+use super::multi_step::{self, Horizon};
 use super::recorded::{Recorded, Repeats};
 use super::rollouts::{FreeWindow, Numbers, Rollouts, Window};
 use super::trainer::{starts, tiles};
@@ -36,15 +37,10 @@ const N_HALVES: usize = 50;
 const RUNAWAY_FACTOR: f64 = 5.0;
 /// … over this time, ms (specification of the issue: any 200 ms).
 const RUNAWAY_MS: f64 = 200.0;
-/// Horizons of the multi-step likelihood, bins.
-const HORIZONS: [usize; 6] = [1, 2, 5, 10, 20, 50];
-/// Samples, and windows, of the multi-step likelihood.
-const HORIZON_SAMPLES: usize = 50;
-const HORIZON_WINDOWS: usize = 400;
 /// Windows that are run together.
 const WINDOWS_AT_ONCE: usize = 256;
 /// Probabilities that baselines give are kept this far from 0 and 1: an event that was never seen isn't impossible.
-const BASELINE_FLOOR: f64 = 1e-4;
+pub(super) const BASELINE_FLOOR: f64 = 1e-4;
 
 /// All metrics of one run on one part of its trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +65,28 @@ pub struct SpikeHistoryReport {
     pub neurons: Vec<NeuronReport>,
     /// Noise correlations of each pair, by count window.
     pub pairs: Vec<PairReport>,
+    /// Likelihood by horizon.
+    #[serde(default)]
+    pub multi_step: Vec<Horizon>,
+    /// Population counts of the trials in the busiest 200 ms, and what counts as running away.
+    #[serde(default)]
+    pub busiest: Option<Busiest>,
+    /// What is wrong, the worst first.
+    #[serde(default)]
+    pub findings: Vec<crate::findings::Finding>,
+}
+
+/// Spikes of all neurons of a session in the busiest stretch of each trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Busiest {
+    /// Length of the stretch, ms.
+    pub window_ms: f64,
+    /// Mean rate per neuron in it, Hz, of each recorded trial.
+    pub data_hz: Vec<f64>,
+    /// Of each simulated trial.
+    pub model_hz: Vec<f64>,
+    /// A trial above has run away; the lowest of those of all stimuli.
+    pub limit_hz: f64,
 }
 
 /// One neuron in a session.
@@ -82,6 +100,9 @@ pub struct NeuronReport {
     pub rate_hz: [f64; 2],
     /// Correlation of smoothed trial averages; none for a neuron that is silent in one of both.
     pub psth_correlation: Option<f64>,
+    /// What a noiseless model would reach with these recorded trials, from random halves of them.
+    #[serde(default)]
+    pub psth_ceiling: Option<f64>,
 }
 
 /// Noise correlations of one pair.
@@ -206,6 +227,9 @@ pub fn evaluate(inputs: &Inputs<'_>, compared: &[Compared]) -> Result<SpikeHisto
         left_out: Vec::new(),
         neurons: Vec::new(),
         pairs: Vec::new(),
+        multi_step: Vec::new(),
+        busiest: None,
+        findings: Vec::new(),
     };
     let baselines = Baselines::new(inputs)?;
     likelihoods(inputs, &baselines, &mut report)?;
@@ -239,6 +263,7 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
         let average = trial_mean(&one.data.view());
         let r = psth_correlations(&average.view(), &one.p.view(), width);
         let model = trial_mean(&one.model.view());
+        let ceilings = psth_ceilings(&one.data, width, inputs.experiment.seed);
         for (unit, (&neuron, r)) in session.neurons.iter().zip(r).enumerate() {
             let rate = |x: &Array2<f64>| x.column(unit).mean().unwrap_or(0.0) * per_s;
             let rates = [rate(&average), rate(&model)];
@@ -250,6 +275,7 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
                 neuron: recorded.neurons[neuron].to_string(),
                 rate_hz: rates,
                 psth_correlation: r.is_finite().then_some(r),
+                psth_ceiling: ceilings[unit],
             });
         }
     }
@@ -295,6 +321,23 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
     report
         .metrics
         .push(MetricValue::new("rate_ratio", mean(&ratios), ratios.len(), "1"));
+}
+
+/// Root of the reliability of each neuron's smoothed trial average, from random halves of the trials.
+fn psth_ceilings(data: &Array3<u8>, width: usize, seed: u64) -> Vec<Option<f64>> {
+    let half = |i: usize| {
+        let mut rng = StreamRng::new(seed, "evaluate.halves", i as u64);
+        let [a, b] = halves(data, &mut rng);
+        psth_correlations(&trial_mean(&a.view()).view(), &trial_mean(&b.view()).view(), width)
+    };
+    let found: Vec<Vec<f64>> = (0..N_HALVES).into_par_iter().map(half).collect();
+    (0..data.dim().2)
+        .map(|unit| {
+            let r: Vec<f64> = found.iter().map(|r| r[unit]).filter(|r| r.is_finite()).collect();
+            let reliability = spearman_brown(mean(&r), 2.0);
+            (reliability > 0.0).then(|| reliability.sqrt())
+        })
+        .collect()
 }
 
 /// Noise correlations in windows of one length.
@@ -451,16 +494,27 @@ fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize) -> 
 fn runaway(inputs: &Inputs<'_>, compared: &[Compared], report: &mut SpikeHistoryReport) {
     let window = ((RUNAWAY_MS / inputs.bin_ms()).round() as usize).max(1);
     let (mut runaway, mut n) = (0usize, 0usize);
+    let mut busiest = Busiest {
+        window_ms: window as f64 * inputs.bin_ms(),
+        data_hz: Vec::new(),
+        model_hz: Vec::new(),
+        limit_hz: f64::INFINITY,
+    };
     for one in compared {
-        let most = largest_population_counts(&one.data.view(), window)
-            .into_iter()
-            .fold(0.0, f64::max);
+        let bins = window.min(one.data.dim().1);
+        let hz = 1000.0 / (bins as f64 * inputs.bin_ms() * one.data.dim().2.max(1) as f64);
+        let recorded = largest_population_counts(&one.data.view(), window);
+        let most = recorded.iter().copied().fold(0.0, f64::max);
         let found = largest_population_counts(&one.model.view(), window);
         runaway += found.iter().filter(|&&count| count > RUNAWAY_FACTOR * most).count();
         n += found.len();
+        busiest.data_hz.extend(recorded.iter().map(|count| count * hz));
+        busiest.model_hz.extend(found.iter().map(|count| count * hz));
+        busiest.limit_hz = busiest.limit_hz.min(RUNAWAY_FACTOR * most * hz);
     }
     let value = runaway as f64 / n.max(1) as f64;
     report.metrics.push(MetricValue::new("runaway_fraction", value, n, "1"));
+    report.busiest = Some(busiest);
 }
 
 /// What is predicted without the model.
@@ -483,14 +537,23 @@ impl Baselines {
 
 /// Sum of log-likelihoods, nats, with the number of entries and spikes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Likelihood {
+pub(super) struct Likelihood {
     nats: f64,
     entries: f64,
-    spikes: f64,
+    pub(super) spikes: f64,
 }
 
 impl Likelihood {
-    fn add(&mut self, z: u8, p: f64) {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            nats: self.nats + other.nats,
+            entries: self.entries + other.entries,
+            spikes: self.spikes + other.spikes,
+        }
+    }
+
+    pub(super) fn add(&mut self, z: u8, p: f64) {
         let p = p.clamp(1e-7, 1.0 - 1e-7);
         self.nats += if z > 0 { p.ln() } else { (-p).ln_1p() };
         self.entries += 1.0;
@@ -503,7 +566,7 @@ impl Likelihood {
     }
 
     /// What it gains over another one, bits per spike.
-    fn bits_per_spike(self, over: Self) -> f64 {
+    pub(super) fn bits_per_spike(self, over: Self) -> f64 {
         (self.nats - over.nats) / (self.spikes * std::f64::consts::LN_2)
     }
 }
@@ -573,77 +636,21 @@ fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHis
 
 /// Likelihood some bins after the recorded past ends, beside the trial average of the other trials.
 fn multi_step(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHistoryReport) -> Result<(), FitError> {
-    let recorded = inputs.recorded();
-    let longest = HORIZONS[HORIZONS.len() - 1];
-    let smooth = inputs.experiment.statistics.smooth.steps;
-    let mut model = [Likelihood::default(); HORIZONS.len()];
-    let (mut rate, mut psth) = (model, model);
-    let repeats = recorded.repeats(inputs.part.0);
-    let n_of: usize = repeats.iter().map(|r| r.trials.len()).sum();
-    for (g, repeats) in repeats.iter().enumerate() {
-        let first = inputs.first();
-        if repeats.n_bins < first + longest {
-            continue;
-        }
-        let session = &recorded.sessions[repeats.session];
-        let mut rng = StreamRng::new(inputs.experiment.seed, "evaluate.multi_step", g as u64);
-        let n = (HORIZON_WINDOWS * repeats.trials.len() / n_of.max(1)).max(1);
-        let windows: Vec<Window> = (0..n)
-            .map(|i| Window {
-                session: repeats.session,
-                trial: repeats.trials[i % repeats.trials.len()],
-                first: rng.random_range(first..=repeats.n_bins - longest),
-            })
-            .collect();
-        let spikes = recorded_spikes(recorded, repeats, 0);
-        let sums = spikes.mapv(f64::from).sum_axis(Axis(0));
-        for (i, windows) in windows.chunks(WINDOWS_AT_ONCE / 8).enumerate() {
-            let stream = format!("evaluate.multi_step.{g}.{i}");
-            let p = inputs
-                .rollouts
-                .given(windows, longest, 0, HORIZON_SAMPLES, inputs.numbers(&stream))?;
-            for (w, window) in windows.iter().enumerate() {
-                let p = p.slice(s![w * HORIZON_SAMPLES..(w + 1) * HORIZON_SAMPLES, .., ..]);
-                let p = p.mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default();
-                for (h, &horizon) in HORIZONS.iter().enumerate() {
-                    let bin = window.first + horizon - 1;
-                    for (unit, &neuron) in session.neurons.iter().enumerate() {
-                        let z = session.spikes[[window.trial, bin, unit]];
-                        model[h].add(z, p[[horizon - 1, unit]]);
-                        rate[h].add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
-                        let (from, to) = (
-                            bin.saturating_sub(smooth / 2),
-                            (bin + smooth / 2 + 1).min(repeats.n_bins),
-                        );
-                        let own: f64 = session
-                            .spikes
-                            .slice(s![window.trial, from..to, unit])
-                            .iter()
-                            .map(|&z| f64::from(z))
-                            .sum();
-                        let all = sums.slice(s![from..to, unit]).sum();
-                        let others = ((repeats.trials.len() - 1) * (to - from)) as f64;
-                        let average = ((all - own) / others).clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR);
-                        psth[h].add(z, average);
-                    }
-                }
-            }
-        }
+    let horizons = multi_step::multi_step(&multi_step::Inputs {
+        rollouts: inputs.rollouts,
+        part: inputs.part.0,
+        first: inputs.first(),
+        smooth: inputs.experiment.statistics.smooth.steps,
+        bin_ms: inputs.bin_ms(),
+        seed: inputs.experiment.seed,
+        rates: &baselines.rates,
+    })?;
+    for which in 0..2 {
+        report
+            .metrics
+            .extend(horizons.iter().map(|h| h.metrics()[which].clone()));
     }
-    for (h, horizon) in HORIZONS.iter().enumerate() {
-        if model[h].spikes == 0.0 {
-            continue;
-        }
-        let ms = (*horizon as f64 * inputs.bin_ms() * 10.0).round() / 10.0;
-        let mut metric = MetricValue::new(
-            format!("multi_step_bits_per_spike_{ms}ms"),
-            model[h].bits_per_spike(rate[h]),
-            model[h].spikes as usize,
-            "bits",
-        );
-        metric.nulls = BTreeMap::from([("psth".to_owned(), psth[h].bits_per_spike(rate[h]))]);
-        report.metrics.push(metric);
-    }
+    report.multi_step = horizons;
     Ok(())
 }
 

@@ -148,6 +148,14 @@ impl Model {
         Ok(all)
     }
 
+    /// Drive of each bin of a session's stimuli, `[stimuli, T, N]`, of [`Driver::Bins`].
+    ///
+    /// # Errors
+    /// Another driver.
+    pub fn bin_drive(&self, session: usize) -> Result<ndarray::ArrayView3<'_, f32>, FitError> {
+        Ok(self.driver_parameters.cube(&bins_name(session))?)
+    }
+
     /// Takes parameters of the same names and shapes.
     ///
     /// # Errors

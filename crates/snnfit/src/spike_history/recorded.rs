@@ -35,6 +35,8 @@ impl std::fmt::Display for VisibleNeuron {
 pub struct RecordedSession {
     /// Its name.
     pub id: String,
+    /// Start of the first bin, ms, relative to the event that trials are aligned to.
+    pub start_ms: f64,
     /// Model neuron of each of its units.
     pub neurons: Vec<usize>,
     /// Spikes, at most one a bin, `[K, T, units]`.
@@ -289,6 +291,7 @@ fn of_session(
     };
     Ok(RecordedSession {
         id: session.id,
+        start_ms: session.start_ms,
         neurons,
         spikes: session.spikes.mapv(|n| n.min(1)),
         valid_bins: session.valid_bins,

@@ -74,15 +74,15 @@ pub struct Rollouts<'a> {
 }
 
 /// The network as a session sees it: its neurons first.
-struct Seen {
-    network: SpikeHistory,
-    order: Vec<usize>,
+pub(super) struct Seen {
+    pub(super) network: SpikeHistory,
+    pub(super) order: Vec<usize>,
     is_reordered: bool,
-    n_visible: usize,
+    pub(super) n_visible: usize,
 }
 
 impl Seen {
-    fn new(network: &SpikeHistory, neurons: &[usize]) -> Result<Self, FitError> {
+    pub(super) fn new(network: &SpikeHistory, neurons: &[usize]) -> Result<Self, FitError> {
         let n = network.spec.n_neurons();
         let mut order = neurons.to_vec();
         order.extend((0..n).filter(|j| !neurons.contains(j)));
@@ -100,7 +100,7 @@ impl Seen {
         })
     }
 
-    fn drive(&self, values: &Array3<f32>) -> Array3<f32> {
+    pub(super) fn drive(&self, values: &Array3<f32>) -> Array3<f32> {
         if self.is_reordered {
             values.select(Axis(2), &self.order)
         } else {

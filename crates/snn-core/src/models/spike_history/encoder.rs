@@ -21,7 +21,7 @@ use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, ArrayViewMut2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -376,29 +376,89 @@ impl Encoder {
         self.check(parameters)?;
         crate::rollout::shape("features of the stimulus", &[features.ncols()], &[self.n_features()])?;
         let device = device.clone().autodiff();
-        let rows = features.nrows();
+        let x = matrix(features, &device);
+        let (output, leaves) = self.through_layers(parameters, x, &device)?;
+        Ok(Encoded {
+            drive: read(&output, &device)?
+                .into_dimensionality()
+                .map_err(|e| failed(&device, &e))?,
+            leaves,
+            output,
+        })
+    }
+
+    /// Mean over rows of features `[R, B·H·W]` of the gradient of a neuron's drive with respect to them, `[B·H·W]`: the linear
+    /// encoder that is nearest to this one around these stimuli, and without layers its own weights.
+    ///
+    /// # Errors
+    /// Arrays that don't fit, a neuron that isn't there, a device that fails.
+    pub fn mean_gradient(
+        &self,
+        device: &Device,
+        parameters: &Parameters,
+        features: &ArrayView2<'_, f32>,
+        neuron: usize,
+    ) -> Result<Array1<f64>, CoreError> {
+        self.check(parameters)?;
+        crate::rollout::shape("features of the stimulus", &[features.ncols()], &[self.n_features()])?;
+        if neuron >= self.n_neurons || features.nrows() == 0 {
+            return Err(CoreError::Range {
+                what: "neuron and rows of a mean gradient".into(),
+                value: neuron as f64,
+                expected: "a neuron of the encoder, and at least one row",
+            });
+        }
+        let device = device.clone().autodiff();
+        let x = matrix(features, &device).require_grad();
+        let (output, _) = self.through_layers(parameters, x.clone(), &device)?;
+        let gradients = output.slice([0..features.nrows(), neuron..neuron + 1]).sum().backward();
+        let gradient: Array2<f32> = of_leaf(&x, &gradients, &device)?
+            .into_dimensionality()
+            .map_err(|e| failed(&device, &e))?;
+        let sum = gradient.mapv(f64::from).sum_axis(Axis(0));
+        Ok(sum / features.nrows() as f64)
+    }
+
+    /// Weights of features `[B·H·W]` as a filter over lags and channels, `[L, C]`, lag 0 first: `Σ_b φ_b(l) w_bc`.
+    pub fn filter(&self, weights: &Array1<f64>) -> Array2<f64> {
+        let channels = self.spec.n_channels();
+        Array2::from_shape_fn((self.spec.lags, channels), |(lag, c)| {
+            let functions = self.basis.column(lag);
+            let terms = functions.iter().enumerate();
+            terms.map(|(b, phi)| f64::from(*phi) * weights[b * channels + c]).sum()
+        })
+    }
+
+    /// Functions of the lag, `[B, L]`, lag 0 first.
+    pub fn basis(&self) -> &Array2<f32> {
+        &self.basis
+    }
+
+    /// Drive `[R, N]` of features `[R, B·H·W]`, and the parameters as leaves of the graph.
+    fn through_layers(
+        &self,
+        parameters: &Parameters,
+        mut x: Tensor<2>,
+        device: &Device,
+    ) -> Result<(Tensor<2>, Vec<(String, Leaf)>), CoreError> {
+        let rows = x.dims()[0];
         let shapes = self.spec.shapes();
-        let data = TensorData::new(
-            features.iter().copied().collect::<Vec<f32>>(),
-            features.shape().to_vec(),
-        );
-        let mut x: Tensor<2> = Tensor::from_data(data, (&device, DType::F32));
         let mut leaves = Vec::new();
         for (l, (layer, shape)) in self.spec.layers.iter().zip(&shapes).enumerate() {
             let name = |part: &str| format!("encoder.{l}.{part}");
             let Shape { maps, height, width } = *shape;
             x = match *layer {
                 Layer::Dense { .. } => {
-                    let w = leaf::<2>(parameters, &name("w"), &device)?;
-                    let bias = leaf::<1>(parameters, &name("bias"), &device)?;
+                    let w = leaf::<2>(parameters, &name("w"), device)?;
+                    let bias = leaf::<1>(parameters, &name("bias"), device)?;
                     let y = relu(x.matmul(w.clone().transpose()) + bias.clone().unsqueeze::<2>());
                     leaves.push((name("w"), Leaf::Matrix(w)));
                     leaves.push((name("bias"), Leaf::Vector(bias)));
                     y
                 }
                 Layer::Conv { .. } => {
-                    let w = leaf::<4>(parameters, &name("w"), &device)?;
-                    let bias = leaf::<1>(parameters, &name("bias"), &device)?;
+                    let w = leaf::<4>(parameters, &name("w"), device)?;
+                    let bias = leaf::<1>(parameters, &name("bias"), device)?;
                     let [_, _, a, b] = w.dims();
                     let around = ConvOptions::new([1, 1], [a / 2, b / 2], [1, 1], 1);
                     let image = x.reshape([rows, maps, height, width]);
@@ -414,16 +474,10 @@ impl Encoder {
                 }
             };
         }
-        let w = leaf::<2>(parameters, "encoder.out.w", &device)?;
+        let w = leaf::<2>(parameters, "encoder.out.w", device)?;
         let output = x.matmul(w.clone());
         leaves.push(("encoder.out.w".into(), Leaf::Matrix(w)));
-        Ok(Encoded {
-            drive: read(&output, &device)?
-                .into_dimensionality()
-                .map_err(|e| failed(&device, &e))?,
-            leaves,
-            output,
-        })
+        Ok((output, leaves))
     }
 }
 
@@ -471,6 +525,15 @@ fn failed(device: &Device, error: &dyn std::fmt::Display) -> CoreError {
         asked: format!("{device:?}"),
         reason: error.to_string(),
     }
+}
+
+/// Features as a tensor.
+fn matrix(features: &ArrayView2<'_, f32>, device: &Device) -> Tensor<2> {
+    let data = TensorData::new(
+        features.iter().copied().collect::<Vec<f32>>(),
+        features.shape().to_vec(),
+    );
+    Tensor::from_data(data, (device, DType::F32))
 }
 
 /// A parameter as a leaf of the graph.
@@ -655,6 +718,57 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_mean_gradient_is_that_of_plain_loops_and_a_filter_is_what_it_makes_of_the_stimulus() {
+        let device = crate::device::open(crate::device::DeviceChoice::Cpu).unwrap().device;
+        for (number, spec) in specs().into_iter().enumerate() {
+            let encoder = Encoder::new(spec.clone(), 3).unwrap();
+            let mut parameters = encoder.initial(9);
+            for (_, array) in parameters.iter_mut() {
+                *array += &(random(array.shape(), 70 + number as u64) * 0.3);
+            }
+            let features = random(&[3, encoder.n_features()], number as u64);
+            let features = features.into_dimensionality::<ndarray::Ix2>().unwrap();
+            let found = encoder
+                .mean_gradient(&device, &parameters, &features.view(), 1)
+                .unwrap();
+            let mean = |f: usize, h: f32| -> f64 {
+                let rows = features.rows().into_iter();
+                let drives = rows.map(|row| {
+                    let mut row = row.to_vec();
+                    row[f] += h;
+                    loops(&spec, &parameters, &row)[1]
+                });
+                drives.sum::<f64>() / 3.0
+            };
+            let h = 1.0 / 4096.0;
+            for f in (0..features.ncols()).step_by(5) {
+                let slope = (mean(f, h) - mean(f, -h)) / (2.0 * f64::from(h));
+                assert!((found[f] - slope).abs() < 2e-3, "{spec:?} {f}: {} {slope}", found[f]);
+            }
+            if spec.layers.is_empty() {
+                // A filter over lags and channels gives the drive of the weights of features.
+                let stimulus = random(&[30, spec.n_channels()], 5)
+                    .into_dimensionality::<ndarray::Ix2>()
+                    .unwrap();
+                let rows = encoder.features(&stimulus.view(), 25, 1).unwrap();
+                let rows = rows.into_shape_with_order((1, encoder.n_features())).unwrap();
+                let drive = encoder.encode(&device, &parameters, &rows.view()).unwrap().drive[[0, 1]];
+                let filter = encoder.filter(&found);
+                let expected: f64 = filter
+                    .indexed_iter()
+                    .map(|((lag, c), w)| w * f64::from(stimulus[[25 - lag, c]]))
+                    .sum();
+                assert!((f64::from(drive) - expected).abs() < 1e-4, "{drive} {expected}");
+            }
+            assert!(
+                encoder
+                    .mean_gradient(&device, &parameters, &features.view(), 3)
+                    .is_err()
+            );
         }
     }
 

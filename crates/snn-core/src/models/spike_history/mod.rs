@@ -15,6 +15,7 @@
 mod basis;
 mod encoder;
 mod order;
+mod perturbation;
 mod pieces;
 mod simulate;
 
@@ -23,6 +24,7 @@ mod tests;
 
 pub use basis::Basis;
 pub use encoder::{Encoded, Encoder, EncoderSpec, Layer};
+pub use perturbation::{Effect, Perturbation, Silenced};
 pub use pieces::{EncodedRows, Rows};
 pub use simulate::{Clamped, Gradient, Sampled, Windows};
 
@@ -165,6 +167,11 @@ impl SpikeHistory {
     /// Parameters that were changed to another shape.
     pub fn kernels(&self) -> Result<Array3<f32>, CoreError> {
         Ok(self.through_basis(&self.parameters.cube("w")?.to_owned(), false))
+    }
+
+    /// Functions of the lag that kernels are sums of, `[B, D]`, lag 1 first.
+    pub fn basis(&self) -> &Array2<f64> {
+        &self.basis
     }
 
     /// From coefficients `[B, N, N]` to lags `[D, N, N]`, or with `back` the transposed map.

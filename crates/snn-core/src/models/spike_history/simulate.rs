@@ -81,7 +81,7 @@ impl SpikeHistory {
         })
     }
 
-    fn run(&self, network: &Network, windows: &Windows, draws: Draws<'_>) -> Result<Run, CoreError> {
+    pub(super) fn run(&self, network: &Network, windows: &Windows, draws: Draws<'_>) -> Result<Run, CoreError> {
         let (k, t) = (windows.n_windows, windows.n_steps);
         let (n, visible, lags) = (self.spec.n_neurons(), self.spec.n_visible, self.spec.lags);
         let mut initial = State::at_rest(k, lags, &Array1::zeros(n));

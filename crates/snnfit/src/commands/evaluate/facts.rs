@@ -144,7 +144,7 @@ fn model(assembly: &Assembly) -> Vec<(&'static str, String)> {
 }
 
 /// Options that change the numbers, where they are not the default.
-fn options(args: &EvaluateArgs) -> Vec<String> {
+pub(super) fn options(args: &EvaluateArgs) -> Vec<String> {
     let mut options = Vec::new();
     match args.checkpoint {
         CheckpointChoice::Best => {}

@@ -1,5 +1,8 @@
 //! `snnfit evaluate` of runs with `[model.spike_history]`.
 
+mod page;
+mod perturb;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,6 +13,7 @@ use losses::statistics::{mean, quantile_sorted};
 use serde::Serialize;
 use snn_core::device::OpenDevice;
 
+use super::history::History;
 use crate::assembly::Part;
 use crate::cli::{EvaluateArgs, Format, Global, SplitChoice};
 use crate::config::{self, AnyExperiment};
@@ -18,10 +22,11 @@ use crate::evaluate::{number, write_rows};
 use crate::exit_code;
 use crate::run_dir::RunDir;
 use crate::spike_history::evaluate::{Compared, Inputs, SpikeHistoryReport, evaluate, resampled_pairs, simulate};
+use crate::spike_history::findings;
 use crate::spike_history::fitted::Fitted;
 
 /// Whether a run is of this model; runs that can't be read are left to who evaluates them.
-pub(super) fn is_one(path: &Path) -> bool {
+pub(in crate::commands) fn is_one(path: &Path) -> bool {
     RunDir::open(path)
         .ok()
         .and_then(|run| config::load_any_run(&run.run_toml(), &[]).ok())
@@ -46,11 +51,14 @@ struct Judged {
 }
 
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
-    if !args.perturbation.is_empty() || args.trial_chunk.is_some() {
+    if args.trial_chunk.is_some() && args.perturbation.is_empty() {
         return Err(Error::Usage {
-            message: "--trial-chunk and perturbations are not there for [model.spike_history]".to_owned(),
+            message: "--trial-chunk without a perturbation is not there for [model.spike_history]".to_owned(),
             help: "leave the option out".to_owned(),
         });
+    }
+    if !args.perturbation.is_empty() {
+        return perturb::run(args, global, device);
     }
     let mut judged = Vec::new();
     for path in &args.runs {
@@ -120,9 +128,19 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         n_trials: args.trials.map_or(200, std::num::NonZeroUsize::get),
     };
     let compared = simulate(&inputs)?;
-    let report = evaluate(&inputs, &compared)?;
+    let mut report = evaluate(&inputs, &compared)?;
+    let history = History::read(&run)?;
+    report.findings = findings::of_report(&report, &history.validations);
     super::super::write_json(&run.metrics(name), &report)?;
-    tracing::info!("metrics in {}", run.metrics(name).display());
+    let judged = page::Judged {
+        run: &run,
+        fitted: &fitted,
+        part: (part, name),
+        compared: &compared,
+        report: &report,
+        history: &history,
+    };
+    page::draw(&judged, args)?;
     let windows = &fitted.experiment.statistics.count_windows;
     let bin_ms = fitted.experiment.data.bin_ms;
     Ok(Judged {
@@ -223,6 +241,11 @@ fn table(report: &SpikeHistoryReport) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}: {}", metric.name, metric.reason);
         }
+    }
+    let found = crate::findings::text(&report.findings, usize::MAX);
+    if !found.is_empty() {
+        text.push('\n');
+        text.push_str(&found);
     }
     text
 }

@@ -4,11 +4,16 @@ use std::fmt::Write;
 
 use super::html::{anchor, escape, inline};
 use super::{Content, PageInputs};
-use crate::report::glossary::{COLUMNS, METRICS, Right, TERMS, Term};
+use crate::report::glossary::{COLUMNS, Definition, METRICS, Right, TERMS, Term};
 
 pub(super) fn content(_: &PageInputs<'_>) -> Content {
+    of(METRICS, &[("Columns", COLUMNS), ("Other words", TERMS)])
+}
+
+/// Of these metrics and words.
+pub(in crate::report) fn of(metrics: &[Definition], words: &[(&str, &[Term])]) -> Content {
     let mut html = "<h3>Metrics</h3>\n<dl class=\"glossary\">\n".to_owned();
-    for metric in METRICS {
+    for metric in metrics {
         let names: Vec<String> = metric
             .names
             .iter()
@@ -39,9 +44,9 @@ pub(super) fn content(_: &PageInputs<'_>) -> Content {
         );
     }
     html.push_str("</dl>\n");
-    for (title, terms) in [("Columns", COLUMNS), ("Other words", TERMS)] {
+    for (title, terms) in words {
         let _ = write!(html, "<h3>{title}</h3>\n<dl class=\"glossary\">\n");
-        for Term { name, text } in terms {
+        for Term { name, text } in *terms {
             let _ = writeln!(
                 html,
                 "<dt id=\"{}\">{}</dt>\n<dd>{}.</dd>",

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::html::{defined, escape, inline};
 use super::{Content, PageInputs, RunFacts};
 use crate::evaluate::{Report, number};
-use crate::findings::Severity;
+use crate::findings::{Finding, Severity};
 
 pub(super) fn content(inputs: &PageInputs<'_>) -> Content {
     let mut html = summary(inputs);
@@ -21,18 +21,7 @@ pub(super) fn content(inputs: &PageInputs<'_>) -> Content {
 fn summary(inputs: &PageInputs<'_>) -> String {
     let facts = inputs.facts;
     let n: usize = facts.populations.iter().map(|p| p.n_recorded + p.n_hidden).sum();
-    let severe = inputs
-        .report
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Severe)
-        .count();
-    let findings = match (inputs.report.findings.len(), severe) {
-        (0, _) => "no findings".to_owned(),
-        (1, 0) => "<a href=\"#findings\">1 finding</a>".to_owned(),
-        (n, 0) => format!("<a href=\"#findings\">{n} findings</a>"),
-        (n, severe) => format!("<a href=\"#findings\">{n} findings</a>, {severe} of them severe"),
-    };
+    let findings = count_findings(&inputs.report.findings);
     format!(
         "<p class=\"lead\">A spiking network of {n} neurons, compared with {} {} trials. Training: {}, {}. {}</p>\n",
         n_evaluated(inputs.report),
@@ -41,6 +30,17 @@ fn summary(inputs: &PageInputs<'_>) -> String {
         findings,
         notes(inputs.report),
     )
+}
+
+/// A link to the findings that says how many there are.
+pub(in crate::report) fn count_findings(findings: &[Finding]) -> String {
+    let severe = findings.iter().filter(|f| f.severity == Severity::Severe).count();
+    match (findings.len(), severe) {
+        (0, _) => "no findings".to_owned(),
+        (1, 0) => "<a href=\"#findings\">1 finding</a>".to_owned(),
+        (n, 0) => format!("<a href=\"#findings\">{n} findings</a>"),
+        (n, severe) => format!("<a href=\"#findings\">{n} findings</a>, {severe} of them severe"),
+    }
 }
 
 fn n_evaluated(report: &Report) -> usize {
@@ -103,7 +103,7 @@ fn tiles(report: &Report) -> String {
     format!("<ul class=\"tiles\">\n{}</ul>\n", tiles.concat())
 }
 
-fn facts(facts: &RunFacts) -> String {
+pub(in crate::report) fn facts(facts: &RunFacts) -> String {
     let files: Vec<String> = facts
         .recordings
         .iter()
@@ -198,7 +198,7 @@ fn duration(seconds: f64) -> String {
 }
 
 /// Neurons by area and type.
-fn populations(facts: &RunFacts) -> String {
+pub(in crate::report) fn populations(facts: &RunFacts) -> String {
     let types = ["excitatory", "inhibitory", "unknown"];
     let types: Vec<&str> = types
         .into_iter()
@@ -243,7 +243,7 @@ fn populations(facts: &RunFacts) -> String {
 }
 
 /// What the fit did not see, and warnings: folded away, they may be many.
-fn left_out(facts: &RunFacts) -> String {
+pub(in crate::report) fn left_out(facts: &RunFacts) -> String {
     let left = facts.left_out.iter().map(|left| {
         let area = left
             .area
@@ -281,7 +281,10 @@ fn left_out(facts: &RunFacts) -> String {
 }
 
 pub(super) fn findings(inputs: &PageInputs<'_>) -> Content {
-    let findings = &inputs.report.findings;
+    findings_of(&inputs.report.findings)
+}
+
+pub(in crate::report) fn findings_of(findings: &[Finding]) -> Content {
     if findings.is_empty() {
         return Content::LeftOut("Nothing in these numbers is known to be wrong.".to_owned());
     }

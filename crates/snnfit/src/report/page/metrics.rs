@@ -101,7 +101,7 @@ fn row(metric: &MetricValue) -> String {
 }
 
 /// The row's numbers on one line, from the lowest to the highest.
-fn strip(metric: &MetricValue) -> String {
+pub(in crate::report) fn strip(metric: &MetricValue) -> String {
     let nulls = || metric.nulls.values().copied();
     let interval = metric.ci95.into_iter().flatten();
     let others = metric.reference_train_test.into_iter().chain(metric.ceiling_noiseless);

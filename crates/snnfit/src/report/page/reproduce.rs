@@ -3,11 +3,15 @@
 use std::fmt::Write;
 
 use super::html::escape;
-use super::{Content, PageInputs};
+use super::{Content, PageInputs, RunFacts};
 use crate::run_dir::StopReason;
 
 pub(super) fn content(inputs: &PageInputs<'_>) -> Content {
-    let facts = inputs.facts;
+    of(inputs.facts)
+}
+
+/// The same of any run.
+pub(in crate::report) fn of(facts: &RunFacts) -> Content {
     let run = shell(&facts.run);
     let options = facts.options.iter().map(|option| format!(" {option}"));
     let options = options.collect::<Vec<_>>().concat();

@@ -12,6 +12,14 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let Some(history) = scene.inputs.losses else {
         return Err(PlotError::empty("the run has no logged losses"));
     };
+    draw_history(history, canvas)
+}
+
+/// The same of any run.
+pub(in crate::report) fn draw_history(history: &LossHistory, canvas: &Canvas<'_>) -> Result<(), PlotError> {
+    if history.train.is_empty() && history.validation.is_empty() {
+        return Err(PlotError::empty("the run has no logged losses"));
+    }
     let points = history.train.iter().chain(&history.validation);
     let mut names: Vec<&str> = points
         .flat_map(|(_, losses)| losses.keys().map(String::as_str))

@@ -4,7 +4,7 @@ use losses::statistics::{mean, quantile_sorted};
 use plotters::prelude::*;
 
 use super::style::{self, Canvas, GUIDE, ON_LIGHT};
-use super::{PlotError, Scene};
+use super::{PlotError, Scene, WeightMatrix};
 
 /// Cells per side at most: an SVG with one rectangle per weight of a large network can't be opened.
 const MAX_CELLS: usize = 90;
@@ -41,6 +41,15 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let Some(matrix) = scene.inputs.weights else {
         return Err(PlotError::empty("the network has no recurrent weights to show"));
     };
+    draw_matrix(matrix, ("Recurrent weights", "delays summed"), canvas)
+}
+
+/// A matrix with a title and what its values are.
+pub(in crate::report) fn draw_matrix(
+    matrix: &WeightMatrix,
+    (title, what): (&str, &str),
+    canvas: &Canvas<'_>,
+) -> Result<(), PlotError> {
     let n = matrix.populations.len();
     if n == 0 || matrix.weights.dim() != (n, n) {
         return Err(PlotError::empty(format!(
@@ -70,10 +79,10 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         String::new()
     };
     let note = format!(
-        "{n} neurons{cell}; delays summed; red: positive (excites), blue: negative (inhibits), full colours from the \
+        "{n} neurons{cell}; {what}; red: positive (excites), blue: negative (inhibits), full colours from the \
          99th percentile on, white: 0"
     );
-    let below = style::titled(canvas, "Recurrent weights", &note)?;
+    let below = style::titled(canvas, title, &note)?;
     let (width, height) = below.dim_in_pixel();
     let widths = cells
         .populations
@@ -211,7 +220,7 @@ pub(super) fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limi
 }
 
 /// From blue (−1) over white (0) to red (1).
-pub(super) fn diverging(value: f64) -> RGBColor {
+pub(in crate::report) fn diverging(value: f64) -> RGBColor {
     let full = if value < 0.0 {
         [33.0, 102.0, 172.0]
     } else {
