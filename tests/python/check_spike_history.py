@@ -16,7 +16,7 @@ import numpy as np
 def features(file, stimulus, bins):
     """Features [bins, functions * channels] of a scaled stimulus [T, C], which holds its first bin before it begins."""
     basis = file["encoder/basis"][:].astype(float)
-    mean, sd = (file[f"encoder/feature_{name}"][:, None].astype(float) for name in ("mean", "sd"))
+    mean, sd = (file[f"encoder/feature_{name}"][:].astype(float)[:, np.newaxis] for name in ("mean", "sd"))
     lags = np.arange(basis.shape[1])
     rows = []
     for t in bins:

@@ -72,8 +72,61 @@ pub fn noise_correlations_of_counts(counts: &ArrayView3<'_, f64>, noise: NoiseFr
         .into_iter()
         .map(|column| column.dot(&column) / (k * m) as f64)
         .collect();
-    Array2::from_shape_fn((n, n), |(i, j)| {
-        let scale = (variance[i] * variance[j]).sqrt();
+    correlations(&covariance, &variance)
+}
+
+/// Counts of one stimulus with their products in each trial, so that noise correlations of many draws of trials cost little.
+#[derive(Debug, Clone)]
+pub struct NoiseMoments {
+    /// `[K, M, N]`.
+    counts: Array3<f64>,
+    /// `Σ_m x_i x_j` of each trial, `[K, N, N]`.
+    products: Array3<f64>,
+}
+
+impl NoiseMoments {
+    /// Of counts `[K, M, N]`.
+    pub fn new(counts: Array3<f64>) -> Self {
+        let (k, _, n) = counts.dim();
+        let mut products = Array3::zeros((k, n, n));
+        for (trial, mut products) in counts.outer_iter().zip(products.outer_iter_mut()) {
+            products.assign(&trial.t().dot(&trial));
+        }
+        Self { counts, products }
+    }
+
+    /// Number of trials.
+    pub fn n_trials(&self) -> usize {
+        self.counts.dim().0
+    }
+
+    /// [`noise_correlations_of_counts`] of these trials, of which one may be there several times, from their mean.
+    pub fn noise_correlations(&self, trials: &[usize]) -> Array2<f64> {
+        let (_, m, n) = self.counts.dim();
+        let k = trials.len();
+        if k < 2 || m == 0 {
+            return Array2::from_elem((n, n), f64::NAN);
+        }
+        let mut products = Array2::<f64>::zeros((n, n));
+        let mut mean = Array2::<f64>::zeros((m, n));
+        for &trial in trials {
+            products += &self.products.index_axis(Axis(0), trial);
+            mean += &self.counts.index_axis(Axis(0), trial);
+        }
+        mean /= k as f64;
+        let grand = mean.mean_axis(Axis(0)).expect("windows");
+        let variance: Vec<f64> = (0..n)
+            .map(|i| products[[i, i]] / (k * m) as f64 - grand[i] * grand[i])
+            .collect();
+        let covariance = (products - mean.t().dot(&mean) * k as f64) / ((k - 1) * m) as f64;
+        correlations(&covariance, &variance)
+    }
+}
+
+/// Covariances over the roots of variances; NaN where one doesn't vary.
+fn correlations(covariance: &Array2<f64>, variance: &[f64]) -> Array2<f64> {
+    Array2::from_shape_fn(covariance.raw_dim(), |(i, j)| {
+        let scale = (variance[i].max(0.0) * variance[j].max(0.0)).sqrt();
         if scale > 1e-12 {
             covariance[[i, j]] / scale
         } else {
@@ -195,6 +248,25 @@ mod tests {
         let noise = (4.0 + 1.0 + 0.0 - 3.0) / (2.0 * 2.0 * 2.0);
         let nc = noise_correlations_of_counts(&counts.view(), NoiseFrom::NextTrial);
         assert!((nc[[0, 1]] - noise / scale).abs() < 1e-12);
+    }
+
+    #[test]
+    fn noise_correlations_of_drawn_trials_are_those_of_their_counts() {
+        let value = |k: usize, m: usize, n: usize| ((k * 7919 + m * 104_729 + n * 1_299_709) % 97 / 24) as f64;
+        let mut counts = Array3::from_shape_fn((6, 5, 3), |(k, m, n)| value(k, m, n) + (m * n) as f64);
+        let moments = NoiseMoments::new(counts.clone());
+        for trials in [vec![0, 1, 2, 3, 4, 5], vec![3, 3, 0, 5, 3], vec![2, 4]] {
+            let drawn = counts.select(Axis(0), &trials);
+            let expected = noise_correlations_of_counts(&drawn.view(), NoiseFrom::Mean);
+            let found = moments.noise_correlations(&trials);
+            assert!(expected.iter().any(|x| x.abs() > 0.05 && x.abs() < 0.95), "{expected}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+            }
+        }
+        assert!(moments.noise_correlations(&[1]).iter().all(|x| x.is_nan()));
+        counts.slice_mut(s![.., .., 1]).fill(2.0);
+        assert!(NoiseMoments::new(counts).noise_correlations(&[0, 1, 2])[[0, 1]].is_nan());
     }
 
     #[test]

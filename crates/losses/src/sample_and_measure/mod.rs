@@ -18,8 +18,8 @@ pub use covariance::{Comparison, Covariances, Form, Group, MIN_REPEATS, NoiseCov
 pub use cross_entropy::{coincidence_cross_entropy, likelihood, psth_cross_entropy};
 pub use hidden_rate::{HiddenRate, hidden_rate_loss};
 pub use metrics::{
-    NoiseFrom, Reproduction, box_smoothed, largest_population_counts, noise_correlations_of_counts, pairs_of,
-    psth_correlations, reproduction, window_counts,
+    NoiseFrom, NoiseMoments, Reproduction, box_smoothed, largest_population_counts, noise_correlations_of_counts,
+    pairs_of, psth_correlations, reproduction, window_counts,
 };
 
 use ndarray::Array3;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use losses::metrics::{MetricValue, spearman_brown};
 use losses::sample_and_measure::{
-    NoiseFrom, largest_population_counts, noise_correlations_of_counts, pairs_of, psth_correlations, reproduction,
-    window_counts,
+    NoiseFrom, NoiseMoments, largest_population_counts, noise_correlations_of_counts, pairs_of, psth_correlations,
+    reproduction, window_counts,
 };
 use losses::statistics::{mean, quantile_sorted};
 use ndarray::{Array2, Array3, ArrayView3, Axis, s};
@@ -446,17 +446,25 @@ fn bootstrap(compared: &[Compared], window: usize, seed: u64) -> Vec<losses::sam
 /// Noise correlations of data and model in each resample; the same trials of the recording and the same pairs whatever the model,
 /// so that models are compared pair by pair.
 pub fn resampled_pairs(compared: &[Compared], window: usize, seed: u64) -> Vec<(Vec<f64>, Vec<f64>)> {
+    let moments = |spikes: &Array3<u8>| NoiseMoments::new(window_counts(&spikes.view(), window));
+    let moments: Vec<[NoiseMoments; 2]> = compared
+        .iter()
+        .map(|one| [moments(&one.data), moments(&one.model)])
+        .collect();
+    let pairs = |moments: &NoiseMoments, rng: &mut StreamRng| {
+        pairs_of(&moments.noise_correlations(&drawn(moments.n_trials(), rng)).view())
+    };
     let one = |i: usize| {
         let mut of_data = StreamRng::new(seed, "evaluate.bootstrap.data", i as u64);
         let mut of_model = StreamRng::new(seed, "evaluate.bootstrap.model", i as u64);
         let (mut data, mut model) = (Vec::new(), Vec::new());
-        for one in compared {
-            data.extend(pairs_in(&resample(&one.data, &mut of_data), window, NoiseFrom::Mean));
-            model.extend(pairs_in(&resample(&one.model, &mut of_model), window, NoiseFrom::Mean));
+        for [of_trials, simulated] in &moments {
+            data.extend(pairs(of_trials, &mut of_data));
+            model.extend(pairs(simulated, &mut of_model));
         }
         let mut of_pairs = StreamRng::new(seed, "evaluate.bootstrap.pairs", i as u64);
-        let drawn: Vec<usize> = (0..data.len()).map(|_| of_pairs.random_range(0..data.len())).collect();
-        let pick = |values: &[f64]| drawn.iter().map(|&i| values[i]).collect();
+        let places = drawn(data.len(), &mut of_pairs);
+        let pick = |values: &[f64]| places.iter().map(|&i| values[i]).collect();
         (pick(&data), pick(&model))
     };
     (0..N_RESAMPLES).into_par_iter().map(one).collect()
@@ -678,9 +686,12 @@ fn trial_mean(spikes: &ArrayView3<'_, u8>) -> Array2<f64> {
 }
 
 fn resample(spikes: &Array3<u8>, rng: &mut StreamRng) -> Array3<u8> {
-    let k = spikes.dim().0;
-    let drawn: Vec<usize> = (0..k).map(|_| rng.random_range(0..k)).collect();
-    spikes.select(Axis(0), &drawn)
+    spikes.select(Axis(0), &drawn(spikes.dim().0, rng))
+}
+
+/// As many of n as there are, each drawn from all.
+fn drawn(n: usize, rng: &mut StreamRng) -> Vec<usize> {
+    (0..n).map(|_| rng.random_range(0..n)).collect()
 }
 
 fn halves(spikes: &Array3<u8>, rng: &mut StreamRng) -> [Array3<u8>; 2] {

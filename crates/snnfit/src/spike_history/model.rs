@@ -17,7 +17,7 @@ const SIZED_MOVIES: usize = 32;
 const SIZED_BINS: usize = 256;
 
 /// Features and layers of a stimulus take at most so many bytes at a time; more is encoded in pieces, and for its gradient again.
-const ENCODED_BYTES: usize = 1 << 29;
+const ENCODED_BYTES: usize = 1 << 28;
 
 /// What drives the neurons.
 #[derive(Debug)]

@@ -224,6 +224,20 @@ impl Encoder {
         self.spec.shapes().into_iter().map(Shape::len).sum::<usize>() + self.n_neurons
     }
 
+    /// Values of the neighbourhoods of a bin's pixels, those of all convolutions.
+    pub fn n_unfolded(&self) -> usize {
+        let shapes = self.spec.shapes();
+        let layers = self.spec.layers.iter().zip(&shapes);
+        let unfolded = layers.map(|(layer, shape)| match *layer {
+            Layer::Conv { kernel, .. } => {
+                let sides = [shape.height, shape.width].map(|pixels| if pixels == 1 { 1 } else { kernel });
+                shape.len() * sides[0] * sides[1]
+            }
+            Layer::Dense { .. } | Layer::MaxPool { .. } => 0,
+        });
+        unfolded.sum()
+    }
+
     /// Features of a bin, `B·H·W`.
     pub fn n_features(&self) -> usize {
         self.basis.nrows() * self.spec.n_channels()

@@ -30,10 +30,11 @@ pub struct EncodedRows {
 }
 
 impl Encoder {
-    /// Bytes that the features of a row and its layers take while the gradient may still be asked for.
+    /// About how many bytes the features of a row and its layers take while the gradient may still be asked for.
     pub fn bytes_per_row(&self) -> usize {
-        // Each layer keeps what went in and what came out before and after its rectification.
-        3 * size_of::<f32>() * self.n_values()
+        // Each layer keeps what went in and what came out before and after its rectification, and convolutions are products with
+        // neighbourhoods written out.
+        3 * size_of::<f32>() * (self.n_values() + self.n_unfolded())
     }
 
     /// Drive of `n` rows of features, in pieces of at most `most_bytes`.
