@@ -491,3 +491,53 @@ fn sessions_that_call_the_same_by_different_names_are_told() {
     ]);
     assert_one(&case, "'Go' and 'go' count as different types");
 }
+
+#[test]
+fn areas_are_trimmed_and_waveforms_all_on_one_side_told() {
+    let mut named = source((0.0, 3600.0), 17.0);
+    let areas = (0..10).map(|n| if n < 5 { "V1 " } else { "V1" }.to_owned()).collect();
+    named.units.insert("test", "area", Column::Texts(areas)).unwrap();
+    let widths = (0..10).map(|n| 0.2 + 0.05 * f64::from(n)).collect();
+    named.units.insert("test", "width", Column::Numbers(widths)).unwrap();
+    let warnings = |narrow_below: f64| {
+        let text = format!("{STIM}\n[units.waveform]\nvalue = 'width'\nnarrow_below = {narrow_below}");
+        let (recording, report) = ImportPlan::from_toml("plan", &text)
+            .unwrap()
+            .apply(vec![named.clone()])
+            .unwrap();
+        assert!(recording.sessions[0].units.iter().all(|unit| unit.area == "V1"));
+        let warnings = report.sessions[0].warnings.iter().map(ToString::to_string);
+        warnings
+            .filter(|warning| warning.contains("units.waveform"))
+            .collect::<Vec<String>>()
+    };
+    // 0.2 to 0.65 ms against 400 µs.
+    assert_one(&warnings(400.0), "all 10 units with a 'width' are inhibitory");
+    assert!(warnings(0.4).is_empty());
+}
+
+#[test]
+fn spikes_that_share_a_time_because_times_have_32_bits_are_told_as_that() {
+    let late = |is_single: bool| {
+        let mut late = source((0.0, 3600.0), 17.0);
+        // At 20 000 s numbers of 32 bits are 2 ms apart.
+        for (n, time) in late.spikes_s.iter_mut().flatten().enumerate() {
+            *time += 20_000.0;
+            if is_single {
+                *time = f64::from(*time as f32);
+            } else if n == 0 {
+                *time += 1e-9;
+            }
+        }
+        let first = late.spikes_s[0][7];
+        late.spikes_s[0].insert(7, first);
+        with_trials(late, |name, values| {
+            (name.to_owned(), values.iter().map(|value| value + 20_000.0).collect())
+        })
+    };
+    assert_one(
+        &told(STIM, late(true)).1,
+        "all times are numbers of 32 bits, which are 2.8e-3 s apart",
+    );
+    assert_one(&told(STIM, late(false)).1, "merged clusters have them");
+}
