@@ -6,6 +6,7 @@
 
 mod activity;
 mod events;
+mod overlap;
 mod parts;
 mod presence;
 
@@ -15,6 +16,7 @@ use crate::error::{DataError, Finding, Findings};
 use crate::recording::{Behaviour, BehaviourSamples, Recording, StimulusMovies, Timing};
 use activity::{check_binned, check_spike_times};
 use events::check_trial_events;
+pub(crate) use overlap::overlapping;
 use parts::first_few;
 pub(crate) use parts::{ActivityParts, Parts, TrialColumns, UnitColumns};
 use presence::{check_presence, check_stretches};
@@ -228,6 +230,17 @@ fn check_trials(parts: &Parts<'_>, trials: &TrialColumns<'_>, at: &str, findings
     }
     check_events(parts, trials, at, findings);
     check_order(trials, at, findings);
+    let (n_overlapping, _) = overlapping(parts.trial_spans().into_iter().flatten());
+    if n_overlapping > 0 {
+        findings.warning(
+            format!("{at}/start_time"),
+            format!(
+                "{n_overlapping} of {} trials begin before an earlier one has ended: trials that are held out share spikes with those that \
+                 are trained on (hint: a shorter window keeps them apart)",
+                trials.n
+            ),
+        );
+    }
 }
 
 /// Is the event of each trial in its trial?

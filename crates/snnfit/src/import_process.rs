@@ -268,7 +268,11 @@ fn ending(status: ExitStatus, stderr: &str, limits: Limits) -> String {
                 let s = limits.processor_time.as_secs_f64();
                 return format!(
                     "reading took more than {s} s of processor time: the file may be damaged (hint: does `h5dump -H` read it?{})",
-                    if limits.is_option { " --timeout allows more" } else { "" }
+                    if limits.is_option {
+                        " --timeout allows more"
+                    } else {
+                        " snnfit inspect --timeout allows it more, to see whether it ends"
+                    }
                 );
             }
             Some(SIGKILL) => {

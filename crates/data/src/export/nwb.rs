@@ -52,8 +52,8 @@ pub fn write_nwb(path: &Path, session: &Session) -> Result<Vec<Finding>, DataErr
 
 /// Names of the traces.
 fn series_names(plain: &mut Plain<'_>) -> Vec<String> {
-    let mut taken = BTreeSet::new();
     let names = plain.behaviour.keys();
+    let mut taken = valid_names(names.clone().copied());
     names
         .map(|name| clean_name("behaviour", name, &mut taken, &mut plain.warnings))
         .collect()
@@ -61,16 +61,28 @@ fn series_names(plain: &mut Plain<'_>) -> Vec<String> {
 
 /// Columns of events and values.
 fn trial_columns(plain: &mut Plain<'_>) -> Vec<EventColumn> {
-    let mut taken = BTreeSet::new();
     let mut columns = event_columns(&plain.session.events);
+    let mut taken = valid_names(columns.iter().map(|column| column.name.as_str()));
     for column in &mut columns {
         column.name = clean_name("column of trials", &column.name, &mut taken, &mut plain.warnings);
     }
     columns
 }
 
-/// A name that NWB takes, which has no colon, and that is not taken yet; says so where it is another one.
+/// Names that NWB takes as they are: another one may not take theirs.
+fn valid_names<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    names
+        .filter(|name| !name.contains(':'))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// A name that NWB takes, which has no colon, and that is not taken yet; says so where it is another one. `taken` has those
+/// that are as they are.
 fn clean_name(what: &str, name: &str, taken: &mut BTreeSet<String>, warnings: &mut Vec<Finding>) -> String {
+    if !name.contains(':') {
+        return name.to_owned();
+    }
     let mut clean = name.replace(':', "_");
     while !taken.insert(clean.clone()) {
         clean.push('_');

@@ -53,11 +53,20 @@ pub struct CsvTables {
 pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
     let mut source = Source::empty(session_name(&tables.spikes), "CSV tables");
     let mut findings = Findings::default();
-    let spikes = findings.keep(read_spikes(tables));
+    let (own, spikes) = findings.keep(read_spikes(tables)).unzip();
+    let ids: Vec<String> = spikes
+        .iter()
+        .flatten()
+        .map(|(id, _): &(String, _)| id.clone())
+        .collect();
+    let naming = Naming {
+        own: own.into_iter().collect(),
+        ids: &ids,
+    };
     let keyed = tables
         .units
         .as_ref()
-        .and_then(|path| findings.keep(keyed_table(path, tables.unit_column.as_deref())));
+        .and_then(|path| findings.keep(keyed_table(path, tables.unit_column.as_deref(), &naming)));
     if let Some(path) = &tables.trials {
         source.trials = findings.keep(read_table(path, &file_name(path)));
     }
@@ -65,6 +74,7 @@ pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
         let keyed: Vec<Keyed> = keyed.into_iter().collect();
         let mut units = Units::join(spikes, &keyed, &file_name(&tables.spikes), &mut findings);
         for table in &keyed {
+            table.tell(&units.ids, &mut findings);
             units.add(table, &mut findings);
         }
         (source.unit_ids, source.spikes_s, source.units) = (units.ids, units.spikes_s, units.table);
@@ -74,18 +84,61 @@ pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
     Ok(source)
 }
 
-/// A table of text whose rows are units, named by a column: this one, where there is such, else a usual one.
-pub(super) fn keyed_table(path: &Path, unit_column: Option<&str>) -> Found<Keyed> {
+/// How the units of a file are named.
+pub(super) struct Naming<'a> {
+    /// What the file itself calls the names.
+    pub(super) own: Vec<String>,
+    /// The names, as all tables have them.
+    pub(super) ids: &'a [String],
+}
+
+/// A table of text whose rows are units, named by a column: this one, where there is such, else what the file calls it, else a
+/// usual one, unless two of these contradict each other.
+pub(super) fn keyed_table(path: &Path, unit_column: Option<&str>, naming: &Naming<'_>) -> Found<Keyed> {
     let at = file_name(path);
     let table = read_table(path, &at)?;
     let guesses: Vec<&str> = UNIT_COLUMNS.into_iter().chain(UNIT_TABLE_COLUMNS).collect();
     let names: Vec<&str> = table.names().collect();
-    let guessed = find_column(&names, &guesses).map(ToOwned::to_owned);
-    match (unit_column, &guessed) {
-        (Some(name), _) if table.get(name).is_some() => Keyed::new(&at, table, &[name]),
-        (_, Some(name)) => Keyed::new(&at, table, &[name]),
-        (name, None) => Keyed::new(&at, table, &[name.unwrap_or("unit")]),
+    let own: Vec<&str> = naming.own.iter().map(String::as_str).collect();
+    if let Some(name) = unit_column.filter(|name| names.contains(name)) {
+        let name = name.to_owned();
+        return Keyed::new(&at, table, &[&name]);
     }
+    if let Some(name) = find_column(&names, &own).map(ToOwned::to_owned) {
+        return Keyed::new(&at, table, &[&name]);
+    }
+    let Some(name) = find_column(&names, &guesses).map(ToOwned::to_owned) else {
+        return Keyed::new(&at, table, &[unit_column.unwrap_or("unit")]);
+    };
+    let is_other = |column: &&&str| **column != name && is_unit_column(column);
+    let others: Vec<String> = names
+        .iter()
+        .filter(is_other)
+        .map(|column| (*column).to_owned())
+        .collect();
+    let keyed = Keyed::new(&at, table, &[&name])?;
+    for other in others {
+        let Ok(other) = Keyed::new(&at, keyed.table.clone(), &[&other]) else {
+            continue;
+        };
+        if let Some((id, here, there)) = keyed.contradiction(&other, naming.ids) {
+            let message = format!(
+                "columns '{}' and '{}' both name units: unit {} is in row {here} by the one and in row {there} by the other (hint: --unit-column \
+                 says which counts)",
+                keyed.key.escape_debug(),
+                other.key.escape_debug(),
+                id.escape_debug()
+            );
+            return Err(Finding::new(&at, message));
+        }
+    }
+    Ok(keyed)
+}
+
+/// Whether a column of that name usually names units.
+pub(super) fn is_unit_column(name: &str) -> bool {
+    let mut usual = UNIT_COLUMNS.into_iter().chain(["id"]);
+    usual.any(|usual| usual.eq_ignore_ascii_case(name))
 }
 
 /// The first of the guesses that is a column, in whatever case.
@@ -126,8 +179,11 @@ fn column_of(
     })
 }
 
-/// Spike times (s) by unit, units in the order in which they first occur.
-fn read_spikes(tables: &CsvTables) -> Found<Vec<(String, Vec<f64>)>> {
+/// Names of units and their spike times (s).
+type Trains = Vec<(String, Vec<f64>)>;
+
+/// The column of units, and spike times (s) by unit, units in the order in which they first occur.
+fn read_spikes(tables: &CsvTables) -> Found<(String, Trains)> {
     let at = file_name(&tables.spikes);
     let mut records = Records::open(&tables.spikes, &at)?;
     let unit = column_of(
@@ -160,6 +216,13 @@ fn read_spikes(tables: &CsvTables) -> Found<Vec<(String, Vec<f64>)>> {
             if id.is_empty() {
                 return Err(records.fail("the spike has no unit"));
             }
+            // Sorters call noise so, and pandas what is missing.
+            if id == "-1" || matches!(id.to_ascii_lowercase().as_str(), "nan" | "na" | "n/a" | "null") {
+                return Err(records.fail(format!(
+                    "the spike is of unit '{}', which is none: leave such spikes out of the table",
+                    id.escape_debug()
+                )));
+            }
             if places.len() == MAX_UNITS {
                 return Err(records.fail(format!("more than {MAX_UNITS} units; is it the column of units?")));
             }
@@ -179,7 +242,8 @@ fn read_spikes(tables: &CsvTables) -> Found<Vec<(String, Vec<f64>)>> {
     for (_, times) in &mut units {
         times.shrink_to_fit();
     }
-    Ok(units)
+    let column = records.header.get(unit).cloned().unwrap_or_default();
+    Ok((column, units))
 }
 
 fn spike_time(records: &Records, place: usize) -> Found<f64> {

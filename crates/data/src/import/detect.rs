@@ -206,6 +206,20 @@ fn detect_folder(path: &Path) -> Result<Layout, DataError> {
             let mut names = files.top_names().to_vec();
             let more = names.len() > 20;
             names.truncate(20);
+            let is_phy = |name: &&str| path.join(name).join("spike_times.npy").is_file();
+            let phy: Vec<&str> = names
+                .iter()
+                .map(|name| name.trim_matches('\''))
+                .filter(is_phy)
+                .collect();
+            if let Some(first) = phy.first() {
+                let hint = "docs/FORMATS.md says how to put the probes of a session together";
+                let found = format!(
+                    "a folder with Phy or Kilosort folders in it: {} (hint: read each by itself, such as {first}; {hint})",
+                    phy.join(", ")
+                );
+                return Err(unknown(path, found));
+            }
             let list = if names.is_empty() {
                 "an empty folder".to_owned()
             } else {

@@ -26,7 +26,7 @@ pub const MAX_DEPTH: usize = 64;
 /// | | |
 /// |---|---|
 /// | values | numbers, `'texts'` or `"texts"`, `true`, `false`, columns by name; `` `odd names` `` in backticks |
-/// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing) |
+/// | arithmetic | `+ - * /`, `abs(x)`, `min(x, y)`, `max(x, y)`, `coalesce(x, y)` (y where x is missing), `number(x)` (of texts such as `'0.7'`, missing where they are none) |
 /// | comparisons | `== != < <= > >=`, `x in [1, 2]`, `x not in ['a', 'b']`, `area like 'VIS*'` (`*` any letters, `?` one) |
 /// | other tables | of trials: `overlaps('epochs')`, whether a row of that table overlaps the trial's own; `first('licks', 'is_left')`, when the first one of that condition begins in it |
 /// | conditions | `&&` or `and`, `\|\|` or `or`, `!` or `not`, `missing(x)` |
@@ -64,6 +64,8 @@ enum Kind {
     Like(Box<Node>, String),
     Missing(Box<Node>),
     Absolute(Box<Node>),
+    /// The number that a text is, missing where it is none.
+    Read(Box<Node>),
     Least(Box<Node>, Box<Node>),
     Greatest(Box<Node>, Box<Node>),
     /// The second where the first is missing.
@@ -209,7 +211,12 @@ impl Node {
         look(self);
         match &self.kind {
             Kind::Number(_) | Kind::Text(_) | Kind::Flag(_) | Kind::Column(_) | Kind::Other(..) => {}
-            Kind::Not(of) | Kind::Negative(of) | Kind::Missing(of) | Kind::Absolute(of) | Kind::Like(of, _) => {
+            Kind::Not(of)
+            | Kind::Negative(of)
+            | Kind::Missing(of)
+            | Kind::Absolute(of)
+            | Kind::Read(of)
+            | Kind::Like(of, _) => {
                 of.visit(look);
             }
             Kind::And(a, b)

@@ -262,6 +262,14 @@ pub(super) fn assemble(
             let Some(units) = findings.keep(split_by_end((times, &spikes_s), (at, &ends))) else {
                 return;
             };
+            if let ([0, _, ..], None) = (&ends[..], &table) {
+                let message = format!(
+                    "the first of {} ends is 0, so the first unit has no spike: are these offsets, one more than there are units? (hint: \
+                     without the first one they are ends)",
+                    ends.len()
+                );
+                findings.warning(at, message);
+            }
             source.units = table.unwrap_or_else(|| Table::new(units.len()));
             source.unit_ids = names_of(&source.units, units.len());
             source.spikes_s = units;

@@ -2,11 +2,13 @@
 //!
 //! One plan serves all formats and many files. It never chooses silently: each step is counted in an [`ImportReport`].
 
+mod across;
 mod behaviour;
 mod clock;
 mod others;
 mod report;
 mod rows;
+mod sense;
 pub(crate) mod trials;
 mod units;
 
@@ -21,6 +23,7 @@ use crate::error::{DataError, Finding, Findings};
 use crate::recording::{Activity, Recording, Session};
 use crate::validate::{bad_name, check, refuse_problems};
 pub use report::{AreaReport, ImportReport, RuleReport, Selection, SessionReport};
+pub(crate) use units::NAME_COLUMN;
 
 /// A message lists so many arrays.
 const SHOWN_ARRAYS: usize = 20;
@@ -384,6 +387,7 @@ impl ImportPlan {
             problems.push(Finding::new(format!("session '{name}'"), message));
         }
         report.warnings = self.units.unmatched(&report.sessions);
+        report.warnings.extend(across::differences(&sessions));
         let recording = Recording { sessions };
         if problems.is_empty() {
             let mut findings = check(&recording);
@@ -408,6 +412,9 @@ impl ImportPlan {
         told.findings.warnings.append(&mut source.warnings);
         clock::scale(&mut source, &self.clock);
         clock::sort_spikes(&mut source, &mut told);
+        if told.findings.problems.is_empty() {
+            clock::cut_spikes(&mut source, &self.clock, &mut told);
+        }
         // What follows takes first and last spikes for the span of a unit.
         if !told.findings.problems.is_empty() {
             return (None, told);
@@ -415,7 +422,8 @@ impl ImportPlan {
         let (trials, events) = self.trials(&source, &mut told).unzip();
         clock::refuse_negative(&source, trials.as_deref(), &self.clock, &mut told);
         if let Some(trials) = &trials {
-            clock::compare(&source, trials, &self.clock, &mut told);
+            self.compare_times(&source, trials, &mut told);
+            self.warn_of_invalid(&source, trials, &mut told);
         }
         let behaviour = self.traces(&source, &mut told);
         if let Some(trials) = &trials {
@@ -430,6 +438,7 @@ impl ImportPlan {
             return (None, told);
         }
         let (trials, events) = trials::within(trials, &events, observed_s, &mut told);
+        sense::uneven_units(&source, &units.units, &units.spikes_s, &mut told);
         let unit_observed_s = clock::unit_observed(&mut source, &units, &trials, &mut told);
         if !told.findings.problems.is_empty() {
             return (None, told);

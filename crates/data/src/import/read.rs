@@ -1,14 +1,17 @@
 //! One entry to all readers: by what is in a file or folder.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv::{CsvTables, keyed_table, read_csv};
+use super::csv::{CsvTables, Naming, is_unit_column, keyed_table, read_csv};
 use super::delimited::read_table;
 use super::detect::{Layout, detect};
 use super::npy::file_name;
+use super::plan::NAME_COLUMN;
 use super::source::{SeriesRequest, Source};
+use super::table::Column;
 use super::units::{Keyed, Units, canonical_id};
 use super::{read_alf, read_hdf5, read_npz, read_nwb, read_phy};
 use crate::error::{DataError, Findings};
@@ -98,9 +101,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
     if !is_csv {
         let mut findings = Findings::default();
         if let Some(table) = &options.units_table {
-            let table = keyed_table(table, options.unit_column.as_deref());
+            let ids: Vec<String> = source.unit_ids.iter().map(|id| canonical_id(id)).collect();
+            let naming = Naming {
+                own: own_names(&source, layout, &ids),
+                ids: &ids,
+            };
+            let table = keyed_table(table, options.unit_column.as_deref(), &naming);
             if let Some(table) = findings.keep(table) {
-                add_columns(&mut source, &table, &mut findings);
+                add_columns(&mut source, ids, &table, &mut findings);
             }
         }
         if let Some(table) = &options.trials_table {
@@ -112,16 +120,52 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
     Ok(source)
 }
 
+/// What a file itself calls the names of its units: columns that have them, and what its layout calls them.
+fn own_names(source: &Source, layout: Layout, ids: &[String]) -> Vec<String> {
+    let mut own = Vec::new();
+    if names_of(source).is_some() {
+        own.push(NAME_COLUMN.to_owned());
+    }
+    if matches!(layout, Layout::Phy | Layout::Alf) {
+        own.push("cluster_id".to_owned());
+    }
+    let is_name = |name: &&str| {
+        let column = source.units.get(name);
+        column.is_some_and(|column| {
+            ids.iter()
+                .enumerate()
+                .all(|(row, id)| canonical_id(&column.text(row)) == *id)
+        })
+    };
+    if !ids.is_empty() {
+        let usual = source.units.names().filter(|name| is_unit_column(name));
+        own.extend(usual.filter(is_name).map(ToOwned::to_owned));
+    }
+    own
+}
+
+/// The names that recordings of this program have, if they tell all units apart.
+fn names_of(source: &Source) -> Option<Vec<String>> {
+    let Some(Column::Texts(names)) = source.units.get(NAME_COLUMN) else {
+        return None;
+    };
+    let different: BTreeSet<&String> = names.iter().collect();
+    let is_whole = different.len() == names.len() && !names.iter().any(String::is_empty);
+    is_whole.then(|| names.iter().map(|name| canonical_id(name)).collect())
+}
+
 /// Adds the columns of a table to those of the units that it names.
-fn add_columns(source: &mut Source, table: &Keyed, findings: &mut Findings) {
-    let ids: Vec<String> = source.unit_ids.iter().map(|id| canonical_id(id)).collect();
+fn add_columns(source: &mut Source, ids: Vec<String>, table: &Keyed, findings: &mut Findings) {
+    // Where units are named so, the recording has these names; a column `id` has the file's.
+    let named = names_of(source).filter(|names| table.key != "id" && table.ids().iter().any(|id| names.contains(id)));
+    let ids = named.unwrap_or(ids);
     let is_known = |id: &String| ids.contains(id);
     if let (Some(ours), Some(theirs)) = (ids.first(), table.ids().first())
         && !table.ids().iter().any(is_known)
     {
         let message = format!(
             "column '{}' names none of the {} units: it has '{}', …, and they are '{}', … (hint: --unit-column names the column with \
-             their names)",
+             their names; units of several probes are named by probe and cluster, as 'probe00_12')",
             table.key.escape_debug(),
             ids.len(),
             theirs.escape_debug(),
@@ -129,6 +173,7 @@ fn add_columns(source: &mut Source, table: &Keyed, findings: &mut Findings) {
         );
         return findings.problem(&table.at, message);
     }
+    table.tell(&ids, findings);
     let mut units = Units {
         ids,
         spikes_s: Vec::new(),
@@ -144,9 +189,10 @@ fn add_trials(source: &mut Source, path: &Path, findings: &mut Findings) {
     let Some(table) = findings.keep(read_table(path, &at)) else {
         return;
     };
+    source.trials_beside = true;
     if let Some(own) = source.trials.replace(table) {
         let message = format!(
-            "its rows are the trials, and not the {} trials of the file, which are its table 'trials' (hint: trials.table names it)",
+            "its rows are the trials, and not the {} trials of the file, which are its table 'trials' (hint: trials.table in a TOML for --spec names it)",
             own.n_rows()
         );
         findings.warning(at, message);

@@ -33,6 +33,9 @@ pub struct Source {
     pub observed_s: Option<(f64, f64)>,
     /// One row per trial; times in s on the clock of the session. None where the file has no trials.
     pub trials: Option<Table>,
+    /// Whether the trials come from a table beside the file: their clock may then be another than that of the file's own tables.
+    #[serde(default)]
+    pub trials_beside: bool,
     /// Other tables of intervals, such as epochs or optogenetic stimuli, by name or path.
     pub intervals: BTreeMap<String, Table>,
     /// Series of samples, by name or path: all that there are, with values for those that were asked for.
@@ -115,6 +118,7 @@ impl Source {
             unit_observed_s: None,
             observed_s: None,
             trials: None,
+            trials_beside: false,
             intervals: BTreeMap::new(),
             series: BTreeMap::new(),
             arrays: BTreeMap::new(),

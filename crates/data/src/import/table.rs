@@ -83,19 +83,23 @@ impl Column {
         }
         let is_missing = |text: &str| matches!(text.to_ascii_lowercase().as_str(), "" | "nan" | "na" | "n/a" | "null");
         let number = |text: &String| {
-            let text = text.trim();
-            if is_missing(text) {
+            if is_missing(text.trim()) {
                 return Some(f64::NAN);
             }
-            // Rust also reads "inf" and "infinity", which tables use for names of areas (infundibulum, …) as well.
-            let is_numeric = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-            text.parse().ok().filter(|_| is_numeric)
+            text_number(text)
         };
         match texts.iter().map(number).collect::<Option<Vec<f64>>>() {
             Some(numbers) if numbers.iter().any(|value| !value.is_nan()) => Self::Numbers(numbers),
             _ => Self::Texts(texts),
         }
     }
+}
+
+/// The number that a text is; Rust also reads "inf" and "infinity", which tables use for names of areas (infundibulum, …).
+pub(super) fn text_number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let is_numeric = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    text.parse().ok().filter(|_| is_numeric)
 }
 
 /// Columns of equal length, in the order of the file.

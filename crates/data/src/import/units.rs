@@ -125,6 +125,25 @@ impl Keyed {
         })
     }
 
+    /// The first unit that rows of both name and that is another row in the other, with both rows.
+    pub(super) fn contradiction<'a>(&self, other: &Self, units: &'a [String]) -> Option<(&'a str, usize, usize)> {
+        units.iter().find_map(|id| {
+            let (here, there) = (*self.rows.get(id)?, *other.rows.get(id)?);
+            (here != there).then_some((id.as_str(), here, there))
+        })
+    }
+
+    /// Tells which column names the units, and how many of them.
+    pub(super) fn tell(&self, units: &[String], findings: &mut Findings) {
+        let n = units.iter().filter(|id| self.rows.contains_key(*id)).count();
+        let message = format!(
+            "column '{}' names the units: {n} of {} have a row (hint: --unit-column names another column)",
+            self.key.escape_debug(),
+            units.len()
+        );
+        findings.warning(&self.at, message);
+    }
+
     /// Names of the rows, in the order of the table.
     pub(super) fn ids(&self) -> &[String] {
         &self.ids

@@ -17,6 +17,9 @@ const LONG_S: f64 = 86_400.0;
 /// So many spike times that are all whole numbers are no seconds.
 const MIN_WHOLE: usize = 100;
 
+/// Times that are known worse than this (s) are coarse: sorters know them to a sample.
+const COARSE_S: f64 = 1e-4;
+
 /// What to do about spikes that are there twice.
 const DOUBLE_SPIKES: &str =
     " (hint: merged clusters have them; leave one of each out where the sorter found them twice)";
@@ -117,16 +120,22 @@ fn warn_of_trains(
     let n_double: Vec<usize> = times_s.iter().map(n_double).collect();
     let with_double = positions(&n_double, |&n| n > 0);
     let total: usize = n_double.iter().sum();
+    let hint = match single_precision(times_s) {
+        Some(step_s) => format!(
+            " (hint: all times are numbers of 32 bits, which are {step_s:.1e} s apart at the end: save them as float64, or whole samples)"
+        ),
+        None => DOUBLE_SPIKES.to_owned(),
+    };
     match with_double.as_slice() {
         [] => {}
         [n] => findings.warning(
             format!("{path}, {}", parts.unit_name(*n)),
-            format!("{total} spikes share their time with the one before{DOUBLE_SPIKES}"),
+            format!("{total} spikes share their time with the one before{hint}"),
         ),
         units => findings.warning(
             path,
             format!(
-                "{total} spikes of {} of {} units share their time with the one before: units {}{DOUBLE_SPIKES}",
+                "{total} spikes of {} of {} units share their time with the one before: units {}{hint}",
                 units.len(),
                 times_s.len(),
                 parts.unit_list(units)
@@ -166,6 +175,18 @@ fn warn_of_trains(
             findings.warning(path, message);
         }
     }
+}
+
+/// The distance (s) of the latest spikes that 32-bit floats can tell apart, where all times are such and it is above
+/// [`COARSE_S`].
+fn single_precision(times_s: &[Vec<f64>]) -> Option<f64> {
+    let last = times_s
+        .iter()
+        .filter_map(|times| times.last().copied())
+        .reduce(f64::max)?;
+    let step_s = last * f64::from(f32::EPSILON);
+    let is_single = |time: &f64| f64::from(*time as f32).total_cmp(time).is_eq();
+    (step_s > COARSE_S && times_s.iter().flatten().all(is_single)).then_some(step_s)
 }
 
 /// How many of the times, which don't decrease, lie in one of the stretches, each after the one before; without any, all.

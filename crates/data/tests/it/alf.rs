@@ -533,3 +533,79 @@ fn sessions_of_several_days_are_never_mixed() {
         assert_eq!(source.unit_ids, ["probe00_0", "probe01_0"], "{below}");
     }
 }
+
+#[test]
+fn folders_that_are_not_named_as_probes_are_not_put_together() {
+    let spikes = |names: [&'static str; 2]| {
+        let files: Vec<(String, Vec<u8>)> = names
+            .iter()
+            .flat_map(|name| {
+                [
+                    (format!("{name}/spikes.times.npy"), npy_floats(&[0.5, 0.7])),
+                    (format!("{name}/spikes.clusters.npy"), npy_integers(&[0, 1])),
+                ]
+            })
+            .collect();
+        let files: Vec<(&str, Vec<u8>)> = files
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+            .collect();
+        let folder = folder(&files);
+        read_alf(folder.path(), &wanting(&[])).map_err(|error| error.to_string())
+    };
+    let message = spikes(["sess_a", "sess_b"]).unwrap_err();
+    assert_says(
+        &message,
+        &["those in sess_a, sess_b are in folders that are not named as probes"],
+    );
+    for probes in [
+        ["imec0", "imec1"],
+        ["probe_left", "probe_right"],
+        ["run_g0_imec0", "run_g0_imec1"],
+    ] {
+        assert_eq!(spikes(probes).unwrap().n_units(), 4, "{probes:?}");
+    }
+}
+
+#[test]
+fn a_table_whose_index_is_not_that_of_its_rows_goes_by_it() {
+    let files = |text: &str| [("clusters.metrics.csv", text.as_bytes().to_vec())];
+    let depth = |text: &str| {
+        let source = read(&files(text), &[]).unwrap();
+        (floats(source.units.get("label")), warnings(&source))
+    };
+    let (label, said) = depth(",label\n1,0.1\n0,0.2\n");
+    assert_eq!(label, [0.2, 0.1]);
+    assert_says(&said, &["its rows go to the clusters of its first column, 'unnamed_0'"]);
+    let (label, said) = depth(",label\n0,0.1\n1,0.2\n");
+    assert_eq!(label, [0.1, 0.2]);
+    assert!(!said.contains("unnamed_0"), "{said}");
+}
+
+#[test]
+fn a_few_more_times_than_samples_are_cut_at_the_end_and_told() {
+    let camera = |n_times: usize| {
+        let times: Vec<f64> = (0..n_times).map(|i| 0.5 + 0.02 * i as f64).collect();
+        let files = [
+            ("camera.times.npy", npy_floats(&times)),
+            ("camera.energy.npy", npy_floats(&vec![1.0; 1000])),
+        ];
+        let mut all = good();
+        all.extend(files);
+        let folder = folder(&all);
+        read_alf(folder.path(), &wanting(&["camera.energy"])).map_err(|error| error.to_string())
+    };
+    let source = camera(1010).unwrap();
+    let samples = source.series["camera.energy"].samples.as_ref().unwrap();
+    let data::Timing::Timestamps(times) = &samples.timing else {
+        panic!("times")
+    };
+    assert_eq!((times.len(), times[999]), (1000, 0.5 + 0.02 * 999.0));
+    assert_says(
+        &warnings(&source),
+        &["1010 times for the 1000 samples", "the last 10 times are left out"],
+    );
+    for n in [1011, 999] {
+        assert_says(&camera(n).unwrap_err(), &[&format!("{n} times for the 1000 samples")]);
+    }
+}

@@ -25,7 +25,11 @@ fn every_value_is_what_pandas_reads() {
     for (name, column) in expected["trials"]["columns"].as_object().unwrap() {
         assert_column(trials.get(name), column, name);
     }
-    assert_eq!(warnings(&source), "spikes.csv: 1 unit without a spike: u3");
+    assert_eq!(
+        warnings(&source),
+        "spikes.csv: 1 unit without a spike: u3\nunits.csv: column 'unit_id' names the units: 5 of 5 have a row (hint: --unit-column names \
+         another column)"
+    );
 
     // Tabs, CRLF, a byte-order mark, milliseconds, units by number; semicolons.
     let tables = CsvTables {
@@ -191,4 +195,18 @@ fn a_field_without_end_is_refused_before_it_fills_the_memory() {
     refused(&long, &["a row of more than 4194304 bytes", "is a quote not closed?"]);
     let wide = ",".repeat(20_000);
     refused(&wide, &["more than 10000 fields"]);
+}
+
+#[test]
+fn spikes_of_no_unit_are_refused_with_their_line() {
+    for name in ["-1", "nan", "NA", "-1.0"] {
+        let text = format!("unit,time\n0,0.5\n{name},0.7\n");
+        let tables = folder(&[("spikes.csv", text.into_bytes())]);
+        let tables = CsvTables {
+            spikes: tables.path().join("spikes.csv"),
+            ..CsvTables::default()
+        };
+        let message = read_csv(&tables).unwrap_err().to_string();
+        assert_says(&message, &["spikes.csv", "line 3", "which is none"]);
+    }
 }

@@ -194,3 +194,13 @@ fn units_that_were_never_observed_are_left_out_of_what_can_t_say_so() {
         [2, 1]
     );
 }
+
+#[test]
+fn a_name_that_nwb_takes_stays_and_one_with_a_colon_gets_another() {
+    let mut session = common::session("a");
+    let times = |offset: f64| (0..3).map(|k| Some(f64::from(k) + offset)).collect();
+    session.events.times_s = [("go:cue".to_owned(), times(0.3)), ("go_cue".to_owned(), times(0.4))].into();
+    let found = back(&session);
+    assert_eq!(found.events.times_s["go_cue"], session.events.times_s["go_cue"]);
+    assert_eq!(found.events.times_s["go_cue_"], session.events.times_s["go:cue"]);
+}

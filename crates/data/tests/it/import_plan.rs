@@ -335,7 +335,7 @@ fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
     assert!(
         warnings
             .iter()
-            .any(|w| w.contains("no unit spikes from 20 to 30 s (1 gaps; 1 trials lie in them)")),
+            .any(|w| w.contains("no unit spikes from 20 to 30 s (1 gap; 1 trials lie in them)")),
         "{warnings:?}"
     );
     assert!(
@@ -344,14 +344,22 @@ fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
             .any(|w| w.contains("spikes of 1 units were not in order, first of 'u3'")),
         "{warnings:?}"
     );
-    assert_eq!(recording.sessions[0].n_trials(), 5);
+    // The last one is from 43 s on.
+    assert_eq!(recording.sessions[0].n_trials(), 4);
     let late = plan("[trials]\nwindow_s = [0.0, 1.0]\nalign_to = 'start_time * 1.5'")
         .apply(vec![source.clone()])
         .expect("a session");
     let rule = late.1.sessions[0].trials.rules.last().expect("a rule");
-    assert_eq!((rule.dropped, late.1.sessions[0].trials.kept), (1, 4));
+    // What the file says counts, whatever spikes there are after it: of 2000 every 25 ms, 359 of two units.
+    assert_eq!((rule.dropped, late.1.sessions[0].trials.kept), (2, 3));
     assert!(
-        rule.rule.starts_with("spikes being recorded, from 0 s to 49.975 s"),
+        warnings
+            .iter()
+            .any(|w| w.contains("718 of 3200 spikes lie outside of 0 s to 41 s")),
+        "{warnings:?}"
+    );
+    assert!(
+        rule.rule.starts_with("spikes being recorded, from 0 s to 41 s"),
         "{}",
         rule.rule
     );
@@ -625,7 +633,7 @@ fn spikes_before_0_are_refused_with_the_offset_that_mends_it() {
 fn trials_outside_of_what_was_recorded_are_left_out() {
     let mut quiet = source();
     for times in &mut quiet.spikes_s {
-        times.retain(|time| *time < 15.0);
+        times.retain(|time| *time < 25.0);
     }
     // Without a word of the file, trials after the last spike count as silent.
     let silent = ImportPlan::default().apply(vec![quiet.clone()]).expect("a session").0;
@@ -741,7 +749,7 @@ fn times_of_behaviour_are_of_the_clock_of_the_trials_or_are_brought_there() {
     let in_ms = || Timing::Timestamps((0..43).map(|i| 1000.0 * f64::from(i)).collect());
     let message = refused(jaw, with_jaw(in_ms()));
     let expected = "m1, behaviour.jaw: the last sample is at 42000 s and the last trial ends at 42 s: times of one of them are in ms (1000) \
-                    (hint: clock.traces_per_s says how many of its units are a second; 1 if they are s)";
+                    (hint: clock.traces_per_s in a TOML for --spec says how many of its units are a second; 1 if they are s)";
     assert!(message.contains(expected), "{message}");
     let seconds = Timing::Timestamps((0..43).map(f64::from).collect());
     assert_eq!(timing("[clock]\ntraces_per_s = 1000\n", in_ms()), seconds);
@@ -756,7 +764,7 @@ fn times_of_behaviour_are_of_the_clock_of_the_trials_or_are_brought_there() {
     let late = with_jaw(Timing::Timestamps(vec![50.0, 60.0, 70.0]));
     let told = warnings(jaw, late);
     let expected = "m1, behaviour.jaw: samples from 50 s to 70 s, trials from 0 s to 42 s: no trial has any (hint: clock.traces_offset_s \
-                    moves them)";
+                    in a TOML for --spec moves them, clock.traces_per_s says how many of their units are a second)";
     assert!(told.iter().any(|w| w == expected), "{told:?}");
     assert!(
         !warnings(jaw, with_jaw(rate(0.0)))
@@ -815,7 +823,7 @@ fn a_recording_that_was_often_interrupted_is_imported_in_a_moment() {
     ));
     source.units = table(20, &[("area", texts(&["V1"; 20]))]);
     source.unit_ids = (0..20).map(|i| i.to_string()).collect();
-    source.spikes_s = vec![starts.iter().map(|t| t + 0.5).collect(); 20];
+    source.spikes_s = vec![starts.iter().flat_map(|t| [t + 0.5, t + 0.51]).collect(); 20];
     // Edges as a file rounds them: 0.05 ms short.
     let stretches: Vec<(f64, f64)> = (0..n).map(|k| (at(k, 0.0), at(k, 1.0 - 5e-5))).collect();
     let mut units = vec![stretches; 20];

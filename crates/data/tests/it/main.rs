@@ -19,6 +19,7 @@ mod malformed;
 mod npy;
 mod npz;
 mod nwb;
+mod one_session;
 mod other_tables;
 mod phy;
 mod plain_hdf5;

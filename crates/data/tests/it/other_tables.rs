@@ -64,7 +64,7 @@ fn numbers(source: &Source, name: &str, column: &str) -> Vec<f64> {
 
 #[test]
 fn trials_are_told_apart_by_light_and_licks_within_them() {
-    let plan = "[trials]\nwindow_s = [-0.5, 2.0]\nalign_to = 'start_time'\n\
+    let plan = "[trials]\nwindow_s = [-0.5, 0.5]\nalign_to = 'start_time'\n\
                 types = [{ name = 'light', when = \"overlaps('opto')\" }, { name = 'none', when = 'true' }]\n\
                 events = { laser = \"first('opto')\", long = \"first('opto', 'stop_time - start_time > 1')\", lick = \"first('licks') + 0\" }\n\
                 values = { licked = \"overlaps('licks')\" }";

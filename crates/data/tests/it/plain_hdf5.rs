@@ -434,3 +434,51 @@ fn networks_of_this_program_are_no_recordings_and_groups_in_circles_end() {
         assert!(what.contains(said), "{what}");
     }
 }
+
+#[test]
+fn times_beside_samples_count_more_than_a_rate_among_attributes_and_disagreement_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lfp.h5");
+    let file = File::create(&path).unwrap();
+    let put = |path: &str, values: &[f64]| file.new_dataset_builder().with_data(values).create(path).unwrap();
+    file.create_group("units/spike_times").unwrap();
+    put("units/spike_times/0", &[0.5, 1.5]);
+    let (times, whole): (Vec<f64>, Vec<i64>) = (0..1000).map(|i| (100.0 + 0.001 * f64::from(i), i64::from(i))).unzip();
+    for (group, rate_hz) in [("lfp", 1.0), ("same", 1000.0)] {
+        file.create_group(group).unwrap();
+        put(&format!("{group}/time"), &times);
+        let data = put(&format!("{group}/data"), &vec![0.0; 1000]);
+        for (name, value) in [
+            ("sampling_rate", rate_hz),
+            ("start_s", if group == "same" { 100.0 } else { 0.0 }),
+        ] {
+            data.new_attr::<f64>()
+                .create(name)
+                .unwrap()
+                .write_scalar(&value)
+                .unwrap();
+        }
+    }
+    file.create_group("us").unwrap();
+    file.new_dataset_builder().with_data(&whole).create("us/time").unwrap();
+    put("us/data", &vec![0.0; 1000]);
+    file.close().unwrap();
+    let source = reading(&path, &["lfp/data", "same/data", "us/data"]).unwrap();
+    for name in ["lfp/data", "same/data"] {
+        let samples = source.series[name].samples.as_ref().unwrap();
+        assert_eq!(samples.timing, Timing::Timestamps(times.clone()), "{name}");
+    }
+    let said = warnings(&source);
+    assert_says(
+        &said,
+        &[
+            "has times, from 100 s on at 1000",
+            "and a rate, 1 Hz from 0 s on; the times count",
+        ],
+    );
+    assert_says(
+        &said,
+        &["/us/time: holds whole numbers, which are taken for seconds (hint: clock.traces_per_s"],
+    );
+    assert_eq!(said.lines().count(), 2, "{said}");
+}

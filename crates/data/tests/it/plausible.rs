@@ -133,11 +133,10 @@ fn some_events_outside_of_their_rows_and_events_just_after_them_are_told() {
 fn times(factor: f64, length_s: f64, rate_hz: f64) -> Source {
     let n = (length_s * rate_hz) as u32;
     let mut source = source(false);
-    let train = |unit: u32| {
-        (0..n)
-            .map(|i| factor * (f64::from(i) + 0.0137 * f64::from(unit)) / rate_hz)
-            .collect()
-    };
+    // In pairs of 10 ms, as bursts are.
+    let time =
+        move |i: u32, unit: u32| (f64::from(i - i % 2) + 0.0137 * f64::from(unit)) / rate_hz + 0.01 * f64::from(i % 2);
+    let train = |unit: u32| (0..n).map(|i| factor * time(i, unit)).collect();
     source.spikes_s = (0..3).map(train).collect();
     source.unit_ids = (0..3).map(|unit| unit.to_string()).collect();
     source.units = Table::new(3);

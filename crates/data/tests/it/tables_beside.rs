@@ -56,7 +56,11 @@ fn a_phy_folder_with_both_tables_is_a_recording_with_trials_and_areas() {
             "units.csv: column 'group' differs from another table's for 1 unit",
         ],
     );
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(
+        said.contains("column 'unit_id' names the units: 2 of 2 have a row"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 3, "{said}");
     let plan = ImportPlan::from_toml("plan", "[trials]\nalign_to = 'go_cue'\nwindow_s = [-0.5, 0.5]\n").unwrap();
     let (recording, _) = plan.apply(vec![source]).unwrap();
     let session = &recording.sessions[0];
@@ -180,4 +184,62 @@ fn tables_that_fit_nothing_are_refused_and_columns_can_be_named() {
     };
     let message = read(phy.path(), &options).unwrap_err().to_string();
     assert_says(&message, &["the column of units is given for a Phy folder"]);
+}
+
+#[test]
+fn the_column_that_the_file_itself_names_units_by_counts_and_which_it_was_is_told() {
+    // Rows in another order than clusters, with their running number in other columns.
+    let areas = |source: &Source| match source.units.get("area") {
+        Some(Column::Texts(areas)) => areas.clone(),
+        other => panic!("texts, not {other:?}"),
+    };
+    let phy = phy();
+    for header in ["unit,cluster_id,area", "id,cluster_id,area", ",cluster_id,area"] {
+        let text = format!("{header}\n2,5,V1\n5,2,V2\n");
+        let tables = folder(&[("units.csv", text.into_bytes())]);
+        let source = read_with(phy.path(), tables.path()).unwrap();
+        assert_eq!(areas(&source), ["V2", "V1"], "{header}");
+        assert_says(
+            &warnings(&source),
+            &["column 'cluster_id' names the units: 2 of 2 have a row"],
+        );
+    }
+    // An index of pandas without a name counts last, and is told.
+    let tables = folder(&[("units.csv", b",area\n5,V1\n2,V2\n".to_vec())]);
+    let source = read_with(phy.path(), tables.path()).unwrap();
+    assert_eq!(areas(&source), ["V2", "V1"]);
+    assert_says(&warnings(&source), &["column 'unnamed_0' names the units"]);
+    // Spikes of an archive have no name of their own for units: two columns that contradict each other are refused.
+    let Some(made) = arrays() else { return };
+    let two = folder(&[("units.csv", b"unit,cluster_id,place\n0,1,a\n1,0,b\n".to_vec())]);
+    let bare = made.path("npz/bare.npz");
+    let message = read_with(&bare, two.path()).unwrap_err();
+    assert_says(
+        &message,
+        &["columns 'unit' and 'cluster_id' both name units", "--unit-column"],
+    );
+    let options = ReadOptions {
+        units_table: Some(two.path().join("units.csv")),
+        unit_column: Some("cluster_id".to_owned()),
+        ..ReadOptions::default()
+    };
+    let source = read(&bare, &options).unwrap();
+    assert_eq!(source.units.get("place").unwrap().text(0), "b");
+}
+
+#[test]
+fn units_that_are_named_by_a_column_are_joined_by_these_names() {
+    // As exports have them: ids count from 0, names are others.
+    let session = crate::common::session("a");
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("a.nwb");
+    data::export::write_nwb(&path, &session).unwrap();
+    for header in ["unit", "unit_name"] {
+        let tables = folder(&[("units.csv", format!("{header},place\nu1,b\nu0,a\n").into_bytes())]);
+        let source = read_with(&path, tables.path()).unwrap();
+        assert_eq!(source.units.get("place"), Some(&texts(&["a", "b"])), "{header}");
+    }
+    let tables = folder(&[("units.csv", b"id,place\n1,b\n0,a\n".to_vec())]);
+    let source = read_with(&path, tables.path()).unwrap();
+    assert_eq!(source.units.get("place"), Some(&texts(&["a", "b"])));
 }

@@ -1,6 +1,6 @@
 //! Spikes and clusters of each probe, put together into the units of a session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::folder::{AlfFile, Folder};
 use super::{Columns, Loaded, at, is_parquet, is_text, load_column, parquet_hint};
@@ -15,10 +15,14 @@ use crate::import::units::{Keyed, Units, split_by_cluster};
 
 /// The sorter whose spikes count where a probe has those of several, as in ONE's own loader.
 const PREFERRED_SORTER: &str = "pykilosort";
+/// What folders of probes have in their names.
+const PROBES: [&str; 2] = ["probe", "imec"];
 /// Column of the areas of channels in the files of Steinmetz et al. 2019.
 const ONTOLOGY: &str = "allen_ontology";
 /// What names clusters in tables of text.
 const KEY: &str = "cluster_id";
+/// The column without a name that pandas writes first: its index.
+const INDEX: &str = "unnamed_0";
 
 /// One probe: the file of its spike times, and what names it.
 struct Probe<'a> {
@@ -111,7 +115,35 @@ fn find_probes<'a>(folder: &'a Folder, findings: &mut Findings) -> Vec<Probe<'a>
         }
         chosen.push(Probe { label, times });
     }
+    refuse_sessions(&chosen, findings);
     chosen
+}
+
+/// Refuses several sets of spikes in folders that are not named as probes are: they may be sessions, whose clocks differ.
+fn refuse_sessions(chosen: &[Probe<'_>], findings: &mut Findings) {
+    let is_probe = |name: &String| {
+        let name = name.to_lowercase();
+        PROBES.iter().any(|probe| name.contains(probe))
+    };
+    let of_none = |probe: &&Probe<'_>| {
+        probe.times.extra.is_empty() && !probe.label.is_empty() && !probe.times.dir.iter().any(is_probe)
+    };
+    let others: Vec<String> = chosen
+        .iter()
+        .filter(of_none)
+        .map(|probe| probe.times.dir.join("/").escape_debug().to_string())
+        .collect();
+    if chosen.len() > 1
+        && let Some(first) = others.first()
+    {
+        let message = format!(
+            "{} sets of spikes, of which those in {} are in folders that are not named as probes are: are they sessions? (hint: import the folder \
+             of each session; folders of probes of one session are named such as probe00 or imec0)",
+            chosen.len(),
+            others.join(", ")
+        );
+        findings.problem(format!("{first}/spikes.times"), message);
+    }
 }
 
 /// What names the probe of a file: a part of its name, or its folder.
@@ -223,12 +255,26 @@ fn text_tables<'a>(
         };
         if table.get(KEY).is_some() {
             keyed.extend(findings.keep(Keyed::new(&file.at, table, &[KEY])));
+        } else if is_shuffled(&table) {
+            let message = format!("its rows go to the clusters of its first column, '{INDEX}', and not by their order");
+            findings.warning(&file.at, message);
+            keyed.extend(findings.keep(Keyed::new(&file.at, table, &[INDEX])));
         } else {
             columns.add_text(file, &table, findings);
         }
     }
     let parquet = files.iter().copied().filter(|file| is_parquet(file));
     (keyed, parquet.collect())
+}
+
+/// Whether the index that pandas wrote has numbers, each once, other than those of the rows.
+fn is_shuffled(table: &Table) -> bool {
+    let Some(Column::Numbers(index)) = table.get(INDEX) else {
+        return false;
+    };
+    let numbers: BTreeSet<u64> = index.iter().map(|number| number.to_bits()).collect();
+    let is_whole = index.iter().all(|number| number.fract() == 0.0 && *number >= 0.0);
+    is_whole && numbers.len() == index.len() && index.iter().enumerate().any(|(row, number)| *number != row as f64)
 }
 
 /// Adds the columns `acronym` and `atlas_id`: of the clusters themselves, or of the channels that they are on.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use super::folder::{AlfFile, Folder};
 use super::matrix::{matrix_header, read_matrix};
 use super::{Columns, at, is_parquet, is_text, parquet_hint};
-use crate::error::Findings;
+use crate::error::{Finding, Findings};
 use crate::h5::Found;
 use crate::import::npy::{array_of, header_of};
 use crate::import::npz::seconds;
@@ -105,8 +105,9 @@ fn read_object(
         };
         has_samples = true;
         match findings.keep(found) {
-            Some(Listed::Series(series)) => {
-                source.series.insert(name, series);
+            Some(Listed::Series(series, warning)) => {
+                source.series.insert(name, *series);
+                findings.warnings.extend(warning);
             }
             Some(Listed::Unread(message)) => findings.warning(&file.at, message),
             None => {}
@@ -117,9 +118,13 @@ fn read_object(
     }
 }
 
+/// Times that are more than samples by at most this share of them are a few at the end.
+const MAX_MORE: f64 = 0.01;
+
 /// A series, or why a file that is there is none.
 enum Listed {
-    Series(Series),
+    /// Perhaps with a warning.
+    Series(Box<Series>, Option<Finding>),
     Unread(String),
 }
 
@@ -136,15 +141,18 @@ fn array_series(file: &AlfFile, times: &AlfFile, is_wanted: bool) -> Found<Liste
         );
         return Ok(Listed::Unread(message));
     };
-    let samples = if is_wanted {
-        Some(Samples {
-            values: array_of(&file.path, &file.at)?.matrix()?,
-            timing: timing(times, shape.0, file)?,
-        })
-    } else {
-        None
+    if !is_wanted {
+        return Ok(Listed::Series(Box::new(series(shape, Vec::new(), None)), None));
+    }
+    let (timing, warning) = timing(times, shape.0, file)?;
+    let samples = Samples {
+        values: array_of(&file.path, &file.at)?.matrix()?,
+        timing,
     };
-    Ok(Listed::Series(series(shape, Vec::new(), samples)))
+    Ok(Listed::Series(
+        Box::new(series(shape, Vec::new(), Some(samples))),
+        warning,
+    ))
 }
 
 /// A table of text whose columns are channels.
@@ -153,14 +161,18 @@ fn text_series(file: &AlfFile, times: &AlfFile, is_wanted: bool) -> Found<Listed
     if !is_wanted {
         // The rows aren't counted: there is one for each time.
         let n_samples = header_of(&times.path, &times.at)?.dim().map_or(0, |(n, _)| n);
-        return Ok(Listed::Series(series((n_samples, channels.len()), channels, None)));
+        return Ok(Listed::Series(
+            Box::new(series((n_samples, channels.len()), channels, None)),
+            None,
+        ));
     }
     let values = read_matrix(&file.path, &file.at)?;
-    let samples = Samples {
-        timing: timing(times, values.nrows(), file)?,
-        values,
-    };
-    Ok(Listed::Series(series(samples.values.dim(), channels, Some(samples))))
+    let (timing, warning) = timing(times, values.nrows(), file)?;
+    let samples = Samples { values, timing };
+    Ok(Listed::Series(
+        Box::new(series(samples.values.dim(), channels, Some(samples))),
+        warning,
+    ))
 }
 
 fn series(shape: (usize, usize), channels: Vec<String>, samples: Option<Samples>) -> Series {
@@ -175,16 +187,26 @@ fn series(shape: (usize, usize), channels: Vec<String>, samples: Option<Samples>
 }
 
 /// When samples were taken: a time each, or rows of (index of a sample, its time) with lines between them.
-fn timing(times: &AlfFile, n_samples: usize, of: &AlfFile) -> Found<Timing> {
+/// Of a few more times than samples, those at the end are left out, which the finding tells.
+fn timing(times: &AlfFile, n_samples: usize, of: &AlfFile) -> Found<(Timing, Option<Finding>)> {
     let array = array_of(&times.path, &times.at)?;
     let (n_rows, n_columns) = array.dim()?;
     if n_columns == 1 {
-        let times_s = seconds(&array, &times.at)?;
-        if n_rows != n_samples {
+        let mut times_s = seconds(&array, &times.at)?;
+        let n_more = n_rows.saturating_sub(n_samples);
+        if n_rows < n_samples || n_more as f64 > MAX_MORE * n_samples as f64 {
             let message = format!("{n_rows} times for the {n_samples} samples of {}", of.at);
             return Err(at(times, message));
         }
-        return Ok(Timing::Timestamps(times_s));
+        let warning = (n_more > 0).then(|| {
+            let message = format!(
+                "{n_rows} times for the {n_samples} samples of {}: the last {n_more} times are left out, as where a camera stops before its clock",
+                of.at
+            );
+            at(times, message)
+        });
+        times_s.truncate(n_samples);
+        return Ok((Timing::Timestamps(times_s), warning));
     }
     if n_columns != 2 {
         let message = format!("{n_columns} columns; expected times, or rows of a sample's index and its time");
@@ -206,16 +228,14 @@ fn timing(times: &AlfFile, n_samples: usize, of: &AlfFile) -> Found<Timing> {
     match knots[..] {
         [(from, start_s), (to, stop_s)] if stop_s > start_s => {
             let rate_hz = (to - from) / (stop_s - start_s);
-            Ok(Timing::Rate {
-                rate_hz,
-                start_s: start_s - from / rate_hz,
-            })
+            let start_s = start_s - from / rate_hz;
+            Ok((Timing::Rate { rate_hz, start_s }, None))
         }
         [] | [_] => Err(at(
             times,
             format!("{n_rows} rows; two at least are needed to lay times between"),
         )),
-        _ => Ok(Timing::Timestamps(interpolate(&knots, n_samples))),
+        _ => Ok((Timing::Timestamps(interpolate(&knots, n_samples)), None)),
     }
 }
 

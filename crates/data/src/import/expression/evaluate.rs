@@ -1,7 +1,7 @@
 //! A tree over all rows of a table.
 
 use super::{Comparison, Expression, ExpressionError, Kind, Node, Operator};
-use crate::import::table::{Column, Table};
+use crate::import::table::{Column, Table, text_number};
 
 /// One condition of a filter, and the rows that meet it.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,8 @@ pub struct Rule {
     pub keeps: Vec<bool>,
     /// Rows that lack a number that it reads, whether they meet it or not.
     pub missing: usize,
+    /// Whether each row lacks a number or text that it reads and that neither `missing(x)` nor `coalesce(x, y)` asks for.
+    pub unknown: Vec<bool>,
 }
 
 impl Expression {
@@ -79,6 +81,7 @@ impl Expression {
                     text: self.text_of(node).to_owned(),
                     keeps: evaluation.flags(node)?,
                     missing: evaluation.missing(node).into_iter().filter(|missing| *missing).count(),
+                    unknown: evaluation.unknown(node),
                 })
             })
             .collect()
@@ -128,6 +131,39 @@ impl Evaluation<'_> {
         missing
     }
 
+    /// Rows in which a column that the node reads has no value, but where it asks whether there is one.
+    fn unknown(&self, node: &Node) -> Vec<bool> {
+        let mut asked = Vec::new();
+        node.visit(&mut |node| {
+            if let Kind::Missing(of) | Kind::Coalesce(of, _) = &node.kind {
+                of.visit(&mut |node| {
+                    if let Kind::Column(name) = &node.kind {
+                        asked.push(name.as_str());
+                    }
+                });
+            }
+        });
+        let mut unknown = vec![false; self.table.n_rows()];
+        node.visit(&mut |node| {
+            let Kind::Column(name) = &node.kind else { return };
+            if asked.contains(&name.as_str()) {
+                return;
+            }
+            match self.table.get(name) {
+                Some(Column::Numbers(values)) => {
+                    let values = unknown.iter_mut().zip(values);
+                    values.for_each(|(unknown, value)| *unknown |= value.is_nan());
+                }
+                Some(Column::Texts(values)) => {
+                    let values = unknown.iter_mut().zip(values);
+                    values.for_each(|(unknown, value)| *unknown |= value.is_empty());
+                }
+                _ => {}
+            }
+        });
+        unknown
+    }
+
     fn column(&self, node: &Node) -> Evaluated<Column> {
         let n = self.table.n_rows();
         Ok(match &node.kind {
@@ -149,6 +185,10 @@ impl Evaluation<'_> {
             Kind::And(a, b) => Column::Flags(zip(self.flags(a)?, self.flags(b)?, |a, b| a && b)),
             Kind::Or(a, b) => Column::Flags(zip(self.flags(a)?, self.flags(b)?, |a, b| a || b)),
             Kind::Negative(of) => Column::Numbers(self.numbers(of)?.into_iter().map(|x| -x).collect()),
+            Kind::Read(of) => match self.column(of)? {
+                Column::Texts(texts) => self.read(node, &texts)?,
+                other => Column::Numbers(self.as_numbers(of, other)?),
+            },
             Kind::Absolute(of) => Column::Numbers(self.numbers(of)?.into_iter().map(f64::abs).collect()),
             Kind::Least(a, b) => {
                 self.arithmetic(a, b, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) })?
@@ -191,6 +231,24 @@ impl Evaluation<'_> {
         })
     }
 
+    /// Texts as numbers, missing where they are none; refused where none is one, as with a decimal comma.
+    fn read(&self, node: &Node, texts: &[String]) -> Evaluated<Column> {
+        let values: Vec<f64> = texts.iter().map(|text| text_number(text).unwrap_or(f64::NAN)).collect();
+        match texts.first() {
+            Some(first) if values.iter().all(|value| value.is_nan()) => {
+                let shown: String = first.chars().take(40).collect();
+                self.error(
+                    node,
+                    format!(
+                        "no text is a number such as '0.7'; the first is '{}'",
+                        shown.escape_debug()
+                    ),
+                )
+            }
+            _ => Ok(Column::Numbers(values)),
+        }
+    }
+
     fn arithmetic(&self, a: &Node, b: &Node, apply: impl Fn(f64, f64) -> f64) -> Evaluated<Column> {
         Ok(Column::Numbers(zip(self.numbers(a)?, self.numbers(b)?, apply)))
     }
@@ -203,7 +261,10 @@ impl Evaluation<'_> {
         match column {
             Column::Numbers(values) => Ok(values),
             Column::Flags(flags) => Ok(flags.into_iter().map(|flag| f64::from(u8::from(flag))).collect()),
-            Column::Texts(_) => self.error(node, "a text, where a number is expected"),
+            Column::Texts(_) => self.error(
+                node,
+                "a text, where a number is expected (hint: number(x) reads texts such as '0.7'; others are missing)",
+            ),
         }
     }
 

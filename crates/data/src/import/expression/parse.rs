@@ -398,16 +398,19 @@ impl Parser<'_> {
         let kind = match (name, values.next(), values.next(), n) {
             ("missing", Some(of), None, 1) => Kind::Missing(of),
             ("abs", Some(of), None, 1) => Kind::Absolute(of),
+            ("number", Some(of), None, 1) => Kind::Read(of),
             ("min", Some(a), Some(b), 2) => Kind::Least(a, b),
             ("max", Some(a), Some(b), 2) => Kind::Greatest(a, b),
             ("coalesce", Some(a), Some(b), 2) => Kind::Coalesce(a, b),
-            ("missing" | "abs", ..) => return Err(self.error(at, format!("{name} takes one value, found {n}"))),
+            ("missing" | "abs" | "number", ..) => {
+                return Err(self.error(at, format!("{name} takes one value, found {n}")));
+            }
             ("min" | "max" | "coalesce", ..) => {
                 return Err(self.error(at, format!("{name} takes two values, found {n}")));
             }
             _ => {
                 let message = format!(
-                    "there is no function '{name}'; there are missing, abs, min, max, coalesce, overlaps, first"
+                    "there is no function '{name}'; there are missing, abs, min, max, coalesce, number, overlaps, first"
                 );
                 return Err(self.error(at, message));
             }

@@ -5,11 +5,14 @@ use ndarray::{Array2, Axis, Ix1, Ix2};
 use super::super::npz::SUFFIXES;
 use super::super::source::{Samples, Series, SeriesRequest, Source};
 use super::columns::read_table;
-use super::units::{SPIKES, warn_of_unit};
+use super::units::{SPIKES, warn_of_unit, warn_of_whole};
 use super::{SESSION_KEYS, TRIALS, UNITS, is_dataset, is_group};
 use crate::error::{Finding, Findings};
 use crate::h5::{Data, Found, Kind, Node};
 use crate::recording::Timing;
+
+/// Rates that differ by less than this share are the same: times are rounded and clocks drift.
+const RATE_SLACK: f64 = 0.01;
 
 /// Names that times of the samples of a group may have.
 const TIMES: [&str; 6] = ["timestamps", "time", "times", "t", "time_s", "times_s"];
@@ -167,8 +170,8 @@ struct Clock {
     source: ClockSource,
     /// Samples along the second axis.
     is_turned: bool,
-    /// Whether both times and a rate are there.
-    is_twofold: bool,
+    /// Rate (Hz) and start (s) that are there besides times.
+    twofold: Option<(f64, f64)>,
 }
 
 enum ClockSource {
@@ -191,26 +194,24 @@ impl Clock {
         let own_times = format!("{name}_timestamps");
         let rate = rate_of(node, name, data)?;
         if is_dataset(node, &own_times) {
-            return Self::of_times(node, &own_times, data, is_turned, rate.is_some()).map(Some);
+            return Self::of_times(node, &own_times, data, is_turned, rate).map(Some);
         }
-        if let Some((rate_hz, start_s)) = rate {
-            let source = ClockSource::Rate { rate_hz, start_s };
-            return Ok(Some(Self {
-                source,
-                is_turned,
-                is_twofold: false,
-            }));
-        }
-        for times in TIMES.iter().filter(|times| is_dataset(node, times)) {
+        // A rate of its own counts more than times of the group, these more than attributes, which may be of the recording.
+        let has_own_rate = is_dataset(node, &format!("{name}{}", SUFFIXES[1]));
+        for times in TIMES.iter().filter(|times| !has_own_rate && is_dataset(node, times)) {
             // Times of another length are those of others.
-            if let Ok(clock) = Self::of_times(node, times, data, is_turned, false) {
+            if let Ok(clock) = Self::of_times(node, times, data, is_turned, rate) {
                 return Ok(Some(clock));
             }
         }
-        Ok(None)
+        Ok(rate.map(|(rate_hz, start_s)| Self {
+            source: ClockSource::Rate { rate_hz, start_s },
+            is_turned,
+            twofold: None,
+        }))
     }
 
-    fn of_times(node: &Node, times: &str, data: &Data, is_turned: bool, is_twofold: bool) -> Found<Self> {
+    fn of_times(node: &Node, times: &str, data: &Data, is_turned: bool, twofold: Option<(f64, f64)>) -> Found<Self> {
         let there = node.dataset(times)?;
         let n_times = there.vector_len();
         let fits = |axis: usize| n_times.is_some() && data.shape.get(axis).copied() == n_times;
@@ -226,7 +227,7 @@ impl Clock {
         Ok(Self {
             source: ClockSource::Times(times.to_owned()),
             is_turned,
-            is_twofold,
+            twofold,
         })
     }
 
@@ -262,12 +263,15 @@ impl Clock {
                 );
                 warnings.push(Finding::new(&data.at, message));
             }
-            if self.is_twofold {
-                warnings.push(Finding::new(&data.at, "has times and a rate; the times count"));
+            let timing = self.timing(node, warnings)?;
+            if let (Some((rate_hz, start_s)), Timing::Timestamps(times)) = (self.twofold, &timing)
+                && let Some(message) = disagreement(times, rate_hz, start_s)
+            {
+                warnings.push(Finding::new(&data.at, message));
             }
             Some(Samples {
                 values: self.values(data)?,
-                timing: self.timing(node, warnings)?,
+                timing,
             })
         } else {
             None
@@ -300,12 +304,29 @@ impl Clock {
         match &self.source {
             ClockSource::Times(times) => {
                 let times = node.dataset(times)?;
-                warn_of_unit(&times, "clock.traces_per_s", warnings);
+                let key = "clock.traces_per_s";
+                warn_of_unit(&times, key, warnings);
+                if times.kind == Kind::Integer && times.vector_len().is_some_and(|n| n > 0) {
+                    warn_of_whole(&times, key, warnings);
+                }
                 times.float_vector().map(Timing::Timestamps)
             }
             &ClockSource::Rate { rate_hz, start_s } => Ok(Timing::Rate { rate_hz, start_s }),
         }
     }
+}
+
+/// What to say where times are not those that a rate and a start make.
+fn disagreement(times: &[f64], rate_hz: f64, start_s: f64) -> Option<String> {
+    let (first, last) = (*times.first()?, *times.last()?);
+    let own_hz = (times.len() - 1) as f64 / (last - first);
+    let is_same_rate = times.len() < 2 || (own_hz / rate_hz - 1.0).abs() <= RATE_SLACK;
+    if is_same_rate && (first - start_s).abs() <= 1.0 / rate_hz {
+        return None;
+    }
+    Some(format!(
+        "has times, from {first} s on at {own_hz:.6} Hz, and a rate, {rate_hz} Hz from {start_s} s on; the times count"
+    ))
 }
 
 /// The axis that the attribute `axes` (such as `neuron,time`) names so.

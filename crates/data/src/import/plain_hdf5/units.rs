@@ -145,11 +145,17 @@ fn seconds(data: &Data, warnings: &mut Vec<Finding>) -> Found<Vec<f64>> {
     check_times(&data.at, &times)?;
     warn_of_unit(data, "clock.spikes_per_s", warnings);
     if data.kind == Kind::Integer && !times.is_empty() {
-        let message = "holds whole numbers, which are taken for seconds (hint: clock.spikes_per_s, such as 30000 for samples, \
-                       says how many are a second)";
-        warnings.push(Finding::new(&data.at, message));
+        warn_of_whole(data, "clock.spikes_per_s", warnings);
     }
     Ok(times)
+}
+
+/// Warns that times are whole numbers; `key` of a plan says their unit.
+pub(super) fn warn_of_whole(data: &Data, key: &str, warnings: &mut Vec<Finding>) {
+    let message = format!(
+        "holds whole numbers, which are taken for seconds (hint: {key}, such as 30000 for samples, says how many are a second)"
+    );
+    warnings.push(Finding::new(&data.at, message));
 }
 
 /// Warns where the attribute `unit` or `units` of times names another unit than seconds; `key` of a plan says it.

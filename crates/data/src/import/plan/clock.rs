@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::units::Taken;
-use super::{ClockPlan, Told};
+use super::{ClockPlan, ImportPlan, Told, sense};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
 use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
@@ -12,20 +12,22 @@ use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
 const MS: std::ops::Range<f64> = 500.0..2000.0;
 /// So many times: in samples.
 const SAMPLES: std::ops::Range<f64> = 8000.0..60_000.0;
+/// So many times: in µs.
+const US: std::ops::Range<f64> = 5e5..2e6;
 /// A recording longer than this (s) in which half of the units spike less often than [`SILENT_HZ`] isn't one in s …
 const LONG_S: f64 = 86_400.0;
 /// … and one longer than this (s) might not be: a minute in ms is 16 hours.
 const LONGISH_S: f64 = 6.0 * 3600.0;
 /// As [`LONG_S`]: rates in ms are a thousand times too low.
 const SILENT_HZ: f64 = 0.05;
-/// A stretch (s) in which no unit spikes is a gap …
-const GAP_S: usize = 5;
-/// … where all together spike more often than this (Hz).
-const DENSE_HZ: f64 = 10.0;
+/// So do neurons spike in ms that spike at up to 200 Hz; over a day in s, bursts would stand out …
+const SPARSE_HZ: f64 = 0.2;
+/// … by more short intervals than at random times, so many times more.
+const BURSTY: f64 = 1.5;
+/// Slack (s) of spikes against the edges of what was recorded, as when a recording is checked.
+const EDGE_S: f64 = 1e-6;
 /// Slack (s) of observation against the edges of a trial: far below a bin.
 const SLACK_S: f64 = 1e-4;
-/// So many gaps are told.
-const SHOWN_GAPS: usize = 3;
 
 /// Brings times to s on the clock of the recording; those of trials and events are brought there where they are read.
 pub(super) fn scale(source: &mut Source, clock: &ClockPlan) {
@@ -65,7 +67,7 @@ pub(super) fn refuse_negative(source: &Source, trials: Option<&[Trial]>, clock: 
     let earliest = starts.fold(first, f64::min);
     let offset_s = clock.offset_s.unwrap_or(0.0) + (-earliest).ceil();
     let message = format!(
-        "the first spike is at {first} s; a recording has no times below 0 (hint: clock.offset_s = {offset_s:.1} moves spikes, trials \
+        "the first spike is at {first} s; a recording has no times below 0 (hint: clock.offset_s = {offset_s:.1} in a TOML for --spec moves spikes, trials \
          and traces together; where the clock of the spikes alone is off, clock.spikes_offset_s moves them)"
     );
     told.refuse("spike times", message);
@@ -94,6 +96,34 @@ pub(super) fn sort_spikes(source: &mut Source, told: &mut Told) {
     }
 }
 
+/// Leaves out spikes outside of what the plan, or else the file, says was recorded, and tells how many.
+pub(super) fn cut_spikes(source: &mut Source, clock: &ClockPlan, told: &mut Told) {
+    let Some((from, to)) = stated(source, clock) else {
+        return;
+    };
+    let n_spikes: usize = source.spikes_s.iter().map(Vec::len).sum();
+    for times in &mut source.spikes_s {
+        times.retain(|time| (from - EDGE_S..=to + EDGE_S).contains(time));
+    }
+    let n_out = n_spikes - source.spikes_s.iter().map(Vec::len).sum::<usize>();
+    if n_out == 0 {
+        return;
+    }
+    let (who, hint) = match clock.observed_s {
+        Some(_) => ("clock.observed_s", "is it in s, with clock.offset_s?"),
+        None => ("the file", "clock.observed_s in a TOML for --spec says otherwise"),
+    };
+    let message = format!(
+        "{n_out} of {n_spikes} spikes lie outside of {from} s to {to} s, when spikes were recorded as {who} says, and are left out (hint: \
+         {hint})"
+    );
+    if n_out == n_spikes {
+        told.refuse("spike times", message);
+    } else {
+        told.warn("spike times", message);
+    }
+}
+
 /// First and last spike (s) of all units.
 fn spike_span(source: &Source) -> Option<(f64, f64)> {
     let first = source.spikes_s.iter().filter_map(|times| times.first().copied());
@@ -101,76 +131,132 @@ fn spike_span(source: &Source) -> Option<(f64, f64)> {
     Some((first.reduce(f64::min)?, last.reduce(f64::max)?))
 }
 
-/// From when to when spikes were recorded: what the plan or else the file says, and at least from the first to the last spike;
-/// without a word of either, also the edges of the trials.
+/// From when to when the plan, or else the file, says that spikes were recorded.
+fn stated(source: &Source, clock: &ClockPlan) -> Option<(f64, f64)> {
+    clock.observed_s.map(|[from, to]| (from, to)).or(source.observed_s)
+}
+
+/// From when to when spikes were recorded: what the plan or else the file says; without a word of either, from the first to the
+/// last spike, time of observation of a unit, or, without such, edge of a trial.
 pub(super) fn observed(source: &Source, trials: Option<&[Trial]>, clock: &ClockPlan) -> Option<(f64, f64)> {
     let union = |a: Option<(f64, f64)>, b: Option<(f64, f64)>| match (a, b) {
         (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
         (a, b) => a.or(b),
     };
-    let of_file = || {
-        let of_units = source.unit_observed_s.iter().flatten().flatten().copied();
-        let of_units = || of_units.fold(None, |all, interval| union(all, Some(interval)));
-        source.observed_s.or_else(of_units)
-    };
-    let stated = clock.observed_s.map(|[from, to]| (from, to)).or_else(of_file);
+    if let Some(stated) = stated(source, clock) {
+        return Some(stated);
+    }
+    let of_units = source.unit_observed_s.iter().flatten().flatten().copied();
+    let of_units = of_units.fold(None, |all, interval| union(all, Some(interval)));
     let edges = trials
         .iter()
         .copied()
         .flatten()
         .map(|trial| (trial.start_s, trial.stop_s));
-    let stated = stated.or_else(|| edges.fold(None, |all, trial| union(all, Some(trial))));
-    union(stated, spike_span(source))
+    let known = of_units.or_else(|| edges.fold(None, |all, trial| union(all, Some(trial))));
+    union(known, spike_span(source))
 }
 
-/// Tells times of another unit, and gaps in which nothing was recorded.
-pub(super) fn compare(source: &Source, trials: &[Trial], clock: &ClockPlan, told: &mut Told) {
-    let Some((first, last)) = spike_span(source) else {
-        told.warn("spike times", "no unit has a spike");
-        return;
-    };
-    let edges = trials.iter().map(|trial| (trial.start_s, trial.stop_s));
-    let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
-        return;
-    };
-    if clock.spikes_per_s.is_none() {
-        refuse_slow(source, last - first, told);
-    }
-    refuse_units(
-        ("spike times", "the last spike", last),
-        ("spikes_per_s", clock.spikes_per_s),
-        stop,
-        clock,
-        told,
-    );
-    if last < start || first > stop {
-        let message = format!(
-            "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks"
+impl ImportPlan {
+    /// Tells times of another unit, and gaps in which nothing was recorded.
+    pub(super) fn compare_times(&self, source: &Source, trials: &[Trial], told: &mut Told) {
+        let Some((first, last)) = spike_span(source) else {
+            told.warn("spike times", "no unit has a spike");
+            return;
+        };
+        let edges = trials.iter().map(|trial| (trial.start_s, trial.stop_s));
+        let Some((start, stop)) = edges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+            return;
+        };
+        let clock = &self.clock;
+        if told.findings.problems.is_empty() && self.refuse_early(source, trials, last, told) {
+            return;
+        }
+        if clock.spikes_per_s.is_none() {
+            refuse_slow(source, last - first, told);
+        }
+        // Events that are not on the clock of their rows say nothing of that of the spikes.
+        if told
+            .findings
+            .problems
+            .iter()
+            .any(|problem| problem.location.ends_with("trials.align_to"))
+        {
+            return;
+        }
+        let n_problems = told.findings.problems.len();
+        refuse_units(
+            ("spike times", "the last spike", last),
+            ("spikes_per_s", clock.spikes_per_s),
+            stop,
+            clock,
+            told,
         );
-        told.refuse("spike times", message);
+        if told.findings.problems.len() > n_problems {
+            return;
+        }
+        if last < start || first > stop {
+            let message = format!(
+                "spikes from {first} s to {last} s, trials from {start} s to {stop} s: they don't overlap, so they are of different clocks \
+                 (hint: in a TOML for --spec, clock.spikes_offset_s moves spikes, and clock.trials_per_s says how many units of the trials' times are a \
+                 second, such as the rate of samples)"
+            );
+            told.refuse("spike times", message);
+        } else {
+            self.empty_trials(source, trials, (first, last), told);
+        }
+        sense::gaps(source, trials, (first, last), told);
+        if told.findings.problems.is_empty() {
+            self.refuse_overlapping(trials, told);
+        }
     }
-    gaps(source, trials, (first, last), told);
 }
 
-/// Refuses spikes that are too few for their time, as where spikes and trials are both in ms and nothing else tells.
+/// Refuses spikes that are too few for their time, or too far apart for neurons, as where spikes and trials are both in ms and
+/// nothing else tells.
 fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
     let n_spikes = source.spikes_s.iter().map(Vec::len).filter(|n| *n > 0);
     let mut rates_hz: Vec<f64> = n_spikes.map(|n| n as f64 / span_s).collect();
     rates_hz.sort_by(f64::total_cmp);
     let median_hz = rates_hz.get(rates_hz.len() / 2).copied().unwrap_or(f64::INFINITY);
-    if !(span_s > LONGISH_S && median_hz < SILENT_HZ) {
-        return;
+    let intervals = sense::intervals(source);
+    let is_silent = span_s > LONGISH_S && median_hz < SILENT_HZ;
+    let is_sparse = span_s > LONG_S && median_hz < SPARSE_HZ && sense::burstiness(intervals, median_hz) < BURSTY;
+    let hint = "clock.spikes_per_s and clock.trials_per_s in a TOML for --spec say how many of their units are a second, 1000 for ms; \
+                spikes_per_s = 1 if they are s";
+    if is_silent || is_sparse {
+        let message = format!(
+            "spikes over {:.1} hours, of half of the units less often than {median_hz:.2e} Hz: are times in ms or samples rather than s? (hint: \
+             {hint})",
+            span_s / 3600.0
+        );
+        if span_s > LONG_S {
+            told.refuse("spike times", message);
+        } else {
+            told.warn("spike times", message);
+        }
     }
-    let message = format!(
-        "spikes over {:.1} hours, of half of the units less often than {median_hz:.2e} Hz: are times in ms or samples rather than s? (hint: \
-         clock.spikes_per_s and clock.trials_per_s say how many of their units are a second, 1000 for ms; 1 if they are s)",
-        span_s / 3600.0
-    );
-    if span_s > LONG_S {
+    if sense::is_slow(intervals) && !(is_silent && span_s > LONG_S) {
+        let (n, n_short) = intervals;
+        let message = format!(
+            "{n_short} of {n} intervals between spikes of a unit are shorter than {} s, where neurons have many: are times in ms or samples \
+             rather than s? (hint: {hint})",
+            sense::SHORT_S
+        );
         told.refuse("spike times", message);
-    } else {
-        told.warn("spike times", message);
     }
+}
+
+/// What times that last so many times longer than others may be in.
+pub(super) fn larger_unit(ratio: f64) -> Option<&'static str> {
+    let units = [
+        (MS, "ms (1000)"),
+        (SAMPLES, "samples (the sampling rate)"),
+        (US, "µs (1000000)"),
+    ];
+    units
+        .into_iter()
+        .find_map(|(range, unit)| range.contains(&ratio).then_some(unit))
 }
 
 /// Refuses times of which the last, of `last_of`, is so far from the end of the last trial that one of both is not in s.
@@ -185,17 +271,11 @@ fn refuse_units(
         (last / stop, what, key, given),
         (stop / last, "trials", "trials_per_s", clock.trials_per_s),
     ] {
-        let looks_like = if MS.contains(&ratio) {
-            "ms (1000)"
-        } else if SAMPLES.contains(&ratio) {
-            "samples (the sampling rate)"
-        } else {
-            continue;
-        };
+        let Some(looks_like) = larger_unit(ratio) else { continue };
         if given.is_none() && last > 0.0 && stop > 0.0 {
             let message = format!(
                 "{last_of} is at {last} s and the last trial ends at {stop} s: times of one of them are in {looks_like} (hint: \
-                 clock.{key} says how many of its units are a second; 1 if they are s)"
+                 clock.{key} in a TOML for --spec says how many of its units are a second; 1 if they are s)"
             );
             told.refuse(what, message);
         }
@@ -234,65 +314,27 @@ pub(super) fn compare_traces(
             clock,
             told,
         );
-        if told.findings.problems.len() == n_problems && (last < start || first > stop) {
+        let has_sample = |trial: &&Trial| match timing {
+            Timing::Rate { .. } => first < trial.stop_s && last >= trial.start_s,
+            Timing::Timestamps(times) => {
+                let next = times.get(times.partition_point(|time| *time < trial.start_s));
+                next.is_some_and(|time| *time < trial.stop_s)
+            }
+        };
+        let n_with = trials.iter().filter(has_sample).count();
+        if told.findings.problems.len() == n_problems && n_with < trials.len() {
+            let with = if n_with == 0 {
+                "no trial has any".to_owned()
+            } else {
+                format!("{n_with} of {} trials have any", trials.len())
+            };
             let message = format!(
-                "samples from {first} s to {last} s, trials from {start} s to {stop} s: no trial has any (hint: clock.traces_offset_s moves \
-                 them)"
+                "samples from {first} s to {last} s, trials from {start} s to {stop} s: {with} (hint: clock.traces_offset_s in a TOML for --spec \
+                 moves them, clock.traces_per_s says how many of their units are a second)"
             );
             told.warn(&key, message);
         }
     }
-}
-
-/// Stretches of 5 s and more without a spike of any unit.
-fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64), told: &mut Told) {
-    let n_spikes: usize = source.spikes_s.iter().map(Vec::len).sum();
-    let length = last - first;
-    // More than that is not a session of seconds.
-    if !(length > GAP_S as f64 && length < 1e7 && n_spikes as f64 > DENSE_HZ * length) {
-        return;
-    }
-    let mut spiked = vec![false; length as usize + 1];
-    for time in source.spikes_s.iter().flatten() {
-        if let Some(second) = spiked.get_mut((time - first) as usize) {
-            *second = true;
-        }
-    }
-    let mut found: Vec<(f64, f64)> = Vec::new();
-    let mut since = None;
-    for (second, spiked) in spiked.iter().chain([&true]).enumerate() {
-        match (spiked, since) {
-            (false, None) => since = Some(second),
-            (true, Some(from)) => {
-                if second - from >= GAP_S {
-                    found.push((first + from as f64, first + second as f64));
-                }
-                since = None;
-            }
-            _ => {}
-        }
-    }
-    if found.is_empty() {
-        return;
-    }
-    let is_inside = |trial: &&Trial| {
-        found
-            .iter()
-            .any(|(from, to)| trial.start_s < *to && trial.stop_s > *from)
-    };
-    let n_trials = trials.iter().filter(is_inside).count();
-    let shown: Vec<String> = found
-        .iter()
-        .take(SHOWN_GAPS)
-        .map(|(from, to)| format!("{from:.0} to {to:.0} s"))
-        .collect();
-    let more = if found.len() > SHOWN_GAPS { ", …" } else { "" };
-    let message = format!(
-        "no unit spikes from {}{more} ({} gaps; {n_trials} trials lie in them): was the recording interrupted?",
-        shown.join(", "),
-        found.len()
-    );
-    told.warn("spike times", message);
 }
 
 /// Times of trials in s; what an expression reads is as the file has it.

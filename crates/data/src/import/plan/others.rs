@@ -7,11 +7,42 @@ use super::{ImportPlan, Told, clock};
 use crate::import::expression::{Expression, Question, Relation};
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
+use crate::recording::Trial;
 
 /// Columns that say when rows of a table of events are, where there is no `start_time`.
 const TIMES: [&str; 5] = ["start_time", "timestamps", "timestamp", "times", "time"];
 
+/// NWB's table of stretches that should not be used.
+const INVALID: &str = "invalid_times";
+
 impl ImportPlan {
+    /// Tells trials that the file says not to use, unless an expression asks for them.
+    pub(super) fn warn_of_invalid(&self, source: &Source, trials: &[Trial], told: &mut Told) {
+        let numbers = |column: &str| match source.intervals.get(INVALID)?.get(column) {
+            Some(Column::Numbers(values)) => Some(values.as_slice()),
+            _ => None,
+        };
+        let (Some(starts), Some(stops)) = (numbers("start_time"), numbers("stop_time")) else {
+            return;
+        };
+        let is_asked = self.expressions().iter().any(|(_, text)| text.contains(INVALID));
+        let is_asked = is_asked || self.trials.table.as_deref() == Some(INVALID);
+        let offset_s = self.clock.offset_s.unwrap_or(0.0);
+        let is_invalid = |trial: &&Trial| {
+            let mut spans = starts.iter().zip(stops);
+            spans.any(|(start, stop)| start + offset_s < trial.stop_s && stop + offset_s > trial.start_s)
+        };
+        let n = trials.iter().filter(is_invalid).count();
+        if n > 0 && !is_asked {
+            let message = format!(
+                "{n} of {} trials overlap the file's '{INVALID}', which are not to be used (hint: trials.filter, --trials \
+                 \"!overlaps('{INVALID}')\", leaves out those whose row does)",
+                trials.len()
+            );
+            told.warn("trials", message);
+        }
+    }
+
     /// The table with a column for each question about another table that expressions of trials ask; `None` where none does, or
     /// where one can't be answered, which is a problem.
     pub(super) fn with_others(&self, table: &Table, source: &Source, told: &mut Told) -> Option<Table> {
@@ -78,10 +109,24 @@ impl ImportPlan {
             }
         };
         let stops = numbers("stop_time").unwrap_or_else(|| starts.clone());
-        // Trials of equal length are cut on the clock of the recording, not of the file.
-        let scaled = |times| match self.trials.every_s {
-            Some(_) => clock::trial_times(times, &self.clock),
-            None => times,
+        // Trials of equal length are cut on the clock of the recording, not of the file. Tables of the file beside a table of
+        // trials are in s; answers are in the unit of the trials, as their columns are.
+        let is_beside = source.trials_beside
+            && self
+                .trials
+                .table
+                .as_ref()
+                .is_none_or(|name| !source.intervals.contains_key(name));
+        let (per_s, offset_s) = (
+            self.clock.trials_per_s.unwrap_or(1.0),
+            self.clock.offset_s.unwrap_or(0.0),
+        );
+        let moved = |times: Vec<f64>, of: &dyn Fn(f64) -> f64| times.into_iter().map(of).collect();
+        let scaled = |times: Vec<f64>| match (self.trials.every_s, is_beside) {
+            (Some(_), false) => clock::trial_times(times, &self.clock),
+            (Some(_), true) => moved(times, &|time| time + offset_s),
+            (None, true) => moved(times, &|time| time * per_s),
+            (None, false) => times,
         };
         Ok(Others::new(scaled(starts), scaled(stops)).column(question.relation, rows))
     }

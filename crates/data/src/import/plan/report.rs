@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Finding;
+use crate::import::expression::Rule;
 use crate::recording::CellType;
 
 /// What an import took and what it left out.
@@ -68,6 +69,9 @@ pub struct RuleReport {
     pub alone: usize,
     /// For how many a number that it reads is missing.
     pub missing: usize,
+    /// How many are taken although a number or text that it reads is missing, which it doesn't ask for.
+    #[serde(default)]
+    pub kept_unknown: usize,
     /// Of the dropped ones, how many in each area; empty for trials.
     pub by_area: BTreeMap<String, usize>,
 }
@@ -88,28 +92,25 @@ pub struct AreaReport {
 }
 
 impl Selection {
-    /// Counts conditions: `rules` are texts with whether each of the `found` meets it, and for how many a number is missing.
-    /// Returns whether each meets all of them.
-    pub(super) fn count(
-        &mut self,
-        found: usize,
-        rules: &[(String, Vec<bool>, usize)],
-        areas: Option<&[String]>,
-    ) -> Vec<bool> {
-        let n_failed = |row: usize| rules.iter().filter(|(_, keeps, _)| !keeps[row]).count();
+    /// Counts conditions. Returns whether each of the `found` meets all of them.
+    pub(super) fn count(&mut self, found: usize, rules: &[Rule], areas: Option<&[String]>) -> Vec<bool> {
+        let n_failed = |row: usize| rules.iter().filter(|rule| !rule.keeps[row]).count();
         let failed: Vec<usize> = (0..found).map(n_failed).collect();
         self.found = found;
-        for (rule, keeps, missing) in rules {
-            let dropped: Vec<usize> = (0..found).filter(|&row| !keeps[row]).collect();
+        for rule in rules {
+            let dropped: Vec<usize> = (0..found).filter(|&row| !rule.keeps[row]).collect();
+            let unknown = rule.unknown.iter().zip(&failed);
+            let kept_unknown = unknown.filter(|(unknown, failed)| **unknown && **failed == 0).count();
             let mut by_area = BTreeMap::new();
             for area in dropped.iter().filter_map(|&row| areas?.get(row)) {
                 *by_area.entry(area.clone()).or_insert(0) += 1;
             }
             self.rules.push(RuleReport {
-                rule: rule.clone(),
+                rule: rule.text.clone(),
                 dropped: dropped.len(),
                 alone: dropped.iter().filter(|&&row| failed[row] == 1).count(),
-                missing: *missing,
+                missing: rule.missing,
+                kept_unknown,
                 by_area,
             });
         }
@@ -125,6 +126,7 @@ impl Selection {
             dropped,
             alone: dropped,
             missing: 0,
+            kept_unknown: 0,
             by_area: BTreeMap::new(),
         });
     }
@@ -171,6 +173,9 @@ impl SessionReport {
                         write!(out, "; {area} {n}")?;
                     }
                     write!(out, ")")?;
+                }
+                if rule.kept_unknown > 0 {
+                    write!(out, "; {} kept although a value is missing", rule.kept_unknown)?;
                 }
                 writeln!(out)?;
             }

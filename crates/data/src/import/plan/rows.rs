@@ -9,6 +9,32 @@ use crate::import::table::{Column, Table};
 
 /// Columns of start and end of a row.
 const EDGES: [&str; 2] = ["start_time", "stop_time"];
+/// Other columns of starts, where neither the first of [`EDGES`] nor the plan says it and where their numbers grow as times do.
+const STARTS: [&str; 10] = [
+    "trial_start",
+    "trial_start_time",
+    "start",
+    "starts",
+    "trial_onset",
+    "trial_onset_time",
+    "onset",
+    "onset_time",
+    "t_start",
+    "intervals_0",
+];
+/// Their ends.
+const STOPS: [&str; 8] = [
+    "trial_end",
+    "trial_stop",
+    "trial_stop_time",
+    "trial_end_time",
+    "stop",
+    "end",
+    "end_time",
+    "intervals_1",
+];
+/// Starts of rows grow at least so often; a table may be of several blocks.
+const GROWS: f64 = 0.9;
 /// An event is far from its row if it lies so many times their length, or their distance, beside it.
 const FAR: f64 = 10.0;
 
@@ -19,6 +45,8 @@ const SLACK_S: f64 = 1e-3;
 pub(super) struct Rows {
     pub(super) spans: Vec<(f64, f64)>,
     start: String,
+    /// What was taken for the ends, and in how many rows they are before the start and taken for durations.
+    durations: Option<(String, usize)>,
 }
 
 /// What is done about times outside of their rows.
@@ -52,9 +80,29 @@ impl Rows {
             let values = Expression::parse(text).and_then(|expression| expression.numbers(table));
             Some((text.clone(), values.ok()?))
         };
+        let grows = |values: &[f64]| {
+            let n = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
+            values.len() > 1 && n as f64 >= GROWS * (values.len() - 1) as f64
+        };
+        let guessed = |names: &[&str]| {
+            let mut found = names.iter().filter_map(|name| numbers(name, &None));
+            found.find(|(_, values)| grows(values))
+        };
         let [start, stop] = EDGES;
-        let (name, starts) = numbers(start, &plan.start)?;
-        let stops = numbers(stop, &plan.stop).map(|(_, values)| values);
+        let (name, starts) = numbers(start, &plan.start).or_else(|| guessed(&STARTS))?;
+        let stops = numbers(stop, &plan.stop).or_else(|| guessed(&STOPS).filter(|_| name != start));
+        let mut durations = None;
+        let stops = stops.map(|(text, mut stops)| {
+            let before = |(stop, start): &(&mut f64, &f64)| **stop < **start && **stop >= 0.0;
+            let n_before = stops.iter_mut().zip(&starts).filter(before).count();
+            if 2 * n_before > starts.len() {
+                for (stop, start) in stops.iter_mut().zip(&starts) {
+                    *stop += start;
+                }
+                durations = Some((text, n_before));
+            }
+            stops
+        });
         let mut in_order: Vec<f64> = starts.iter().copied().filter(|start| start.is_finite()).collect();
         in_order.sort_by(f64::total_cmp);
         let next = |start: f64| {
@@ -68,7 +116,31 @@ impl Rows {
         Some(Self {
             spans: starts.iter().enumerate().map(stop_of).collect(),
             start: name,
+            durations,
         })
+    }
+
+    /// Tells that ends are taken for durations; refuses it where trials end there.
+    pub(super) fn tell_durations(&self, plan: &TrialsPlan, told: &mut Told) {
+        let Some((text, n)) = &self.durations else { return };
+        let is_end = match &plan.stop {
+            Some(stop) if stop == text => true,
+            // Another end is known.
+            Some(_) => return,
+            None => plan.window_s.is_none(),
+        };
+        let (start, end) = (operand(&self.start), operand(text));
+        let found = format!(
+            "'{text}' is before '{}' in {n} of {} rows",
+            self.start,
+            self.spans.len()
+        );
+        let hint = format!("(hint: trials.stop = \"{start} + {end}\" is the end of the rows, in a TOML for --spec)");
+        if is_end {
+            told.refuse("trials.stop", format!("{found}: is it their duration? {hint}"));
+        } else {
+            told.warn("trials", format!("{found}: it is taken for their duration {hint}"));
+        }
     }
 
     /// The same in s on the clock of the recording.
@@ -132,6 +204,14 @@ impl Rows {
                 };
                 let message = format!("{message}; {words} most lie inside (hint: {key} = \"{text}\")");
                 return manner.most(key, message, told);
+            }
+            let next = |k: usize| self.spans.get(k + 1).filter(|span| span.0 < span.1);
+            let n_next = rows
+                .iter()
+                .filter(|(k, time, _)| next(*k).is_some_and(|span| is_inside(*time, *span)));
+            if is_most(n_next.count()) {
+                let hint = "most lie in the row after theirs: are columns of the table shifted against each other?";
+                return manner.most(key, format!("{message}; {hint}"), told);
             }
             let far_s = self.far_s();
             let is_far =

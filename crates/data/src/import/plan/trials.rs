@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rows::{Manner, Rows};
 use super::{Told, TrialsPlan};
-use crate::import::expression::Expression;
+use crate::import::expression::{Expression, Rule};
 use crate::import::plan::clock;
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
@@ -16,6 +16,8 @@ use crate::validate::bad_name;
 const DEFAULT_TYPE: &str = "trial";
 /// Label of trials whose column says nothing.
 const UNKNOWN_TYPE: &str = "unknown";
+/// What trials meet that don't end before they start.
+const ENDS_LATER: &str = "an end after its start";
 /// Column of the event, where the plan names none.
 const ALIGN_COLUMN: &str = "align_time";
 /// Column of the stimulus' value, where the plan names none.
@@ -40,9 +42,13 @@ impl super::ImportPlan {
                 let others = if intervals.is_empty() {
                     String::new()
                 } else {
-                    format!("; trials.table takes one of the other tables: {}", intervals.join(", "))
+                    format!(
+                        "; trials.table in a TOML for --spec takes one of the other tables: {}",
+                        intervals.join(", ")
+                    )
                 };
-                let hint = "trials.every_s cuts the recording into trials of equal length";
+                let hint = "--trials-table takes them from a table of text beside it; --every-s, trials.every_s of a plan, cuts the recording into \
+                            trials of equal length";
                 told.refuse(
                     "trials",
                     format!("the file has no table of trials (hint: {hint}{others})"),
@@ -120,7 +126,10 @@ impl super::ImportPlan {
         let mut known = |rule: &str, keeps: Vec<bool>| {
             if keeps.contains(&false) {
                 let missing = keeps.iter().filter(|keeps| !**keeps).count();
-                rules.push((rule.to_owned(), keeps, missing));
+                rules.push(Rule {
+                    missing,
+                    ..rule_of(rule, keeps)
+                });
             }
         };
         known("a time of the event that trials are aligned to", is_known(&align));
@@ -133,14 +142,32 @@ impl super::ImportPlan {
             .map(|(is, align)| is || !align.is_finite())
             .collect();
         if ends_after_it_starts.contains(&false) {
-            rules.push(("an end after its start".to_owned(), ends_after_it_starts, 0));
+            rules.push(rule_of(ENDS_LATER, ends_after_it_starts));
         }
         let is_labelled: Vec<bool> = labels.iter().map(Option::is_some).collect();
         if is_labelled.contains(&false) {
-            rules.push(("one of trials.types".to_owned(), is_labelled, 0));
+            rules.push(rule_of("one of trials.types", is_labelled));
         }
         let keeps = told.trials.count(table.n_rows(), &rules, None);
-        if !keeps.contains(&true) {
+        let n_kept = keeps.iter().filter(|keeps| **keeps).count();
+        let is_checked = plan.every_s.is_none();
+        // A start on another clock than the event leaves nothing of the window between them: which is worth more than that.
+        if is_checked && 2 * n_kept < keeps.len() && rules.iter().any(|rule| rule.text == ENDS_LATER) {
+            let of_times = |k: usize| rules.iter().all(|rule| rule.keeps[k] || rule.text == ENDS_LATER);
+            let of_times: Vec<bool> = (0..keeps.len()).map(of_times).collect();
+            let n_problems = told.findings.problems.len();
+            self.check_rows(
+                table,
+                (align_to.as_deref(), &align),
+                &TrialEvents::default(),
+                &of_times,
+                told,
+            );
+            if told.findings.problems.len() > n_problems {
+                return None;
+            }
+        }
+        if n_kept == 0 {
             let n_endless = stop.iter().flatten().filter(|stop| !stop.is_finite()).count();
             let hint = if n_endless > 0 && plan.window_s.is_none() {
                 let text = plan.stop.as_deref().unwrap_or("stop_time");
@@ -159,7 +186,7 @@ impl super::ImportPlan {
             times_s: events?,
             values: values?,
         };
-        if plan.every_s.is_none() {
+        if is_checked {
             self.check_rows(table, (align_to.as_deref(), &align), &events, &keeps, told);
         }
         let trials = labels.into_iter().enumerate().filter(|(k, _)| keeps[*k]);
@@ -188,6 +215,7 @@ impl super::ImportPlan {
         let Some(rows) = Rows::of(&self.trials, table) else {
             return;
         };
+        rows.tell_durations(&self.trials, told);
         let rows = rows.scaled(&self.clock);
         let offset_s = self.clock.offset_s.unwrap_or(0.0);
         let kept = |time: Option<f64>, k: usize| time.filter(|_| keeps[k]);
@@ -311,7 +339,7 @@ fn exported(table: &Table, prefix: &str, told: &mut Told) -> BTreeMap<String, St
 const MAX_TRIALS: f64 = 1e6;
 
 /// The table that trials are taken from, if the file has one; a message where it doesn't have the one that is named.
-fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<&'a Table>, String> {
+pub(super) fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<&'a Table>, String> {
     let Some(name) = &plan.table else {
         return Ok(source.trials.as_ref());
     };
@@ -382,9 +410,21 @@ fn labels(plan: &TrialsPlan, table: &Table, told: &mut Told) -> Option<Vec<Optio
             None => return Some(vec![Some(DEFAULT_TYPE.to_owned()); n]),
         },
     };
+    // Texts of flags are written in many ways; the label of a flag is one.
+    let is_flag = |text: &String| {
+        ["", "true", "false"]
+            .iter()
+            .any(|flag| text.trim().eq_ignore_ascii_case(flag))
+    };
+    let is_flags = matches!(&column, Column::Texts(texts) if texts.iter().all(is_flag));
     let mut n_missing = 0;
     let labels = (0..n).map(|k| {
         let text = column.text(k);
+        let text = if is_flags {
+            text.trim().to_ascii_lowercase()
+        } else {
+            text
+        };
         n_missing += usize::from(text.is_empty());
         Some(if text.is_empty() { UNKNOWN_TYPE.to_owned() } else { text })
     });
@@ -397,20 +437,19 @@ fn labels(plan: &TrialsPlan, table: &Table, told: &mut Told) -> Option<Vec<Optio
 }
 
 /// The conditions of a filter as rules to be counted.
-pub(super) fn filter_rules(
-    filter: Option<&str>,
-    key: &str,
-    table: &Table,
-    told: &mut Told,
-) -> Option<Vec<(String, Vec<bool>, usize)>> {
+pub(super) fn filter_rules(filter: Option<&str>, key: &str, table: &Table, told: &mut Told) -> Option<Vec<Rule>> {
     let Some(text) = filter else { return Some(Vec::new()) };
-    let rules = told.evaluate(key, text, table, Expression::rules)?;
-    Some(
-        rules
-            .into_iter()
-            .map(|rule| (rule.text, rule.keeps, rule.missing))
-            .collect(),
-    )
+    told.evaluate(key, text, table, Expression::rules)
+}
+
+/// A rule that is no expression.
+pub(super) fn rule_of(text: &str, keeps: Vec<bool>) -> Rule {
+    Rule {
+        text: text.to_owned(),
+        missing: 0,
+        unknown: vec![false; keeps.len()],
+        keeps,
+    }
 }
 
 /// Leaves out trials that lie outside of what was recorded.

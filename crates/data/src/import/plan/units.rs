@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::trials::filter_rules;
+use super::trials::{filter_rules, rule_of};
 use super::{AreaReport, CellTypePlan, ImportPlan, SessionReport, Told, UnitsPlan, WaveformPlan};
 use crate::error::Finding;
 use crate::import::expression::{Expression, matches};
@@ -26,9 +26,11 @@ const AREA_COLUMNS: [&str; 12] = [
     "anatomical_location",
 ];
 /// Column that names the units, where the plan names none and the file's identifiers are numbers.
-const NAME_COLUMN: &str = "unit_name";
+pub(crate) const NAME_COLUMN: &str = "unit_name";
 /// Column of the rates that the sorter found, where the plan names none.
 const RATE_COLUMN: &str = "firing_rate";
+/// Of so many units, some have narrow and some wide waveforms.
+const MANY_WAVEFORMS: usize = 10;
 /// Area of units of which nothing is known.
 const UNKNOWN_AREA: &str = "unknown";
 
@@ -48,7 +50,7 @@ impl ImportPlan {
         let mut rules = filter_rules(plan.filter.as_deref(), "units.filter", table, told)?;
         let is_kept: Vec<bool> = merged.iter().map(Option::is_some).collect();
         if is_kept.contains(&false) {
-            rules.push(("an area of units.areas".to_owned(), is_kept, 0));
+            rules.push(rule_of("an area of units.areas", is_kept));
         }
         let keeps = told.units.count(areas.len(), &rules, Some(&areas));
         told.areas = area_reports(&areas, &merged, &types, &keeps);
@@ -199,7 +201,10 @@ fn areas(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<String>
     let mut areas = texts(column);
     let mut n_missing = 0;
     for area in &mut areas {
-        if area.trim().is_empty() {
+        if area.trim() != area.as_str() {
+            *area = area.trim().to_owned();
+        }
+        if area.is_empty() {
             UNKNOWN_AREA.clone_into(area);
             n_missing += 1;
         }
@@ -330,7 +335,29 @@ fn by_waveform(plan: &WaveformPlan, table: &Table, told: &mut Told) -> Option<Ve
         value if value > wide => CellType::Excitatory,
         _ => CellType::Unknown,
     };
-    Some(values.iter().map(kind).collect())
+    let types: Vec<CellType> = values.iter().map(kind).collect();
+    let known: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    let (least, most) = known
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
+    let kinds = if most < plan.narrow_below {
+        "inhibitory"
+    } else if least > wide {
+        "excitatory"
+    } else {
+        return Some(types);
+    };
+    if known.len() >= MANY_WAVEFORMS {
+        let message = format!(
+            "all {} units with a '{}' are {kinds}: it is {least} to {most}, narrow is below {} and wide above {wide} (hint: are they in the same \
+             unit?)",
+            known.len(),
+            plan.value,
+            plan.narrow_below
+        );
+        told.warn("units.waveform", message);
+    }
+    Some(types)
 }
 
 fn area_reports(areas: &[String], merged: &[Option<String>], types: &[CellType], keeps: &[bool]) -> Vec<AreaReport> {
