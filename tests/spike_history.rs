@@ -291,18 +291,11 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
                 fitted.model.set_parameters(&changed).unwrap();
                 loss(&fitted, None)
             };
-            let slope = (at(5e-3) - at(-5e-3)) / 1e-2;
+            // Small, because rectifiers of the encoder have kinks.
+            let slope = (at(5e-4) - at(-5e-4)) / 1e-3;
             let found = f64::from(*gradient.iter().nth(flat).unwrap());
-            if name.starts_with("encoder.0") || name.starts_with("encoder.1") {
-                let many: Vec<f64> = [2e-2f32, 1e-2, 2e-3, 1e-3, 5e-4]
-                    .iter()
-                    .map(|h| (at(*h) - at(-*h)) / f64::from(2.0 * h))
-                    .collect();
-                eprintln!("{name} {flat} {found} {slope} {many:?}");
-                continue;
-            }
             assert!(
-                (found - slope).abs() < 0.02 * f64::from(largest),
+                (found - slope).abs() < 0.03 * f64::from(largest),
                 "{name} {flat}: {found} {slope}, largest {largest}"
             );
         }
