@@ -37,8 +37,7 @@ for seed in "${seeds[@]}"; do
                 --set "model.spike_history.n_hidden = $n" --set "loss = [$losses]"
             record=$records/$(basename "$run").json
             [ -f "$record" ] || ! is_done "$run" && continue
-            # Twice the 40 test trials: the bootstrap of 2346 pairs takes minutes with the 200 of the default.
-            "$snnfit" --format json evaluate "$run" --trials 80 >"$record.new"
+            "$snnfit" --format json evaluate "$run" >"$record.new"
             "$snnfit" --format json evaluate "$run" --truth data/teacher_network.h5 >"$record.couplings"
             python3 scripts/experiments/teacher_student_table.py note "$run" "$record.new" "$record.couplings" "$record"
             rm "$record.new" "$record.couplings"
