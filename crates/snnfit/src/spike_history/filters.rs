@@ -5,7 +5,7 @@ use ndarray::{Array2, s};
 use snn_core::device::OpenDevice;
 use snn_core::models::spike_history::SpikeHistorySpec;
 
-use super::model::{Driver, Model};
+use super::model::{Driver, Model, standardise};
 use super::recorded::Recorded;
 use crate::assembly::Part;
 use crate::fit_error::FitError;
@@ -87,10 +87,9 @@ impl Filters {
                     let Some(movies) = &recorded.sessions[session].movies else {
                         continue;
                     };
-                    let found = encoder.features(&movies.index_axis(ndarray::Axis(0), movie), bin, 1)?;
-                    for (i, (to, x)) in to.iter_mut().zip(&found).enumerate() {
-                        *to = (x - mean[i / n_channels]) / sd[i / n_channels];
-                    }
+                    let mut found = encoder.features(&movies.index_axis(ndarray::Axis(0), movie), bin, 1)?;
+                    standardise(&mut found, mean, sd);
+                    to.iter_mut().zip(&found).for_each(|(to, x)| *to = *x);
                 }
                 let is_linear = encoder.spec().layers.is_empty();
                 if rows.is_empty() {

@@ -12,9 +12,9 @@ use crate::assembly::Part;
 use crate::config::checked::spike_history::{Encoder as EncoderConfig, InitialBias, SpikeHistoryExperiment};
 use crate::fit_error::FitError;
 
-/// Movies, and bins of each, from which the mean and size of features are taken.
-const SIZED_MOVIES: usize = 32;
-const SIZED_BINS: usize = 256;
+/// Mean and size of features are taken from at most so many blocks of so many bins, evenly spread over the training trials' stimuli.
+const SIZED_BLOCKS: usize = 512;
+const SIZED_BINS: usize = 64;
 
 /// Features and layers of a stimulus take at most so many bytes at a time; more is encoded in pieces, and for its gradient again.
 const ENCODED_BYTES: usize = 1 << 28;
@@ -86,7 +86,7 @@ impl Model {
     /// A network at its start.
     ///
     /// # Errors
-    /// A network or encoder that can't be initialised; a stimulus that is 0.
+    /// A network or encoder that can't be initialised; a stimulus that never changes.
     pub fn new(experiment: &SpikeHistoryExperiment, recorded: &Recorded) -> Result<Self, FitError> {
         let config = &experiment.model;
         let spec = SpikeHistorySpec {
@@ -254,9 +254,7 @@ impl Rows for StretchRows<'_> {
             let bins = (self.bins - bin).min(rows.end - row);
             let first = stretch.first + self.skipped + bin;
             let mut part = features_of(self.encoder, self.recorded, Stretch { first, ..stretch }, bins)?;
-            for ((mut of_kernel, mean), sd) in part.axis_iter_mut(Axis(1)).zip(self.mean).zip(self.sd) {
-                of_kernel.mapv_inplace(|x| (x - mean) / sd);
-            }
+            standardise(&mut part, self.mean, self.sd);
             let at = row - rows.start;
             features.slice_mut(s![at..at + bins, ..]).assign(&in_rows(part)?);
             row += bins;
@@ -348,6 +346,14 @@ fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: u
     Ok(encoder.features(&movie, stretch.first, bins)?)
 }
 
+/// Takes from the features `[T, functions, channels]` of each kernel their mean in the training trials, and divides by their
+/// standard deviation there.
+pub(super) fn standardise(features: &mut Array3<f32>, mean: &Array1<f32>, sd: &Array1<f32>) {
+    for ((mut of_kernel, mean), sd) in features.axis_iter_mut(Axis(1)).zip(mean).zip(sd) {
+        of_kernel.mapv_inplace(|x| (x - mean) / sd);
+    }
+}
+
 /// `[T, functions · channels]`.
 fn in_rows(features: Array3<f32>) -> Result<Array2<f32>, FitError> {
     let (rows, functions, channels) = features.dim();
@@ -358,11 +364,9 @@ fn in_rows(features: Array3<f32>) -> Result<Array2<f32>, FitError> {
         })
 }
 
-/// Mean and standard deviation of each kernel's features, over the middle of some movies of the training trials and all channels.
+/// Mean and standard deviation of each kernel's features, over bins of the training trials' stimuli and all channels.
 fn feature_moments(encoder: &Encoder, recorded: &Recorded) -> Result<(Array1<f32>, Array1<f32>), FitError> {
-    let mut sums: Vec<[f64; 2]> = Vec::new();
-    let mut count = 0usize;
-    let mut n_movies = 0;
+    let mut blocks = Vec::new();
     for (s, session) in recorded.sessions.iter().enumerate() {
         let mut shown: Vec<usize> = session
             .trials(Part::Train)
@@ -371,28 +375,31 @@ fn feature_moments(encoder: &Encoder, recorded: &Recorded) -> Result<(Array1<f32
             .collect();
         shown.sort_unstable();
         shown.dedup();
+        let n_bins = session.spikes.dim().1;
         for stimulus in shown {
-            if n_movies == SIZED_MOVIES {
-                break;
-            }
-            n_movies += 1;
-            let bins = session.spikes.dim().1;
-            let len = bins.min(SIZED_BINS);
-            let stretch = Stretch {
-                session: s,
-                stimulus,
-                first: (bins - len) / 2,
-            };
-            let features = features_of(encoder, recorded, stretch, len)?;
-            sums.resize(features.dim().1, [0.0; 2]);
-            for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
-                for &x in &of_kernel {
-                    sum[0] += f64::from(x);
-                    sum[1] += f64::from(x).powi(2);
-                }
-            }
-            count += features.dim().0 * features.dim().2;
+            blocks.extend((0..n_bins).step_by(SIZED_BINS).map(|first| {
+                let stretch = Stretch {
+                    session: s,
+                    stimulus,
+                    first,
+                };
+                (stretch, SIZED_BINS.min(n_bins - first))
+            }));
         }
+    }
+    let mut sums: Vec<[f64; 2]> = Vec::new();
+    let mut count = 0usize;
+    let every = blocks.len().div_ceil(SIZED_BLOCKS).max(1);
+    for (stretch, bins) in blocks.into_iter().step_by(every) {
+        let features = features_of(encoder, recorded, stretch, bins)?;
+        sums.resize(features.dim().1, [0.0; 2]);
+        for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
+            for &x in &of_kernel {
+                sum[0] += f64::from(x);
+                sum[1] += f64::from(x).powi(2);
+            }
+        }
+        count += features.dim().0 * features.dim().2;
     }
     let count = count.max(1) as f64;
     let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();

@@ -10,9 +10,6 @@ use super::model::Stretch;
 use super::rollouts::{Rollouts, Seen};
 use crate::fit_error::FitError;
 
-/// Bins that an encoder is given at once: its features take more memory than all spikes.
-const DRIVE_BINS: usize = 1024;
-
 /// Which trials are simulated, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Trials<'a> {
@@ -105,26 +102,13 @@ impl Rollouts<'_> {
     /// # Errors
     /// Bins beyond the stimulus, a device that fails.
     pub fn whole_drive(&self, session: usize, stimulus: usize, bins: usize) -> Result<Option<Array3<f32>>, FitError> {
-        let mut parts = Vec::new();
-        for first in (0..bins).step_by(DRIVE_BINS) {
-            let stretch = Stretch {
-                session,
-                stimulus,
-                first,
-            };
-            let part = self
-                .model
-                .drives(self.device, self.recorded, &[stretch], DRIVE_BINS.min(bins - first), 0)?;
-            match part.values {
-                Some(values) => parts.push(values),
-                None => return Ok(None),
-            }
-        }
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        if views.is_empty() {
-            return Ok(None);
-        }
-        concatenate(Axis(1), &views).map(Some).map_err(|error| internal(&error))
+        let stretch = Stretch {
+            session,
+            stimulus,
+            first: 0,
+        };
+        let drives = self.model.drives(self.device, self.recorded, &[stretch], bins, 0)?;
+        Ok(drives.values)
     }
 }
 
