@@ -19,13 +19,14 @@ def read(path):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def rounded(value):
+def rounded(value, left_out=()):
+    """Numbers with six digits, without the keys `left_out`."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, list):
-        return [rounded(of) for of in value]
+        return [rounded(of, left_out) for of in value]
     if isinstance(value, dict):
-        return {key: rounded(of) for key, of in value.items() if key not in LEFT_OUT}
+        return {key: rounded(of, left_out) for key, of in value.items() if key not in left_out}
     return value
 
 
@@ -56,7 +57,7 @@ def main():
         record.setdefault("perturbations", {})[path.stem.split("-", 1)[1]] = read(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
-    new.write_text(json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
+    new.write_text(json.dumps(rounded(record, LEFT_OUT), indent=1, ensure_ascii=False) + "\n")
     new.replace(file)
 
 

@@ -14,6 +14,8 @@ import pathlib
 import statistics
 import sys
 
+from record import rounded
+
 WINDOWS = ["20ms", "33.3ms", "41.7ms"]
 METRICS = ["psth_correlation"] + [
     f"noise_correlation_{what}_{window}" for window in WINDOWS for what in ("r2", "r2_offset_free")
@@ -25,16 +27,6 @@ REFERENCES = {
     "2-step (specification)": [0.704, 0.88, 0.95, 0.87, 0.87, 0.74, 0.75],
     "hidden layer and couplings, PyTorch (specification)": [0.932, 0.69, 0.69, 0.69, 0.72, 0.62, 0.68],
 }
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return [rounded(of) for of in value]
-    if isinstance(value, dict):
-        return {key: rounded(of) for key, of in value.items()}
-    return value
 
 
 def note(run, evaluation, record):

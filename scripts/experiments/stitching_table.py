@@ -20,6 +20,8 @@ import random
 import statistics
 import sys
 
+from record import rounded
+
 WINDOWS = {"20ms": 12, "33.3ms": 20, "41.7ms": 25}
 METHODS = {
     "mle": "maximum likelihood",
@@ -31,16 +33,6 @@ METHODS = {
 }
 # Sweeps of the training part: 46 to 53 are for validation.
 TRAINED = 46
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return [rounded(of) for of in value]
-    if isinstance(value, dict):
-        return {key: rounded(of) for key, of in value.items()}
-    return value
 
 
 def correlations(spikes, window):

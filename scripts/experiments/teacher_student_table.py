@@ -13,6 +13,8 @@ import pathlib
 import statistics
 import sys
 
+from record import rounded
+
 METHODS = {
     "mle": "maximum likelihood",
     "sm": "sample-and-measure",
@@ -28,16 +30,6 @@ METRICS = {
 }
 # Table S4 of Bellec, Wang et al. 2021, another teacher: NC R² and connectivity R² by hidden neurons.
 PUBLISHED = {0: (0.95, -0.95), 10: (0.96, 0.50), 200: (0.97, 0.59), 400: (0.95, 0.62)}
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, list):
-        return [rounded(of) for of in value]
-    if isinstance(value, dict):
-        return {key: rounded(of) for key, of in value.items()}
-    return value
 
 
 def note(run, evaluation, couplings, record):
