@@ -8,6 +8,7 @@ use rand::RngExt;
 use snn_core::device::DeviceChoice;
 use snn_core::models::Parameters;
 use snn_core::rng::StreamRng;
+use snnfit::checkpoint::{self, Values};
 use snnfit::cli::CheckpointChoice;
 use snnfit::spike_history::fitted::Fitted;
 use snnfit::spike_history::rollouts::{Numbers, Window};
@@ -302,6 +303,100 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
                 "{name} {flat}: {found} {slopes:?}, largest {largest}"
             );
         }
+    }
+}
+
+/// The likelihood loss of some windows, with an encoder's features standardised as the run's checkpoint says.
+fn likelihood_of(folder: &Folder, run: &str) -> f64 {
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, fitted) = Fitted::open(&folder.path(run), CheckpointChoice::Step(40), &[], device).unwrap();
+    let windows = [40, 90, 140].map(|first| Window {
+        session: 0,
+        trial: 0,
+        first,
+    });
+    let numbers = Numbers {
+        seed: 1,
+        number: 0,
+        stream: "test",
+    };
+    let losses = &fitted.experiment.losses[..1];
+    fitted
+        .rollouts()
+        .clamped(&windows, 40, losses, None, numbers, None)
+        .unwrap()["likelihood"]
+}
+
+#[test]
+fn a_checkpoint_says_how_stimulus_features_are_standardised() {
+    let folder = folder();
+    assert_eq!(train(&folder, "run", &[]).code, 0);
+    let fitted = likelihood_of(&folder, "run");
+    let path = crate::runs::step_path(&folder, "run", 40);
+    let scale = |section: &str, name: &str, by: f32| {
+        let mut all = checkpoint::read(&path).unwrap();
+        let array = all.sections.get_mut(section).unwrap().get_mut(name).unwrap();
+        let Values::F32(values) = &mut array.values else {
+            panic!("{name}")
+        };
+        for x in values.iter_mut() {
+            *x *= by;
+        }
+        checkpoint::write(&path, &all).unwrap();
+    };
+    // A feature divided by half as much and a weight half as large are the same drive.
+    scale("features", "sd", 0.5);
+    let sharper = likelihood_of(&folder, "run");
+    assert!((sharper - fitted).abs() > 1e-3 * fitted.abs(), "{sharper} {fitted}");
+    scale("parameters", "encoder.out.w", 0.5);
+    assert_eq!(likelihood_of(&folder, "run"), fitted);
+    let mut without = checkpoint::read(&path).unwrap();
+    without.sections.remove("features");
+    checkpoint::write(&path, &without).unwrap();
+    let refused = folder.run(&["evaluate", "run", "--checkpoint", "40"]);
+    assert!(
+        refused.code == 5 && refused.stderr.contains("section 'features' is missing"),
+        "{} {}",
+        refused.code,
+        refused.stderr
+    );
+}
+
+#[test]
+fn a_stimulus_that_changes_at_its_edges_only_is_taken_and_one_that_never_does_is_refused() {
+    let folder = folder();
+    let once = |m: u64, edge: f32| {
+        let mut movie = Array2::zeros((2000, CHANNELS));
+        let seen = self::movie(2000, m);
+        for edges in [s![..5, ..], s![1990.., ..]] {
+            movie.slice_mut(edges).assign(&(&seen.slice(edges) * edge));
+        }
+        movie
+    };
+    for (name, edge, code) in [("edges", 1.0, 0), ("constant", 0.0, 3)] {
+        let movies: Vec<Array2<f32>> = (0..5).map(|m| once(m, edge)).collect();
+        let recording = Recording {
+            sessions: vec![session("once", &movies, 1, &[0, 1, 2, 3], 100)],
+        };
+        data::write(&folder.path(format!("{name}.h5")), &recording).unwrap();
+        let text = CONFIG
+            .replace("recording.h5", &format!("{name}.h5"))
+            .replace("[split.sessions.repeated]\n", "")
+            .replace("validation = [12, 13, 14, 15]\n", "")
+            .replace("test = [16, 17, 18, 19, 20, 21, 22, 23]\n", "");
+        folder.write("fit.toml", text.as_bytes());
+        let run = train(
+            &folder,
+            name,
+            &["--set", "loss = [{ likelihood = {} }]", "--set", "train.max_steps = 2"],
+        );
+        assert_eq!(run.code, code, "{name}: {}", run.stderr);
+        assert_eq!(
+            run.stderr.contains("has one value throughout"),
+            code != 0,
+            "{}",
+            run.stderr
+        );
     }
 }
 

@@ -230,7 +230,7 @@ impl<'a> SpikeHistoryHandOff<'a> {
                 }
                 Ok(arrays)
             }
-            Driver::Stimulus { encoder, mean, sd } => {
+            Driver::Stimulus { encoder, moments } => {
                 let spec = encoder.spec();
                 let (scale, offset) = match &self.fitted.experiment.model.encoder {
                     Some(EncoderConfig::Stimulus(stimulus)) => (stimulus.scale, stimulus.offset),
@@ -264,14 +264,14 @@ impl<'a> SpikeHistoryHandOff<'a> {
                     ),
                     annotated(
                         "encoder/feature_mean",
-                        Values::F32(mean.clone().into_dyn()),
+                        Values::F32(moments.mean.clone().into_dyn()),
                         "1",
                         "mean of each function's features in the training trials",
                         &["function"],
                     ),
                     annotated(
                         "encoder/feature_sd",
-                        Values::F32(sd.clone().into_dyn()),
+                        Values::F32(moments.sd.clone().into_dyn()),
                         "1",
                         "standard deviation of each function's features in the training trials",
                         &["function"],

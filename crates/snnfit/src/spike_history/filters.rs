@@ -5,7 +5,7 @@ use ndarray::{Array2, s};
 use snn_core::device::OpenDevice;
 use snn_core::models::spike_history::SpikeHistorySpec;
 
-use super::model::{Driver, Model, standardise};
+use super::model::{Driver, Model};
 use super::recorded::Recorded;
 use crate::assembly::Part;
 use crate::fit_error::FitError;
@@ -79,7 +79,7 @@ impl Filters {
                 "the model has no encoder: nothing but bias and past spikes drives its neurons".to_owned(),
             )),
             Driver::Bins => bins(model, recorded, part, gain, bin_ms, neurons),
-            Driver::Stimulus { encoder, mean, sd } => {
+            Driver::Stimulus { encoder, moments } => {
                 let n_channels = encoder.spec().n_channels();
                 let rows = rows(recorded, part);
                 let mut features = Array2::zeros((rows.len(), encoder.n_features()));
@@ -88,7 +88,7 @@ impl Filters {
                         continue;
                     };
                     let mut found = encoder.features(&movies.index_axis(ndarray::Axis(0), movie), bin, 1)?;
-                    standardise(&mut found, mean, sd);
+                    moments.standardise(&mut found);
                     to.iter_mut().zip(&found).for_each(|(to, x)| *to = *x);
                 }
                 let is_linear = encoder.spec().layers.is_empty();
@@ -105,7 +105,7 @@ impl Filters {
                     let mut weights =
                         encoder.mean_gradient(&device.device, &model.driver_parameters, &features, neuron)?;
                     for (i, weight) in weights.iter_mut().enumerate() {
-                        *weight /= f64::from(sd[i / n_channels]);
+                        *weight /= f64::from(moments.sd[i / n_channels]);
                     }
                     let filter = encoder.filter(&weights) * (gain * scale);
                     found.push((neuron, filter));

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::fit_error::FitError;
 use crate::loaded;
 use crate::run_dir::RunDir;
-use crate::trainer::{State, parameters};
+use crate::trainer::State;
 
 /// A fitted network with its data.
 #[derive(Debug)]
@@ -67,8 +67,7 @@ impl Fitted {
         let state: State = checkpoint.state().map_err(|error| FitError::CheckpointMismatch {
             what: format!("section 'state': {error}"),
         })?;
-        let mut model = Model::new(&experiment, &recorded)?;
-        model.set_parameters(&parameters(&checkpoint, "parameters", "")?)?;
+        let model = Model::of_checkpoint(&experiment, &recorded, &checkpoint)?;
         let fitted = Self {
             engine: engine(&experiment, &device),
             lead: lead(&experiment, &recorded),

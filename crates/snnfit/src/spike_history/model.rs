@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
-use ndarray::{Array1, Array2, Array3, Axis, s};
+use ndarray::{Array1, Array2, Array3, Axis, Ix1, s};
 use snn_core::device::OpenDevice;
 use snn_core::models::Parameters;
 use snn_core::models::spike_history::{EncodedRows, Encoder, EncoderSpec, Rows, SpikeHistory, SpikeHistorySpec};
 
 use super::recorded::Recorded;
 use crate::assembly::Part;
+use crate::checkpoint::Checkpoint;
 use crate::config::checked::spike_history::{Encoder as EncoderConfig, InitialBias, SpikeHistoryExperiment};
 use crate::fit_error::FitError;
+use crate::trainer;
 
 /// Mean and size of features are taken from at most so many blocks of so many bins, evenly spread over the training trials' stimuli.
 const SIZED_BLOCKS: usize = 512;
@@ -28,14 +30,26 @@ pub enum Driver {
     Stimulus {
         /// Its encoder.
         encoder: Box<Encoder>,
-        /// Mean of the features of each kernel in the training trials, which is taken off, `[functions]`.
-        mean: Array1<f32>,
-        /// Their standard deviation, which they are divided by, `[functions]`.
-        sd: Array1<f32>,
+        /// What its features are standardised by.
+        moments: FeatureMoments,
     },
     /// A drive of its own for each bin of each stimulus: parameters `drive.<session>`, `[stimuli, T, N]`.
     Bins,
 }
+
+/// Mean and standard deviation of the features of each kernel in the training trials of the fit, over bins and channels.
+///
+/// They are part of what a network is: its checkpoint has them, and another recording's stimuli are seen through them too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureMoments {
+    /// Taken off, `[functions]`.
+    pub mean: Array1<f32>,
+    /// Divided by, `[functions]`.
+    pub sd: Array1<f32>,
+}
+
+/// Section of the checkpoint with [`FeatureMoments`].
+const MOMENTS: &str = "features";
 
 /// The network and its driver.
 #[derive(Debug)]
@@ -73,8 +87,7 @@ pub struct Drives {
 /// Features of the bins of some stretches, one after another.
 struct StretchRows<'a> {
     encoder: &'a Encoder,
-    mean: &'a Array1<f32>,
-    sd: &'a Array1<f32>,
+    moments: &'a FeatureMoments,
     recorded: &'a Recorded,
     stretches: &'a [Stretch],
     /// Bins at the start of each stretch that are not among the rows, and those that are.
@@ -88,6 +101,48 @@ impl Model {
     /// # Errors
     /// A network or encoder that can't be initialised; a stimulus that never changes.
     pub fn new(experiment: &SpikeHistoryExperiment, recorded: &Recorded) -> Result<Self, FitError> {
+        Self::with_moments(experiment, recorded, |encoder| FeatureMoments::of(encoder, recorded))
+    }
+
+    /// The network of a checkpoint.
+    ///
+    /// # Errors
+    /// A checkpoint of another model or another version of this program.
+    pub fn of_checkpoint(
+        experiment: &SpikeHistoryExperiment,
+        recorded: &Recorded,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, FitError> {
+        let moments = |encoder: &Encoder| FeatureMoments::in_checkpoint(checkpoint, encoder.basis().nrows());
+        let mut model = Self::with_moments(experiment, recorded, moments)?;
+        model.set_parameters(&trainer::parameters(checkpoint, "parameters", "")?)?;
+        Ok(model)
+    }
+
+    /// Puts what [`Self::of_checkpoint`] takes into a checkpoint.
+    ///
+    /// # Errors
+    /// Never, short of a bug: names are distinct.
+    pub fn save(&self, checkpoint: &mut Checkpoint) -> Result<(), FitError> {
+        let mut insert = |section: &str, parameters: &Parameters| {
+            let arrays = trainer::arrays(parameters, "");
+            checkpoint.sections.insert(section.into(), arrays);
+        };
+        insert("parameters", &self.parameters()?);
+        if let Driver::Stimulus { moments, .. } = &self.driver {
+            let mut arrays = Parameters::new();
+            arrays.insert("mean", moments.mean.clone());
+            arrays.insert("sd", moments.sd.clone());
+            insert(MOMENTS, &arrays);
+        }
+        Ok(())
+    }
+
+    fn with_moments(
+        experiment: &SpikeHistoryExperiment,
+        recorded: &Recorded,
+        moments: impl FnOnce(&Encoder) -> Result<FeatureMoments, FitError>,
+    ) -> Result<Self, FitError> {
         let config = &experiment.model;
         let spec = SpikeHistorySpec {
             n_visible: recorded.neurons.len(),
@@ -126,9 +181,9 @@ impl Model {
                 };
                 let encoder = Encoder::new(spec, n)?;
                 let parameters = encoder.initial(experiment.seed);
-                let (mean, sd) = feature_moments(&encoder, recorded)?;
+                let moments = moments(&encoder)?;
                 let encoder = Box::new(encoder);
-                (Driver::Stimulus { encoder, mean, sd }, parameters)
+                (Driver::Stimulus { encoder, moments }, parameters)
             }
         };
         Ok(Self {
@@ -209,12 +264,11 @@ impl Model {
                 }
                 (Some(values), None)
             }
-            Driver::Stimulus { encoder, mean, sd } => {
+            Driver::Stimulus { encoder, moments } => {
                 let counted = bins - skipped;
                 let rows = StretchRows {
                     encoder,
-                    mean,
-                    sd,
+                    moments,
                     recorded,
                     stretches,
                     skipped,
@@ -254,7 +308,7 @@ impl Rows for StretchRows<'_> {
             let bins = (self.bins - bin).min(rows.end - row);
             let first = stretch.first + self.skipped + bin;
             let mut part = features_of(self.encoder, self.recorded, Stretch { first, ..stretch }, bins)?;
-            standardise(&mut part, self.mean, self.sd);
+            self.moments.standardise(&mut part);
             let at = row - rows.start;
             features.slice_mut(s![at..at + bins, ..]).assign(&in_rows(part)?);
             row += bins;
@@ -275,7 +329,7 @@ impl Drives {
         recorded: &Recorded,
         d_values: Array3<f32>,
     ) -> Result<Parameters, FitError> {
-        if let (Some(encoded), Driver::Stimulus { encoder, mean, sd }) = (self.encoded, &model.driver) {
+        if let (Some(encoded), Driver::Stimulus { encoder, moments }) = (self.encoded, &model.driver) {
             let counted = d_values
                 .slice_axis(Axis(1), (self.skipped..).into())
                 .as_standard_layout()
@@ -286,8 +340,7 @@ impl Drives {
             })?;
             let rows = StretchRows {
                 encoder,
-                mean,
-                sd,
+                moments,
                 recorded,
                 stretches: &self.stretches,
                 skipped: self.skipped,
@@ -346,14 +399,6 @@ fn features_of(encoder: &Encoder, recorded: &Recorded, stretch: Stretch, bins: u
     Ok(encoder.features(&movie, stretch.first, bins)?)
 }
 
-/// Takes from the features `[T, functions, channels]` of each kernel their mean in the training trials, and divides by their
-/// standard deviation there.
-pub(super) fn standardise(features: &mut Array3<f32>, mean: &Array1<f32>, sd: &Array1<f32>) {
-    for ((mut of_kernel, mean), sd) in features.axis_iter_mut(Axis(1)).zip(mean).zip(sd) {
-        of_kernel.mapv_inplace(|x| (x - mean) / sd);
-    }
-}
-
 /// `[T, functions · channels]`.
 fn in_rows(features: Array3<f32>) -> Result<Array2<f32>, FitError> {
     let (rows, functions, channels) = features.dim();
@@ -364,56 +409,85 @@ fn in_rows(features: Array3<f32>) -> Result<Array2<f32>, FitError> {
         })
 }
 
-/// Mean and standard deviation of each kernel's features, over bins of the training trials' stimuli and all channels.
-fn feature_moments(encoder: &Encoder, recorded: &Recorded) -> Result<(Array1<f32>, Array1<f32>), FitError> {
-    let mut blocks = Vec::new();
-    for (s, session) in recorded.sessions.iter().enumerate() {
-        let mut shown: Vec<usize> = session
-            .trials(Part::Train)
-            .iter()
-            .map(|&k| session.stimulus_of[k])
-            .collect();
-        shown.sort_unstable();
-        shown.dedup();
-        let n_bins = session.spikes.dim().1;
-        for stimulus in shown {
-            blocks.extend((0..n_bins).step_by(SIZED_BINS).map(|first| {
-                let stretch = Stretch {
-                    session: s,
-                    stimulus,
-                    first,
-                };
-                (stretch, SIZED_BINS.min(n_bins - first))
-            }));
+impl FeatureMoments {
+    /// Takes the mean from the features `[T, functions, channels]` of each kernel and divides them by the standard deviation.
+    pub fn standardise(&self, features: &mut Array3<f32>) {
+        for ((mut of_kernel, mean), sd) in features.axis_iter_mut(Axis(1)).zip(&self.mean).zip(&self.sd) {
+            of_kernel.mapv_inplace(|x| (x - mean) / sd);
         }
     }
-    let mut sums: Vec<[f64; 2]> = Vec::new();
-    let mut count = 0usize;
-    let every = blocks.len().div_ceil(SIZED_BLOCKS).max(1);
-    for (stretch, bins) in blocks.into_iter().step_by(every) {
-        let features = features_of(encoder, recorded, stretch, bins)?;
-        sums.resize(features.dim().1, [0.0; 2]);
-        for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
-            for &x in &of_kernel {
-                sum[0] += f64::from(x);
-                sum[1] += f64::from(x).powi(2);
+
+    fn in_checkpoint(checkpoint: &Checkpoint, functions: usize) -> Result<Self, FitError> {
+        let mismatch = |what: String| FitError::CheckpointMismatch { what };
+        let arrays = trainer::parameters(checkpoint, MOMENTS, "")?;
+        let take = |name: &str| {
+            let array = arrays
+                .get(name)
+                .and_then(|a| a.clone().into_dimensionality::<Ix1>().ok());
+            array
+                .filter(|a| a.len() == functions)
+                .ok_or_else(|| mismatch(format!("section '{MOMENTS}' has no '{name}' of {functions} kernels")))
+        };
+        let (mean, sd) = (take("mean")?, take("sd")?);
+        if let Some(sd) = sd.iter().find(|sd| **sd <= 0.0) {
+            return Err(mismatch(format!("section '{MOMENTS}' has the standard deviation {sd}")));
+        }
+        Ok(Self { mean, sd })
+    }
+
+    fn of(encoder: &Encoder, recorded: &Recorded) -> Result<Self, FitError> {
+        let mut blocks = Vec::new();
+        for (s, session) in recorded.sessions.iter().enumerate() {
+            let mut shown: Vec<usize> = session
+                .trials(Part::Train)
+                .iter()
+                .map(|&k| session.stimulus_of[k])
+                .collect();
+            shown.sort_unstable();
+            shown.dedup();
+            let n_bins = session.spikes.dim().1;
+            for stimulus in shown {
+                blocks.extend((0..n_bins).step_by(SIZED_BINS).map(|first| {
+                    let stretch = Stretch {
+                        session: s,
+                        stimulus,
+                        first,
+                    };
+                    (stretch, SIZED_BINS.min(n_bins - first))
+                }));
             }
         }
-        count += features.dim().0 * features.dim().2;
+        let mut sums: Vec<[f64; 2]> = Vec::new();
+        let mut count = 0usize;
+        let every = blocks.len().div_ceil(SIZED_BLOCKS).max(1);
+        for (stretch, bins) in blocks.into_iter().step_by(every) {
+            let features = features_of(encoder, recorded, stretch, bins)?;
+            sums.resize(features.dim().1, [0.0; 2]);
+            for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
+                for &x in &of_kernel {
+                    sum[0] += f64::from(x);
+                    sum[1] += f64::from(x).powi(2);
+                }
+            }
+            count += features.dim().0 * features.dim().2;
+        }
+        let count = count.max(1) as f64;
+        let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();
+        let sds: Array1<f64> = sums
+            .iter()
+            .zip(&means)
+            .map(|([_, squares], mean)| (squares / count - mean * mean).max(0.0).sqrt())
+            .collect();
+        // Rounding leaves something of the square of the mean.
+        let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
+        if sds.iter().zip(&means).any(is_constant) {
+            return Err(FitError::SpikeHistory {
+                reason: "the recorded stimulus of the training trials has one value throughout".to_owned(),
+            });
+        }
+        Ok(Self {
+            mean: means.mapv(|x| x as f32),
+            sd: sds.mapv(|x| x as f32),
+        })
     }
-    let count = count.max(1) as f64;
-    let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();
-    let sds: Array1<f64> = sums
-        .iter()
-        .zip(&means)
-        .map(|([_, squares], mean)| (squares / count - mean * mean).max(0.0).sqrt())
-        .collect();
-    // Rounding leaves something of the square of the mean.
-    let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
-    if sds.iter().zip(&means).any(is_constant) {
-        return Err(FitError::SpikeHistory {
-            reason: "the recorded stimulus of the training trials has one value throughout".to_owned(),
-        });
-    }
-    Ok((means.mapv(|x| x as f32), sds.mapv(|x| x as f32)))
 }

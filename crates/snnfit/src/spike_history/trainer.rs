@@ -169,8 +169,7 @@ impl SpikeHistoryTrainer {
         let state: State = checkpoint.state().map_err(|error| FitError::CheckpointMismatch {
             what: format!("section 'state': {error}"),
         })?;
-        self.model
-            .set_parameters(&trainer::parameters(checkpoint, "parameters", "")?)?;
+        self.start_from(checkpoint)?;
         self.adam.first = trainer::parameters(checkpoint, "optimizer", "first.")?;
         self.adam.second = trainer::parameters(checkpoint, "optimizer", "second.")?;
         self.adam.n_updates = state.n_updates;
@@ -179,13 +178,13 @@ impl SpikeHistoryTrainer {
         Ok(())
     }
 
-    /// Starts from the parameters of another fit's checkpoint.
+    /// Starts from the network of another fit's checkpoint.
     ///
     /// # Errors
     /// A checkpoint of another model.
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), FitError> {
-        self.model
-            .set_parameters(&trainer::parameters(checkpoint, "parameters", "")?)
+        self.model = Model::of_checkpoint(&self.experiment, &self.recorded, checkpoint)?;
+        Ok(())
     }
 
     fn rollouts(&self) -> Rollouts<'_> {
@@ -489,8 +488,7 @@ impl Fit for SpikeHistoryTrainer {
         let mut checkpoint = Checkpoint::new(&self.state).map_err(|error| FitError::Internal {
             what: error.to_string(),
         })?;
-        let parameters = trainer::arrays(&self.model.parameters()?, "");
-        checkpoint.sections.insert("parameters".into(), parameters);
+        self.model.save(&mut checkpoint)?;
         let mut optimizer = trainer::arrays(&self.adam.first, "first.");
         optimizer.extend(trainer::arrays(&self.adam.second, "second."));
         checkpoint.sections.insert("optimizer".into(), optimizer);
