@@ -115,6 +115,45 @@ event = \"end\"
 psth = {}
 ";
 
+/// Every loss, with nothing said.
+const LOSSES: &str = "
+schema = 1
+[data]
+files = [\"a.h5\"]
+bin_ms = 2.0
+[model.rsnn]
+[[loss]]
+psth = {}
+[[loss]]
+trial_matching = {}
+[[loss]]
+trial_matched_likelihood = {}
+[[loss]]
+spike_gan = {}
+[[loss]]
+firing_rate = {}
+";
+const SPIKE_HISTORY_LOSSES: &str = "
+schema = 1
+[data]
+files = [\"a.h5\"]
+bin_ms = 2.0
+[model.spike_history]
+n_hidden = 2
+[[loss]]
+likelihood = {}
+[[loss]]
+single_trial = {}
+[[loss]]
+psth_cross_entropy = {}
+[[loss]]
+noise_covariance = {}
+[[loss]]
+coincidence_cross_entropy = {}
+[[loss]]
+hidden_rate = {}
+";
+
 /// Spike-history network with every table and key.
 const SPIKE_HISTORY: &str = "
 schema = 1
@@ -326,26 +365,31 @@ fn files_belong_to_the_configuration_and_files_of_set_to_the_working_directory()
 
 /// A key without places in lists, as it is documented.
 fn without_places(key: &str) -> String {
-    let names = key.split('.').map(|part| match part.split_once('[') {
-        Some((name, _)) if name != "loss" => name,
-        _ => part,
-    });
+    let names = key
+        .split('.')
+        .map(|part| part.split_once('[').map_or(part, |(name, _)| name));
     names.collect::<Vec<_>>().join(".")
 }
 
 #[test]
 fn every_documented_key_exists_and_every_key_is_documented() {
-    let resolved: BTreeSet<String> = [FULL, OTHER, CHANNELS]
+    let resolved: BTreeSet<String> = [FULL, OTHER, CHANNELS, LOSSES]
         .iter()
         .flat_map(|text| load(text).values)
-        .chain(load_any(SPIKE_HISTORY).values)
+        .chain(
+            [SPIKE_HISTORY, SPIKE_HISTORY_BINS]
+                .iter()
+                .flat_map(|text| load_any(text).values),
+        )
         .map(|value| without_places(&value.key))
-        .filter(|key| !key.starts_with("loss[") && !key.starts_with("split.sessions.session2"))
+        .filter(|key| !key.starts_with("split.sessions.session2"))
         .collect();
+    // What has a value is inside of a loss.
+    let is_loss = |key: &str| key.starts_with("loss.") && key.matches('.').count() == 1;
     let documented: BTreeSet<String> = config::schema_table()
         .into_iter()
         .map(|row| row.key)
-        .filter(|key| !key.starts_with("loss."))
+        .filter(|key| !is_loss(key))
         .collect();
     assert_eq!(resolved, documented);
 }
@@ -365,10 +409,11 @@ fn documented_defaults_are_the_defaults() {
             .replace("initial_bias", "# initial_bias"),
     );
     // A later one wins: keys of both models are documented as those of rsnn.
-    let of_rsnn = [&with_rule, &with_latent, &with_behaviour].map(|text| load(text).values);
+    let of_rsnn = [&with_rule, &with_latent, &with_behaviour, LOSSES].map(|text| load(text).values);
     let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = of_spike_history
         .values
         .into_iter()
+        .chain(load_any(SPIKE_HISTORY_LOSSES).values)
         .chain(of_rsnn.into_iter().flatten())
         .map(|value| (without_places(&value.key), (value.origin, value.value)))
         .collect();
@@ -760,7 +805,7 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         ),
         set(
             "settings of soft matching on hard matching",
-            &["loss = [{ trial_matching = { exponent = 1.0, debias = true } }]"],
+            &["loss = [{ trial_matching = { method = \"hard\", exponent = 1.0, debias = true } }]"],
         ),
         set(
             "two blurs",

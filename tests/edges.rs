@@ -448,3 +448,57 @@ fn metrics_of_training_trials_do_not_replace_those_of_test_trials() {
     assert_eq!(std::fs::read(folder.path("a/metrics.json")).unwrap(), before);
     assert!(folder.path("a/metrics-train.json").exists() && folder.path("a/report-train/psth.svg").exists());
 }
+
+#[test]
+fn sessions_without_a_trial_type_take_part_in_balanced_steps() {
+    let folder = folder();
+    change(&folder, |recording| {
+        for (session, kept) in recording.sessions.iter_mut().zip(["Hit", "Miss"]) {
+            for trial in &mut session.trials {
+                kept.clone_into(&mut trial.trial_type);
+            }
+        }
+    });
+    let run = train(
+        &folder,
+        "a",
+        &["train.balance_trial_types = true", "train.max_steps = 2"],
+    );
+    let ids: Vec<String> = data::read(&folder.path("recording.h5"))
+        .unwrap()
+        .sessions
+        .iter()
+        .map(|session| session.id.clone())
+        .collect();
+    for (id, lacking) in ids.iter().zip(["Miss", "Hit"]) {
+        let told = format!("session '{id}' has no training trial of type {lacking}; its other types are balanced");
+        assert!(
+            run.stderr.replace("\n  │ ", " ").contains(&told),
+            "{told}: {}",
+            run.stderr
+        );
+        assert!(
+            manifest(&folder, "a")
+                .warnings
+                .iter()
+                .any(|warning| warning.contains(&told))
+        );
+    }
+}
+
+#[test]
+fn an_energy_distance_of_one_trial_is_refused_before_anything_is_written() {
+    let folder = folder();
+    let energy = "loss = [{ psth = {} }, { trial_matching = { method = \"energy\" } }]";
+    for key in ["n_trials", "validation_trials"] {
+        let one = format!("train.{key} = 1");
+        let arguments = with_sets(&["train", "--config", "fit.toml", "--out", "a"], &[energy, &one]);
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let stderr = refuse(&folder, &arguments, 3).stderr;
+        assert!(
+            stderr.contains(&format!("train.{key} = 1: the energy distance")),
+            "{stderr}"
+        );
+        assert!(!folder.path("a").exists());
+    }
+}

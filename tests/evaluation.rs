@@ -9,13 +9,14 @@ use crate::cli::Folder;
 use crate::runs::{folder, manifest, succeed, train};
 
 /// Metrics that issue and user are promised; a recording may leave some undefined, with a reason.
-const PROMISED: [&str; 16] = [
+const PROMISED: [&str; 17] = [
     "psth_pearson",
     "psth_pearson_ref_centered",
     "trial_matched_pearson",
     "trial_matched_pearson_ref_centered",
     "neuron_loss",
     "trial_loss",
+    "energy_distance",
     "hit_fraction",
     "hit_fraction_data",
     "peak_rate_wasserstein",

@@ -14,6 +14,7 @@ mod export;
 mod few_spikes;
 mod gradients;
 mod import;
+mod likelihood;
 mod networks;
 mod non_finite;
 mod other_files;

@@ -358,6 +358,19 @@ max_steps = 2
     folder.write("fit.toml", config.as_bytes());
     succeed(&folder, &["train", "--config", "fit.toml", "--out", "run"]);
     assert_eq!(crate::runs::last_step(&folder, "run"), Some(2));
+    // Two trials of a step are of different stimuli as often as not: such draws are no comparison, and drawn again.
+    let energy = [
+        "loss = [{ trial_matching = { method = \"energy\" } }]",
+        "train.n_trials = 2",
+        "train.max_steps = 10",
+    ];
+    let sets = energy.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["train", "--config", "fit.toml", "--out", "pairs"]
+        .into_iter()
+        .chain(sets)
+        .collect();
+    succeed(&folder, &arguments);
+    assert_eq!(crate::runs::last_step(&folder, "pairs"), Some(10));
     weights_are_compared_with_the_teachers(&folder);
     a_predicted_perturbation_is_compared_with_the_teachers(&folder);
 }

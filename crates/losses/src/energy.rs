@@ -83,6 +83,56 @@ pub fn energy_distance(
     Ok(Energy { value, d_model })
 }
 
+/// Distances of all pairs of trials of two clouds, for the energy distances of many draws of them: bootstrap resamples.
+#[derive(Debug, Clone)]
+pub struct PairDistances {
+    /// `[m, n]`, `[m, m]`, `[n, n]`.
+    between: Array2<f64>,
+    model: Array2<f64>,
+    data: Array2<f64>,
+}
+
+impl PairDistances {
+    /// Distances to the power of the exponent β between model trials `[m, F]` and recorded trials `[n, F]`, and within each.
+    ///
+    /// # Errors
+    /// [`LossError::Shape`] for differing F.
+    pub fn new(model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>, exponent: f64) -> Result<Self, LossError> {
+        check_shape("features of a model trial", &[model.ncols()], &[data.ncols()])?;
+        let of = |a: &ArrayView2<'_, f64>, b: &ArrayView2<'_, f64>| {
+            Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| {
+                distance(&a.row(i), &b.row(j), exponent).0
+            })
+        };
+        Ok(Self {
+            between: of(model, data),
+            model: of(model, model),
+            data: of(data, data),
+        })
+    }
+
+    /// Energy distance of the drawn trials, which may be drawn more than once: a trial and itself are no pair, so that repeats don't
+    /// make it larger. `None` where a side has no pair.
+    pub fn energy(&self, model: &[usize], data: &[usize]) -> Option<f64> {
+        let mut between = 0.0;
+        for &j in model {
+            between += data.iter().map(|&i| self.between[[j, i]]).sum::<f64>();
+        }
+        let within = |distances: &Array2<f64>, rows: &[usize]| {
+            let (mut sum, mut n_pairs) = (0.0, 0usize);
+            for (at, &i) in rows.iter().enumerate() {
+                for &j in rows[..at].iter().filter(|&&j| j != i) {
+                    sum += distances[[i, j]];
+                    n_pairs += 1;
+                }
+            }
+            (n_pairs > 0).then(|| sum / n_pairs as f64)
+        };
+        let mean_between = between / (model.len() * data.len()).max(1) as f64;
+        Some(2.0 * mean_between - within(&self.model, model)? - within(&self.data, data)?)
+    }
+}
+
 /// `r^β` and the factor of `y − x` in its gradient, `β r^(β−2)`.
 fn distance(y: &ndarray::ArrayView1<'_, f64>, x: &ndarray::ArrayView1<'_, f64>, exponent: f64) -> (f64, f64) {
     let square = squared_distance(y, x);
@@ -106,4 +156,39 @@ fn mean_distance(rows: &ArrayView2<'_, f64>, exponent: f64) -> f64 {
         .map(|(i, j)| distance(&rows.row(i), &rows.row(j), exponent).0)
         .sum();
     2.0 * sum / (n * (n - 1)) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Axis};
+
+    use super::{PairDistances, energy_distance};
+
+    fn cloud(n: usize, first: usize) -> Array2<f64> {
+        Array2::from_shape_fn((n, 3), |(i, f)| ((first + 7 * i + 3 * f * f) as f64).sin())
+    }
+
+    #[test]
+    fn distances_once_give_the_energy_of_any_draw_and_repeats_do_not_make_it_larger() {
+        let (model, data) = (cloud(6, 1), cloud(5, 40));
+        let pairs = PairDistances::new(&model.view(), &data.view(), 0.7).unwrap();
+        for (of_model, of_data) in [
+            (vec![0, 1, 2, 3, 4, 5], vec![0, 1, 2, 3, 4]),
+            (vec![5, 2], vec![1, 4, 0]),
+        ] {
+            let (drawn, recorded) = (model.select(Axis(0), &of_model), data.select(Axis(0), &of_data));
+            let expected = energy_distance(&drawn.view(), &recorded.view(), 0.7).unwrap().value;
+            let found = pairs.energy(&of_model, &of_data).unwrap();
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        // Every trial twice is the same sample.
+        let twice: Vec<usize> = (0..6).chain(0..6).collect();
+        let all: Vec<usize> = (0..5).collect();
+        let (once, repeated) = (
+            pairs.energy(&twice[..6], &all).unwrap(),
+            pairs.energy(&twice, &all).unwrap(),
+        );
+        assert!((once - repeated).abs() < 1e-12, "{once} {repeated}");
+        assert_eq!(pairs.energy(&[3, 3], &all), None, "no pair");
+    }
 }

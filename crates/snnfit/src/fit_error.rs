@@ -214,6 +214,17 @@ pub enum FitError {
         /// Which part.
         part: &'static str,
     },
+    /// The energy distance, or the judgement of a spike-GAN by it, has no two trials to compare.
+    #[error(
+        "train.{key} = {n}: the energy distance compares pairs of trials of one stimulus, two of the model and two recorded, in at least \
+         one session; raise train.{key}, record more trials, or change the fractions in [split]"
+    )]
+    NoPairs {
+        /// Key of the number of model trials.
+        key: &'static str,
+        /// Model trials.
+        n: usize,
+    },
     /// Values stayed non-finite after the allowed retries.
     #[error("step {step}: {what}; {skipped} steps in a row were skipped (train.max_skipped)")]
     NonFinite {

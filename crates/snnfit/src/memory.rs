@@ -97,6 +97,12 @@ impl StepMemory {
         // Traces [K, T, G] of populations (and of neurons, where a loss compares these), filtered, and their gradient: of the
         // loss, of all losses in both precisions.
         let traces = bytes(k * t * comparison.channels.len(), 36);
+        // Probabilities of spikes in single precision, whatever the chunk.
+        let probabilities = if comparison.takes_probabilities() {
+            bytes(k * t * n, 4)
+        } else {
+            0
+        };
         let per_trial = bytes(t * n, POTENTIAL)
             + bytes((2 * t + spec.n_warmup) * n.div_ceil(64), 8)
             // Two input spikes of 2 bytes and a place in the list for each step, drawn per trial and then joined.
@@ -105,7 +111,7 @@ impl StepMemory {
             // States at start and end, sums over time, the last steps of δ.
             + bytes(n, 4) * (7 + 2 * block as u64 + history as u64);
         Self {
-            fixed: PROGRAM + data + parameters + sums + traces,
+            fixed: PROGRAM + data + parameters + sums + traces + probabilities,
             per_trial,
         }
     }

@@ -31,7 +31,7 @@ pub struct Comparison {
     pub populations: Populations,
     /// Whose traces a batch has: these groups, then each recorded neuron by itself where a loss compares neurons.
     traced: Populations,
-    /// The traces as weighted sums of model neurons.
+    /// The traces as weighted sums of model neurons: of spikes for the groups, of spike probabilities for single neurons.
     pub channels: Vec<Channel>,
     features: Option<RecordedFeatures>,
     neuron_features: Option<RecordedFeatures>,
@@ -40,6 +40,7 @@ pub struct Comparison {
     statistics: Statistics,
     losses: Vec<Loss>,
     bin_ms: f64,
+    damping: f64,
     is_masked: bool,
 }
 
@@ -48,6 +49,8 @@ pub struct Comparison {
 pub struct ComparisonOptions {
     /// Width of a bin, ms.
     pub bin_ms: f64,
+    /// Damping of the model's surrogate gradient.
+    pub damping: f64,
     /// Whether single trials are compared by behaviour too.
     pub has_behaviour: bool,
     /// Whether model trials end at different bins, as recorded ones do: both are compared over the bins that they have.
@@ -145,6 +148,7 @@ impl Comparison {
     ) -> Result<Self, FitError> {
         let ComparisonOptions {
             bin_ms,
+            damping,
             has_behaviour,
             is_masked,
         } = options;
@@ -191,8 +195,14 @@ impl Comparison {
             statistics,
             losses,
             bin_ms,
+            damping,
             is_masked,
         })
+    }
+
+    /// Whether a loss sees the probabilities of spikes, so that simulations have to keep their potentials.
+    pub fn takes_probabilities(&self) -> bool {
+        self.neuron_features.is_some()
     }
 
     /// Gives neurons with few spikes in the training trials less weight in the PSTH loss, by `statistics.min_spikes`; in
@@ -298,7 +308,20 @@ impl Comparison {
         for &c in &conditions {
             counts[c] += 1;
         }
-        let mut traces = simulation.rollout.project(&self.channels)?;
+        let n_groups = self.populations.len();
+        let mut traces = simulation.rollout.project(&self.channels[..n_groups])?;
+        if self.takes_probabilities() {
+            let p = simulation.rollout.probabilities(&simulation.network)?;
+            let neurons: Vec<usize> = self.traced.groups[n_groups..]
+                .iter()
+                .flat_map(|group| group.neurons.iter().copied())
+                .collect();
+            let own = p.select(Axis(2), &neurons).mapv(f64::from);
+            let joined = ndarray::concatenate(Axis(2), &[traces.view(), own.view()]);
+            traces = joined.map_err(|error| FitError::Internal {
+                what: error.to_string(),
+            })?;
+        }
         let mut behaviour = simulation.behaviour.clone();
         if let Some(valid) = &valid_bins {
             mask_beyond(&mut traces, valid);
@@ -400,7 +423,9 @@ impl Comparison {
                     let candidates = self.candidates(&Method::Hard, features, &batch.conditions, rng);
                     let traces = batch.traces.view();
                     let mut result = trial_loss(&Method::Hard, features, &self.filters, &traces, None, &candidates)?;
-                    result.d_traces *= weight;
+                    // The surrogate dz/dx is the damping times dp/dx, so that this at the spikes is the gradient at the
+                    // probabilities.
+                    result.d_traces *= weight / self.damping;
                     (
                         result.value,
                         SpikeGradient {
@@ -449,6 +474,24 @@ impl Comparison {
             evaluation.tasks.push(task);
         }
         Ok(evaluation)
+    }
+
+    /// Whether model trials of these conditions can be compared with those of the objective by every loss: the energy distance
+    /// takes two trials of a condition on both sides. `judges`: whether discriminators judge, in whose place it stands
+    /// otherwise.
+    pub fn is_comparable(&self, objective: &Objective, model: &[usize], judges: bool) -> bool {
+        let takes_two = |loss: &Loss| match loss {
+            Loss::TrialMatching { method, .. } => matches!(method, Method::Energy { .. }),
+            Loss::SpikeGan(_) => !judges,
+            _ => false,
+        };
+        let (Some(features), true) = (&objective.features, self.losses.iter().any(takes_two)) else {
+            return true;
+        };
+        features.sessions.iter().any(|session| {
+            let candidates = TrialSubset::All.candidates(model, &session.conditions);
+            candidates.iter().any(|c| c.model.len() >= 2 && c.data.len() >= 2)
+        })
     }
 
     fn candidates(

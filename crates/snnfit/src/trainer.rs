@@ -4,7 +4,7 @@
 use crate::adversary::Adversary;
 use crate::assembly::{Assembly, Part};
 use crate::checkpoint::{Array, Arrays, Checkpoint, Values};
-use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Optimizer};
+use crate::config::checked::{self, Chunking, Experiment, Loss, MatchWithin, Model, Optimizer};
 use crate::cues::ModelTrial;
 use crate::findings::{self, Finding, ParameterBounds};
 use crate::fit::{Fit, Schedule};
@@ -283,7 +283,11 @@ impl Trainer {
         memory::check(size)?;
         memory::check(BatchSize {
             n_trials: train.validation_trials.min(trial_chunk),
-            bytes_per_value: 0,
+            bytes_per_value: if comparison.takes_probabilities() {
+                memory::POTENTIAL
+            } else {
+                0
+            },
             ..size
         })?;
         let seed = assembly.experiment.seed;
@@ -320,7 +324,7 @@ impl Trainer {
         let adversary = gan
             .map(|gan| Adversary::new(gan, features(), n_conditions, seed))
             .transpose()?;
-        let trainer = Self {
+        let mut trainer = Self {
             assembly,
             comparison,
             rsnn,
@@ -336,10 +340,68 @@ impl Trainer {
             validation_pool,
         };
         if trainer.assembly.experiment.train.balance_trial_types {
-            // Fails now rather than at the first step if no session has every trial type.
+            // Fails now rather than at the first step.
             trainer.balanced_phase(1, &mut StreamRng::new(seed, "train.trials", 1))?;
+            let lacking = trainer.without_types();
+            trainer.assembly.warnings.extend(lacking);
         }
+        trainer.check_pairs()?;
         Ok(trainer)
+    }
+
+    /// Sessions without training trials of a type that others have, in words.
+    fn without_types(&self) -> Vec<String> {
+        let train = self.assembly.trials_of(Part::Train);
+        let sessions = self.comparison.recording.sessions();
+        let has = |s: usize, label: usize| train[s].iter().any(|&k| sessions[s].trial_types[k] == label);
+        let types = &self.assembly.trial_types;
+        let known: Vec<usize> = (0..types.len())
+            .filter(|&label| (0..sessions.len()).any(|s| has(s, label)))
+            .collect();
+        let of_session = |s: usize| {
+            let lacking: Vec<&str> = known
+                .iter()
+                .filter(|&&label| !has(s, label))
+                .map(|&label| types[label].as_str())
+                .collect();
+            (!lacking.is_empty()).then(|| {
+                format!(
+                    "train.balance_trial_types: session '{}' has no training trial of type {}; its other types are balanced",
+                    self.assembly.sessions[s].id,
+                    lacking.join(", ")
+                )
+            })
+        };
+        (0..sessions.len()).filter_map(of_session).collect()
+    }
+
+    /// Whether steps and validations can be drawn that the losses can compare.
+    fn check_pairs(&self) -> Result<(), FitError> {
+        let train = self.assembly.experiment.train;
+        let judges = self.adversary.is_some();
+        let first = self
+            .phases
+            .first()
+            .map(|p| ("n_trials", train.n_trials, &p.pool, &p.objective, judges));
+        let validation = (
+            "validation_trials",
+            train.validation_trials,
+            &self.validation_pool,
+            &self.validation,
+            false,
+        );
+        for (key, n, pool, objective, judges) in first.into_iter().chain([validation]) {
+            let conditions: Vec<usize> = pool
+                .iter()
+                .flat_map(|trial| [self.assembly.condition_of(trial.stimulus); 2])
+                .collect();
+            let has_pairs = self.comparison.is_comparable(objective, &conditions, judges);
+            let has_two = n >= 2 || self.comparison.is_comparable(objective, &conditions[..1], judges);
+            if !has_pairs || !has_two {
+                return Err(FitError::NoPairs { key, n });
+            }
+        }
+        Ok(())
     }
 
     /// Sessions (indices) whose trials are fitted by matching but can't be validated: none of their validation trials
@@ -504,7 +566,8 @@ impl Trainer {
         let phase = balanced
             .as_ref()
             .unwrap_or(&self.phases[(number as usize - 1) % self.phases.len()]);
-        let drawn = draw(&phase.pool, train.n_trials, &mut rng);
+        let judges = self.adversary.is_some();
+        let drawn = self.draw(&phase.pool, train.n_trials, &phase.objective, judges, &mut rng);
         let (kept, batch) = self.batch(&drawn, "train", number, true)?;
         seconds.simulation = lap(&mut mark);
         let adversary = self.adversary.as_ref();
@@ -603,7 +666,8 @@ impl Trainer {
         let mut all: Option<BatchStatistics> = None;
         let is_whole = drawn.len() <= self.trial_chunk;
         for trials in chunks(drawn.len(), self.trial_chunk) {
-            let simulation = self.simulate_chunk(drawn, trials.clone(), stream, number, for_gradient && is_whole)?;
+            let keep = (for_gradient && is_whole) || self.comparison.takes_probabilities();
+            let simulation = self.simulate_chunk(drawn, trials.clone(), stream, number, keep)?;
             let shown = &drawn[trials];
             let conditions = shown.iter().map(|t| self.assembly.condition_of(t.stimulus)).collect();
             let lengths = self.assembly.lengths(shown);
@@ -694,10 +758,34 @@ impl Trainer {
         Ok(losses)
     }
 
+    /// `n` draws with replacement; again where a loss could not compare them, because no stimulus was drawn twice.
+    fn draw(
+        &self,
+        pool: &[ModelTrial],
+        n: usize,
+        objective: &Objective,
+        judges: bool,
+        rng: &mut StreamRng,
+    ) -> Vec<ModelTrial> {
+        const MOST_DRAWS: usize = 1000;
+        let mut drawn = Vec::new();
+        for _ in 0..MOST_DRAWS {
+            drawn = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
+            let conditions: Vec<usize> = drawn
+                .iter()
+                .map(|trial: &ModelTrial| self.assembly.condition_of(trial.stimulus))
+                .collect();
+            if self.comparison.is_comparable(objective, &conditions, judges) {
+                break;
+            }
+        }
+        drawn
+    }
+
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "validation.trials", number);
         let k = self.assembly.experiment.train.validation_trials;
-        let drawn = draw(&self.validation_pool, k, &mut rng);
+        let drawn = self.draw(&self.validation_pool, k, &self.validation, false, &mut rng);
         let (_, batch) = self.batch(&drawn, "validation", number, false)?;
         self.comparison
             .evaluate(&self.validation, &batch, None, &self.soft, &mut rng)
@@ -723,7 +811,8 @@ impl Trainer {
     /// Random trials of each session with the global proportions of trial types.
     ///
     /// The type that a session has least of, relative to its proportion q, fixes how many trials the session gives:
-    /// `K_s = ⌊n_type/q_type⌋`, of which `round(K_s q)` of each type.
+    /// `K_s = ⌊n_type/q_type⌋`, of which `round(K_s q)` of each type. A session without a type has the proportions of those that it
+    /// has (published: it gives no trial).
     ///
     /// # Source
     /// Sourmpis et al. 2023, specification §1.11.
@@ -745,7 +834,7 @@ impl Trainer {
         let mut selection = TrialSelection::new();
         for (s, trials) in base.selection.iter().enumerate() {
             let k_s = (0..n_types)
-                .filter(|&l| share[l] > 0.0)
+                .filter(|&l| share[l] > 0.0 && count(s, l) > 0)
                 .map(|l| (count(s, l) as f64 / share[l]).floor())
                 .fold(f64::INFINITY, f64::min);
             let mut chosen = Vec::new();
@@ -768,7 +857,7 @@ impl Trainer {
         let pool = self.assembly.pool_of(&selection)?;
         if pool.is_empty() {
             return Err(FitError::NoTrials {
-                part: "a balanced step (no session has every trial type)",
+                part: "a balanced step",
             });
         }
         let objective = self.comparison.objective(&selection, None)?;
@@ -851,8 +940,10 @@ pub fn comparison_by_stimulus(assembly: &Assembly) -> Result<Comparison, FitErro
 fn comparison_with(assembly: &Assembly, recording: losses::statistics::Recording) -> Result<Comparison, FitError> {
     let e = &assembly.experiment;
     let has_behaviour = !e.data.behaviour.is_empty();
+    let Model::Rsnn(model) = &e.model;
     let options = ComparisonOptions {
         bin_ms: e.data.bin_ms,
+        damping: model.surrogate_damping,
         has_behaviour,
         is_masked: assembly.is_masked(),
     };
@@ -898,11 +989,6 @@ pub(crate) fn chunks(n_trials: usize, size: usize) -> impl Iterator<Item = Range
     (0..n_trials)
         .step_by(size.max(1))
         .map(move |from| from..(from + size).min(n_trials))
-}
-
-/// `n` draws with replacement.
-fn draw(pool: &[ModelTrial], n: usize, rng: &mut StreamRng) -> Vec<ModelTrial> {
-    (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 
 /// The engine that the configuration names, on a device: `native` is the device's fast one, the others always compute

@@ -174,7 +174,7 @@ fn found(
     history: &History,
 ) -> Result<Vec<Finding>, Error> {
     let mut found = findings::of_rates(&rates(inputs)?);
-    found.extend(findings::of_metrics(report));
+    found.extend(findings::of_metrics(report, &fitted.assembly.experiment.losses));
     let n_recorded = inputs.recording.sessions().iter().map(|s| s.neurons.len()).sum();
     let least = inputs.settings.min_spikes;
     found.extend(findings::of_few_spikes(report.few_spikes.len(), n_recorded, least));

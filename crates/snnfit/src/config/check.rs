@@ -430,7 +430,7 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
 /// The method of the trial loss with its own settings; those of another method are refused, not ignored.
 fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Method {
     let key = |name: &str| format!("{at}.{name}");
-    let method = r.value(&key("method"), raw.method, None, raw::MatchingMethod::Hard);
+    let method = r.value(&key("method"), raw.method, None, d::MATCHING_METHOD);
     let is_sinkhorn = method == raw::MatchingMethod::Sinkhorn;
     let of_sinkhorn = [
         ("blur", raw.blur.is_some()),

@@ -22,6 +22,8 @@ struct Key {
     name: &'static str,
     presence: Presence,
     meaning: &'static str,
+    /// Keys inside of its table, `name = { … }`.
+    inside: &'static [Key],
 }
 
 struct Section {
@@ -34,11 +36,21 @@ struct Section {
 }
 
 const fn key(name: &'static str, presence: Presence, meaning: &'static str) -> Key {
+    table(name, presence, meaning, &[])
+}
+
+const fn table(name: &'static str, presence: Presence, meaning: &'static str, inside: &'static [Key]) -> Key {
     Key {
         name,
         presence,
         meaning,
+        inside,
     }
+}
+
+/// The key that every loss has.
+const fn weight(default: &'static str) -> Key {
+    key("weight", Default(default), "factor of the loss")
 }
 
 const SECTIONS: &[Section] = &[
@@ -433,51 +445,101 @@ const SECTIONS: &[Section] = &[
         header: "[[loss]]",
         is_used: true,
         about: "what is minimised; one table for each loss",
-        keys: &[key(
+        keys: &[table(
             "psth",
             Required("{ weight = 10.0 }"),
             "trial averages of each neuron",
+            &[weight("10.0")],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: true,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "trial_matching",
-            Required("{ weight = 100.0, method = \"hard\" }"),
-            "single trials of the population: method hard, sinkhorn (blur or blur_relative, exponent, scaling, updates, \
-             debias) or energy (exponent)",
+            Required("{ weight = 100.0 }"),
+            "single trials of the population",
+            &[
+                weight("100.0"),
+                key(
+                    "method",
+                    Default("\"sinkhorn\""),
+                    "how trials are compared: sinkhorn (softly), hard (one to one), energy (energy distance)",
+                ),
+                key(
+                    "blur_relative",
+                    Default("0.3"),
+                    "sinkhorn: distance below which trials count as the same, times the median distance of recorded trials",
+                ),
+                key(
+                    "blur",
+                    Optional("0.01", "blur_relative"),
+                    "sinkhorn: the same in the units of the features, as published",
+                ),
+                key(
+                    "exponent",
+                    Default("1.0"),
+                    "power of the distance of two trials: 1 or 2 (sinkhorn), below 2 (energy)",
+                ),
+                key(
+                    "scaling",
+                    Default("0.5"),
+                    "sinkhorn: factor from one blur to the next, on the way to the final one",
+                ),
+                key("updates", Default("1"), "sinkhorn: updates at each blur"),
+                key(
+                    "debias",
+                    Default("true"),
+                    "sinkhorn: less the divergence of each side from itself",
+                ),
+            ],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "trial_matched_likelihood",
             Required("{ weight = 10.0 }"),
             "single trials of each neuron, matched one to one",
+            &[weight("10.0")],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "spike_gan",
             Required("{ weight = 20.0 }"),
-            "single trials as discriminators judge them, one for each session: every, lr, weight_decay of theirs",
+            "single trials as discriminators judge them, one for each session",
+            &[
+                weight("20.0"),
+                key(
+                    "every",
+                    Default("5"),
+                    "steps of the model for each step of the discriminators",
+                ),
+                key("lr", Default("0.0005"), "learning rate of the discriminators"),
+                key(
+                    "weight_decay",
+                    Default("1.0"),
+                    "decoupled weight decay of the discriminators",
+                ),
+            ],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "firing_rate",
             Required("{ weight = 0.1 }"),
             "mean rate of each neuron",
+            &[weight("0.1")],
         )],
     },
     Section {
@@ -587,6 +649,14 @@ fn starter_of(sections: Vec<&Section>) -> String {
                 _ => key.meaning.to_owned(),
             };
             push(&mut text, &format!("{line:<40} # {meaning}"));
+            for inside in key.inside {
+                let (value, meaning) = match inside.presence {
+                    Required(value) | Default(value) => (value, inside.meaning.to_owned()),
+                    Optional(value, absent) => (value, format!("{}; default: {absent}", inside.meaning)),
+                };
+                let line = format!("#   {} = {value}", inside.name);
+                push(&mut text, &format!("{line:<40} # {meaning}"));
+            }
         }
         text.push('\n');
     }
@@ -631,29 +701,36 @@ pub fn schema_table() -> Vec<KeyRow> {
     for section in SECTIONS.iter().chain(spike_history::SECTIONS) {
         let table = section.header.trim_matches(['[', ']']);
         for key in section.keys {
-            let (default, example) = match key.presence {
-                Required(example) => (None, example),
-                Default(value) => (Some(value.to_owned()), value),
-                Optional(example, absent) => (Some(format!("({absent})")), example),
-            };
             let name = if table.is_empty() {
                 key.name.to_owned()
             } else {
                 format!("{table}.{}", key.name)
             };
-            if rows.iter().any(|row| row.key == name) {
-                continue;
+            push_row(&mut rows, &name, key);
+            for inside in key.inside {
+                push_row(&mut rows, &format!("{name}.{}", inside.name), inside);
             }
-            rows.push(KeyRow {
-                key: name,
-                required: default.is_none(),
-                default,
-                example: example.to_owned(),
-                meaning: key.meaning.to_owned(),
-            });
         }
     }
     rows
+}
+
+fn push_row(rows: &mut Vec<KeyRow>, name: &str, key: &Key) {
+    if rows.iter().any(|row| row.key == name) {
+        return;
+    }
+    let (default, example) = match key.presence {
+        Required(example) => (None, example),
+        Default(value) => (Some(value.to_owned()), value),
+        Optional(example, absent) => (Some(format!("({absent})")), example),
+    };
+    rows.push(KeyRow {
+        key: name.to_owned(),
+        required: default.is_none(),
+        default,
+        example: example.to_owned(),
+        meaning: key.meaning.to_owned(),
+    });
 }
 
 fn push(text: &mut String, line: &str) {

@@ -1,9 +1,11 @@
 //! Single trials: correlation and loss of matched trials.
 
 use losses::LossError;
-use losses::bootstrap::bootstrap_ci95;
+use losses::bootstrap::{bootstrap_ci95, bootstrap_ci95_of_two};
+use losses::energy::PairDistances;
 use losses::metrics::{MetricValue, PairCorrelation, trial_matched_correlation};
 use losses::statistics::{DataFeatures, RecordedFeatures, TrialSelection, mean};
+use losses::trial_loss::Method;
 use losses::trial_matching::{Candidates, Matching, TrialSubset, match_features};
 use ndarray::Array2;
 use rand::Rng;
@@ -38,8 +40,8 @@ pub(super) fn correlations(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
     ])
 }
 
-/// The hard trial loss without its coefficient: test trials as the data, scales of the training trials.
-pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+/// Features of the test trials, in the scales of the training trials.
+fn in_scales_of_training(context: &Context<'_>) -> Result<DataFeatures, LossError> {
     let features = features(context, &context.test.stand_in)?;
     let sessions = context.test.matched.iter().zip(context.inputs.train);
     // The scales' sessions must be those that are matched.
@@ -47,7 +49,12 @@ pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
         .map(|(matched, train)| if matched.is_empty() { Vec::new() } else { train.clone() })
         .collect();
     let scales = features.normalized(&of_scales)?;
-    let data = features.normalized_like(&scales, &context.test.matched)?;
+    features.normalized_like(&scales, &context.test.matched)
+}
+
+/// The hard trial loss without its coefficient: test trials as the data, scales of the training trials.
+pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let data = in_scales_of_training(context)?;
     let matching = context.each(|stand_in| {
         let model = opponents(context, stand_in, &data)?;
         match_features(&model.features, &data, &model.candidates)
@@ -71,6 +78,84 @@ pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
             m.value
         })
     }])
+}
+
+/// The energy distance of the model's trials from the test trials, as the loss of that name with exponent 1 and without its weight.
+///
+/// Its mean is 0 where both are drawn from one distribution, and larger everywhere else: unlike the matching loss it is not least for
+/// trials that vary too little.
+pub(super) fn energy(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    const EXPONENT: f64 = 1.0;
+    let method = Method::Energy { exponent: EXPONENT };
+    let data = in_scales_of_training(context)?;
+    let values = context.each(|stand_in| {
+        let model = opponents(context, stand_in, &data)?;
+        Ok(method.of_features(&model.features, &data, &model.candidates)?.0)
+    })?;
+    let model = opponents(context, &context.model, &data)?;
+    let tables = model
+        .features
+        .iter()
+        .zip(&data.sessions)
+        .map(|(model, data)| PairDistances::new(&model.view(), &data.features.view(), EXPONENT))
+        .collect::<Result<Vec<_>, LossError>>()?;
+    let trials = |of: fn(&Candidates) -> &Vec<usize>| -> Vec<Vec<CandidateTrial>> {
+        let sessions = model.candidates.iter().enumerate();
+        sessions
+            .map(|(session, candidates)| {
+                let conditions = candidates.iter().enumerate();
+                conditions
+                    .flat_map(|(condition, candidates)| {
+                        of(candidates).iter().map(move |&row| CandidateTrial {
+                            session,
+                            condition,
+                            row,
+                        })
+                    })
+                    .collect()
+            })
+            .collect()
+    };
+    let (of_model, of_data) = (trials(|c| &c.model), trials(|c| &c.data));
+    let model_features = &model.features;
+    let statistic = |drawn: &[Vec<&CandidateTrial>], recorded: &[Vec<&CandidateTrial>]| {
+        let sessions = drawn.iter().zip(recorded).filter_map(|(model, data)| {
+            let session = model.first()?.session;
+            let scale = (model_features[session].ncols() as f64).powf(0.5 * EXPONENT);
+            let mut sum = 0.0;
+            let mut weights = 0.0;
+            for condition in 0..model.iter().map(|t| t.condition + 1).max()? {
+                let rows = |trials: &[&CandidateTrial]| -> Vec<usize> {
+                    trials
+                        .iter()
+                        .filter(|t| t.condition == condition)
+                        .map(|t| t.row)
+                        .collect()
+                };
+                let (model, data) = (rows(model), rows(data));
+                if let Some(energy) = tables[session].energy(&model, &data) {
+                    let weight = model.len().min(data.len()) as f64;
+                    sum += weight * energy;
+                    weights += weight;
+                }
+            }
+            (weights > 0.0).then(|| sum / weights / scale)
+        });
+        mean(&sessions.collect::<Vec<f64>>())
+    };
+    let n = of_model.iter().map(Vec::len).sum();
+    let n_resamples = context.inputs.settings.n_resamples;
+    Ok(vec![MetricValue {
+        ci95: Some(bootstrap_ci95_of_two(&of_model, &of_data, n_resamples, rng, statistic)?),
+        ..values.metric("energy_distance", n, "1", |value: &f64| *value)
+    }])
+}
+
+/// A trial that takes part in a comparison.
+struct CandidateTrial {
+    session: usize,
+    condition: usize,
+    row: usize,
 }
 
 /// Features of a stand-in, or the reason why there are none.

@@ -55,7 +55,7 @@ struct Group {
 }
 
 /// The metrics, in the order of the report.
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     Group {
         names: &["psth_pearson", "psth_pearson_ref_centered", "psth_pearson_all_trials"],
         compute: psth::correlations,
@@ -71,6 +71,10 @@ const GROUPS: [Group; 14] = [
     Group {
         names: &["trial_loss"],
         compute: matching::trial_loss,
+    },
+    Group {
+        names: &["energy_distance"],
+        compute: matching::energy,
     },
     Group {
         names: &["type_fraction", "hit_fraction", "hit_fraction_data"],

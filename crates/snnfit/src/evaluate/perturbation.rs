@@ -11,6 +11,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::against::{AgainstInputs, AgainstReport, against};
+use super::interval;
 use super::report::{number, write_rows};
 use super::{EvaluateError, EvaluationInputs, LeftOutMetric, SimulatedTrials, model_trial_types};
 use crate::perturbation::Described;
@@ -97,7 +98,8 @@ pub struct Change {
     pub perturbed: f64,
     /// Mean over trials of perturbed − unperturbed.
     pub delta: f64,
-    /// 95 % interval of delta: bootstrap over trials, each with its unperturbed twin.
+    /// 95 % interval of delta: bootstrap over trials, each with its unperturbed twin. Of a share that no trial, or every
+    /// trial, changed: as far as Wilson's interval of a change that none of them showed.
     pub delta_ci95: [f64; 2],
 }
 
@@ -363,7 +365,16 @@ fn type_fractions(
             both.iter().map(|pair| f64::from(u8::from(of(pair) == label))).collect()
         };
         let (before, after) = (share(|pair| pair.0), share(|pair| pair.1));
-        changes.push(Change::of(name, &before, &after, evaluation.settings.n_resamples, rng)?);
+        let mut change = Change::of(name, &before, &after, evaluation.settings.n_resamples, rng)?;
+        // Where every trial changed alike, every resample is the same; a rare change may still have been missed.
+        let deltas = before.iter().zip(&after).map(|(before, after)| after - before);
+        let mut deltas = deltas.map(f64::to_bits);
+        let first = deltas.next();
+        if deltas.all(|delta| Some(delta) == first) {
+            let [_, missed] = interval::wilson(0, both.len());
+            change.delta_ci95 = [(change.delta - missed).max(-1.0), (change.delta + missed).min(1.0)];
+        }
+        changes.push(change);
     }
     Ok(Ok(changes))
 }

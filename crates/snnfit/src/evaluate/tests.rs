@@ -251,6 +251,7 @@ fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
         ("trial_matched_pearson_ref_centered", 0.05),
         ("neuron_loss", 0.15),
         ("trial_loss", 0.1),
+        ("energy_distance", 0.03),
         ("type_fraction/Hit", 0.05),
         ("hit_fraction", 0.05),
         ("peak_rate_wasserstein", 2.5),
@@ -277,6 +278,10 @@ fn a_model_that_is_the_recorded_process_scores_like_the_training_data() {
         );
     };
     near("feature_variance_ratio", 1.0, 0.2);
+    near("energy_distance", 0.0, 0.02);
+    // No null model is of the recorded process.
+    let energy = metric(&report, "energy_distance");
+    assert!(energy.nulls.values().all(|null| *null > energy.value), "{energy:?}");
     near("fano_ratio", 1.0, 0.15);
     near("hit_fraction", 0.8, 0.05);
     near("hit_fraction_data", 0.8, 1e-9);
@@ -322,6 +327,7 @@ fn a_model_of_independent_poisson_trials_scores_like_its_own_null_and_is_under_d
         ("trial_matched_pearson", 0.04),
         ("neuron_loss", 0.15),
         ("trial_loss", 0.1),
+        ("energy_distance", 0.03),
         ("hit_fraction", 0.08),
         ("peak_rate_wasserstein", 2.0),
         ("feature_variance_ratio", 0.08),
@@ -621,6 +627,7 @@ fn undefined_metrics_are_left_out_with_their_reason() {
     for name in [
         "trial_matched_pearson",
         "trial_loss",
+        "energy_distance",
         "type_fraction",
         "peak_rate_wasserstein",
         "feature_variance_ratio_within_type",

@@ -1,8 +1,12 @@
 //! What the metrics of an evaluation show: dispersion, lost trial types, null models that are better.
 
 use losses::metrics::MetricValue;
+use losses::sinkhorn::Blur;
+use losses::trial_loss::Method;
 
 use super::{Finding, Kind, Severity, number, percent};
+use crate::config::checked::Loss;
+use crate::config::defaults::BLUR_RELATIVE;
 use crate::evaluate::Report;
 use crate::report::glossary::{self, Family, Right};
 
@@ -23,14 +27,58 @@ const MERGED_SHARE: f64 = 0.5;
 /// A type with less than this share of its recorded share is lost, not just rare.
 const COLLAPSED_SHARE: f64 = 0.2;
 
-/// Findings of the metrics.
-pub fn of_metrics(report: &Report) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = collapsed_types(report).into_iter().collect();
-    findings.extend(merged_modes(report));
-    findings.extend(dispersion(report));
+/// Metrics of the family of single trials by which trials that vary too little beat recorded ones: no null model that wins by them
+/// says anything.
+const REWARD_NARROWNESS: [&str; 2] = ["trial_loss", "trial_matched_pearson"];
+
+/// Findings of the metrics, with what to do about them after a fit with these losses.
+pub fn of_metrics(report: &Report, losses: &[Loss]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = collapsed_types(report, losses).into_iter().collect();
+    findings.extend(merged_modes(report, losses));
+    findings.extend(dispersion(report, losses));
     findings.extend(count_variability(report));
-    findings.extend(worse_than_null(report));
+    findings.extend(worse_than_null(report, losses));
     findings
+}
+
+/// What gives single trials more say in a fit.
+fn more_of_single_trials(losses: &[Loss]) -> String {
+    let first = losses.iter().find_map(|loss| match loss {
+        Loss::TrialMatching { .. } | Loss::SpikeGan(_) | Loss::TrialMatchedLikelihood { .. } => Some(loss.name()),
+        Loss::Psth { .. } | Loss::FiringRate { .. } => None,
+    });
+    match first {
+        Some(name) => format!("give single trials more weight: `loss.{name}.weight`"),
+        None => "add a loss of single trials: `loss.trial_matching`".to_owned(),
+    }
+}
+
+/// What makes single trials vary more. One-to-one matching and a small blur are least for trials that vary too little
+/// (specification §4.1), so that more of them makes it worse.
+fn more_variance(losses: &[Loss]) -> String {
+    let wide = format!("`loss.trial_matching.blur_relative` = {BLUR_RELATIVE}");
+    let matching = losses.iter().find_map(|loss| match loss {
+        Loss::TrialMatching { method, .. } => Some(method),
+        _ => None,
+    });
+    match matching {
+        Some(Method::Hard) => format!(
+            "match softly: `loss.trial_matching.method` = \"sinkhorn\" with {wide}, the default (matching one to one rewards trials that \
+             vary too little, and more weight rewards them more)"
+        ),
+        Some(Method::Sinkhorn(sinkhorn)) => match sinkhorn.blur {
+            Blur::Relative(blur) if blur >= BLUR_RELATIVE => format!(
+                "a wider blur: `loss.trial_matching.blur_relative` above {blur}; or `loss.trial_matching.method` = \"energy\""
+            ),
+            Blur::Relative(_) => format!("a wider blur, which doesn't reward trials that vary too little: {wide}"),
+            Blur::Absolute(_) => format!(
+                "a wider blur, which doesn't reward trials that vary too little: {wide} in place of `loss.trial_matching.blur`"
+            ),
+        },
+        Some(Method::Energy { .. }) => more_of_single_trials(losses),
+        None if losses.iter().any(|loss| matches!(loss, Loss::SpikeGan(_))) => more_of_single_trials(losses),
+        None => "add a loss of single trials: `loss.trial_matching`".to_owned(),
+    }
 }
 
 /// A value with its interval.
@@ -46,7 +94,7 @@ fn with_interval(metric: &MetricValue) -> String {
     }
 }
 
-fn dispersion(report: &Report) -> Option<Finding> {
+fn dispersion(report: &Report, losses: &[Loss]) -> Option<Finding> {
     let metric = report.metric("feature_variance_ratio")?;
     let ratio = metric.value;
     let is_severe = !(1.0 / SEVERE_DISPERSION..=SEVERE_DISPERSION).contains(&ratio);
@@ -68,10 +116,11 @@ fn dispersion(report: &Report) -> Option<Finding> {
             why: "its single trials look like averages; shares of trial types and correlations across trials come out too \
                   narrow"
                 .to_owned(),
-            remedy: "give single trials more weight (`loss.trial_matching`), with \
-                     `train.n_trials` large enough to show all of them; a latent with more dimensions: \
-                     `model.rsnn.latent.mlp.dimensions`; raise `model.rsnn.noise`"
-                .to_owned(),
+            remedy: format!(
+                "{}; `train.n_trials` large enough to show all kinds of trials; a latent with more dimensions: \
+                 `model.rsnn.latent.mlp.dimensions`; raise `model.rsnn.noise`",
+                more_variance(losses)
+            ),
         });
     }
     (ratio > OVER_DISPERSED).then(|| Finding {
@@ -118,7 +167,7 @@ fn count_variability(report: &Report) -> Option<Finding> {
 }
 
 /// One finding for all types that are lost: they are lost together.
-fn collapsed_types(report: &Report) -> Option<Finding> {
+fn collapsed_types(report: &Report, losses: &[Loss]) -> Option<Finding> {
     let of_type = |metric: &MetricValue| {
         let name = metric.name.strip_prefix("type_fraction/")?;
         let recorded = report.metric(&format!("type_fraction_data/{name}"))?.value;
@@ -142,13 +191,15 @@ fn collapsed_types(report: &Report) -> Option<Finding> {
         how_much: shares.collect::<Vec<_>>().join("; "),
         why: "a mode of the recorded trials is missing: the model can't tell what makes a trial one or the other"
             .to_owned(),
-        remedy: "give single trials more weight (`loss.trial_matching`), more trials a step: `train.n_trials`"
-            .to_owned(),
+        remedy: format!(
+            "{}; more trials a step: `train.n_trials`",
+            more_of_single_trials(losses)
+        ),
     })
 }
 
 /// Recorded trials are of separate kinds, the model's are one cloud.
-fn merged_modes(report: &Report) -> Option<Finding> {
+fn merged_modes(report: &Report, losses: &[Loss]) -> Option<Finding> {
     let metric = report.metric("mode_silhouette")?;
     let recorded = metric.reference_train_test.filter(|recorded| *recorded > SEPARATE)?;
     (metric.value < MERGED_SHARE * recorded).then(|| Finding {
@@ -162,9 +213,11 @@ fn merged_modes(report: &Report) -> Option<Finding> {
         ),
         why: "a share of trial types by template counts trials on either side of a line even where there is no gap"
             .to_owned(),
-        remedy: "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.init_scale`, \
-                 `model.rsnn.latent.mlp.dimensions`; more weight for single trials: `loss.trial_matching`"
-            .to_owned(),
+        remedy: format!(
+            "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.init_scale`, \
+             `model.rsnn.latent.mlp.dimensions`; {}",
+            more_of_single_trials(losses)
+        ),
     })
 }
 
@@ -198,7 +251,7 @@ fn lost(metric: &MetricValue) -> Option<Lost<'_>> {
 }
 
 /// One finding for each family of metrics: they fail together.
-fn worse_than_null(report: &Report) -> Vec<Finding> {
+fn worse_than_null(report: &Report, losses: &[Loss]) -> Vec<Finding> {
     let families = [
         Family::TrialAverages,
         Family::SingleTrials,
@@ -211,14 +264,15 @@ fn worse_than_null(report: &Report) -> Vec<Finding> {
             let definition = glossary::definition(&metric.name);
             definition.is_some_and(|d| d.family == family && d.names.contains(&metric.name.as_str()))
                 && !metric.name.ends_with("_ref_centered")
+                && !REWARD_NARROWNESS.contains(&metric.name.as_str())
         };
         let losts: Vec<Lost<'_>> = report.metrics.iter().filter(is_of_family).filter_map(lost).collect();
-        (!losts.is_empty()).then(|| finding(family, &losts))
+        (!losts.is_empty()).then(|| finding(family, &losts, losses))
     };
     families.into_iter().filter_map(of_family).collect()
 }
 
-fn finding(family: Family, losts: &[Lost<'_>]) -> Finding {
+fn finding(family: Family, losts: &[Lost<'_>], losses: &[Loss]) -> Finding {
     let each = losts.iter().map(|lost| {
         format!(
             "{} is {}, {} has {}{}",
@@ -232,20 +286,26 @@ fn finding(family: Family, losts: &[Lost<'_>]) -> Finding {
     let (what, remedy) = match family {
         Family::TrialAverages => (
             "trial averages are no better than those of a null model",
-            "give the PSTH loss more weight (`loss.psth`); more steps: `train.max_steps`; a larger `optimizer.adamw.lr`",
+            "give the PSTH loss more weight (`loss.psth.weight`); more steps: `train.max_steps`; a larger \
+             `optimizer.adamw.lr`"
+                .to_owned(),
         ),
         Family::SingleTrials => (
             "single trials are no better than those of a null model",
-            "give single trials more weight (`loss.trial_matching`); more trials a step: `train.n_trials`",
+            format!(
+                "{}; more trials a step: `train.n_trials`",
+                more_of_single_trials(losses)
+            ),
         ),
         Family::Rates => (
             "mean rates are no better than those of a null model",
-            "add the loss `loss.firing_rate`; more steps: `train.max_steps`",
+            "add the loss `loss.firing_rate`; more steps: `train.max_steps`".to_owned(),
         ),
         Family::Variability => (
             "noise correlations are no better than those of a null model",
             "fit single trials of single neurons with `loss.trial_matched_likelihood`; more trials a step: \
-             `train.n_trials`",
+             `train.n_trials`"
+                .to_owned(),
         ),
     };
     Finding {
@@ -258,6 +318,6 @@ fn finding(family: Family, losts: &[Lost<'_>]) -> Finding {
         what: what.to_owned(),
         how_much: each.collect::<Vec<_>>().join("; "),
         why: "a null model knows averages only: what it does as well needs no network".to_owned(),
-        remedy: remedy.to_owned(),
+        remedy,
     }
 }

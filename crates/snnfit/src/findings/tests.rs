@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use losses::metrics::MetricValue;
+use losses::sinkhorn::{Blur, Cost, Sinkhorn};
+use losses::trial_loss::Method;
 
 use super::*;
+use crate::config::checked::Loss;
 use crate::config::schema_table;
 use crate::evaluate::{Report, SCHEMA};
 use crate::run_dir::StopReason;
@@ -47,7 +50,11 @@ fn metric(name: &str, value: f64, ci95: [f64; 2], nulls: &[(&str, f64)]) -> Metr
 }
 
 fn of(metrics: Vec<MetricValue>) -> Vec<Finding> {
-    of_metrics(&report(metrics))
+    of_metrics(&report(metrics), &fitted_by(Method::Hard))
+}
+
+fn fitted_by(method: Method) -> [Loss; 2] {
+    [Loss::Psth { weight: 1.0 }, Loss::TrialMatching { weight: 1.0, method }]
 }
 
 fn validations(values: &[f64]) -> Validations {
@@ -123,6 +130,51 @@ fn dispersion_is_told_beyond_its_bounds() {
 }
 
 #[test]
+fn what_makes_trials_vary_more_depends_on_how_they_were_matched() {
+    let remedy = |losses: &[Loss]| {
+        let found = of_metrics(
+            &report(vec![metric("feature_variance_ratio", 0.5, [0.5; 2], &[])]),
+            losses,
+        );
+        found[0].remedy.clone()
+    };
+    let soft = |blur: Blur| {
+        fitted_by(Method::Sinkhorn(Sinkhorn {
+            cost: Cost::Distance,
+            blur,
+            scaling: 0.5,
+            updates: 1,
+            debias: true,
+        }))
+    };
+    for (losses, starts_with) in [
+        (
+            &fitted_by(Method::Hard)[..],
+            "match softly: `loss.trial_matching.method` = \"sinkhorn\"",
+        ),
+        (&soft(Blur::Absolute(0.01)), "a wider blur, which"),
+        (&soft(Blur::Relative(0.1)), "a wider blur, which"),
+        (
+            &soft(Blur::Relative(0.3)),
+            "a wider blur: `loss.trial_matching.blur_relative` above 0.3",
+        ),
+        (
+            &fitted_by(Method::Energy { exponent: 1.0 }),
+            "give single trials more weight: `loss.trial_matching.weight`",
+        ),
+        (
+            &fitted_by(Method::Hard)[..1],
+            "add a loss of single trials: `loss.trial_matching`",
+        ),
+    ] {
+        let found = remedy(losses);
+        assert!(found.starts_with(starts_with), "{starts_with}: {found}");
+        // Of one-to-one matching and small blurs, more makes it worse.
+        assert_eq!(found.contains("trial_matching.weight"), starts_with.starts_with("give"));
+    }
+}
+
+#[test]
 fn a_trial_type_has_collapsed_when_its_share_is_a_fifth_and_the_interval_excludes_the_recorded_one() {
     let types = |model: f64, high: f64, recorded: f64| {
         kinds(&of(vec![
@@ -180,7 +232,9 @@ fn null_models_that_are_better_are_told_once_for_each_family() {
     assert!(
         of(vec![
             metric("psth_pearson", 0.61, [0.5, 0.7], &nulls),
-            metric("trial_loss", 0.49, [0.4, 0.5], &nulls),
+            metric("energy_distance", 0.49, [0.4, 0.5], &nulls),
+            // Trials that vary too little win by it.
+            metric("trial_loss", 0.9, [0.8, 1.0], &nulls),
             metric("fano_ratio", 1.0, [0.9, 1.1], &nulls),
         ])
         .is_empty()
@@ -266,7 +320,7 @@ fn every_kind() -> Vec<Finding> {
         metric("type_fraction/miss", 0.0, [0.0; 2], &[]),
         metric("type_fraction_data/miss", 0.5, [0.5; 2], &[]),
         lost("psth_pearson", 0.1),
-        lost("trial_loss", 0.9),
+        lost("energy_distance", 0.9),
         lost("firing_rate_wasserstein", 0.9),
         lost("noise_correlation_r", 0.1),
     ]));

@@ -106,8 +106,9 @@ pub const METRICS: &[Definition] = &[
         unit: "1",
         right: Right::High,
         family: Family::SingleTrials,
-        text: "correlation of population activity (by area) and behaviour between matched single trials, mean over pairs; \
-               matching as in training, on equal random subsets",
+        text: "correlation of population activity (by area) and behaviour between single trials of model and data that are \
+               matched one to one within a stimulus (whatever loss was fitted), on equal random subsets; mean over pairs. Trials \
+               that vary too little score higher than recorded ones do: see `energy_distance`",
     },
     Definition {
         names: &["trial_matched_pearson_ref_centered"],
@@ -128,7 +129,17 @@ pub const METRICS: &[Definition] = &[
         unit: "1",
         right: Right::Low,
         family: Family::SingleTrials,
-        text: "the matching loss: mean squared difference of matched trial features",
+        text: "loss of hard matching (whatever loss was fitted): mean squared difference of trial features matched one to one. \
+               Trials that vary too little score lower than recorded ones do: see `energy_distance`",
+    },
+    Definition {
+        names: &["energy_distance"],
+        unit: "1",
+        right: Right::Low,
+        family: Family::SingleTrials,
+        text: "energy distance between model and recorded trials, as points of the features that matching compares, within a \
+               stimulus; over the root of their number, mean over sessions. 0 on average for trials of the recorded process, and \
+               never lower for other ones",
     },
     Definition {
         names: &["type_fraction/TYPE", "hit_fraction"],
@@ -150,14 +161,14 @@ pub const METRICS: &[Definition] = &[
         unit: "Hz",
         right: Right::Low,
         family: Family::SingleTrials,
-        text: "distance between the distributions over trials of the peak population rate",
+        text: "distance between the distributions over trials of the peak population rate of an area",
     },
     Definition {
         names: &["peak_rate_above_threshold/AREA"],
         unit: "1",
         right: Right::AsData,
         family: Family::SingleTrials,
-        text: "share of trials whose peak population rate exceeds the published threshold",
+        text: "share of trials whose peak population rate exceeds the published threshold of 30 Hz",
     },
     Definition {
         names: &["peak_rate_above_threshold_data/AREA"],
@@ -193,22 +204,22 @@ pub const METRICS: &[Definition] = &[
         unit: "1",
         right: Right::One,
         family: Family::Variability,
-        text: "Fano factor of spike counts, model over data, median over neurons",
+        text: "Fano factor of spike counts over the whole trial, model over data, median over neurons with 10 spikes or more in both",
     },
     Definition {
         names: &["noise_correlation_r"],
         unit: "1",
         right: Right::High,
         family: Family::Variability,
-        text: "correlation over pairs of neurons recorded together: the model's noise correlations against the recorded \
-               ones",
+        text: "correlation over pairs of neurons recorded together: the model's noise correlations (spike counts in windows of \
+               50 ms) against the recorded ones",
     },
     Definition {
         names: &["noise_correlation_mean"],
         unit: "1",
         right: Right::AsData,
         family: Family::Variability,
-        text: "mean noise correlation (counts in windows, less their mean over trials of the same stimulus)",
+        text: "mean noise correlation (spike counts in windows of 50 ms, less their mean over trials of the same stimulus)",
     },
     Definition {
         names: &["noise_correlation_mean_data"],

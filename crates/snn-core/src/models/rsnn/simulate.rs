@@ -3,7 +3,7 @@
 use super::readout::{ReadOut, Readout};
 use super::{InputSpec, Rsnn, Trials, inputs};
 use crate::CoreError;
-use crate::bits::SpikeBits;
+use crate::bits::{SpikeBits, for_each_set};
 use crate::models::Parameters;
 use crate::rng::Key;
 #[cfg(feature = "wgpu")]
@@ -13,7 +13,8 @@ use crate::rollout::{
     reference,
 };
 use crate::units::Ms;
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Zip};
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// Which implementation of the rollout runs.
@@ -132,6 +133,19 @@ impl Rolled {
         }
     }
 
+    /// Probability of a spike in each recorded step `[K, T, N]`, given the spikes before it: 0 where the neuron is refractory, of
+    /// clamped spikes what it would be without the clamp.
+    ///
+    /// # Errors
+    /// A rollout without its potentials, a device that fails.
+    pub fn probabilities(&self, network: &Network) -> Result<Array3<f32>, CoreError> {
+        match self {
+            Self::Host(rollout) => probabilities(network, rollout),
+            #[cfg(feature = "wgpu")]
+            Self::Device(rollout) => probabilities(network, &rollout.to_host()?),
+        }
+    }
+
     fn has_potentials(&self) -> bool {
         match self {
             Self::Host(rollout) => rollout.potentials.is_some(),
@@ -139,6 +153,32 @@ impl Rolled {
             Self::Device(rollout) => rollout.has_potentials(),
         }
     }
+}
+
+/// `p = p_scale σ(temperature (v⁻ − θ)/h)` of every neuron and step, `[K, T, N]`; 0 where it is refractory.
+fn probabilities(network: &Network, rollout: &Rollout) -> Result<Array3<f32>, CoreError> {
+    let Some(mut values) = rollout.potentials.clone() else {
+        return Err(CoreError::Population {
+            what: "potentials of the trials were not kept".into(),
+        });
+    };
+    let mut rows: Vec<_> = values.outer_iter_mut().collect();
+    rows.par_iter_mut().enumerate().for_each(|(k, trial)| {
+        for (t, mut row) in trial.outer_iter_mut().enumerate() {
+            Zip::from(&mut row)
+                .and(&network.threshold)
+                .and(&network.scale)
+                .for_each(|v, threshold, scale| {
+                    let x = f64::from(network.temperature) * f64::from((*v - threshold) / scale);
+                    *v = (f64::from(network.p_scale) / (1.0 + (-x).exp())) as f32;
+                });
+            if network.n_refractory > 0 {
+                for_each_set(rollout.refractory.row(k, t), |n| row[n] = 0.0);
+            }
+        }
+    });
+    drop(rows);
+    Ok(values)
 }
 
 /// Which random numbers a simulation draws; streams `<stream>.input`, `<stream>.latent` and `<stream>.noise`.

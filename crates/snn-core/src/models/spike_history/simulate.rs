@@ -7,7 +7,7 @@ use crate::models::Parameters;
 use crate::models::rsnn::{Draws, Engine, Rolled};
 use crate::rng::Key;
 use crate::rollout::{Clamp, Drive, Network, Noise, Run, SpikeAdjoint, State, Wanted, shape};
-use ndarray::{Array1, Array2, Array3, Zip};
+use ndarray::{Array1, Array2, Array3};
 
 /// Recorded spikes that visible neurons are held to.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ impl SpikeHistory {
         let network = self.network()?;
         let run = self.run(&network, windows, draws)?;
         let rollout = engine.simulate(&network, &run, true)?;
-        let probabilities = probabilities(&network, &rollout)?;
+        let probabilities = rollout.probabilities(&network)?;
         Ok(Sampled {
             probabilities,
             rollout,
@@ -169,28 +169,4 @@ fn widen(spikes: &SpikeBits, n: usize) -> SpikeBits {
         }
     }
     out
-}
-
-/// `p = p_scale σ(temperature (v⁻ − θ)/h)` of every neuron and step, `[K, T, N]`.
-fn probabilities(network: &Network, rollout: &Rolled) -> Result<Array3<f32>, CoreError> {
-    let potentials = match rollout {
-        Rolled::Host(rollout) => rollout.potentials.clone(),
-        #[cfg(feature = "wgpu")]
-        Rolled::Device(rollout) => rollout.to_host()?.potentials,
-    };
-    let Some(mut values) = potentials else {
-        return Err(CoreError::Population {
-            what: "potentials of the windows were not kept".into(),
-        });
-    };
-    for mut row in values.rows_mut() {
-        Zip::from(&mut row)
-            .and(&network.threshold)
-            .and(&network.scale)
-            .for_each(|v, threshold, scale| {
-                let x = f64::from(network.temperature) * f64::from((*v - threshold) / scale);
-                *v = (f64::from(network.p_scale) / (1.0 + (-x).exp())) as f32;
-            });
-    }
-    Ok(values)
 }

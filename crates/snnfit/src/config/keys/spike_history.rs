@@ -1,7 +1,7 @@
 //! Keys of a configuration with `[model.spike_history]`, where they differ from those with `[model.rsnn]`.
 
 use super::Presence::{Default, Optional, Required};
-use super::{Section, key};
+use super::{Section, key, table, weight};
 
 /// In place of the sections from `[model.rsnn]` on.
 pub(super) const SECTIONS: &[Section] = &[
@@ -120,60 +120,96 @@ pub(super) const SECTIONS: &[Section] = &[
         header: "[[loss]]",
         is_used: true,
         about: "what is minimised: any of these",
-        keys: &[key(
+        keys: &[table(
             "likelihood",
             Required("{ weight = 1.0 }"),
-            "recorded spikes given the recorded past; with hidden neurons the ELBO: samples",
+            "recorded spikes given the recorded past; with hidden neurons the ELBO",
+            &[
+                weight("1.0"),
+                key("samples", Default("1"), "samples of hidden neurons for each window"),
+            ],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "single_trial",
             Required("{ weight = 1.0, clamped_ms = 40.0 }"),
             "recorded spikes given a past that is the model's after clamped_ms",
+            &[
+                weight("1.0"),
+                key(
+                    "clamped_ms",
+                    Optional("40.0", "half of windows.clamped_ms"),
+                    "start of a window whose spikes are the recorded ones, ms",
+                ),
+            ],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "psth_cross_entropy",
             Required("{ weight = 10.0 }"),
             "trial averages of repeated stimuli",
+            &[weight("1.0")],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "noise_covariance",
             Required("{ weight = 5000.0, window_ms = 40.0 }"),
-            "noise covariances of pairs in windows (or lags_ms); form corrected or paper_code",
+            "noise covariances of pairs of neurons",
+            &[
+                weight("5000.0"),
+                key(
+                    "window_ms",
+                    Default("40.0"),
+                    "spikes are counted in windows of this length, ms",
+                ),
+                key(
+                    "lags_ms",
+                    Optional("40.0", "window_ms"),
+                    "bin by bin at lags up to this, ms, instead of in windows",
+                ),
+                key(
+                    "form",
+                    Default("\"corrected\""),
+                    "corrected, or paper_code: as that paper's code (with lags_ms)",
+                ),
+            ],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "coincidence_cross_entropy",
             Required("{ weight = 1.0 }"),
             "coincidences of pairs within a bin",
+            &[weight("1.0")],
         )],
     },
     Section {
         header: "[[loss]]",
         is_used: false,
         about: "",
-        keys: &[key(
+        keys: &[table(
             "hidden_rate",
             Required("{ weight = 0.001 }"),
-            "rates of hidden neurons; form cross_entropy or paper_code",
+            "rates of hidden neurons are those of visible ones",
+            &[
+                weight("1.0"),
+                key("form", Default("\"cross_entropy\""), "cross_entropy or paper_code"),
+            ],
         )],
     },
     Section {
