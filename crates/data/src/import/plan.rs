@@ -27,6 +27,8 @@ pub(crate) use units::NAME_COLUMN;
 
 /// A message lists so many arrays.
 const SHOWN_ARRAYS: usize = 20;
+/// It shows so many letters of a text.
+const SHOWN_LETTERS: usize = 40;
 
 /// What an import takes from files. Every text that is an expression ([`Expression`]) may be the name of a column.
 ///
@@ -538,12 +540,29 @@ impl Told {
         table: &Table,
         evaluate: impl FnOnce(&Expression, &Table) -> Result<T, super::ExpressionError>,
     ) -> Option<T> {
-        match Expression::parse(text).and_then(|expression| evaluate(&expression, table)) {
-            Ok(value) => Some(value),
+        let found = Expression::parse(text).and_then(|expression| Ok((evaluate(&expression, table)?, expression)));
+        match found {
+            Ok((value, expression)) => {
+                self.tell_unread(key, &expression, table);
+                Some(value)
+            }
             Err(error) => {
                 self.refuse(key, error.to_string());
                 None
             }
+        }
+    }
+
+    /// Tells texts that `number(x)` takes for missing although they don't say so.
+    fn tell_unread(&mut self, key: &str, expression: &Expression, table: &Table) {
+        for (of, n, first) in expression.unread(table) {
+            let first: String = first.chars().take(SHOWN_LETTERS).collect();
+            let message = format!(
+                "{n} of {} texts of {of} are no numbers, the first is '{}'; they are missing",
+                table.n_rows(),
+                first.escape_debug()
+            );
+            self.warn(key, message);
         }
     }
 

@@ -81,7 +81,6 @@ impl Column {
         {
             return Self::Flags(flags);
         }
-        let is_missing = |text: &str| matches!(text.to_ascii_lowercase().as_str(), "" | "nan" | "na" | "n/a" | "null");
         let number = |text: &String| {
             if is_missing(text.trim()) {
                 return Some(f64::NAN);
@@ -93,6 +92,11 @@ impl Column {
             _ => Self::Texts(texts),
         }
     }
+}
+
+/// Whether a text is a usual one for a missing number.
+pub(super) fn is_missing(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "" | "nan" | "na" | "n/a" | "null")
 }
 
 /// The number that a text is; Rust also reads "inf" and "infinity", which tables use for names of areas (infundibulum, …).

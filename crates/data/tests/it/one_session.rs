@@ -432,6 +432,30 @@ fn numbers_in_columns_of_texts_can_be_read() {
     let (recording, _) = apply(&with("start_time + number(onset)"), texts.clone()).unwrap();
     let light = &recording.sessions[0].events.times_s["light"];
     assert_eq!(light[..2], [None, Some(27.7)]);
+    // Texts that are neither numbers nor usual words for a missing one are counted.
+    let words = ["0.5", "N/A", "none", " NaN ", "", "late", "0,7", "1.5", "null", "NA"];
+    let onsets = (0..200).map(|k| words[k % 10].to_owned()).collect();
+    let mut mixed = texts.clone();
+    let table = mixed.trials.as_mut().unwrap();
+    table.insert("test", "onset", Column::Texts(onsets)).unwrap();
+    assert_eq!(
+        told(&with("start_time + number(onset)"), texts.clone()).1,
+        Vec::<String>::new()
+    );
+    let (_, warnings) = told(&with("start_time + number(onset)"), mixed.clone());
+    assert_one(
+        &warnings,
+        "s, trials.events.light: 40 of 200 texts of number(onset) are no numbers, the first is 'late'; they are missing",
+    );
+    let (_, report) = apply(&format!("{STIM}\nfilter = 'number(onset) != 0.5'"), mixed.clone()).unwrap();
+    let text = report.text();
+    // 20 are 0.5 and 20 are 1.5.
+    assert!(
+        text.contains("20 dropped by number(onset) != 0.5 (20 by this alone; 160 without a number); 160 kept although a value is missing"),
+        "{text}"
+    );
+    let (_, report) = apply(&format!("{STIM}\nfilter = 'coalesce(number(onset), 1) > 0'"), mixed).unwrap();
+    assert!(!report.text().contains("kept although"));
     let table = texts.trials.as_mut().unwrap();
     table
         .insert("test", "onset", Column::Texts(vec!["0,7".to_owned(); 200]))

@@ -62,6 +62,10 @@ impl ImportPlan {
         };
         let mut with = table.clone();
         for question in asked {
+            let other = source.intervals.get(&question.table);
+            if let (Some(Ok(when)), Some(other)) = (question.when.as_deref().map(Expression::parse), other) {
+                told.tell_unread(&format!("table '{}'", question.table), &when, other);
+            }
             match self.column_of(question, &rows.spans, source) {
                 Ok(column) => {
                     if let Err(finding) = with.insert("trials", question.column(), column) {
