@@ -9,6 +9,7 @@ mod others;
 mod report;
 mod rows;
 mod sense;
+mod silence;
 pub(crate) mod trials;
 mod units;
 
@@ -440,7 +441,7 @@ impl ImportPlan {
             return (None, told);
         }
         let (trials, events) = trials::within(trials, &events, observed_s, &mut told);
-        sense::uneven_units(&source, &units.units, &units.spikes_s, &mut told);
+        self.uneven(&source, &units, &trials, &mut told);
         let unit_observed_s = clock::unit_observed(&mut source, &units, &trials, &mut told);
         if !told.findings.problems.is_empty() {
             return (None, told);

@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use crate::common::rng;
 
-fn table(columns: &[(&str, Vec<f64>)]) -> Table {
+pub fn table(columns: &[(&str, Vec<f64>)]) -> Table {
     let mut table = Table::new(columns[0].1.len());
     for (name, values) in columns {
         table.insert("test", *name, Column::Numbers(values.clone())).unwrap();
@@ -17,7 +17,7 @@ fn table(columns: &[(&str, Vec<f64>)]) -> Table {
 }
 
 /// Spikes of so many units at random times from `from` to `to` (s), refractory for 2 ms.
-fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
+pub fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
     let train = |unit: u64| {
         let mut rng = rng(100 + unit);
         let mut times = Vec::new();
@@ -34,7 +34,7 @@ fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
 }
 
 /// Ten units at 3 Hz from `from` to `to`, and 200 trials of 3 s every `dt` s from 10 s on, with the stimulus 0.5 s after their start.
-fn source((from, to): (f64, f64), dt: f64) -> Source {
+pub fn source((from, to): (f64, f64), dt: f64) -> Source {
     let starts: Vec<f64> = (0..200).map(|k| 10.0 + dt * f64::from(k)).collect();
     let moved = |by: f64| starts.iter().map(|start| start + by).collect::<Vec<f64>>();
     Source {
@@ -51,7 +51,7 @@ fn source((from, to): (f64, f64), dt: f64) -> Source {
 }
 
 /// The trials with their columns changed.
-fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64>)) -> Source {
+pub fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64>)) -> Source {
     let old = source.trials.take().unwrap();
     let columns: Vec<(String, Vec<f64>)> = old
         .names()
@@ -68,25 +68,25 @@ fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64
     source
 }
 
-fn times(factor: f64) -> impl Fn(&str, &[f64]) -> (String, Vec<f64>) {
+pub fn times(factor: f64) -> impl Fn(&str, &[f64]) -> (String, Vec<f64>) {
     move |name, values| (name.to_owned(), values.iter().map(|value| value * factor).collect())
 }
 
-const STIM: &str = "[trials]\nalign_to = 'stim'\nwindow_s = [-0.5, 1.5]\nstimulus = '1'";
+pub const STIM: &str = "[trials]\nalign_to = 'stim'\nwindow_s = [-0.5, 1.5]\nstimulus = '1'";
 
-fn apply(text: &str, source: Source) -> Result<(Recording, ImportReport), DataError> {
+pub fn apply(text: &str, source: Source) -> Result<(Recording, ImportReport), DataError> {
     let plan = ImportPlan::from_toml("plan", &format!("units.area = \"'V1'\"\n{text}")).unwrap();
     plan.apply(vec![source])
 }
 
 #[track_caller]
-fn refused(text: &str, source: Source) -> String {
+pub fn refused(text: &str, source: Source) -> String {
     apply(text, source).expect_err(text).to_string()
 }
 
 /// Number of trials, and all warnings but those of silence.
 #[track_caller]
-fn told(text: &str, source: Source) -> (usize, Vec<String>) {
+pub fn told(text: &str, source: Source) -> (usize, Vec<String>) {
     let (recording, report) = apply(text, source).unwrap();
     let all = report.sessions.iter().flat_map(|session| &session.warnings);
     let all = all.chain(&report.warnings).map(ToString::to_string).collect();
@@ -94,7 +94,7 @@ fn told(text: &str, source: Source) -> (usize, Vec<String>) {
 }
 
 #[track_caller]
-fn assert_one(warnings: &[String], part: &str) {
+pub fn assert_one(warnings: &[String], part: &str) {
     let n = warnings.iter().filter(|warning| warning.contains(part)).count();
     assert_eq!(n, 1, "'{part}' in {warnings:#?}");
 }
@@ -325,35 +325,6 @@ fn traces_that_few_trials_have_samples_of_are_told() {
     assert_eq!(told(&plan, with(whole.clone())).1, Vec::<String>::new());
     let message = refused(&plan, with(whole.iter().map(|time| 1e6 * time).collect()));
     assert!(message.contains("µs (1000000)"), "{message}");
-}
-
-#[test]
-fn probes_that_stop_and_gaps_of_sparse_recordings_are_told() {
-    let mut stopped = source((0.0, 3600.0), 17.0);
-    for times in &mut stopped.spikes_s[..4] {
-        times.retain(|time| *time < 1000.0);
-    }
-    let areas = ["A", "A", "A", "A", "B", "B", "B", "B", "B", "B"]
-        .map(ToOwned::to_owned)
-        .to_vec();
-    stopped.units.insert("test", "area", Column::Texts(areas)).unwrap();
-    let plan = ImportPlan::from_toml("plan", STIM).unwrap();
-    let (_, report) = plan.apply(vec![stopped]).unwrap();
-    let warnings: Vec<String> = report.sessions[0].warnings.iter().map(ToString::to_string).collect();
-    assert_one(
-        &warnings,
-        "4 of 10 units begin or end to spike far inside of the recording",
-    );
-    assert_one(&warnings, "all units of 'A' are among them");
-    // Two units at 1 Hz, silent for 100 s.
-    let mut gap = source((0.0, 3600.0), 17.0);
-    gap.spikes_s = trains(2, (0.0, 3600.0), 1.0);
-    gap.spikes_s
-        .iter_mut()
-        .for_each(|times| times.retain(|time| !(2000.0..2100.0).contains(time)));
-    gap.unit_ids.truncate(2);
-    gap.units = Table::new(2);
-    assert_one(&told(STIM, gap).1, "(1 gap; ");
 }
 
 #[test]

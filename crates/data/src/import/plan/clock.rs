@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::units::Taken;
-use super::{ClockPlan, ImportPlan, Told, sense};
+use super::{ClockPlan, ImportPlan, Told, sense, silence};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
 use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
@@ -205,7 +205,7 @@ impl ImportPlan {
         } else {
             self.empty_trials(source, trials, (first, last), told);
         }
-        sense::gaps(source, trials, (first, last), told);
+        silence::gaps(source, trials, (first, last), told);
         if told.findings.problems.is_empty() {
             self.refuse_overlapping(trials, told);
         }

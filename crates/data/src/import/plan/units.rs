@@ -11,7 +11,7 @@ use crate::import::table::{Column, Table};
 use crate::recording::{CellType, Unit};
 
 /// Columns that say the area of a unit, in the order in which they are looked for.
-const AREA_COLUMNS: [&str; 12] = [
+pub(super) const AREA_COLUMNS: [&str; 12] = [
     "area",
     "brain_area",
     "region",
