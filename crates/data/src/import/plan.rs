@@ -109,6 +109,8 @@ pub struct TrialsPlan {
     pub align_to: Option<String>,
     /// Part of the recording that a trial is, from and to (s) relative to the event. Default: from its start to its stop.
     pub window_s: Option<[f64; 2]>,
+    /// Whether most trials may share most of their time with an earlier one, as windows that slide do. Default: false.
+    pub overlap: Option<bool>,
     /// Condition of the trials that are taken.
     pub filter: Option<String>,
     /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 1 where trials are aligned to an
@@ -280,7 +282,7 @@ impl ImportPlan {
             ];
             for (key, _) in also.into_iter().filter(|(_, given)| *given) {
                 problems.push(format!(
-                    "{key} has no meaning beside trials.every_s, which makes trials of equal length"
+                    "{key} has no meaning beside trials.every_s (--every-s), which makes trials of equal length"
                 ));
             }
         }
@@ -480,7 +482,7 @@ fn no_spikes(source: &Source) -> String {
         .join("', '");
     format!(
         "no spike times are known by their name, such as units/spike_times (docs/FORMATS.md); there are '{names}'{more} (hint: rename \
-         them; arrays of spike counts are imported with --spikes, or a --spec with bin_ms)"
+         them; arrays of spike counts are imported with --spikes, or a TOML for --spec with bin_ms)"
     )
 }
 

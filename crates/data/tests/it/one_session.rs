@@ -116,6 +116,14 @@ fn trials_that_share_their_time_are_told_and_refused_where_most_share_most_of_it
         message.contains("199 of 200 trials share more than half of their time"),
         "{message}"
     );
+    // Windows that slide are taken where the plan says so, and told all the same.
+    assert!(
+        message.contains("trials.overlap = true in a TOML for --spec"),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\noverlap = true"), source((0.0, 3600.0), 0.9));
+    assert_eq!(n, 200);
+    assert_one(&warnings, "199 of 200 trials begin before an earlier one has ended");
     // A window in ms that was typed as s.
     let long = "[trials]\nalign_to = 'stim'\nwindow_s = [-500, 1500]\nstimulus = '1'";
     let message = refused(long, source((0.0, 3600.0), 17.0));
@@ -140,7 +148,9 @@ fn events_that_are_relative_to_trials_are_refused_whatever_their_columns_are_cal
     for length_s in [1500.0, 3600.0, 9000.0] {
         let known = refused(STIM, relative(["trial_start", "trial_end"], length_s));
         assert!(
-            known.contains("(hint: trials.align_to = \"trial_start + stim\")"),
+            known.contains(
+                "(hint: --align-to 'trial_start + stim', or trials.align_to = \"trial_start + stim\" in a TOML"
+            ),
             "{known}"
         );
         let unknown = refused(STIM, relative(["t_a", "t_b"], length_s));
@@ -296,6 +306,39 @@ fn times_in_another_unit_are_refused_by_intervals_of_neurons_and_trials_without_
     sparse.spikes_s = trains(1, (0.0, 3600.0), 0.05);
     (sparse.unit_ids, sparse.units) = (vec!["0".to_owned()], Table::new(1));
     assert_eq!(told(STIM, sparse).0, 200);
+}
+
+#[test]
+fn slow_events_are_taken_where_the_plan_says_that_they_are_in_seconds() {
+    // Events deconvolved from calcium imaging that are never closer than 0.5 s.
+    let mut slow = source((0.0, 3600.0), 17.0);
+    for (n, times) in slow.spikes_s.iter_mut().enumerate() {
+        *times = (0..2000)
+            .map(|i| 0.01 * n as f64 + 1.75 * f64::from(i) + 0.5 * f64::from(i % 3))
+            .collect();
+    }
+    let message = refused(STIM, slow.clone());
+    assert!(
+        message.contains("0 of 19990 intervals")
+            && message.contains("clock.spikes_per_s = 1 takes spikes as they are, in s, such as slow events"),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\n[clock]\nspikes_per_s = 1"), slow);
+    assert_eq!((n, warnings), (200, Vec::new()));
+}
+
+#[test]
+fn a_task_before_hours_of_sleep_is_taken_where_the_plan_says_that_it_is_in_seconds() {
+    // 200 trials in 7 minutes, then up to 5 hours.
+    let task = || source((0.0, 18_000.0), 2.1);
+    let message = refused(STIM, task());
+    let hint = "clock.trials_per_s = 1 in a TOML for --spec takes them as they are, such as those of a task before hours of sleep";
+    assert!(
+        message.contains("all 200 times of 'stim' lie before") && message.contains(hint),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\n[clock]\ntrials_per_s = 1"), task());
+    assert_eq!((n, warnings), (200, Vec::new()));
 }
 
 #[test]

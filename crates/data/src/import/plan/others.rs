@@ -35,8 +35,8 @@ impl ImportPlan {
         let n = trials.iter().filter(is_invalid).count();
         if n > 0 && !is_asked {
             let message = format!(
-                "{n} of {} trials overlap the file's '{INVALID}', which are not to be used (hint: trials.filter, --trials \
-                 \"!overlaps('{INVALID}')\", leaves out those whose row does)",
+                "{n} of {} trials overlap the file's '{INVALID}', which are not to be used (hint: --trials \
+                 \"!overlaps('{INVALID}')\" leaves out those whose row does)",
                 trials.len()
             );
             told.warn("trials", message);
@@ -56,7 +56,7 @@ impl ImportPlan {
             return None;
         }
         let Some(rows) = Rows::of(&self.trials, table) else {
-            let message = "rows of trials have no start_time, so other tables can't be compared with them (hint: trials.start says what it is)";
+            let message = "rows of trials have no start_time, so other tables can't be compared with them (hint: trials.start in a TOML for --spec says what it is)";
             told.refuse("trials", message);
             return None;
         };

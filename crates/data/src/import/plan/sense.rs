@@ -66,8 +66,9 @@ impl ImportPlan {
             "all {} times of '{event}' lie before {latest} s, and spikes last until {last} s",
             trials.len()
         );
-        let otherwise = "clock.trials_per_s = 1 takes them as they are";
-        if (n_later as f64) < IN_ORDER * (trials.len() - 1) as f64 && !is_slow(intervals(source)) {
+        let otherwise = "clock.trials_per_s = 1 in a TOML for --spec takes them as they are, such as those of a task before hours of sleep";
+        let is_slow = self.clock.spikes_per_s.is_none() && is_slow(intervals(source));
+        if (n_later as f64) < IN_ORDER * (trials.len() - 1) as f64 && !is_slow {
             let start = super::trials::table(&self.trials, source).ok().flatten();
             let start = start.and_then(|table| clock_column(table, EARLY * last));
             let sum = match start {
@@ -75,19 +76,19 @@ impl ImportPlan {
                 None => format!("the start of the trial + {event}"),
             };
             let message = format!(
-                "{found}; they don't grow from row to row: they are relative to the start of their trial (hint: trials.align_to, --align-to, \
-                 is {sum}; {otherwise})"
+                "{found}; they don't grow from row to row: they are relative to the start of their trial (hint: --align-to, trials.align_to in a \
+                 TOML for --spec, is {sum}; {otherwise})"
             );
             told.refuse("trials.align_to", message);
             return true;
         }
         // In ms or samples, the spikes are: which is told elsewhere.
-        if super::clock::larger_unit(last / latest).is_some() || is_slow(intervals(source)) {
+        if super::clock::larger_unit(last / latest).is_some() || is_slow {
             return false;
         }
         let message = format!(
-            "{found}: are they relative to something, or in minutes? (hint: clock.trials_per_s in a TOML for --spec says how many of their units \
-             are a second, 0.016666666666666666 for minutes; {otherwise})"
+            "{found}: are they relative to something, or in minutes? (hint: {otherwise}; else it says how many of their units are a second, \
+             0.016666666666666666 for minutes)"
         );
         told.refuse("trials", message);
         true
@@ -149,23 +150,25 @@ impl ImportPlan {
         }
     }
 
-    /// Refuses trials most of which share most of their time with an earlier one; few are told when the recording is checked.
+    /// Refuses trials most of which share most of their time with an earlier one, unless the plan says that they do; they are told, as
+    /// few are, when the recording is checked.
     pub(super) fn refuse_overlapping(&self, trials: &[Trial], told: &mut Told) {
         let spans = || trials.iter().map(|trial| (trial.start_s, trial.stop_s));
         let (_, n_most) = overlapping(spans());
-        if 2 * n_most <= trials.len() {
+        if 2 * n_most <= trials.len() || self.trials.overlap == Some(true) {
             return;
         }
         let what = match self.trials.window_s {
             Some([from, to]) => format!(
-                "trials.window_s (--window-s) is [{from}, {to}] in s: is that longer than trials are, or meant in ms? a shorter window, or trials.stop, keeps them \
-                 apart"
+                "--window-s, trials.window_s, is [{from}, {to}] in s: is that longer than trials are, or meant in ms? a shorter one, or trials.stop \
+                 in a TOML for --spec, keeps them apart"
             ),
-            None => "are starts and stops right? trials.window_s (--window-s) takes a part of each".to_owned(),
+            None => "are starts and stops right? --window-s takes a part of each".to_owned(),
         };
         let message = format!(
             "{n_most} of {} trials share more than half of their time with an earlier one, so trials that are held out would be known from \
-             training (hint: {what}; trials.filter leaves some out)",
+             training (hint: {what}; a condition, --trials, leaves some out; trials.overlap = true in a TOML for --spec takes windows that slide as they \
+             are)",
             trials.len()
         );
         told.refuse("trials", message);
