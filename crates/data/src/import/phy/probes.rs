@@ -17,6 +17,10 @@ pub(super) struct Probe {
     pub(super) path: PathBuf,
 }
 
+/// What to do with folders that may be sessions.
+const HINT: &str = "(hint: import the folder of each session; folders of the probes of one session lie side by side and are named such as probe00 or \
+                    imec0)";
+
 /// The folder itself where Phy opens it, else those below that are named as probes of one session are; a problem where they aren't.
 ///
 /// They are of one session if their paths part at folders that differ by the name of the probe alone, so that neither sessions,
@@ -34,84 +38,91 @@ pub(super) fn find(folder: &Path, findings: &mut Findings) -> Result<Vec<Probe>,
     }
     let files = Folder::walk(folder)?;
     let found: Vec<&[String]> = files.phy().iter().map(Vec::as_slice).collect();
-    let (Some(first), Some(last)) = (found.first(), found.last()) else {
+    if found.is_empty() {
         return Ok(itself());
+    }
+    let named = match named(&found) {
+        Ok(named) => named,
+        Err(message) => {
+            findings.problem("the folder", message);
+            return Ok(Vec::new());
+        }
     };
-    // They are sorted: what the first and the last have in common, all have.
-    let n_common = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
-    let shown = |dirs: &[&[String]]| {
-        let names: Vec<String> = dirs.iter().take(SHOWN).map(|dir| at_of(dir)).collect();
-        let more = if dirs.len() > SHOWN { ", …" } else { "" };
-        format!("{}{more}", names.join(", "))
-    };
-    let named: Vec<(&[String], Option<Name<'_>>)> = found
-        .iter()
-        .map(|dir| match found.len() {
-            1 => (*dir, dir.iter().find_map(|name| probe_name(name))),
-            _ => (*dir, dir.get(n_common).and_then(|name| probe_name(name))),
-        })
-        .collect();
-    let unnamed = named.iter().filter(|(_, name)| name.is_none());
-    let unnamed: Vec<&[String]> = unnamed.map(|(dir, _)| *dir).collect();
-    let hint = "(hint: import the folder of each session; folders of the probes of one session lie side by side and are named such as probe00 or imec0)";
-    if !unnamed.is_empty() {
-        let message = match found.len() {
-            1 => format!(
-                "the one folder of Phy or Kilosort here is {} (hint: give that folder)",
-                shown(&unnamed)
-            ),
-            n => format!(
-                "{n} folders of Phy or Kilosort, of which those in {} are not named as probes are: are they sessions? {hint}",
-                shown(&unnamed)
-            ),
-        };
-        findings.problem("the folder", message);
-        return Ok(Vec::new());
-    }
-    let named: Vec<(&[String], Name<'_>)> = named.into_iter().filter_map(|(dir, name)| Some((dir, name?))).collect();
-    if named.windows(2).any(|pair| pair[0].1.before != pair[1].1.before) {
-        let message = format!(
-            "{} folders of Phy or Kilosort, whose names differ by more than the probe: {}: are they of several sessions? {hint}",
-            found.len(),
-            shown(&found)
-        );
-        findings.problem("the folder", message);
-        return Ok(Vec::new());
-    }
-    let mut of_probe: BTreeMap<String, Vec<&[String]>> = BTreeMap::new();
-    for (dir, name) in &named {
-        of_probe.entry(name.label.to_lowercase()).or_default().push(dir);
-    }
-    for dirs in of_probe.values().filter(|dirs| dirs.len() > 1) {
-        let message = format!(
-            "several sets of spikes: {} (hint: move all but one, or put a dot before the names of their folders, which are then not looked at)",
-            shown(dirs)
-        );
-        let label = named
-            .iter()
-            .find(|(dir, _)| dirs.contains(dir))
-            .map_or("", |(_, name)| name.label);
-        findings.problem(label.escape_debug().to_string(), message);
-    }
-    let probes: Vec<Probe> = named
-        .iter()
-        .map(|(dir, name)| Probe {
-            label: name.label.to_owned(),
-            at: at_of(dir),
-            path: dir.iter().fold(folder.to_path_buf(), |path, name| path.join(name)),
-        })
-        .collect();
-    if probes.len() > 1 && findings.problems.is_empty() {
-        let labels: Vec<&str> = probes.iter().map(|probe| probe.label.as_str()).collect();
+    refuse_sortings(&named, findings);
+    if named.len() > 1 && findings.problems.is_empty() {
+        let labels: Vec<&str> = named.iter().map(|(_, name)| name.label).collect();
         let message = format!(
             "{} probes ({}) are put together, each with its sample_rate, as if sample 0 of all were at the same time: clocks of probes that \
              were not synchronised drift apart, by milliseconds an hour (hint: write spike_times of one clock, as TPrime or SpikeInterface do)",
-            probes.len(),
+            named.len(),
             labels.join(", ").escape_debug()
         );
         findings.warning("the folder", message);
     }
-    Ok(probes)
+    let probe = |(dir, name): &(&[String], Name<'_>)| Probe {
+        label: name.label.to_owned(),
+        at: at_of(dir),
+        path: dir.iter().fold(folder.to_path_buf(), |path, name| path.join(name)),
+    };
+    Ok(named.iter().map(probe).collect())
+}
+
+/// Folders, in their order, and the names of their probes; a message where they are not those of one session.
+fn named<'a>(found: &[&'a [String]]) -> Result<Vec<(&'a [String], Name<'a>)>, String> {
+    let (Some(first), Some(last)) = (found.first(), found.last()) else {
+        return Ok(Vec::new());
+    };
+    // They are sorted: what the first and the last have in common, all have.
+    let n_common = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
+    let name_of = |dir: &'a [String]| match found.len() {
+        1 => dir.iter().find_map(|name| probe_name(name)),
+        _ => dir.get(n_common).and_then(|name| probe_name(name)),
+    };
+    let unnamed: Vec<&[String]> = found.iter().copied().filter(|dir| name_of(dir).is_none()).collect();
+    if !unnamed.is_empty() {
+        return Err(match found.len() {
+            1 => format!(
+                "the one folder of Phy or Kilosort here is {} (hint: give that folder)",
+                listed(&unnamed)
+            ),
+            n => format!(
+                "{n} folders of Phy or Kilosort, of which those in {} are not named as probes are: are they sessions? {HINT}",
+                listed(&unnamed)
+            ),
+        });
+    }
+    let named: Vec<(&[String], Name<'_>)> = found.iter().filter_map(|dir| Some((*dir, name_of(dir)?))).collect();
+    if named.windows(2).any(|pair| pair[0].1.before != pair[1].1.before) {
+        return Err(format!(
+            "{} folders of Phy or Kilosort, whose names differ by more than the probe: {}: are they of several sessions? {HINT}",
+            found.len(),
+            listed(found)
+        ));
+    }
+    Ok(named)
+}
+
+/// Refuses several folders of one probe.
+fn refuse_sortings(named: &[(&[String], Name<'_>)], findings: &mut Findings) {
+    let mut of_probe: BTreeMap<String, (&str, Vec<&[String]>)> = BTreeMap::new();
+    for (dir, name) in named {
+        let entry = of_probe.entry(name.label.to_lowercase());
+        entry.or_insert((name.label, Vec::new())).1.push(dir);
+    }
+    for (label, dirs) in of_probe.values().filter(|(_, dirs)| dirs.len() > 1) {
+        let message = format!(
+            "several sets of spikes: {} (hint: move all but one, or put a dot before the names of their folders, which are then not looked at)",
+            listed(dirs)
+        );
+        findings.problem(label.escape_debug().to_string(), message);
+    }
+}
+
+/// Paths for messages, up to [`SHOWN`].
+fn listed(dirs: &[&[String]]) -> String {
+    let names: Vec<String> = dirs.iter().take(SHOWN).map(|dir| at_of(dir)).collect();
+    let more = if dirs.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", names.join(", "))
 }
 
 /// A path for messages.
