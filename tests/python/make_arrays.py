@@ -240,6 +240,23 @@ def make_alf(folder):
     return expected
 
 
+def make_alf_index(folder):
+    """Tables of clusters whose rows are named by the index that pandas writes: shuffled, and of some clusters only."""
+    expected = {}
+    for name, rows in [("shuffled", [4, 0, 3, 1, 2]), ("some", [4, 1, 3])]:
+        path = folder / name
+        path.mkdir(parents=True)
+        clusters = np.arange(20) % 5
+        np.save(path / "spikes.times.npy", np.arange(20) / 10)
+        np.save(path / "spikes.clusters.npy", clusters)
+        np.save(path / "clusters.channels.npy", np.arange(5) * 3)
+        metrics = pd.DataFrame({"label": np.linspace(0, 1, 5), "name": list("abcde")}).loc[rows]
+        metrics.to_csv(path / "clusters.metrics.csv")
+        back = pd.read_csv(path / "clusters.metrics.csv", index_col=0).reindex(range(5))
+        expected[name] = {"label": plain(back["label"].to_numpy()), "name": back["name"].fillna("").tolist()}
+    return expected
+
+
 def make_phy(folder):
     folder.mkdir(parents=True)
     _, clusters = spikes(9, 600, 1.0)
@@ -268,6 +285,44 @@ def make_phy(folder):
         "depth": plain(merged["depth"].to_numpy()),
         "KSLabel": label["KSLabel"].tolist(),
         "group": [groups.get(i, "") for i in range(11)],
+    }
+
+
+def make_phy_probes(folder):
+    """Two probes of a session, each with its sampling rate, as SpikeGLX names folders."""
+    tables = []
+    for probe, n_units, rate in [("imec0", 3, 30000.0), ("imec1", 4, 29999.75)]:
+        path = folder / f"run_g0_{probe}"
+        path.mkdir(parents=True)
+        clusters = np.concatenate([np.arange(n_units), rng.integers(0, n_units, 200)])
+        np.save(path / "spike_times.npy", np.sort(rng.integers(0, 30_000 * 60, len(clusters))))
+        np.save(path / "spike_clusters.npy", clusters.astype("i4"))
+        (path / "params.py").write_text(f"sample_rate = {rate}\n")
+        label = pd.DataFrame({"cluster_id": range(3), "KSLabel": ["good", "mua", "good"]})
+        label.to_csv(path / "cluster_KSLabel.tsv", sep="\t", index=False)
+        units = pd.DataFrame({"cluster_id": range(n_units)})
+        units = units.merge(pd.read_csv(path / "cluster_KSLabel.tsv", sep="\t"), how="left", on="cluster_id")
+        if probe == "imec1":  # columns that one probe alone has
+            info = pd.DataFrame({"cluster_id": range(4), "depth": np.arange(4) * 20.5, "group": ["good", "mua", "noise", "good"]})
+            info.to_csv(path / "cluster_info.tsv", sep="\t", index=False)
+            units = units.merge(pd.read_csv(path / "cluster_info.tsv", sep="\t"), on="cluster_id")
+        times = np.load(path / "spike_times.npy") / rate
+        units["train"] = trains(times, np.load(path / "spike_clusters.npy"), range(n_units))
+        tables.append(units.assign(probe=probe))
+    units = pd.concat(tables, ignore_index=True)
+    ids = units["probe"] + "_" + units["cluster_id"].astype(str)
+    area = pd.DataFrame({"unit": ids, "area": [f"area{n % 3}" for n in range(len(ids))]})
+    area.sample(frac=1, random_state=1).to_csv(folder.parent / "phy_probes_areas.csv", index=False)
+    texts = units.fillna({"KSLabel": "", "group": ""})
+    return {
+        "ids": ids.tolist(),
+        "trains": units["train"].tolist(),
+        "cluster_id": units["cluster_id"].tolist(),
+        "depth": plain(units["depth"].to_numpy()),
+        "probe": units["probe"].tolist(),
+        "KSLabel": texts["KSLabel"].tolist(),
+        "group": texts["group"].tolist(),
+        "area": area["area"].tolist(),
     }
 
 
@@ -306,7 +361,9 @@ def main():
         "npy": make_npy(folder / "npy"),
         "npz": make_npz(folder / "npz"),
         "alf": make_alf(folder / "alf"),
+        "alf_index": make_alf_index(folder / "alf_index"),
         "phy": make_phy(folder / "phy"),
+        "phy_probes": make_phy_probes(folder / "phy_probes"),
         "csv": make_csv(folder / "csv"),
     }
     (folder / "expected.json").write_text(json.dumps(expected, allow_nan=False))

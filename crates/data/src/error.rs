@@ -66,6 +66,16 @@ impl Findings {
         self.warnings.push(Finding::new(location, message));
     }
 
+    /// Adds those of a folder below, with its path before theirs where it has one.
+    pub(crate) fn append_at(&mut self, folder: &str, other: Self) {
+        let moved = |finding: Finding| match folder {
+            "" => finding,
+            _ => Finding::new(format!("{folder}/{}", finding.location), finding.message),
+        };
+        self.problems.extend(other.problems.into_iter().map(moved));
+        self.warnings.extend(other.warnings.into_iter().map(moved));
+    }
+
     /// Keeps the value, or notes why there is none.
     pub(crate) fn keep<T>(&mut self, found: Result<T, Finding>) -> Option<T> {
         found.map_err(|finding| self.problems.push(finding)).ok()

@@ -21,6 +21,7 @@ use crate::validate::refuse_problems;
 
 use folder::AlfFile;
 pub(super) use folder::Folder;
+pub(super) use probes::PROBES;
 
 /// Reads a session: the folder of the session, its `alf` folder, or that of one probe.
 ///

@@ -32,7 +32,7 @@ pub enum Layout {
     Npy,
     /// A table of text, read by [`read_csv`](super::read_csv).
     Csv,
-    /// A folder of Phy or Kilosort, read by [`read_phy`](super::read_phy).
+    /// A folder of Phy or Kilosort, or one with such folders of several probes, read by [`read_phy`](super::read_phy).
     Phy,
     /// A folder of ALF files, read by [`read_alf`](super::read_alf).
     Alf,
@@ -63,7 +63,8 @@ impl fmt::Display for Layout {
 /// Says which layout a file or folder has.
 ///
 /// Files: HDF5 (told apart by attributes of its root), zip, NumPy, text with columns. Folders: Phy has `spike_times.npy`
-/// with `spike_clusters.npy` or `spike_templates.npy`, ALF has `spikes.times` here or below.
+/// with `spike_clusters.npy` or `spike_templates.npy`, here or, where there are no `spikes.times`, below; ALF has `spikes.times` here
+/// or below.
 ///
 /// # Errors
 /// [`DataError::Fs`] if it can't be read; [`DataError::UnknownLayout`] with what was found where nothing fits, or two
@@ -191,35 +192,21 @@ fn found_in(start: &[u8]) -> String {
 }
 
 fn detect_folder(path: &Path) -> Result<Layout, DataError> {
-    let has = |name: &str| path.join(name).is_file();
-    let is_phy = has("spike_times.npy") && (has("spike_clusters.npy") || has("spike_templates.npy"));
     let files = alf::Folder::walk(path)?;
-    let is_alf = files.has("spikes", "times");
-    match (is_phy, is_alf) {
+    let is_phy = files.phy().iter().any(Vec::is_empty);
+    match (is_phy, files.has("spikes", "times")) {
         (true, false) => Ok(Layout::Phy),
         (false, true) => Ok(Layout::Alf),
         (true, true) => Err(unknown(
             path,
             "files of Phy (spike_times.npy) and of ALF (spikes.times.npy); name the layout, or move one of them",
         )),
+        // Which of several folders below are of one session, their reader says.
+        (false, false) if !files.phy().is_empty() => Ok(Layout::Phy),
         (false, false) => {
             let mut names = files.top_names().to_vec();
             let more = names.len() > 20;
             names.truncate(20);
-            let is_phy = |name: &&str| path.join(name).join("spike_times.npy").is_file();
-            let phy: Vec<&str> = names
-                .iter()
-                .map(|name| name.trim_matches('\''))
-                .filter(is_phy)
-                .collect();
-            if let Some(first) = phy.first() {
-                let hint = "docs/FORMATS.md says how to put the probes of a session together";
-                let found = format!(
-                    "a folder with Phy or Kilosort folders in it: {} (hint: read each by itself, such as {first}; {hint})",
-                    phy.join(", ")
-                );
-                return Err(unknown(path, found));
-            }
             let list = if names.is_empty() {
                 "an empty folder".to_owned()
             } else {

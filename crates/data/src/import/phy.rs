@@ -1,10 +1,13 @@
 //! Folders of Phy and Kilosort: spikes in samples, clusters, and what was said of each cluster.
 
+mod probes;
+
 use std::path::{Path, PathBuf};
 
 use super::delimited::read_table;
 use super::npy::{Dtype, array_of, header_of};
 use super::source::{Source, session_name};
+use super::table::{Column, Table};
 use super::units::{Keyed, Units, split_by_cluster};
 use crate::error::{DataError, Finding, Findings};
 use crate::fs::{FsError, read_text};
@@ -18,44 +21,75 @@ const MAX_FILES: usize = 20_000;
 /// What names the clusters in its tables; old versions wrote `id`.
 const KEYS: [&str; 2] = ["cluster_id", "id"];
 
-/// Reads a folder that Phy opens: `spike_times.npy` with `spike_clusters.npy` (or `spike_templates.npy`), and `cluster_*.tsv`.
+/// Reads a folder that Phy opens: `spike_times.npy` with `spike_clusters.npy` (or `spike_templates.npy`), and `cluster_*.tsv`; or a
+/// folder with such folders below, which are named as probes are.
 ///
 /// Times are samples, divided by `sample_rate_hz` or, if there is none, by `sample_rate` of `params.py`, which is looked at
-/// as text and never run. Units are the clusters that have spikes or a row in a table, by number. Allocates 24 bytes a spike.
+/// as text and never run. Units are the clusters that have spikes or a row in a table, by number; where there are several probes they
+/// are named `imec0_12`, and wherever there is a probe's folder the column `probe` names it. Allocates 24 bytes a spike.
 ///
 /// # Errors
 /// [`DataError::Fs`]; [`DataError::Invalid`] with every problem: arrays that are damaged or disagree in length, times
-/// that are no samples, tables that name a cluster twice, no sampling rate.
+/// that are no samples, tables that name a cluster twice, no sampling rate; folders below that are not of one session's probes.
 pub fn read_phy(folder: &Path, sample_rate_hz: Option<f64>) -> Result<Source, DataError> {
     let mut findings = Findings::default();
     let mut source = Source::empty(session_name(folder), "Phy folder");
-    let rate = sample_rate(folder, sample_rate_hz, &mut findings);
+    let probes = probes::find(folder, &mut findings)?;
+    let has_several = probes.len() > 1;
+    let mut tables = Vec::new();
+    for probe in &probes {
+        let mut own = Findings::default();
+        let units = read_probe(&probe.path, sample_rate_hz, &mut own)?;
+        findings.append_at(&probe.at, own);
+        let Some(mut units) = units else { continue };
+        if !probe.label.is_empty() {
+            let labels = vec![probe.label.clone(); units.ids.len()];
+            findings.keep(units.table.insert(&probe.at, "probe", Column::Texts(labels)));
+        }
+        let name = |id: String| {
+            if has_several {
+                format!("{}_{id}", probe.label)
+            } else {
+                id
+            }
+        };
+        source.unit_ids.extend(units.ids.into_iter().map(name));
+        source.spikes_s.append(&mut units.spikes_s);
+        tables.push(units.table);
+    }
+    if let Some(table) = findings.keep(Table::stacked(tables)) {
+        source.units = table;
+    }
+    refuse_problems(folder.display().to_string(), findings.problems)?;
+    source.warnings.append(&mut findings.warnings);
+    Ok(source)
+}
+
+/// Units of one folder.
+fn read_probe(folder: &Path, sample_rate_hz: Option<f64>, findings: &mut Findings) -> Result<Option<Units>, DataError> {
+    let rate = sample_rate(folder, sample_rate_hz, findings);
     let rate = findings.keep(rate);
     // Without a rate the spikes are checked all the same.
-    let spikes = findings.keep(read_spikes(folder, rate.unwrap_or(1.0), &mut source.warnings));
+    let spikes = read_spikes(folder, rate.unwrap_or(1.0), &mut findings.warnings);
+    let spikes = findings.keep(spikes);
     let mut tables = Vec::new();
     for (path, at) in cluster_tables(folder)? {
         let table = read_table(&path, &at).and_then(|table| Keyed::new(&at, table, &KEYS));
         tables.extend(findings.keep(table));
     }
-    if let Some((ids, spikes)) = spikes {
-        let spikes = ids.iter().map(ToString::to_string).zip(spikes).collect();
-        let mut units = Units::join(spikes, &tables, "clusters", &mut findings);
-        let ids: Vec<f64> = units.ids.iter().filter_map(|id| id.parse().ok()).collect();
-        if ids.len() == units.ids.len() {
-            let column = super::table::Column::Numbers(ids);
-            findings.keep(units.table.insert("clusters", "cluster_id", column));
-        } else {
-            findings.problem("clusters", "a table names a cluster that is no number");
-        }
-        for table in &tables {
-            units.add(table, &mut findings);
-        }
-        (source.unit_ids, source.spikes_s, source.units) = (units.ids, units.spikes_s, units.table);
+    let Some((ids, spikes)) = spikes else { return Ok(None) };
+    let spikes = ids.iter().map(ToString::to_string).zip(spikes).collect();
+    let mut units = Units::join(spikes, &tables, "clusters", findings);
+    let ids: Vec<f64> = units.ids.iter().filter_map(|id| id.parse().ok()).collect();
+    if ids.len() == units.ids.len() {
+        findings.keep(units.table.insert("clusters", "cluster_id", Column::Numbers(ids)));
+    } else {
+        findings.problem("clusters", "a table names a cluster that is no number");
     }
-    refuse_problems(folder.display().to_string(), findings.problems)?;
-    source.warnings.append(&mut findings.warnings);
-    Ok(source)
+    for table in &tables {
+        units.add(table, findings);
+    }
+    Ok(Some(units))
 }
 
 /// Spikes (s) by cluster.

@@ -74,7 +74,7 @@ fn missing_units(root: &Node) -> String {
     format!(
         "no spike times are known by their name: units/spike_times with units/spike_times_index or units/spike_clusters, or a \
          group units/spike_times with a dataset for each unit{ours} (hint: rename them; arrays of spike counts are imported with \
-         --spikes, or a --spec with bin_ms)"
+         --spikes, or a TOML for --spec with bin_ms)"
     )
 }
 

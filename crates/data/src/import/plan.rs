@@ -9,6 +9,7 @@ mod others;
 mod report;
 mod rows;
 mod sense;
+mod silence;
 pub(crate) mod trials;
 mod units;
 
@@ -27,6 +28,8 @@ pub(crate) use units::NAME_COLUMN;
 
 /// A message lists so many arrays.
 const SHOWN_ARRAYS: usize = 20;
+/// It shows so many letters of a text.
+const SHOWN_LETTERS: usize = 40;
 
 /// What an import takes from files. Every text that is an expression ([`Expression`]) may be the name of a column.
 ///
@@ -106,6 +109,8 @@ pub struct TrialsPlan {
     pub align_to: Option<String>,
     /// Part of the recording that a trial is, from and to (s) relative to the event. Default: from its start to its stop.
     pub window_s: Option<[f64; 2]>,
+    /// Whether most trials may share most of their time with an earlier one, as windows that slide do. Default: false.
+    pub overlap: Option<bool>,
     /// Condition of the trials that are taken.
     pub filter: Option<String>,
     /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 1 where trials are aligned to an
@@ -277,7 +282,7 @@ impl ImportPlan {
             ];
             for (key, _) in also.into_iter().filter(|(_, given)| *given) {
                 problems.push(format!(
-                    "{key} has no meaning beside trials.every_s, which makes trials of equal length"
+                    "{key} has no meaning beside trials.every_s (--every-s), which makes trials of equal length"
                 ));
             }
         }
@@ -438,7 +443,7 @@ impl ImportPlan {
             return (None, told);
         }
         let (trials, events) = trials::within(trials, &events, observed_s, &mut told);
-        sense::uneven_units(&source, &units.units, &units.spikes_s, &mut told);
+        self.uneven(&source, &units, &trials, &mut told);
         let unit_observed_s = clock::unit_observed(&mut source, &units, &trials, &mut told);
         if !told.findings.problems.is_empty() {
             return (None, told);
@@ -477,7 +482,7 @@ fn no_spikes(source: &Source) -> String {
         .join("', '");
     format!(
         "no spike times are known by their name, such as units/spike_times (docs/FORMATS.md); there are '{names}'{more} (hint: rename \
-         them; arrays of spike counts are imported with --spikes, or a --spec with bin_ms)"
+         them; arrays of spike counts are imported with --spikes, or a TOML for --spec with bin_ms)"
     )
 }
 
@@ -538,12 +543,29 @@ impl Told {
         table: &Table,
         evaluate: impl FnOnce(&Expression, &Table) -> Result<T, super::ExpressionError>,
     ) -> Option<T> {
-        match Expression::parse(text).and_then(|expression| evaluate(&expression, table)) {
-            Ok(value) => Some(value),
+        let found = Expression::parse(text).and_then(|expression| Ok((evaluate(&expression, table)?, expression)));
+        match found {
+            Ok((value, expression)) => {
+                self.tell_unread(key, &expression, table);
+                Some(value)
+            }
             Err(error) => {
                 self.refuse(key, error.to_string());
                 None
             }
+        }
+    }
+
+    /// Tells texts that `number(x)` takes for missing although they don't say so.
+    fn tell_unread(&mut self, key: &str, expression: &Expression, table: &Table) {
+        for (of, n, first) in expression.unread(table) {
+            let first: String = first.chars().take(SHOWN_LETTERS).collect();
+            let message = format!(
+                "{n} of {} texts of {of} are no numbers, the first is '{}'; they are missing",
+                table.n_rows(),
+                first.escape_debug()
+            );
+            self.warn(key, message);
         }
     }
 

@@ -58,7 +58,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
         (
             "the sampling rate",
             options.sample_rate_hz.is_some() && layout != Layout::Phy,
-            "a Phy folder, whose spike times are samples (elsewhere clock.spikes_per_s of a plan says how many are a second)",
+            "a Phy folder, whose spike times are samples (elsewhere clock.spikes_per_s in a TOML for --spec says how many are a second)",
         ),
         (
             "the column of spike times",

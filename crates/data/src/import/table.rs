@@ -81,7 +81,6 @@ impl Column {
         {
             return Self::Flags(flags);
         }
-        let is_missing = |text: &str| matches!(text.to_ascii_lowercase().as_str(), "" | "nan" | "na" | "n/a" | "null");
         let number = |text: &String| {
             if is_missing(text.trim()) {
                 return Some(f64::NAN);
@@ -93,6 +92,11 @@ impl Column {
             _ => Self::Texts(texts),
         }
     }
+}
+
+/// Whether a text is a usual one for a missing number.
+pub(super) fn is_missing(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "" | "nan" | "na" | "n/a" | "null")
 }
 
 /// The number that a text is; Rust also reads "inf" and "infinity", which tables use for names of areas (infundibulum, …).
@@ -171,6 +175,28 @@ impl Table {
         }
     }
 
+    /// Tables one below the other, columns in the order in which they first come; where one lacks a column, its values are missing.
+    /// Numbers stay numbers where all are, flags where none lacks the column; other columns become texts.
+    pub(super) fn stacked(mut tables: Vec<Self>) -> Result<Self, Finding> {
+        if tables.len() == 1
+            && let Some(only) = tables.pop()
+        {
+            return Ok(only);
+        }
+        let mut all = Self::new(tables.iter().map(Self::n_rows).sum());
+        let mut names: Vec<&str> = Vec::new();
+        for name in tables.iter().flat_map(Self::names) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        for name in names {
+            let parts: Vec<Option<&Column>> = tables.iter().map(|table| table.get(name)).collect();
+            all.insert("clusters", name, concatenated(&parts, &tables))?;
+        }
+        Ok(all)
+    }
+
     /// The names of the columns for a message; "did you mean" where one is close to `wanted`.
     pub fn hint(&self, wanted: &str) -> String {
         if self.columns.is_empty() {
@@ -191,6 +217,29 @@ impl Table {
             None => list,
         }
     }
+}
+
+/// Columns of one name: numbers where all are, flags where all are and none lacks it, texts otherwise.
+fn concatenated(parts: &[Option<&Column>], tables: &[Table]) -> Column {
+    let rows = || parts.iter().zip(tables);
+    if parts.iter().all(|part| matches!(part, None | Some(Column::Numbers(_)))) {
+        let values = rows().flat_map(|(part, table)| match part {
+            Some(Column::Numbers(values)) => values.clone(),
+            _ => vec![f64::NAN; table.n_rows()],
+        });
+        return Column::Numbers(values.collect());
+    }
+    if parts.iter().all(|part| matches!(part, Some(Column::Flags(_)))) {
+        let values = rows().flat_map(|(part, _)| match part {
+            Some(Column::Flags(values)) => values.clone(),
+            _ => Vec::new(),
+        });
+        return Column::Flags(values.collect());
+    }
+    let values = rows().flat_map(|(part, table)| {
+        (0..table.n_rows()).map(move |row| part.map(|part| part.text(row)).unwrap_or_default())
+    });
+    Column::Texts(values.collect())
 }
 
 /// A message lists so many columns.

@@ -24,7 +24,7 @@ const COARSE_S: f64 = 1e-4;
 const DOUBLE_SPIKES: &str =
     " (hint: merged clusters have them; leave one of each out where the sorter found them twice)";
 /// What to do about units without spikes.
-const SILENT_UNITS: &str = " (hint: units.filter of an import leaves units out)";
+const SILENT_UNITS: &str = " (hint: a condition, --units of an import, leaves units out)";
 
 pub(super) fn check_spike_times(
     parts: &Parts<'_>,
@@ -147,8 +147,8 @@ fn warn_of_trains(
     let n_spikes: usize = times_s.iter().map(Vec::len).sum();
     if n_spikes >= MIN_WHOLE && times_s.iter().flatten().all(|time| time.fract() == 0.0) {
         let message = format!(
-            "all {n_spikes} spike times are whole numbers: are they ms or samples rather than s? (hint: an import takes clock.spikes_per_s, how \
-             many of their units are a second)"
+            "all {n_spikes} spike times are whole numbers: are they ms or samples rather than s? (hint: clock.spikes_per_s in a TOML \
+             for --spec of an import says how many of their units are a second)"
         );
         findings.warning(path, message);
     }

@@ -583,6 +583,29 @@ fn a_table_whose_index_is_not_that_of_its_rows_goes_by_it() {
 }
 
 #[test]
+fn a_table_with_a_shuffled_index_is_what_pandas_says_of_each_cluster() {
+    let Some(made) = arrays() else { return };
+    for name in ["shuffled", "some"] {
+        let expected = &made.expected["alf_index"][name];
+        let source = read_alf(&made.path("alf_index").join(name), &wanting(&[])).unwrap();
+        let label = floats(source.units.get("label"));
+        assert_numbers(&label, &numbers(&expected["label"]), name);
+        let names: Vec<&str> = expected["name"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        assert_eq!(texts(source.units.get("name")), names, "{name}");
+        assert_eq!(floats(source.units.get("channels")), [0.0, 3.0, 6.0, 9.0, 12.0]);
+        assert_says(
+            &warnings(&source),
+            &["its rows go to the clusters of its first column, 'unnamed_0'"],
+        );
+    }
+}
+
+#[test]
 fn a_few_more_times_than_samples_are_cut_at_the_end_and_told() {
     let camera = |n_times: usize| {
         let times: Vec<f64> = (0..n_times).map(|i| 0.5 + 0.02 * i as f64).collect();

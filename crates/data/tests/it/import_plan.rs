@@ -849,7 +849,7 @@ fn messages_name_the_remedy() {
     twice.unit_ids = ["a", "a", "b", "a"].map(str::to_owned).to_vec();
     let message = refused("", twice.clone());
     assert!(
-        message.contains("m1, units: 2 of 4 have the name of one above, first 'a' (hint: units.id names a column"),
+        message.contains("m1, units: 2 of 4 have the name of one above, first 'a' (hint: units.id in a TOML for --spec names a column"),
         "{message}"
     );
     assert!(
@@ -869,7 +869,7 @@ fn messages_name_the_remedy() {
         .expect("five rows");
     let message = refused("", endless.clone());
     assert!(
-        message.contains("none of 5 trials is taken: 5 dropped by an end after its start; 5 of them have no 'stop_time' (hint: trials.window_s"),
+        message.contains("none of 5 trials is taken: 5 dropped by an end after its start; 5 of them have no 'stop_time' (hint: --window-s"),
         "{message}"
     );
     assert!(

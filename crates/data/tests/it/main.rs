@@ -26,6 +26,7 @@ mod plain_hdf5;
 mod plausible;
 mod presence;
 mod sense;
+mod silence;
 mod split;
 mod stitch;
 mod synth;

@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use crate::common::rng;
 
-fn table(columns: &[(&str, Vec<f64>)]) -> Table {
+pub fn table(columns: &[(&str, Vec<f64>)]) -> Table {
     let mut table = Table::new(columns[0].1.len());
     for (name, values) in columns {
         table.insert("test", *name, Column::Numbers(values.clone())).unwrap();
@@ -17,7 +17,7 @@ fn table(columns: &[(&str, Vec<f64>)]) -> Table {
 }
 
 /// Spikes of so many units at random times from `from` to `to` (s), refractory for 2 ms.
-fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
+pub fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
     let train = |unit: u64| {
         let mut rng = rng(100 + unit);
         let mut times = Vec::new();
@@ -34,7 +34,7 @@ fn trains(n_units: u64, (from, to): (f64, f64), rate_hz: f64) -> Vec<Vec<f64>> {
 }
 
 /// Ten units at 3 Hz from `from` to `to`, and 200 trials of 3 s every `dt` s from 10 s on, with the stimulus 0.5 s after their start.
-fn source((from, to): (f64, f64), dt: f64) -> Source {
+pub fn source((from, to): (f64, f64), dt: f64) -> Source {
     let starts: Vec<f64> = (0..200).map(|k| 10.0 + dt * f64::from(k)).collect();
     let moved = |by: f64| starts.iter().map(|start| start + by).collect::<Vec<f64>>();
     Source {
@@ -51,7 +51,7 @@ fn source((from, to): (f64, f64), dt: f64) -> Source {
 }
 
 /// The trials with their columns changed.
-fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64>)) -> Source {
+pub fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64>)) -> Source {
     let old = source.trials.take().unwrap();
     let columns: Vec<(String, Vec<f64>)> = old
         .names()
@@ -68,25 +68,25 @@ fn with_trials(mut source: Source, of: impl Fn(&str, &[f64]) -> (String, Vec<f64
     source
 }
 
-fn times(factor: f64) -> impl Fn(&str, &[f64]) -> (String, Vec<f64>) {
+pub fn times(factor: f64) -> impl Fn(&str, &[f64]) -> (String, Vec<f64>) {
     move |name, values| (name.to_owned(), values.iter().map(|value| value * factor).collect())
 }
 
-const STIM: &str = "[trials]\nalign_to = 'stim'\nwindow_s = [-0.5, 1.5]\nstimulus = '1'";
+pub const STIM: &str = "[trials]\nalign_to = 'stim'\nwindow_s = [-0.5, 1.5]\nstimulus = '1'";
 
-fn apply(text: &str, source: Source) -> Result<(Recording, ImportReport), DataError> {
+pub fn apply(text: &str, source: Source) -> Result<(Recording, ImportReport), DataError> {
     let plan = ImportPlan::from_toml("plan", &format!("units.area = \"'V1'\"\n{text}")).unwrap();
     plan.apply(vec![source])
 }
 
 #[track_caller]
-fn refused(text: &str, source: Source) -> String {
+pub fn refused(text: &str, source: Source) -> String {
     apply(text, source).expect_err(text).to_string()
 }
 
 /// Number of trials, and all warnings but those of silence.
 #[track_caller]
-fn told(text: &str, source: Source) -> (usize, Vec<String>) {
+pub fn told(text: &str, source: Source) -> (usize, Vec<String>) {
     let (recording, report) = apply(text, source).unwrap();
     let all = report.sessions.iter().flat_map(|session| &session.warnings);
     let all = all.chain(&report.warnings).map(ToString::to_string).collect();
@@ -94,7 +94,7 @@ fn told(text: &str, source: Source) -> (usize, Vec<String>) {
 }
 
 #[track_caller]
-fn assert_one(warnings: &[String], part: &str) {
+pub fn assert_one(warnings: &[String], part: &str) {
     let n = warnings.iter().filter(|warning| warning.contains(part)).count();
     assert_eq!(n, 1, "'{part}' in {warnings:#?}");
 }
@@ -116,6 +116,14 @@ fn trials_that_share_their_time_are_told_and_refused_where_most_share_most_of_it
         message.contains("199 of 200 trials share more than half of their time"),
         "{message}"
     );
+    // Windows that slide are taken where the plan says so, and told all the same.
+    assert!(
+        message.contains("trials.overlap = true in a TOML for --spec"),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\noverlap = true"), source((0.0, 3600.0), 0.9));
+    assert_eq!(n, 200);
+    assert_one(&warnings, "199 of 200 trials begin before an earlier one has ended");
     // A window in ms that was typed as s.
     let long = "[trials]\nalign_to = 'stim'\nwindow_s = [-500, 1500]\nstimulus = '1'";
     let message = refused(long, source((0.0, 3600.0), 17.0));
@@ -140,7 +148,9 @@ fn events_that_are_relative_to_trials_are_refused_whatever_their_columns_are_cal
     for length_s in [1500.0, 3600.0, 9000.0] {
         let known = refused(STIM, relative(["trial_start", "trial_end"], length_s));
         assert!(
-            known.contains("(hint: trials.align_to = \"trial_start + stim\")"),
+            known.contains(
+                "(hint: --align-to 'trial_start + stim', or trials.align_to = \"trial_start + stim\" in a TOML"
+            ),
             "{known}"
         );
         let unknown = refused(STIM, relative(["t_a", "t_b"], length_s));
@@ -299,6 +309,39 @@ fn times_in_another_unit_are_refused_by_intervals_of_neurons_and_trials_without_
 }
 
 #[test]
+fn slow_events_are_taken_where_the_plan_says_that_they_are_in_seconds() {
+    // Events deconvolved from calcium imaging that are never closer than 0.5 s.
+    let mut slow = source((0.0, 3600.0), 17.0);
+    for (n, times) in slow.spikes_s.iter_mut().enumerate() {
+        *times = (0..2000)
+            .map(|i| 0.01 * n as f64 + 1.75 * f64::from(i) + 0.5 * f64::from(i % 3))
+            .collect();
+    }
+    let message = refused(STIM, slow.clone());
+    assert!(
+        message.contains("0 of 19990 intervals")
+            && message.contains("clock.spikes_per_s = 1 takes spikes as they are, in s, such as slow events"),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\n[clock]\nspikes_per_s = 1"), slow);
+    assert_eq!((n, warnings), (200, Vec::new()));
+}
+
+#[test]
+fn a_task_before_hours_of_sleep_is_taken_where_the_plan_says_that_it_is_in_seconds() {
+    // 200 trials in 7 minutes, then up to 5 hours.
+    let task = || source((0.0, 18_000.0), 2.1);
+    let message = refused(STIM, task());
+    let hint = "clock.trials_per_s = 1 in a TOML for --spec takes them as they are, such as those of a task before hours of sleep";
+    assert!(
+        message.contains("all 200 times of 'stim' lie before") && message.contains(hint),
+        "{message}"
+    );
+    let (n, warnings) = told(&format!("{STIM}\n[clock]\ntrials_per_s = 1"), task());
+    assert_eq!((n, warnings), (200, Vec::new()));
+}
+
+#[test]
 fn traces_that_few_trials_have_samples_of_are_told() {
     let with = |times: Vec<f64>| {
         let mut source = source((0.0, 3600.0), 17.0);
@@ -325,35 +368,6 @@ fn traces_that_few_trials_have_samples_of_are_told() {
     assert_eq!(told(&plan, with(whole.clone())).1, Vec::<String>::new());
     let message = refused(&plan, with(whole.iter().map(|time| 1e6 * time).collect()));
     assert!(message.contains("µs (1000000)"), "{message}");
-}
-
-#[test]
-fn probes_that_stop_and_gaps_of_sparse_recordings_are_told() {
-    let mut stopped = source((0.0, 3600.0), 17.0);
-    for times in &mut stopped.spikes_s[..4] {
-        times.retain(|time| *time < 1000.0);
-    }
-    let areas = ["A", "A", "A", "A", "B", "B", "B", "B", "B", "B"]
-        .map(ToOwned::to_owned)
-        .to_vec();
-    stopped.units.insert("test", "area", Column::Texts(areas)).unwrap();
-    let plan = ImportPlan::from_toml("plan", STIM).unwrap();
-    let (_, report) = plan.apply(vec![stopped]).unwrap();
-    let warnings: Vec<String> = report.sessions[0].warnings.iter().map(ToString::to_string).collect();
-    assert_one(
-        &warnings,
-        "4 of 10 units begin or end to spike far inside of the recording",
-    );
-    assert_one(&warnings, "all units of 'A' are among them");
-    // Two units at 1 Hz, silent for 100 s.
-    let mut gap = source((0.0, 3600.0), 17.0);
-    gap.spikes_s = trains(2, (0.0, 3600.0), 1.0);
-    gap.spikes_s
-        .iter_mut()
-        .for_each(|times| times.retain(|time| !(2000.0..2100.0).contains(time)));
-    gap.unit_ids.truncate(2);
-    gap.units = Table::new(2);
-    assert_one(&told(STIM, gap).1, "(1 gap; ");
 }
 
 #[test]
@@ -432,6 +446,30 @@ fn numbers_in_columns_of_texts_can_be_read() {
     let (recording, _) = apply(&with("start_time + number(onset)"), texts.clone()).unwrap();
     let light = &recording.sessions[0].events.times_s["light"];
     assert_eq!(light[..2], [None, Some(27.7)]);
+    // Texts that are neither numbers nor usual words for a missing one are counted.
+    let words = ["0.5", "N/A", "none", " NaN ", "", "late", "0,7", "1.5", "null", "NA"];
+    let onsets = (0..200).map(|k| words[k % 10].to_owned()).collect();
+    let mut mixed = texts.clone();
+    let table = mixed.trials.as_mut().unwrap();
+    table.insert("test", "onset", Column::Texts(onsets)).unwrap();
+    assert_eq!(
+        told(&with("start_time + number(onset)"), texts.clone()).1,
+        Vec::<String>::new()
+    );
+    let (_, warnings) = told(&with("start_time + number(onset)"), mixed.clone());
+    assert_one(
+        &warnings,
+        "s, trials.events.light: 40 of 200 texts of number(onset) are no numbers, the first is 'late'; they are missing",
+    );
+    let (_, report) = apply(&format!("{STIM}\nfilter = 'number(onset) != 0.5'"), mixed.clone()).unwrap();
+    let text = report.text();
+    // 20 are 0.5 and 20 are 1.5.
+    assert!(
+        text.contains("20 dropped by number(onset) != 0.5 (20 by this alone; 160 without a number); 160 kept although a value is missing"),
+        "{text}"
+    );
+    let (_, report) = apply(&format!("{STIM}\nfilter = 'coalesce(number(onset), 1) > 0'"), mixed).unwrap();
+    assert!(!report.text().contains("kept although"));
     let table = texts.trials.as_mut().unwrap();
     table
         .insert("test", "onset", Column::Texts(vec!["0,7".to_owned(); 200]))

@@ -153,6 +153,6 @@ fn rows_without_times_and_tables_that_are_not_there_are_told() {
     assert!(
         session(plan, bare)
             .unwrap_err()
-            .contains("trials.start says what it is")
+            .contains("trials.start in a TOML for --spec says what it is")
     );
 }

@@ -1,6 +1,6 @@
 //! Folders of Phy, against what NumPy and pandas read, and folders that are damaged.
 
-use data::import::{Column, Source, read_phy};
+use data::import::{Column, Layout, ReadOptions, Source, detect, read_phy};
 use serde_json::Value;
 
 use crate::common::{arrays, assert_numbers, assert_says, folder, npy_floats, npy_integers, numbers, trains, warnings};
@@ -153,5 +153,162 @@ fn a_damaged_folder_is_refused_with_every_problem() {
     refused(
         &[("cluster_group.tsv", b"cluster_id\tgroup\nfive\tgood\n".to_vec())],
         &["a table names a cluster that is no number"],
+    );
+}
+
+#[test]
+fn probes_of_a_session_are_put_together_as_pandas_does() {
+    let Some(made) = arrays() else { return };
+    let expected = &made.expected["phy_probes"];
+    let path = made.path("phy_probes");
+    assert_eq!(detect(&path).unwrap(), Layout::Phy);
+    let source = read_phy(&path, None).unwrap();
+    assert_eq!(
+        (source.id.as_str(), source.format.as_str()),
+        ("phy_probes", "Phy folder")
+    );
+    assert_eq!(source.unit_ids[..2], ["imec0_0", "imec0_1"]);
+    assert_eq!(Some(Column::Texts(source.unit_ids.clone())), texts(&expected["ids"]));
+    assert_eq!(source.spikes_s, trains(&expected["trains"]));
+    for name in ["probe", "KSLabel", "group"] {
+        assert_eq!(source.units.get(name), texts(&expected[name]).as_ref(), "{name}");
+    }
+    for name in ["cluster_id", "depth"] {
+        let Some(Column::Numbers(found)) = source.units.get(name) else {
+            panic!("numbers")
+        };
+        assert_numbers(found, &numbers(&expected[name]), name);
+    }
+    assert_says(
+        &warnings(&source),
+        &[
+            "the folder: 2 probes (imec0, imec1) are put together, each with its sample_rate",
+            "run_g0_imec1/cluster_KSLabel.tsv: no row for 1 of 4 units: 3",
+        ],
+    );
+    // Areas of a table beside it are those of units by their names.
+    let table = made.path("phy_probes_areas.csv");
+    let options = ReadOptions {
+        units_table: Some(table),
+        ..ReadOptions::default()
+    };
+    let source = data::import::read(&path, &options).unwrap();
+    assert_eq!(source.units.get("area"), texts(&expected["area"]).as_ref());
+}
+
+/// A folder of Phy with two spikes of the clusters 0 and 3 at `name`.
+fn sorted(name: &str, rate: Option<&str>) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![
+        (format!("{name}/spike_times.npy"), npy_integers(&[100, 200])),
+        (format!("{name}/spike_clusters.npy"), npy_integers(&[3, 0])),
+    ];
+    let line = |rate: &str| format!("sample_rate = {rate}\n").into_bytes();
+    files.extend(rate.map(|rate| (format!("{name}/params.py"), line(rate))));
+    files
+}
+
+/// What is read of such folders at these names, with sampling rates of 1000 and 500 Hz in turn.
+fn read_sorted(names: &[&str]) -> Result<Source, String> {
+    let files = names.iter().zip(["1000", "500"].iter().cycle());
+    let files: Vec<(String, Vec<u8>)> = files.flat_map(|(name, rate)| sorted(name, Some(rate))).collect();
+    read_files(&files, None)
+}
+
+fn read_files(files: &[(String, Vec<u8>)], rate_hz: Option<f64>) -> Result<Source, String> {
+    let files: Vec<(&str, Vec<u8>)> = files
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+        .collect();
+    let folder = folder(&files);
+    assert_eq!(detect(folder.path()).unwrap(), Layout::Phy);
+    read_phy(folder.path(), rate_hz).map_err(|error| error.to_string())
+}
+
+#[test]
+fn probes_are_known_by_the_names_of_their_folders_each_with_its_own_rate() {
+    for (names, labels) in [
+        (["imec0", "imec1"], ["imec0", "imec1"]),
+        (["probe00", "probe01"], ["probe00", "probe01"]),
+        (["imec0/kilosort4", "imec1/kilosort4"], ["imec0", "imec1"]),
+        (["probes/ProbeA", "probes/ProbeB"], ["ProbeA", "ProbeB"]),
+        (["r/r_imec0/imec0_ks2", "r/r_imec1/imec1_ks2"], ["imec0", "imec1"]),
+    ] {
+        let source = read_sorted(&names).unwrap();
+        let ids: Vec<String> = labels
+            .iter()
+            .flat_map(|label| [0, 3].map(|id| format!("{label}_{id}")))
+            .collect();
+        assert_eq!(source.unit_ids, ids);
+        assert_eq!(source.spikes_s, [vec![0.2], vec![0.1], vec![0.4], vec![0.2]]);
+    }
+    // One alone needs no names that tell it apart.
+    let source = read_sorted(&["sorted/imec0/ks"]).unwrap();
+    assert_eq!(source.unit_ids, ["0", "3"]);
+    assert_eq!(
+        source.units.get("probe"),
+        Some(&Column::Texts(vec!["imec0".to_owned(); 2]))
+    );
+    assert!(warnings(&source).is_empty());
+    // Hidden folders are not looked at.
+    let source = read_sorted(&["imec0/.phy", "imec0/ks"]).unwrap();
+    assert_eq!(source.spikes_s, [vec![0.4], vec![0.2]]);
+}
+
+#[test]
+fn folders_that_may_be_sessions_or_sortings_of_one_probe_are_not_put_together() {
+    for (names, parts) in [
+        (
+            &["sess_a", "sess_b"][..],
+            &[
+                "2 folders of Phy",
+                "those in sess_a, sess_b are not named as probes are",
+            ][..],
+        ),
+        (
+            &["a/imec0", "b/imec1"],
+            &["those in a/imec0, b/imec1", "import the folder of each session"],
+        ),
+        (
+            &["2024-05-06_imec0", "2024-05-07_imec1"],
+            &[
+                "differ by more than the probe: 2024-05-06_imec0, 2024-05-07_imec1",
+                "several sessions?",
+            ],
+        ),
+        (
+            &["imec0/ks2", "imec0/ks4", "imec1/ks2"],
+            &["imec0: several sets of spikes: imec0/ks2, imec0/ks4 (hint: move all but one"],
+        ),
+        (
+            &["imec0/ks2", "imec0/ks4"],
+            &["those in imec0/ks2, imec0/ks4 are not named"],
+        ),
+        (&["imec0", "imec0/old"], &["are not named as probes"]),
+        (
+            &["sorted/ks"],
+            &["the one folder of Phy or Kilosort here is sorted/ks (hint: give that folder)"],
+        ),
+    ] {
+        assert_says(&read_sorted(names).unwrap_err(), parts);
+    }
+}
+
+#[test]
+fn every_probe_has_to_have_a_sampling_rate() {
+    let files = [sorted("imec0", Some("1000")), sorted("imec1", None)].concat();
+    let message = read_files(&files, None).unwrap_err();
+    assert_says(
+        &message,
+        &[
+            "imec1/params.py: no line 'sample_rate = …'",
+            "--sample-rate-hz gives it",
+        ],
+    );
+    assert!(!message.contains("imec0/"), "{message}");
+    let source = read_files(&files, Some(500.0)).unwrap();
+    assert_eq!(source.spikes_s, [vec![0.4], vec![0.2], vec![0.4], vec![0.2]]);
+    assert_says(
+        &warnings(&source),
+        &["imec0/params.py: sample_rate is 1000 there; 500 Hz was given and counts"],
     );
 }

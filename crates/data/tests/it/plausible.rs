@@ -62,7 +62,7 @@ fn events_relative_to_their_trial_are_refused_with_the_sum_that_mends_them() {
         for part in [
             "s, trials.align_to: 40 of 40 times of 'rt' lie outside of their rows; the first, of row 0",
             "that row lasts from 100 s to 102 s",
-            "(hint: trials.align_to = \"start_time + rt\")",
+            "(hint: --align-to 'start_time + rt', or trials.align_to = \"start_time + rt\" in a TOML for --spec)",
         ] {
             assert!(message.contains(part), "'{part}' is not in: {message}");
         }

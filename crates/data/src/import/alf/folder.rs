@@ -11,6 +11,10 @@ use crate::fs::FsError;
 
 /// Folders are entered so deep below the one that is read.
 const MAX_DEPTH: usize = 6;
+/// File of spike times of Phy …
+const PHY_TIMES: &str = "spike_times.npy";
+/// … and those of which one says whose they are.
+const PHY_CLUSTERS: [&str; 2] = ["spike_clusters.npy", "spike_templates.npy"];
 /// Most files and folders that are looked at.
 const MAX_ENTRIES: usize = 50_000;
 
@@ -136,6 +140,8 @@ fn session_depth(folders: &[String], inside_day: bool) -> Option<usize> {
 /// The ALF files of a folder and those below it, sorted.
 pub(in crate::import) struct Folder {
     pub(super) files: Vec<AlfFile>,
+    /// Folders that Phy opens, as paths from here; that of the folder itself is empty.
+    phy: BTreeSet<Vec<String>>,
     top: Vec<String>,
     /// Whether the folder itself is a day, whose sessions are below it.
     is_day: bool,
@@ -148,8 +154,10 @@ impl Folder {
         let mut n_entries = 0;
         let mut open = vec![(root.to_path_buf(), Vec::new())];
         let mut top = Vec::new();
+        let mut phy = BTreeSet::new();
         while let Some((folder, below)) = open.pop() {
             let fail = |source| FsError::new(&folder, "read the folder", source);
+            let (mut has_times, mut has_clusters) = (false, false);
             for entry in std::fs::read_dir(&folder).map_err(fail)? {
                 let path = entry.map_err(fail)?.path();
                 n_entries += 1;
@@ -171,8 +179,13 @@ impl Folder {
                         open.push((path, below));
                     }
                 } else {
+                    has_times |= name == PHY_TIMES;
+                    has_clusters |= PHY_CLUSTERS.contains(&name.as_str());
                     files.extend(AlfFile::parse(&path, &below));
                 }
+            }
+            if has_times && has_clusters {
+                phy.insert(below);
             }
         }
         top.sort();
@@ -187,7 +200,12 @@ impl Folder {
         });
         let whole = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
         let is_day = whole.file_name().is_some_and(|name| has_date(&name.to_string_lossy()));
-        Ok(Self { files, top, is_day })
+        Ok(Self {
+            files,
+            phy,
+            top,
+            is_day,
+        })
     }
 
     /// Folders of the sessions whose files are here, as paths from here; files that tell of none are left out.
@@ -216,6 +234,11 @@ impl Folder {
                 && file.extension == "npy"
                 && (file.attribute == attribute || file.attribute.starts_with(&prefix))
         })
+    }
+
+    /// Folders that Phy opens, as paths from here; that of the folder itself is empty.
+    pub(in crate::import) fn phy(&self) -> &BTreeSet<Vec<String>> {
+        &self.phy
     }
 
     /// Names of what is in the folder itself, in quotes.

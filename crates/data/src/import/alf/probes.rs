@@ -16,7 +16,7 @@ use crate::import::units::{Keyed, Units, split_by_cluster};
 /// The sorter whose spikes count where a probe has those of several, as in ONE's own loader.
 const PREFERRED_SORTER: &str = "pykilosort";
 /// What folders of probes have in their names.
-const PROBES: [&str; 2] = ["probe", "imec"];
+pub(in crate::import) const PROBES: [&str; 2] = ["probe", "imec"];
 /// Column of the areas of channels in the files of Steinmetz et al. 2019.
 const ONTOLOGY: &str = "allen_ontology";
 /// What names clusters in tables of text.
@@ -60,7 +60,7 @@ pub(super) fn read_units(folder: &Folder, source: &mut Source, findings: &mut Fi
         source.spikes_s.append(&mut units.spikes_s);
         tables.push(units.table);
     }
-    match stack(tables) {
+    match Table::stacked(tables) {
         Ok(table) => source.units = table,
         Err(finding) => findings.problems.push(finding),
     }
@@ -375,49 +375,4 @@ fn areas_of_peak_channels(
     warnings.push(Finding::new(&file.at, message));
     let values = found.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Some((Column::Texts(values), file.at.clone())))
-}
-
-/// Tables one below the other; where one lacks a column, its values are missing.
-fn stack(mut tables: Vec<Table>) -> Found<Table> {
-    if tables.len() == 1
-        && let Some(only) = tables.pop()
-    {
-        return Ok(only);
-    }
-    let n_rows = tables.iter().map(Table::n_rows).sum();
-    let mut all = Table::new(n_rows);
-    let mut names: Vec<&str> = Vec::new();
-    for name in tables.iter().flat_map(Table::names) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    for name in names {
-        let parts: Vec<Option<&Column>> = tables.iter().map(|table| table.get(name)).collect();
-        all.insert("clusters", name, concatenate(&parts, &tables))?;
-    }
-    Ok(all)
-}
-
-/// Columns of one name: numbers where all are, flags where all are and none lacks it, texts otherwise.
-fn concatenate(parts: &[Option<&Column>], tables: &[Table]) -> Column {
-    let rows = || parts.iter().zip(tables);
-    if parts.iter().all(|part| matches!(part, None | Some(Column::Numbers(_)))) {
-        let values = rows().flat_map(|(part, table)| match part {
-            Some(Column::Numbers(values)) => values.clone(),
-            _ => vec![f64::NAN; table.n_rows()],
-        });
-        return Column::Numbers(values.collect());
-    }
-    if parts.iter().all(|part| matches!(part, Some(Column::Flags(_)))) {
-        let values = rows().flat_map(|(part, _)| match part {
-            Some(Column::Flags(values)) => values.clone(),
-            _ => Vec::new(),
-        });
-        return Column::Flags(values.collect());
-    }
-    let values = rows().flat_map(|(part, table)| {
-        (0..table.n_rows()).map(move |row| part.map(|part| part.text(row)).unwrap_or_default())
-    });
-    Column::Texts(values.collect())
 }

@@ -1,7 +1,7 @@
 //! A tree over all rows of a table.
 
 use super::{Comparison, Expression, ExpressionError, Kind, Node, Operator};
-use crate::import::table::{Column, Table, text_number};
+use crate::import::table::{Column, Table, is_missing, text_number};
 
 /// One condition of a filter, and the rows that meet it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ impl Expression {
         .numbers(&self.root)
     }
 
-    /// In which rows a column of numbers that it reads lacks one. Every comparison of it is false there but `!=`, so a condition
+    /// In which rows a column of numbers, or of texts in `number(x)`, that it reads lacks one. Every comparison of it is false there but `!=`, so a condition
     /// may hold there.
     pub fn missing(&self, table: &Table) -> Vec<bool> {
         Evaluation {
@@ -61,6 +61,29 @@ impl Expression {
             table,
         }
         .missing(&self.root)
+    }
+
+    /// Texts that a `number(x)` in it reads as missing although they are no usual word for that: its text, how many, and the first.
+    pub(in crate::import) fn unread(&self, table: &Table) -> Vec<(&str, usize, String)> {
+        let evaluation = Evaluation {
+            text: &self.text,
+            table,
+        };
+        let is_none = |text: &&String| text.trim().eq_ignore_ascii_case("none") || is_missing(text.trim());
+        let mut unread = Vec::new();
+        self.root.visit(&mut |node| {
+            if let Kind::Read(of) = &node.kind
+                && let Ok(Column::Texts(texts)) = evaluation.column(of)
+            {
+                let mut others = texts
+                    .iter()
+                    .filter(|text| text_number(text).is_none() && !is_none(text));
+                if let Some(first) = others.next() {
+                    unread.push((self.text_of(node), 1 + others.count(), first.clone()));
+                }
+            }
+        });
+        unread
     }
 
     /// Its conditions that are joined by `&&`, one by one: how many rows each of them leaves out is worth knowing.
@@ -116,7 +139,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Rows in which a column of numbers that the node reads is NaN.
+    /// Rows in which a column of numbers that the node reads is NaN, or a text that it reads as a number is none.
     fn missing(&self, node: &Node) -> Vec<bool> {
         let mut missing = vec![false; self.table.n_rows()];
         node.visit(&mut |node| {
@@ -127,8 +150,20 @@ impl Evaluation<'_> {
                     *missing |= value.is_nan();
                 }
             }
+            self.add_unread(node, &mut missing);
         });
         missing
+    }
+
+    /// Adds the rows in which `number(x)` finds none in a text.
+    fn add_unread(&self, node: &Node, missing: &mut [bool]) {
+        if let Kind::Read(of) = &node.kind
+            && let Ok(Column::Texts(texts)) = self.column(of)
+        {
+            for (missing, text) in missing.iter_mut().zip(&texts) {
+                *missing |= text_number(text).is_none();
+            }
+        }
     }
 
     /// Rows in which a column that the node reads has no value, but where it asks whether there is one.
@@ -145,8 +180,15 @@ impl Evaluation<'_> {
         });
         let mut unknown = vec![false; self.table.n_rows()];
         node.visit(&mut |node| {
+            let mut is_asked = false;
+            node.visit(&mut |node| {
+                is_asked |= matches!(&node.kind, Kind::Column(name) if asked.contains(&name.as_str()));
+            });
+            if !is_asked {
+                self.add_unread(node, &mut unknown);
+            }
             let Kind::Column(name) = &node.kind else { return };
-            if asked.contains(&name.as_str()) {
+            if is_asked {
                 return;
             }
             match self.table.get(name) {

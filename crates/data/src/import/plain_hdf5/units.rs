@@ -153,7 +153,7 @@ fn seconds(data: &Data, warnings: &mut Vec<Finding>) -> Found<Vec<f64>> {
 /// Warns that times are whole numbers; `key` of a plan says their unit.
 pub(super) fn warn_of_whole(data: &Data, key: &str, warnings: &mut Vec<Finding>) {
     let message = format!(
-        "holds whole numbers, which are taken for seconds (hint: {key}, such as 30000 for samples, says how many are a second)"
+        "holds whole numbers, which are taken for seconds (hint: {key} in a TOML for --spec, such as 30000 for samples, says how many are a second)"
     );
     warnings.push(Finding::new(&data.at, message));
 }
@@ -175,7 +175,7 @@ pub(super) fn warn_of_unit(data: &Data, key: &str, warnings: &mut Vec<Finding>) 
     };
     let shown: String = unit.chars().take(40).collect();
     let message = format!(
-        "its unit is '{}', but times are taken for seconds (hint: {key}{per_s} in a --spec says how many are a second)",
+        "its unit is '{}', but times are taken for seconds (hint: {key}{per_s} in a TOML for --spec says how many are a second)",
         shown.escape_debug()
     );
     warnings.push(Finding::new(&data.at, message));

@@ -49,7 +49,7 @@ fn types(sessions: &[Session]) -> Vec<Finding> {
         alike.entry(name.trim().to_lowercase()).or_default().push(name);
     }
     let mut findings = Vec::new();
-    let hint = "trials.types names them by conditions";
+    let hint = "trials.types in a TOML for --spec names them by conditions";
     for names in alike.values().filter(|names| names.len() > 1) {
         let message = format!("'{}' count as different types (hint: {hint})", names.join("' and '"));
         findings.push(Finding::new("trials.type", message));

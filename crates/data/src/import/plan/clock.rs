@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::units::Taken;
-use super::{ClockPlan, ImportPlan, Told, sense};
+use super::{ClockPlan, ImportPlan, Told, sense, silence};
 use crate::import::source::Source;
 use crate::presence::{self, Stretches};
 use crate::recording::{Behaviour, BehaviourSamples, Timing, Trial};
@@ -205,7 +205,7 @@ impl ImportPlan {
         } else {
             self.empty_trials(source, trials, (first, last), told);
         }
-        sense::gaps(source, trials, (first, last), told);
+        silence::gaps(source, trials, (first, last), told);
         if told.findings.problems.is_empty() {
             self.refuse_overlapping(trials, told);
         }
@@ -222,8 +222,8 @@ fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
     let intervals = sense::intervals(source);
     let is_silent = span_s > LONGISH_S && median_hz < SILENT_HZ;
     let is_sparse = span_s > LONG_S && median_hz < SPARSE_HZ && sense::burstiness(intervals, median_hz) < BURSTY;
-    let hint = "clock.spikes_per_s and clock.trials_per_s in a TOML for --spec say how many of their units are a second, 1000 for ms; \
-                spikes_per_s = 1 if they are s";
+    let hint = "in a TOML for --spec, clock.spikes_per_s and clock.trials_per_s say how many of their units are a second, 1000 for ms; \
+                clock.spikes_per_s = 1 takes spikes as they are, in s";
     if is_silent || is_sparse {
         let message = format!(
             "spikes over {:.1} hours, of half of the units less often than {median_hz:.2e} Hz: are times in ms or samples rather than s? (hint: \
@@ -240,7 +240,7 @@ fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
         let (n, n_short) = intervals;
         let message = format!(
             "{n_short} of {n} intervals between spikes of a unit are shorter than {} s, where neurons have many: are times in ms or samples \
-             rather than s? (hint: {hint})",
+             rather than s? (hint: {hint}, such as slow events that were deconvolved from calcium imaging)",
             sense::SHORT_S
         );
         told.refuse("spike times", message);
@@ -387,8 +387,8 @@ pub(super) fn unit_observed(
     if let Some(&first) = broken.first() {
         let name = units.units.get(first).map_or("", |unit| unit.id.as_str());
         let message = format!(
-            "intervals of observation of {} units are none (start after stop, or not finite), first of '{name}': leave these units out by \
-             units.filter",
+            "intervals of observation of {} units are none (start after stop, or not finite), first of '{name}' (hint: a condition, \
+             --units, leaves units out)",
             broken.len()
         );
         told.refuse("units", message);

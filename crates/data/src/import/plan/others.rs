@@ -35,8 +35,8 @@ impl ImportPlan {
         let n = trials.iter().filter(is_invalid).count();
         if n > 0 && !is_asked {
             let message = format!(
-                "{n} of {} trials overlap the file's '{INVALID}', which are not to be used (hint: trials.filter, --trials \
-                 \"!overlaps('{INVALID}')\", leaves out those whose row does)",
+                "{n} of {} trials overlap the file's '{INVALID}', which are not to be used (hint: --trials \
+                 \"!overlaps('{INVALID}')\" leaves out those whose row does)",
                 trials.len()
             );
             told.warn("trials", message);
@@ -56,12 +56,16 @@ impl ImportPlan {
             return None;
         }
         let Some(rows) = Rows::of(&self.trials, table) else {
-            let message = "rows of trials have no start_time, so other tables can't be compared with them (hint: trials.start says what it is)";
+            let message = "rows of trials have no start_time, so other tables can't be compared with them (hint: trials.start in a TOML for --spec says what it is)";
             told.refuse("trials", message);
             return None;
         };
         let mut with = table.clone();
         for question in asked {
+            let other = source.intervals.get(&question.table);
+            if let (Some(Ok(when)), Some(other)) = (question.when.as_deref().map(Expression::parse), other) {
+                told.tell_unread(&format!("table '{}'", question.table), &when, other);
+            }
             match self.column_of(question, &rows.spans, source) {
                 Ok(column) => {
                     if let Err(finding) = with.insert("trials", question.column(), column) {

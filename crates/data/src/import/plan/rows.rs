@@ -202,7 +202,7 @@ impl Rows {
                 } else {
                     format!("{}{change}", operand(text))
                 };
-                let message = format!("{message}; {words} most lie inside (hint: {key} = \"{text}\")");
+                let message = format!("{message}; {words} most lie inside (hint: {})", how_to(key, &text));
                 return manner.most(key, message, told);
             }
             let next = |k: usize| self.spans.get(k + 1).filter(|span| span.0 < span.1);
@@ -250,6 +250,22 @@ impl Manner {
             Self::Tell => told.warn(key, message),
         }
     }
+}
+
+/// How an expression is given for the event that trials are aligned to, or for another one: by an option, or by its key.
+fn how_to(key: &str, text: &str) -> String {
+    let value = match key.strip_prefix("trials.events.") {
+        Some(name) => format!("{name}={text}"),
+        None => text.to_owned(),
+    };
+    let option = if key == "trials.align_to" {
+        "--align-to"
+    } else {
+        "--event"
+    };
+    // A shell runs what is in backticks, but not in single quotes.
+    let quote = if value.contains('\'') { '"' } else { '\'' };
+    format!("{option} {quote}{value}{quote}, or {key} = \"{text}\" in a TOML for --spec")
 }
 
 /// A text as a part of a sum or product.

@@ -1,15 +1,15 @@
 //! Whether spikes and trials can be of one session, where no single number is wrong: trials without spikes, events that are
-//! relative to something, spikes in another unit than s, and units that were not recorded all the time.
+//! relative to something, spikes in another unit than s.
 
 use super::{ImportPlan, Told};
 use crate::import::source::Source;
 use crate::import::table::{Column, Table};
 use crate::presence::Stretches;
-use crate::recording::{Trial, Unit};
+use crate::recording::Trial;
 use crate::validate::overlapping;
 
 /// Silence in which so many spikes are expected is none: by chance it is once in 5·10⁸.
-const EXPECTED: f64 = 20.0;
+pub(super) const EXPECTED: f64 = 20.0;
 /// Fewer trials than this may lie anywhere.
 const MANY_TRIALS: usize = 20;
 /// Many trials that all lie in this share of the spikes' time, at its beginning, are hardly on its clock.
@@ -22,12 +22,6 @@ pub(super) const SHORT_S: f64 = 0.3;
 const FEW_SHORT: f64 = 1e-3;
 /// Fewer intervals than this tell nothing.
 const MANY_INTERVALS: usize = 1000;
-/// Far inside of a recording is this share of it from its end.
-const FAR: f64 = 0.1;
-/// A stretch (s) in which no unit spikes is a gap at this length, and where [`EXPECTED`] spikes are expected.
-const GAP_S: usize = 5;
-/// So many gaps are told.
-const SHOWN_GAPS: usize = 3;
 
 /// How many intervals between spikes of a unit there are, and how many are short.
 pub(super) fn intervals(source: &Source) -> (usize, usize) {
@@ -72,8 +66,9 @@ impl ImportPlan {
             "all {} times of '{event}' lie before {latest} s, and spikes last until {last} s",
             trials.len()
         );
-        let otherwise = "clock.trials_per_s = 1 takes them as they are";
-        if (n_later as f64) < IN_ORDER * (trials.len() - 1) as f64 && !is_slow(intervals(source)) {
+        let otherwise = "clock.trials_per_s = 1 in a TOML for --spec takes them as they are, such as those of a task before hours of sleep";
+        let is_slow = self.clock.spikes_per_s.is_none() && is_slow(intervals(source));
+        if (n_later as f64) < IN_ORDER * (trials.len() - 1) as f64 && !is_slow {
             let start = super::trials::table(&self.trials, source).ok().flatten();
             let start = start.and_then(|table| clock_column(table, EARLY * last));
             let sum = match start {
@@ -81,19 +76,19 @@ impl ImportPlan {
                 None => format!("the start of the trial + {event}"),
             };
             let message = format!(
-                "{found}; they don't grow from row to row: they are relative to the start of their trial (hint: trials.align_to, --align-to, \
-                 is {sum}; {otherwise})"
+                "{found}; they don't grow from row to row: they are relative to the start of their trial (hint: --align-to, trials.align_to in a \
+                 TOML for --spec, is {sum}; {otherwise})"
             );
             told.refuse("trials.align_to", message);
             return true;
         }
         // In ms or samples, the spikes are: which is told elsewhere.
-        if super::clock::larger_unit(last / latest).is_some() || is_slow(intervals(source)) {
+        if super::clock::larger_unit(last / latest).is_some() || is_slow {
             return false;
         }
         let message = format!(
-            "{found}: are they relative to something, or in minutes? (hint: clock.trials_per_s in a TOML for --spec says how many of their units \
-             are a second, 0.016666666666666666 for minutes; {otherwise})"
+            "{found}: are they relative to something, or in minutes? (hint: {otherwise}; else it says how many of their units are a second, \
+             0.016666666666666666 for minutes)"
         );
         told.refuse("trials", message);
         true
@@ -155,23 +150,25 @@ impl ImportPlan {
         }
     }
 
-    /// Refuses trials most of which share most of their time with an earlier one; few are told when the recording is checked.
+    /// Refuses trials most of which share most of their time with an earlier one, unless the plan says that they do; they are told, as
+    /// few are, when the recording is checked.
     pub(super) fn refuse_overlapping(&self, trials: &[Trial], told: &mut Told) {
         let spans = || trials.iter().map(|trial| (trial.start_s, trial.stop_s));
         let (_, n_most) = overlapping(spans());
-        if 2 * n_most <= trials.len() {
+        if 2 * n_most <= trials.len() || self.trials.overlap == Some(true) {
             return;
         }
         let what = match self.trials.window_s {
             Some([from, to]) => format!(
-                "trials.window_s (--window-s) is [{from}, {to}] in s: is that longer than trials are, or meant in ms? a shorter window, or trials.stop, keeps them \
-                 apart"
+                "--window-s, trials.window_s, is [{from}, {to}] in s: is that longer than trials are, or meant in ms? a shorter one, or trials.stop \
+                 in a TOML for --spec, keeps them apart"
             ),
-            None => "are starts and stops right? trials.window_s (--window-s) takes a part of each".to_owned(),
+            None => "are starts and stops right? --window-s takes a part of each".to_owned(),
         };
         let message = format!(
             "{n_most} of {} trials share more than half of their time with an earlier one, so trials that are held out would be known from \
-             training (hint: {what}; trials.filter leaves some out)",
+             training (hint: {what}; a condition, --trials, leaves some out; trials.overlap = true in a TOML for --spec takes windows that slide as they \
+             are)",
             trials.len()
         );
         told.refuse("trials", message);
@@ -200,107 +197,4 @@ fn is_observed(source: &Source, trial: &Trial) -> bool {
         .unit_observed_s
         .as_ref()
         .is_none_or(|units| units.iter().any(overlaps))
-}
-
-/// Stretches without a spike of any unit in which many are expected.
-pub(super) fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64), told: &mut Told) {
-    let n_spikes: usize = source.spikes_s.iter().map(Vec::len).sum();
-    let length = last - first;
-    // More than that is not a session of seconds.
-    if !(length > GAP_S as f64 && length < 1e7) {
-        return;
-    }
-    let shortest = GAP_S.max((EXPECTED * length / n_spikes as f64).ceil() as usize);
-    let mut spiked = vec![false; length as usize + 1];
-    for time in source.spikes_s.iter().flatten() {
-        if let Some(second) = spiked.get_mut((time - first) as usize) {
-            *second = true;
-        }
-    }
-    let mut found: Vec<(f64, f64)> = Vec::new();
-    let mut since = None;
-    for (second, spiked) in spiked.iter().chain([&true]).enumerate() {
-        match (spiked, since) {
-            (false, None) => since = Some(second),
-            (true, Some(from)) => {
-                if second - from >= shortest {
-                    found.push((first + from as f64, first + second as f64));
-                }
-                since = None;
-            }
-            _ => {}
-        }
-    }
-    if found.is_empty() {
-        return;
-    }
-    let is_inside = |trial: &&Trial| {
-        found
-            .iter()
-            .any(|(from, to)| trial.start_s < *to && trial.stop_s > *from)
-    };
-    let n_trials = trials.iter().filter(is_inside).count();
-    let shown: Vec<String> = found
-        .iter()
-        .take(SHOWN_GAPS)
-        .map(|(from, to)| format!("{from:.0} to {to:.0} s"))
-        .collect();
-    let more = if found.len() > SHOWN_GAPS { ", …" } else { "" };
-    let gaps = if found.len() == 1 { "gap" } else { "gaps" };
-    let message = format!(
-        "no unit spikes from {}{more} ({} {gaps}; {n_trials} trials lie in them): was the recording interrupted?",
-        shown.join(", "),
-        found.len()
-    );
-    told.warn("spike times", message);
-}
-
-/// Tells units whose first or last spike is far inside of the recording, though they spike often enough: their probe stopped, or
-/// they drifted away. Those of which the file says when they were observed are known.
-pub(super) fn uneven_units(source: &Source, units: &[Unit], spikes_s: &[Vec<f64>], told: &mut Told) {
-    let of_all = spikes_s
-        .iter()
-        .filter_map(|times| Some((*times.first()?, *times.last()?)));
-    let Some((first, last)) = of_all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
-        return;
-    };
-    if source.unit_observed_s.is_some() || source.observed_s.is_some() {
-        return;
-    }
-    let is_uneven = |times: &Vec<f64>| {
-        let (Some(own_first), Some(own_last)) = (times.first(), times.last()) else {
-            return false;
-        };
-        let rate_hz = times.len() as f64 / (own_last - own_first);
-        [own_first - first, last - own_last]
-            .iter()
-            .any(|silence| *silence > FAR * (last - first) && silence * rate_hz > EXPECTED && rate_hz.is_finite())
-    };
-    let uneven: Vec<usize> = (0..spikes_s.len()).filter(|&n| is_uneven(&spikes_s[n])).collect();
-    let Some((n, unit)) = uneven.first().and_then(|&n| Some((n, units.get(n)?))) else {
-        return;
-    };
-    let of_area = |area: &str| units.iter().filter(|unit| unit.area == area).count();
-    let is_whole = |area: &str| uneven.iter().filter(|&&n| units[n].area == area).count() == of_area(area);
-    let mut areas: Vec<&str> = uneven.iter().map(|&n| units[n].area.as_str()).collect();
-    areas.sort_unstable();
-    areas.dedup();
-    areas.retain(|area| is_whole(area));
-    let whole = match areas[..] {
-        [] => String::new(),
-        _ if uneven.len() == units.len() => String::new(),
-        _ => format!("; all units of '{}' are among them", areas.join("', '")),
-    };
-    let times = &spikes_s[n];
-    let message = format!(
-        "{} of {} units begin or end to spike far inside of the recording ({first:.0} to {last:.0} s), first '{}' ({:.0} to {:.0} \
-         s){whole}: their silence counts as such (hint: units.filter leaves them out; obs_intervals of NWB files, or of units in others, say when \
-         each unit was observed)",
-        uneven.len(),
-        units.len(),
-        unit.id.escape_debug(),
-        times.first().copied().unwrap_or(f64::NAN),
-        times.last().copied().unwrap_or(f64::NAN),
-    );
-    told.warn("spike times", message);
 }

@@ -47,8 +47,8 @@ impl super::ImportPlan {
                         intervals.join(", ")
                     )
                 };
-                let hint = "--trials-table takes them from a table of text beside it; --every-s, trials.every_s of a plan, cuts the recording into \
-                            trials of equal length";
+                let hint = "--trials-table takes them from a table of text beside it; --every-s cuts the recording into trials of \
+                            equal length";
                 told.refuse(
                     "trials",
                     format!("the file has no table of trials (hint: {hint}{others})"),
@@ -66,10 +66,10 @@ impl super::ImportPlan {
             return None;
         }
         let table = with_others.as_ref().unwrap_or(table);
-        let align_to = usual(plan.align_to.as_ref(), ("trials.align_to", ALIGN_COLUMN), table, told);
+        let align_to = usual(plan.align_to.as_ref(), ("--align-to", ALIGN_COLUMN), table, told);
         let stimulus = usual(
             plan.stimulus.as_ref(),
-            ("trials.stimulus", STIMULUS_COLUMN),
+            ("--stimulus-value", STIMULUS_COLUMN),
             table,
             told,
         );
@@ -77,27 +77,34 @@ impl super::ImportPlan {
             Some(_) => values,
             None => clock::trial_times(values, &self.clock),
         };
-        let mut times = |key: &str, text: &str| told.evaluate(key, text, table, Expression::numbers).map(scale);
         // With a window around an event, a trial needs no start of its own.
         let start = match (&plan.start, plan.window_s, &align_to) {
             (None, Some(_), Some(_)) => Some(None),
-            (start, ..) => times("trials.start", start.as_deref().unwrap_or("start_time")).map(Some),
+            (start, ..) => {
+                let times = edge(("trials.start", start.as_deref(), "start_time"), table, told);
+                times.map(scale).map(Some)
+            }
         };
         // With a window, a trial needs no end of its own.
         let stop = match (&plan.stop, plan.window_s) {
             (None, Some(_)) => Some(None),
-            (stop, _) => times("trials.stop", stop.as_deref().unwrap_or("stop_time")).map(Some),
+            (stop, _) => {
+                let times = edge(("trials.stop", stop.as_deref(), "stop_time"), table, told);
+                times.map(scale).map(Some)
+            }
         };
         let align = match &align_to {
-            Some(text) => times("trials.align_to", text),
+            Some(text) => told
+                .evaluate("trials.align_to", text, table, Expression::numbers)
+                .map(scale),
             None => start.clone().flatten(),
         };
         let stimulus = match &stimulus {
             Some(text) => told.evaluate("trials.stimulus", text, table, Expression::numbers),
             // Trials of an event are trials in which it happened.
             None if align_to.is_some() => {
-                let message = "the stimulus is 1 in every trial, because each is aligned to an event (hint: trials.stimulus is its value, 0 \
-                               where there was none)";
+                let message = "the stimulus is 1 in every trial, because each is aligned to an event (hint: --stimulus-value is its \
+                               value, a column or an expression, 0 where there was none)";
                 told.warn("trials", message);
                 Some(vec![1.0; table.n_rows()])
             }
@@ -172,8 +179,8 @@ impl super::ImportPlan {
             let hint = if n_endless > 0 && plan.window_s.is_none() {
                 let text = plan.stop.as_deref().unwrap_or("stop_time");
                 format!(
-                    "; {n_endless} of them have no '{text}' (hint: trials.window_s is the part around an event or start that a trial is, trials.stop \
-                     another end, such as \"start_time + 2\")"
+                    "; {n_endless} of them have no '{text}' (hint: --window-s is the part around an event or start that a trial is, trials.stop in a \
+                     TOML for --spec another end, such as \"start_time + 2\")"
                 )
             } else {
                 String::new()
@@ -252,10 +259,8 @@ impl super::ImportPlan {
             named = exported(table, prefix, told);
             if !named.is_empty() {
                 let columns: Vec<String> = named.keys().map(|name| format!("'{prefix}{name}'")).collect();
-                let message = format!(
-                    "columns {} are taken (hint: trials.{key} names others)",
-                    columns.join(", ")
-                );
+                let option = if key == "events" { "--event" } else { "--value" };
+                let message = format!("columns {} are taken (hint: {option} names others)", columns.join(", "));
                 told.warn("trials", message);
             }
         }
@@ -314,6 +319,20 @@ impl super::ImportPlan {
     }
 }
 
+/// Start or end of each trial, in the file's unit: what the plan names, else the usual column.
+fn edge((key, named, usual): (&str, Option<&str>, &str), table: &Table, told: &mut Told) -> Option<Vec<f64>> {
+    if named.is_none() && table.get(usual).is_none() {
+        let message = format!(
+            "there is no column '{usual}'; {} (hint: {key} in a TOML for --spec is another one, or an expression; --align-to and --window-s \
+             together need none)",
+            table.hint(usual)
+        );
+        told.refuse(key, message);
+        return None;
+    }
+    told.evaluate(key, named.unwrap_or(usual), table, Expression::numbers)
+}
+
 /// Columns of numbers with a prefix in their name, by what comes after it. One with infinite numbers, which the recording can't
 /// have, is left out and told.
 fn exported(table: &Table, prefix: &str, told: &mut Told) -> BTreeMap<String, String> {
@@ -358,7 +377,7 @@ pub(super) fn table<'a>(plan: &TrialsPlan, source: &'a Source) -> Result<Option<
 }
 
 /// What the plan names, else the column that native recordings call so, if it has a number or flag in every row; which is told.
-fn usual(named: Option<&String>, (key, name): (&str, &str), table: &Table, told: &mut Told) -> Option<String> {
+fn usual(named: Option<&String>, (option, name): (&str, &str), table: &Table, told: &mut Told) -> Option<String> {
     if named.is_some() {
         return named.cloned();
     }
@@ -366,14 +385,14 @@ fn usual(named: Option<&String>, (key, name): (&str, &str), table: &Table, told:
         Column::Numbers(values) => values.iter().filter(|value| !value.is_finite()).count(),
         Column::Flags(_) => 0,
         Column::Texts(_) => {
-            let message = format!("column '{name}' has texts and is not taken (hint: {key} says what is)");
+            let message = format!("column '{name}' has texts and is not taken (hint: {option} says what is)");
             told.warn("trials", message);
             return None;
         }
     };
     if n_missing > 0 {
         let message = format!(
-            "column '{name}' has no number in {n_missing} of {} rows and is not taken (hint: {key} = \"coalesce({name}, 0)\" takes 0 there)",
+            "column '{name}' has no number in {n_missing} of {} rows and is not taken (hint: {option} \"coalesce({name}, 0)\" takes 0 there)",
             table.n_rows()
         );
         told.warn("trials", message);
@@ -381,7 +400,7 @@ fn usual(named: Option<&String>, (key, name): (&str, &str), table: &Table, told:
     }
     told.warn(
         "trials",
-        format!("column '{name}' is taken (hint: {key} names another one)"),
+        format!("column '{name}' is taken (hint: {option} names another one)"),
     );
     Some(name.to_owned())
 }

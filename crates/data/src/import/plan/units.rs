@@ -11,7 +11,7 @@ use crate::import::table::{Column, Table};
 use crate::recording::{CellType, Unit};
 
 /// Columns that say the area of a unit, in the order in which they are looked for.
-const AREA_COLUMNS: [&str; 12] = [
+pub(super) const AREA_COLUMNS: [&str; 12] = [
     "area",
     "brain_area",
     "region",
@@ -85,8 +85,7 @@ impl ImportPlan {
             .filter(|unit| !names.insert(unit.id.as_str()))
             .collect();
         if let Some(first) = twice.first() {
-            let hint =
-                "units.id names a column, or an expression, that tells units apart; units.filter leaves some out";
+            let hint = "units.id in a TOML for --spec names a column, or an expression, that tells units apart; a condition, --units, leaves some out";
             let message = format!(
                 "{} of {} have the name of one above, first '{}' (hint: {hint}; {})",
                 twice.len(),
@@ -176,7 +175,7 @@ fn usual_names(table: &Table, told: &mut Told) -> Option<Vec<String>> {
     }
     told.warn(
         "units",
-        format!("named by column '{NAME_COLUMN}' (hint: units.id names another one)"),
+        format!("named by column '{NAME_COLUMN}' (hint: units.id in a TOML for --spec names another one)"),
     );
     Some(names.clone())
 }
@@ -221,11 +220,11 @@ fn areas(plan: &UnitsPlan, table: &Table, told: &mut Told) -> Option<Vec<String>
 /// The first column of a usual name.
 fn usual_area(table: &Table, told: &mut Told) -> Column {
     if let Some((name, column)) = AREA_COLUMNS.iter().find_map(|name| Some((name, table.get(name)?))) {
-        let hint = "units.area names another one";
+        let hint = "--area-column names another one";
         told.warn("units", format!("areas are those of column '{name}' (hint: {hint})"));
         return column.clone();
     }
-    let hint = "units.area names a column, or one area for all, such as \"'V1'\"";
+    let hint = "--area-column names a column, --area is one area for all";
     let columns = table.hint("");
     told.warn(
         "units",
@@ -299,7 +298,7 @@ fn by_column(plan: &CellTypePlan, table: &Table, told: &mut Told) -> Option<Vec<
             .take(10)
             .map(|(name, n)| format!("'{name}' ({n})"))
             .collect();
-        let hint = "units.cell_type.excitatory and .inhibitory take conditions";
+        let hint = "units.cell_type.excitatory and .inhibitory in a TOML for --spec take conditions";
         told.warn(
             "units",
             format!("cell types that are not known: {} (hint: {hint})", others.join(", ")),
