@@ -130,6 +130,15 @@ impl Assembly {
             warnings.extend(found);
             trace_units[s] = units;
         }
+        if experiment.losses.iter().any(crate::objective::compares_trials) {
+            let used = sessions
+                .iter()
+                .zip(&splits.sessions)
+                .enumerate()
+                .filter(|(s, _)| used[*s]);
+            let train = used.map(|(_, (session, split))| (session, split.train.as_slice()));
+            warnings.extend(trace_rules::odd_scales(&experiment.data, train));
+        }
         check_traces(&experiment.data.behaviour, &sessions, &splits.sessions, &used)?;
         if matches!(model.input, checked::Input::Recorded(_)) && movies.is_some() {
             check_movies(&sessions, &used)?;

@@ -141,7 +141,7 @@ pub fn text(findings: &[Finding], most: usize) -> String {
 }
 
 /// A rate or another positive number with two significant digits at least.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     let digits = if size >= 10.0 || size == 0.0 {
         0

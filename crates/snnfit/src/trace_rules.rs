@@ -21,6 +21,10 @@ pub struct TraceUnits {
     scale: f64,
 }
 
+/// Traces whose standard deviation over trials is beyond this factor from 1 are told: matching compares them with population
+/// features, whose standard deviation is 1.
+const TOLD_SCALE: f64 = 4.0;
+
 /// Applies the rules of `[data.traces.…]` to the traces of a session. What a session's baseline and scale are comes from
 /// its training trials alone; all trials are transformed.
 ///
@@ -52,6 +56,37 @@ pub fn apply(
         Some(of_trace)
     })?;
     Ok((warnings, units))
+}
+
+/// Sentences about traces that single-trial matching would weigh much more or less than population activity: their
+/// standard deviation over training trials (as [`apply`] has it, after it) is far from 1. One for each trace.
+pub fn odd_scales<'a>(
+    data: &Data,
+    sessions: impl Iterator<Item = (&'a BinnedSession, &'a [usize])> + Clone,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    for name in &data.behaviour {
+        let of_session = |(session, train): (&'a BinnedSession, &'a [usize])| {
+            let sd = standard_deviation(session.behaviour.get(name)?, train);
+            let is_odd = sd.is_finite() && sd > 0.0 && !(1.0 / TOLD_SCALE..=TOLD_SCALE).contains(&sd);
+            is_odd.then_some((session.id.as_str(), sd))
+        };
+        let odd: Vec<(&str, f64)> = sessions.clone().filter_map(of_session).collect();
+        let Some((id, sd)) = odd.iter().max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs())) else {
+            continue;
+        };
+        let share = match odd.len() {
+            1 => String::new(),
+            n => format!(" (the furthest of {n} sessions)"),
+        };
+        told.push(format!(
+            "behaviour '{name}': its standard deviation over trials is {} in session '{id}'{share}, that of population activity is 1, so that \
+             matching single trials counts it {} times as much; to have it count alike: `data.traces.{name}.scale = \"session\"`",
+            crate::findings::number(*sd),
+            crate::findings::number(sd * sd)
+        ));
+    }
+    told
 }
 
 /// What a rule makes of a recorded trace, as a formula in words.
@@ -242,9 +277,8 @@ mod tests {
         assert!(standard_deviation(&trace, &[]).is_nan());
     }
 
-    /// Applies a rule to one session with this trace, from −4 ms on in bins of 2 ms.
-    fn applied(rule: TraceRule, trace: Array2<f32>, train: &[usize]) -> Result<(Array2<f32>, Vec<String>), FitError> {
-        let data = Data {
+    fn with_rule(rule: TraceRule) -> Data {
+        Data {
             files: Vec::new(),
             bin_ms: 2.0,
             window_ms: None,
@@ -252,9 +286,12 @@ mod tests {
             behaviour: vec!["whisker".to_owned(), "jaw".to_owned()],
             traces: vec![TraceRule::default(), rule],
             max_rate_hz: None,
-        };
-        let mut session = BinnedSession {
-            id: "s".to_owned(),
+        }
+    }
+
+    fn session(id: &str, trace: Array2<f32>) -> BinnedSession {
+        BinnedSession {
+            id: id.to_owned(),
             bin_ms: 2.0,
             start_ms: -4.0,
             spikes: ndarray::Array3::zeros((trace.nrows(), trace.ncols(), 0)),
@@ -268,7 +305,37 @@ mod tests {
             behaviour: [("jaw".to_owned(), trace)].into(),
             movies: None,
             warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn traces_that_weigh_much_more_or_less_than_population_activity_are_told_once() {
+        // Standard deviations over trials 0.5, 20 and 50.
+        let trace = array![[1.0f32, 2.0], [2.0, 3.0]];
+        let sessions = [
+            session("a", trace.clone()),
+            session("b", &trace * 40.0),
+            session("c", &trace * 100.0),
+        ];
+        let told = |n: usize| {
+            let train: Vec<(&BinnedSession, &[usize])> = sessions[..n].iter().map(|s| (s, &[0, 1][..])).collect();
+            odd_scales(&with_rule(TraceRule::default()), train.into_iter())
         };
+        assert_eq!(told(1), Vec::<String>::new());
+        let [one] = &told(3)[..] else { panic!("{:?}", told(3)) };
+        assert!(
+            one.contains("'jaw'")
+                && one.contains("is 50 in session 'c' (the furthest of 2 sessions)")
+                && one.contains("counts it 2500 times")
+                && one.contains("`data.traces.jaw.scale = \"session\"`"),
+            "{one}"
+        );
+    }
+
+    /// Applies a rule to one session with this trace, from −4 ms on in bins of 2 ms.
+    fn applied(rule: TraceRule, trace: Array2<f32>, train: &[usize]) -> Result<(Array2<f32>, Vec<String>), FitError> {
+        let data = with_rule(rule);
+        let mut session = session("s", trace);
         let again = session.clone();
         let (warnings, units) = apply(&data, &mut session, train)?;
         // Another recording with the same traces comes to the same, without a look at its training trials.

@@ -100,7 +100,7 @@ pub fn psth_correlation(
 }
 
 /// How reproducible the recorded PSTHs are: means over neurons.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PsthReliability {
     /// Correlation between the PSTHs of two halves of a neuron's trials, averaged over random splits.
     pub half_correlation: f64,
@@ -109,8 +109,8 @@ pub struct PsthReliability {
     /// Square root of a neuron's reliability: the correlation that a noiseless model of the true rates would
     /// reach (see [`psth_reliability`] for its bias).
     pub ceiling_noiseless: f64,
-    /// Neurons it was computed from.
-    pub n_neurons: usize,
+    /// Of each neuron that it was computed from: its index and its own ceiling.
+    pub neurons: Vec<(usize, f64)>,
 }
 
 /// Split-half reliability of the PSTHs of the given neurons, and the correlation that a noiseless model of the
@@ -193,6 +193,7 @@ pub fn psth_reliability<R: Rng + ?Sized>(
         });
     }
     let observed = neurons.iter().zip(&sums).filter(|(_, (_, n))| *n > 0);
+    let names: Vec<usize> = observed.clone().map(|(&neuron, _)| neuron).collect();
     let (half_correlations, reliabilities): (Vec<f64>, Vec<f64>) = observed
         .map(|(&neuron, &(sum, n))| {
             let r = sum / n as f64;
@@ -204,7 +205,7 @@ pub fn psth_reliability<R: Rng + ?Sized>(
         half_correlation: mean(&half_correlations),
         reliability: mean(&reliabilities),
         ceiling_noiseless: mean(&ceilings),
-        n_neurons: ceilings.len(),
+        neurons: names.into_iter().zip(ceilings).collect(),
     })
 }
 

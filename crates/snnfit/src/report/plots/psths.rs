@@ -1,7 +1,11 @@
 //! PSTHs of model and data, for neurons that are fitted well, so-so and badly.
 
-use losses::metrics::{NeuronCorrelation, psth_correlation};
+use std::collections::BTreeMap;
+
+use losses::LossError;
+use losses::metrics::{NeuronCorrelation, psth_correlation, psth_reliability};
 use losses::statistics::Psth;
+use snn_core::rng::StreamRng;
 
 use super::style::{self, Canvas, DATA, Labels, MODEL, Mark};
 use super::{PlotError, Scene};
@@ -29,7 +33,8 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         Some(format!("; mean r {value:.2}, the true rates would reach {ceiling:.2}"))
     });
     let note = format!(
-        "{}, {} model trials; {} neurons ranked by Pearson's r over time{} of all these trials; n: trials, data / model{}",
+        "{}, {} model trials; {} neurons ranked by Pearson's r over time{} of all these trials, of what the neuron's true rate would reach; \
+         n: trials, data / model{}",
         scene.recorded_trials(),
         inputs.model.conditions.len(),
         ranked.len(),
@@ -53,6 +58,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let hz = 1000.0 / inputs.bin_ms;
     let times = style::psth_times_ms(filter, inputs.recording.n_bins(), scene.inputs.start_ms, inputs.bin_ms);
     let shown = rows(&ranked, if n_conditions > 1 { 1 } else { n_columns });
+    let ceilings = ceilings(inputs, &shown)?;
     for (r, (rank, neurons)) in shown.iter().enumerate() {
         let panels: Vec<(&NeuronCorrelation, usize)> = if n_conditions > 1 {
             neurons
@@ -82,6 +88,9 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
                 data.n_trials[[condition, neuron.neuron]],
                 model.n_trials[[condition, neuron.neuron]],
             );
+            if let Some(ceiling) = ceilings.get(&neuron.neuron) {
+                detail = detail.replacen(" · n", &format!(" of {} · n", style::decimals(*ceiling, 2)), 1);
+            }
             if n_conditions > 1 {
                 let condition = scene.inputs.conditions.get(condition).map_or("?", String::as_str);
                 detail = format!("{condition} · {detail}");
@@ -108,6 +117,29 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
         }
     }
     Ok(())
+}
+
+/// What the true rates of the shown neurons would reach, over all conditions; of neurons with two trials of a condition.
+fn ceilings(
+    inputs: &EvaluationInputs<'_>,
+    shown: &[(&'static str, Vec<NeuronCorrelation>); 3],
+) -> Result<BTreeMap<usize, f64>, PlotError> {
+    let neurons: Vec<usize> = shown.iter().flat_map(|(_, of)| of).map(|n| n.neuron).collect();
+    let n_splits = inputs.settings.n_reliability_splits;
+    let mut rng = StreamRng::new(0, "report.ceilings", 0);
+    let found = psth_reliability(
+        inputs.recording,
+        inputs.test,
+        inputs.filters.spike(),
+        &neurons,
+        n_splits,
+        &mut rng,
+    );
+    match found {
+        Ok(found) => Ok(found.neurons.into_iter().collect()),
+        Err(LossError::NoData { .. }) => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The model's PSTHs over all its trials, each over the bins that it has.
