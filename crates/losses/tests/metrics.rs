@@ -4,6 +4,9 @@
 
 mod common;
 
+#[path = "metrics/completed_templates.rs"]
+mod completed_templates;
+
 use common::rng;
 use losses::LossError;
 use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two, pooled_mean};

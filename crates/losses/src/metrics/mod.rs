@@ -25,6 +25,6 @@ pub use dispersion::{
 pub use distribution::{fraction_above, peak_rates_hz, wasserstein1};
 pub use noise_correlation::{NoiseCorrelationMatch, PairValue, compare_noise_correlations, noise_correlations};
 pub use psth_correlation::{NeuronCorrelation, PsthCorrelation, PsthReliability, psth_correlation, psth_reliability};
-pub use template::{TemplateOptions, TrialTypeTemplates, fraction_of_type, type_fractions};
+pub use template::{Completed, TemplateOptions, TrialTypeTemplates, fraction_of_type, type_fractions};
 pub use trial_matched::{PairCorrelation, trial_matched_correlation};
 pub use value::MetricValue;

@@ -601,6 +601,25 @@ fn neurons_with_few_spikes_are_in_no_psth_metric_whoever_is_compared() {
 }
 
 #[test]
+fn a_note_says_which_averages_of_types_are_estimated() {
+    let fixture = Fixture::new();
+    let mut sessions = fixture.recording.sessions().to_vec();
+    sessions[0].trial_types.fill(0);
+    let fixture = Fixture::of(sessions, &["Hit", "Miss"]);
+    let report = fixture.evaluate(&process(150, &mut rng(70)).0, 71);
+    let expected =
+        "1 of 3 sessions have no training trials of some trial type: the averages of their 30 neurons (of 90)";
+    assert!(
+        report.notes.iter().any(|note| note.starts_with(expected)),
+        "{:?}",
+        report.notes
+    );
+    // Its trials have no type but one; the model's are told apart all the same.
+    let hits = metric(&report, "hit_fraction");
+    assert!((hits.value - 0.8).abs() < 0.1, "{hits:?}");
+}
+
+#[test]
 fn undefined_metrics_are_left_out_with_their_reason() {
     let mut rng_ = rng(12);
     let counts = process(60, &mut rng_).0;
