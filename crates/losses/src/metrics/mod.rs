@@ -20,7 +20,8 @@ pub use correlation::{
     PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
 };
 pub use dispersion::{
-    FanoRatio, SpikeCounts, VarianceRatio, fano_factors, fano_ratio, feature_variance_ratio, spike_counts,
+    FanoRatio, SpikeCounts, VarianceRatio, fano_factors, fano_ratio, feature_variance_ratio, population_correlation,
+    spike_counts,
 };
 pub use distribution::{fraction_above, peak_rates_hz, wasserstein1};
 pub use noise_correlation::{NoiseCorrelationMatch, PairValue, compare_noise_correlations, noise_correlations};

@@ -10,6 +10,7 @@ use rand_distr::{Distribution, Poisson};
 use super::*;
 
 mod absent;
+mod variance_parts;
 
 const N_BINS: usize = 100;
 const BIN_MS: f64 = 2.0;
@@ -68,6 +69,7 @@ struct Fixture {
     populations: Populations,
     filters: Filters,
     types: Vec<String>,
+    traces: Vec<String>,
 }
 
 impl Fixture {
@@ -121,6 +123,7 @@ impl Fixture {
             train,
             test,
             types: types.iter().map(|&name| name.to_owned()).collect(),
+            traces: vec!["jaw".to_owned()],
         }
     }
 
@@ -143,6 +146,7 @@ impl Fixture {
             has_behaviour: false,
             bin_ms: BIN_MS,
             trial_types: &self.types,
+            traces: &self.traces,
             model: SimulatedTrials {
                 counts,
                 conditions,
@@ -723,6 +727,7 @@ fn aggregates_have_the_moments_of_their_runs() {
         left_out: Vec::new(),
         notes: Vec::new(),
         feature_variance: Vec::new(),
+        variance_over_time: Vec::new(),
         few_spikes: Vec::new(),
         findings: Vec::new(),
     };

@@ -189,6 +189,51 @@ pub const METRICS: &[Definition] = &[
         text: "`feature_variance_ratio` within trial types, both sides typed by template",
     },
     Definition {
+        names: &["population_variance_ratio", "population_variance_ratio/AREA"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`feature_variance_ratio` of population activity without behaviour, and of each area",
+    },
+    Definition {
+        names: &["population_variance_ratio_early", "population_variance_ratio_late"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`population_variance_ratio` in the first and in the second half of the trial; `variance_over_time` in \
+               `metrics.json` has it in twelfths",
+    },
+    Definition {
+        names: &["behaviour_variance_ratio/TRACE"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`feature_variance_ratio` of one trace of behaviour",
+    },
+    Definition {
+        names: &["area_correlation"],
+        unit: "1",
+        right: Right::AsData,
+        family: Family::SingleTrials,
+        text: "what varies together: correlation across trials of the population activity of two areas at the same time, less \
+               the mean over trials of the same stimulus; mean over sessions and their pairs of areas",
+    },
+    Definition {
+        names: &["area_correlation_data"],
+        unit: "1",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "the same of the recorded trials",
+    },
+    Definition {
+        names: &["area_correlation_error"],
+        unit: "1",
+        right: Right::AsReference,
+        family: Family::SingleTrials,
+        text: "root mean square difference of these correlations, model and data, over sessions and pairs of areas: 0.1 where \
+               each is off by 0.1. As large as that of training trials, it is estimation alone",
+    },
+    Definition {
         names: &["fano_ratio"],
         unit: "1",
         right: Right::One,
