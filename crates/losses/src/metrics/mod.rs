@@ -15,7 +15,7 @@ mod template;
 mod trial_matched;
 mod value;
 
-pub use behaviour::{best_threshold, is_active};
+pub use behaviour::{MovementRule, best_threshold};
 pub use correlation::{
     PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
 };

@@ -18,6 +18,7 @@ mod interval;
 mod licks;
 mod matching;
 mod modes;
+mod movement;
 pub(crate) mod perturbation;
 mod psth;
 mod report;
@@ -114,8 +115,8 @@ const GROUPS: [Group; 14] = [
         compute: behaviour_types::by_threshold,
     },
     Group {
-        names: &["active_fraction", "active_fraction_data"],
-        compute: behaviour_types::activity,
+        names: &["active_threshold", "active_fraction", "active_fraction_data"],
+        compute: movement::activity,
     },
 ];
 

@@ -237,6 +237,9 @@ fn reason(name: &str) -> &'static str {
         _ if name.starts_with("area_correlation") => {
             "no session has two areas with populations that vary, and two trials of a stimulus in model and data"
         }
+        _ if name.starts_with("active_fraction") => {
+            "no trial with behaviour is of this type by stimulus and lick (see type_fraction_threshold)"
+        }
         _ => "it is not a number for these trials",
     }
 }

@@ -10,6 +10,7 @@ use rand_distr::{Distribution, Poisson};
 use super::*;
 
 mod absent;
+mod movement;
 mod variance_parts;
 
 const N_BINS: usize = 100;
@@ -828,7 +829,7 @@ fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
         }
     }
     let report = evaluate(&inputs, &mut rng(20)).unwrap();
-    let is_active = |m: &LeftOutMetric| m.name.starts_with("active_fraction");
+    let is_active = |m: &LeftOutMetric| m.name.starts_with("active_");
     assert!(report.left_out.iter().all(is_active), "{:?}", report.left_out);
     // Behaviour tells hits from misses without error.
     assert_eq!(
@@ -840,19 +841,16 @@ fn conditions_behaviour_and_unequal_trials_are_compared_like_with_like() {
     assert!((0.7..1.3).contains(&ratio), "{ratio}");
 }
 
-/// Traces of trials of these types: 3 + noise, which rises by 4 from bin 60 in hits, and jumps at bin 50 in every other
-/// trial.
+/// Traces of trials of these types: 3 + noise, which rises by 4 from bin 60 in hits.
 fn jaw(types: &[usize], rng: &mut dyn Rng) -> Array3<f64> {
     Array3::from_shape_fn((types.len(), N_BINS, 1), |(k, t, _)| {
         let lick = if types[k] == 0 && t >= 60 { 4.0 } else { 0.0 };
-        let jump = if k % 2 == 0 && t == 50 { 2.0 } else { 0.0 };
-        let noise = if t < 20 { 0.2 } else { 0.1 };
-        3.0 + lick + jump + noise * rng.random::<f64>()
+        3.0 + lick + 0.1 * rng.random::<f64>()
     })
 }
 
 #[test]
-fn behaviour_tells_types_and_active_trials() {
+fn behaviour_tells_types() {
     let fixture = Fixture::new();
     let mut rng = rng(9);
     let mut sessions = fixture.recording.sessions().to_vec();
@@ -892,21 +890,6 @@ fn behaviour_tells_types_and_active_trials() {
     assert_eq!(reference("type_fraction_classifier/Hit"), None);
     let threshold = value("lick_threshold");
     assert!((3.3..7.1).contains(&threshold), "{threshold}");
-    // Bin 50 is 60 ms after the stimulus: within the delay, and after the 20 bins of baseline that there are.
-    for name in [
-        "active_fraction/Hit",
-        "active_fraction_data/Hit",
-        "active_fraction/Miss",
-    ] {
-        assert!((value(name) - 0.5).abs() < 0.09, "{name}: {}", value(name));
-    }
-    inputs.settings.times.delay_ms = None;
-    let report = evaluate(&inputs, &mut rng).unwrap();
-    assert!(
-        report.left_out.iter().any(|m| m.name == "active_fraction"),
-        "{:?}",
-        report.left_out
-    );
 }
 
 #[test]
