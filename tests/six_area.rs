@@ -2,9 +2,12 @@
 
 use std::sync::OnceLock;
 
-use data::six_area::{AREAS, SESSION_SIZES};
+use data::six_area::{AREAS, SESSION_SIZES, plan_trials};
 use data::{Activity, BehaviourSamples, Recording, Session};
+use losses::metrics::MovementRule;
+use ndarray::Array2;
 use serde_json::Value;
+use snn_core::rng::StreamRng;
 use snnfit::six_area::{SilencedArea, SixAreaOptions, six_area};
 
 use crate::cli::Folder;
@@ -113,6 +116,46 @@ fn the_published_recording_has_its_sizes_two_areas_per_session_and_its_distribut
         assert!((found / expected_hz - 1.0).abs() < tolerance, "{quantile}: {found} Hz");
     }
     assert!(data::validate(&recording).is_ok());
+}
+
+#[test]
+fn the_split_into_active_and_quiet_trials_finds_the_planned_movements() {
+    let options = SixAreaOptions {
+        session_sizes: vec![4; 3],
+        n_trials: 100,
+        ..SixAreaOptions::published(0)
+    };
+    let recording = generate(&options);
+    // The plan, which the recording doesn't say.
+    let plan = |s: usize| {
+        let mut rng = StreamRng::new(options.seed, "synth.trials", s as u64);
+        plan_trials(options.n_trials, options.frequencies, &mut rng)
+    };
+    let (mut n, mut planned, mut found, mut agree) = ([0.0; 2], [0.0; 2], [0.0; 2], 0.0);
+    for (s, session) in recording.sessions.iter().enumerate() {
+        let samples = jaw(session).iter().map(|&value| f64::from(value)).collect();
+        let traces = Array2::from_shape_vec((options.n_trials, 1000), samples).unwrap();
+        // −500 … 1500 ms in steps of 2 ms: 200 ms before the stimulus, 1 s from there to the cue.
+        let rule = MovementRule::new(&traces.view(), 150..250, 2.0).unwrap().unwrap();
+        for ((trial, plan), trace) in session.trials.iter().zip(plan(s)).zip(traces.outer_iter()) {
+            assert_eq!(trial.trial_type, plan.trial_type.label());
+            let (is_planned, is_active) = (plan.movement.is_some(), rule.is_active(&trace, 250..750).unwrap());
+            let i = usize::from(plan.trial_type.is_lick());
+            n[i] += 1.0;
+            planned[i] += f64::from(u8::from(is_planned));
+            found[i] += f64::from(u8::from(is_active));
+            agree += f64::from(u8::from(is_planned == is_active));
+        }
+    }
+    // Trials without lick (10 % planned) and with (55 %). Weak movements are quiet, a ramp may move the jaw without a plan.
+    for i in 0..2 {
+        let difference = (found[i] - planned[i]) / n[i];
+        assert!(difference.abs() < 0.1, "{found:?} of {n:?}, planned {planned:?}");
+    }
+    assert!(
+        agree / (n[0] + n[1]) > 0.85,
+        "{agree} of {n:?}; {found:?}, planned {planned:?}"
+    );
 }
 
 #[test]

@@ -42,29 +42,71 @@ pub fn bootstrap_ci95_of_two<A, B, R: Rng + ?Sized>(
     rng: &mut R,
     statistic: impl Fn(&[Vec<&A>], &[Vec<&B>]) -> f64,
 ) -> Result<[f64; 2], LossError> {
+    let mut values = Vec::with_capacity(n_resamples);
+    resample_two(first, second, n_resamples, rng, |a, b| values.push(statistic(a, b)))?;
+    values.retain(|value| !value.is_nan());
+    percentile_interval(values).ok_or_else(no_values)
+}
+
+/// The same for several statistics of the same resamples, in the order of `statistics`; `None` for one that is NaN in all of
+/// them.
+///
+/// # Errors
+/// As [`bootstrap_ci95_of_two`], but for a statistic that is undefined.
+pub fn bootstrap_ci95_of_several<A, B, R: Rng + ?Sized>(
+    first: &[Vec<A>],
+    second: &[Vec<B>],
+    n_resamples: usize,
+    rng: &mut R,
+    statistics: impl Fn(&[Vec<&A>], &[Vec<&B>]) -> Vec<f64>,
+) -> Result<Vec<Option<[f64; 2]>>, LossError> {
+    let mut values: Vec<Vec<f64>> = Vec::new();
+    resample_two(first, second, n_resamples, rng, |a, b| {
+        let found = statistics(a, b);
+        values.resize_with(values.len().max(found.len()), Vec::new);
+        for (values, value) in values.iter_mut().zip(found) {
+            values.extend((!value.is_nan()).then_some(value));
+        }
+    })?;
+    if values.is_empty() {
+        return Err(no_values());
+    }
+    Ok(values.into_iter().map(percentile_interval).collect())
+}
+
+fn no_values() -> LossError {
+    LossError::NoData {
+        what: "bootstrap interval",
+        reason: "no session has values, or the statistic is undefined for all resamples".to_owned(),
+    }
+}
+
+/// Shows each resample of sessions, and of both samples of each, to `see`.
+fn resample_two<A, B, R: Rng + ?Sized>(
+    first: &[Vec<A>],
+    second: &[Vec<B>],
+    n_resamples: usize,
+    rng: &mut R,
+    mut see: impl FnMut(&[Vec<&A>], &[Vec<&B>]),
+) -> Result<(), LossError> {
     crate::error::check_shape("sessions of the second sample", &[second.len()], &[first.len()])?;
     check_resamples(n_resamples)?;
     let filled: Vec<usize> = (0..first.len())
         .filter(|&s| !first[s].is_empty() || !second[s].is_empty())
         .collect();
-    let mut values = Vec::with_capacity(n_resamples);
+    if filled.is_empty() {
+        return Ok(());
+    }
     for _ in 0..n_resamples {
-        if filled.is_empty() {
-            break;
-        }
         let drawn: Vec<usize> = filled
             .iter()
             .map(|_| filled[rng.random_range(0..filled.len())])
             .collect();
         let a: Vec<Vec<&A>> = drawn.iter().map(|&s| draw(&first[s], rng)).collect();
         let b: Vec<Vec<&B>> = drawn.iter().map(|&s| draw(&second[s], rng)).collect();
-        values.push(statistic(&a, &b));
+        see(&a, &b);
     }
-    values.retain(|value| !value.is_nan());
-    percentile_interval(values).ok_or_else(|| LossError::NoData {
-        what: "bootstrap interval",
-        reason: "no session has values, or the statistic is undefined for all resamples".to_owned(),
-    })
+    Ok(())
 }
 
 /// A value of two neurons of one session, such as their noise correlation.

@@ -2,6 +2,9 @@
 
 mod common;
 
+#[path = "matching/clouds.rs"]
+mod clouds;
+
 use common::{rng, two_sessions};
 use losses::LossError;
 use losses::assignment::assign;
@@ -428,29 +431,6 @@ fn a_small_blur_rewards_too_little_variability_and_a_large_one_and_energy_do_not
     assert!((0.9..=1.1).contains(&large), "{large}");
     let energy = best_scale(&Method::Energy { exponent: 1.0 }, 23);
     assert!((0.9..=1.1).contains(&energy), "{energy}");
-}
-
-#[test]
-fn a_vanishing_blur_is_the_assignment() {
-    let mut rng = rng(24);
-    let (x, y) = (noise(40, &mut rng), noise(40, &mut rng) * 1.3 + 0.4);
-    let all = TrialSubset::FirstN.candidates(&[0; 40], &[0; 40]);
-    let matched = match_session(&x.view(), &y.view(), &all).unwrap();
-    // r²/2 summed over features, of the same pairs.
-    let assignment = matched.value * 34.0 / 2.0;
-    let largest = 0.5
-        * x.outer_iter()
-            .flat_map(|x| y.outer_iter().map(move |y| (&x - &y).mapv(|d| d * d).sum()))
-            .fold(0.0, f64::max);
-    let sinkhorn = Sinkhorn {
-        cost: Cost::HalfSquare,
-        blur: Blur::Absolute((1e-3 * largest).sqrt()),
-        scaling: 0.8,
-        updates: 20,
-        debias: false,
-    };
-    let transport = sinkhorn.divergence(&x.view(), &y.view()).unwrap().value;
-    assert!((transport / assignment - 1.0).abs() < 0.01, "{transport} {assignment}");
 }
 
 #[test]

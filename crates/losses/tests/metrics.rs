@@ -4,20 +4,26 @@
 
 mod common;
 
+#[path = "metrics/completed_templates.rs"]
+mod completed_templates;
+
 use common::rng;
 use losses::LossError;
-use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two, pooled_mean};
+use losses::bootstrap::{
+    OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_several, bootstrap_ci95_of_two, pooled_mean,
+};
 use losses::metrics::{
     MetricValue, PsthCorrelation, PsthReliability, TemplateOptions, TrialTypeTemplates, compare_noise_correlations,
     fano_factors, fano_ratio, feature_variance_ratio, fraction_of_type, noise_correlations, peak_rates_hz, pearson,
-    psth_correlation, psth_reliability, spearman_brown, spike_counts, type_fractions, wasserstein1,
+    population_correlation, psth_correlation, psth_reliability, spearman_brown, spike_counts, type_fractions,
+    wasserstein1,
 };
 use losses::nulls::{NullModel, psth_poisson, psth_shared_gain, shared_gain_variance, trial_shuffled};
 use losses::statistics::{Filters, MovingMean, Populations, Psth, RecordedSession, Recording, mean, unbiased_variance};
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array1, Array2, Array3, Axis, s};
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
-use rand_distr::{Distribution, Gamma, Normal, Poisson};
+use rand_distr::{Distribution, Gamma, Normal, Poisson, StandardNormal};
 
 /// One session of one area in which every column is one model neuron.
 fn one_session(counts: Array3<u8>, conditions: Vec<usize>, trial_types: Vec<usize>) -> Recording {
@@ -169,6 +175,26 @@ fn psth_correlation_leaves_out_slow_neurons_and_counts_silent_predictions_as_zer
     assert!((result.neurons[0].pearson - 1.0).abs() < 1e-12);
     assert_eq!(result.neurons[1].pearson, 0.0);
     assert!((result.mean_pearson() - 0.5).abs() < 1e-12);
+}
+
+#[test]
+fn several_statistics_of_the_same_resamples_have_the_intervals_of_each() {
+    let mut values = rng(42);
+    let mut sample = |n: usize| -> Vec<f64> { (0..n).map(|_| values.random()).collect() };
+    let first: Vec<Vec<f64>> = [5, 0, 9].map(&mut sample).into();
+    let second: Vec<Vec<f64>> = [4, 0, 3].map(&mut sample).into();
+    let difference = |a: &[Vec<&f64>], b: &[Vec<&f64>]| pooled_mean(a) - pooled_mean(b);
+    let largest = |a: &[Vec<&f64>], _: &[Vec<&f64>]| a.iter().flatten().fold(f64::NAN, |m: f64, x| m.max(**x));
+    let several = bootstrap_ci95_of_several(&first, &second, 200, &mut rng(1), |a, b| {
+        vec![difference(a, b), f64::NAN, largest(a, b)]
+    })
+    .unwrap();
+    let of_difference = bootstrap_ci95_of_two(&first, &second, 200, &mut rng(1), difference).unwrap();
+    let of_largest = bootstrap_ci95_of_two(&first, &second, 200, &mut rng(1), largest).unwrap();
+    assert_eq!(several, [Some(of_difference), None, Some(of_largest)]);
+    let none: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    assert!(bootstrap_ci95_of_several(&none, &none, 9, &mut rng(1), |_, _| vec![1.0]).is_err());
+    assert!(bootstrap_ci95_of_several(&first, &second[..2], 9, &mut rng(1), |_, _| vec![1.0]).is_err());
 }
 
 #[test]
@@ -333,6 +359,41 @@ fn feature_variance_ratio_of_scaled_trials_is_the_square_of_the_scale() {
     assert!(ratio.total < 0.5);
     let one = data.slice(s![..1, ..]);
     assert!(feature_variance_ratio(&one, &data.view(), &[0], &types).is_err());
+}
+
+#[test]
+fn population_correlations_are_of_trials_of_the_same_stimulus() {
+    let mut rng = rng(41);
+    let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+    // A part that both share, of variance 1, beside parts of their own of variance 3: correlation 1/4. The stimulus moves
+    // both by far more.
+    let conditions: Vec<usize> = (0..400).map(|k| k % 2).collect();
+    let (mut x, mut y) = (Array2::zeros((400, 25)), Array2::zeros((400, 25)));
+    for k in 0..400 {
+        for t in 0..25 {
+            let (shared, of_stimulus) = (normal(), 20.0 * conditions[k] as f64);
+            x[[k, t]] = of_stimulus + shared + 3.0f64.sqrt() * normal();
+            y[[k, t]] = -of_stimulus + 7.0 + shared + 3.0f64.sqrt() * normal();
+        }
+    }
+    let r = |x: &Array2<f64>, y: &Array2<f64>, c: &[usize]| population_correlation(&x.view(), &y.view(), c).unwrap();
+    // 10,000 pairs: a deviation of 0.0094.
+    let found = r(&x, &y, &conditions).unwrap();
+    assert!((found - 0.25).abs() < 0.04, "{found}");
+    assert!((r(&x, &(&y * -3.0 + 1.0), &conditions).unwrap() + found).abs() < 1e-12);
+    assert!((r(&x, &x, &conditions).unwrap() - 1.0).abs() < 1e-12);
+    // One stimulus for all: the difference between stimuli is all that is seen.
+    assert!(r(&x, &y, &[0; 400]).unwrap() < -0.9);
+    // One bin and one stimulus: Pearson's correlation.
+    let (a, b) = (x.column(0).to_owned(), y.column(0).to_owned());
+    let expected = pearson(&a.to_vec(), &b.to_vec()).unwrap();
+    let column = |of: Array1<f64>| of.insert_axis(Axis(1));
+    assert!((r(&column(a.clone()), &column(b.clone()), &[0; 400]).unwrap() - expected).abs() < 1e-12);
+    // Each trial its own stimulus, or a silent population.
+    assert_eq!(r(&x, &y, &(0..400).collect::<Vec<_>>()), None);
+    assert_eq!(r(&x, &Array2::zeros((400, 25)), &conditions), None);
+    assert!(population_correlation(&x.view(), &y.slice(s![..9, ..]), &conditions).is_err());
+    assert!(population_correlation(&x.view(), &y.view(), &[0; 3]).is_err());
 }
 
 #[test]

@@ -93,6 +93,48 @@ fn summed_variance(features: &ArrayView2<'_, f64>, rows: &[usize]) -> Option<f64
     Some(features.select(Axis(0), rows).var_axis(Axis(0), 1.0).sum())
 }
 
+/// Correlation across trials of two populations' activity at the same time, less what the stimulus makes of it.
+///
+/// $$r = \frac{\sum_{k,t} \tilde x_{kt}\,\tilde y_{kt}}{\sqrt{\sum_{k,t} \tilde x_{kt}^2\,\sum_{k,t} \tilde y_{kt}^2}}, \quad
+///   \tilde x_{kt} = x_{kt} - \mathrm{mean}_{k' \text{ of the stimulus of } k}\, x_{k't}$$
+///
+/// Stimuli with one trial take no part. `None` without a stimulus that has two trials, or if a population doesn't vary.
+///
+/// # Shapes
+/// `first`, `second` `[K, T]`, of the same trials; `conditions` `[K]`.
+///
+/// # Errors
+/// [`LossError::Shape`] if they disagree.
+pub fn population_correlation(
+    first: &ArrayView2<'_, f64>,
+    second: &ArrayView2<'_, f64>,
+    conditions: &[usize],
+) -> Result<Option<f64>, LossError> {
+    check_shape(
+        "trials and bins of the second population",
+        second.shape(),
+        first.shape(),
+    )?;
+    check_shape("stimulus conditions", &[conditions.len()], &[first.nrows()])?;
+    let (mut product, mut of_first, mut of_second) = (0.0, 0.0, 0.0);
+    for rows in rows_by_label(conditions).into_values().filter(|rows| rows.len() > 1) {
+        let less_mean = |of: &ArrayView2<'_, f64>| {
+            let mut own = of.select(Axis(0), &rows);
+            let mean = own.sum_axis(Axis(0)) / rows.len() as f64;
+            own -= &mean;
+            own
+        };
+        let (x, y) = (less_mean(first), less_mean(second));
+        for (x, y) in x.iter().zip(&y) {
+            product += x * y;
+            of_first += x * x;
+            of_second += y * y;
+        }
+    }
+    let scale = (of_first * of_second).sqrt();
+    Ok((scale > 0.0).then(|| product / scale))
+}
+
 /// Spike counts of one session's neurons in a window.
 #[derive(Debug, Clone)]
 pub struct SpikeCounts {

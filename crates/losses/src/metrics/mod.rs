@@ -15,16 +15,17 @@ mod template;
 mod trial_matched;
 mod value;
 
-pub use behaviour::{best_threshold, is_active};
+pub use behaviour::{MovementRule, best_threshold};
 pub use correlation::{
     PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
 };
 pub use dispersion::{
-    FanoRatio, SpikeCounts, VarianceRatio, fano_factors, fano_ratio, feature_variance_ratio, spike_counts,
+    FanoRatio, SpikeCounts, VarianceRatio, fano_factors, fano_ratio, feature_variance_ratio, population_correlation,
+    spike_counts,
 };
 pub use distribution::{fraction_above, peak_rates_hz, wasserstein1};
 pub use noise_correlation::{NoiseCorrelationMatch, PairValue, compare_noise_correlations, noise_correlations};
 pub use psth_correlation::{NeuronCorrelation, PsthCorrelation, PsthReliability, psth_correlation, psth_reliability};
-pub use template::{TemplateOptions, TrialTypeTemplates, fraction_of_type, type_fractions};
+pub use template::{Completed, TemplateOptions, TrialTypeTemplates, fraction_of_type, type_fractions};
 pub use trial_matched::{PairCorrelation, trial_matched_correlation};
 pub use value::MetricValue;

@@ -1,12 +1,18 @@
 //! Trial types of model trials by template matching: which recorded type a trial resembles most.
+//!
+//! A template is a mean over sessions, and sessions may lack types: an average over those that have a type would be one
+//! of other neurons, with other baselines. [`means`] keeps that out.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod means;
 
-use ndarray::{Array1, Array2, Array3, ArrayView3, Axis};
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Array3, ArrayView3, Axis};
 
 use crate::LossError;
 use crate::error::check_shape;
 use crate::statistics::{FEATURE_STD_FLOOR, Filters, Recording, TrialSelection, mean, unbiased_variance};
+use means::type_means;
 
 /// How templates are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +43,22 @@ pub struct TrialTypeTemplates {
     /// Behaviour channels, and a block of each.
     channels: Vec<usize>,
     behaviour_blocks: Vec<Block>,
+    completed: Completed,
     filters: Filters,
     options: TemplateOptions,
+}
+
+/// How much of the templates is estimated, because sessions lack trials of some type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Completed {
+    /// Neurons of the areas compared whose session has no complete trial of some type.
+    pub n_neurons: usize,
+    /// All neurons of these areas.
+    pub of_neurons: usize,
+    /// Sessions of these neurons.
+    pub n_sessions: usize,
+    /// All sessions with neurons of these areas and complete trials.
+    pub of_sessions: usize,
 }
 
 /// Normalised templates of one area or behaviour channel.
@@ -64,18 +84,27 @@ impl TrialTypeTemplates {
     /// Templates of the selected (training) trials.
     ///
     /// For each area and type: the trial mean of filter2∘filter1 of the summed counts of the area's
-    /// neurons, summed over the sessions that have the type, divided by their number of neurons. Blocks are
-    /// then centred and scaled by one mean and standard deviation over time and types. Behaviour: the mean
-    /// over sessions of the trial mean. Complete trials only. An area in which some type was never
-    /// recorded is left out (see [`Self::areas`]).
+    /// neurons, summed over sessions, divided by the number of neurons. Where sessions lack a type, their mean in it is
+    /// estimated from their other types and the differences between types that other sessions show, so that all types
+    /// are averages over the same neurons, those of [`Self::neurons`] ([`Self::completed`] says how many):
+    ///
+    /// $$\bar y_{sc}(t) = \mu_s(t) + \tau_c(t), \quad \min_{\mu, \tau} \sum_{s, c} n_s (y_{sc}(t) - \bar y_{sc}(t))^2$$
+    ///
+    /// over the sessions s with n_s neurons of the area and the types c that they have. Blocks are then centred and scaled
+    /// by one mean and standard deviation over time and types. Behaviour: the mean over sessions of the trial mean,
+    /// completed likewise. Complete trials only. An area is left out (see [`Self::areas`]) if some type was never recorded
+    /// in it, or if no chain of sessions with types in common connects all types: differences between them would be
+    /// differences between neurons.
     ///
     /// # Errors
     /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials, or filters
     /// for other trials; [`LossError::NoData`] without complete trials or without an area that has every type.
     ///
     /// # Source
-    /// Sourmpis et al. 2023, `return_trial_type`; there all types occur in all sessions, so that the
-    /// divisor is the number of neurons of the area.
+    /// Sourmpis et al. 2023, `return_trial_type`; there all types occur in all sessions, and nothing is estimated.
+    ///
+    /// # Departures
+    /// The published program divides the sum over the sessions that have a type by the number of all neurons.
     pub fn new(
         recording: &Recording,
         selection: &TrialSelection,
@@ -93,16 +122,17 @@ impl TrialTypeTemplates {
             };
             area_blocks.push(block);
             areas.push(area);
-            neurons.push(neurons_of_area(recording, area));
+            neurons.push(means.neurons(recording, area));
         }
         if area_blocks.is_empty() {
             return Err(LossError::NoData {
                 what: "trial-type templates",
-                reason: "no area has complete trials of every trial type; give training trials of \
-                         each type"
+                reason: "no area has complete trials of every trial type, in sessions that have types in common; \
+                         give training trials of each type"
                     .to_owned(),
             });
         }
+        let completed = means.completed(&areas, &types);
         let (channels, behaviour_blocks) = means.behaviour_blocks(&types);
         Ok(Self {
             types,
@@ -111,9 +141,15 @@ impl TrialTypeTemplates {
             area_blocks,
             channels,
             behaviour_blocks,
+            completed,
             filters,
             options,
         })
+    }
+
+    /// How much of the templates is estimated from the types that a session has.
+    pub fn completed(&self) -> Completed {
+        self.completed
     }
 
     /// The trial types, ascending.
@@ -126,7 +162,7 @@ impl TrialTypeTemplates {
         &self.areas
     }
 
-    /// Model neurons whose mean spikes make the trace of each area compared.
+    /// Model neurons whose mean spikes make the trace of each area compared: those of sessions with complete trials.
     pub fn neurons(&self) -> &[Vec<usize>] {
         &self.neurons
     }
@@ -230,93 +266,6 @@ fn add_distances(
                 .sum::<f64>();
         }
     }
-}
-
-fn neurons_of_area(recording: &Recording, area: usize) -> Vec<usize> {
-    recording
-        .sessions()
-        .iter()
-        .flat_map(|session| {
-            let columns = session.neurons.iter().zip(&session.areas).enumerate();
-            columns.filter(move |(column, (_, a))| **a == area && session.is_kept(*column))
-        })
-        .map(|(_, (&neuron, _))| neuron)
-        .collect()
-}
-
-/// Sums that make the templates, by (area or channel, type).
-#[derive(Default)]
-struct TypeMeans {
-    types: BTreeSet<usize>,
-    areas: BTreeMap<(usize, usize), (Array1<f64>, usize)>, // Σ_S trial mean of summed counts, neurons
-    channels: BTreeMap<(usize, usize), (Array1<f64>, usize)>, // Σ_S trial mean, sessions
-}
-
-impl TypeMeans {
-    fn area_block(&self, area: usize, types: &[usize]) -> Option<Block> {
-        block(&self.areas, area, types)
-    }
-
-    /// Channels that have a template of every type, and these.
-    fn behaviour_blocks(&self, types: &[usize]) -> (Vec<usize>, Vec<Block>) {
-        let channels: BTreeSet<usize> = self.channels.keys().map(|&(channel, _)| channel).collect();
-        channels
-            .into_iter()
-            .filter_map(|channel| Some((channel, block(&self.channels, channel, types)?)))
-            .unzip()
-    }
-}
-
-fn block(means: &BTreeMap<(usize, usize), (Array1<f64>, usize)>, key: usize, types: &[usize]) -> Option<Block> {
-    let rows: Vec<Array1<f64>> = types
-        .iter()
-        .map(|&y| means.get(&(key, y)).map(|(sum, n)| sum / *n as f64))
-        .collect::<Option<_>>()?;
-    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
-    ndarray::stack(Axis(0), &views).ok().map(Block::new)
-}
-
-fn type_means(recording: &Recording, selection: &TrialSelection, filters: &Filters, has_behaviour: bool) -> TypeMeans {
-    let mut means = TypeMeans::default();
-    for (session, trials) in recording.sessions().iter().zip(selection) {
-        let mut of_type = BTreeMap::<usize, Vec<usize>>::new();
-        for &k in trials.iter().filter(|&&k| session.valid_bins[k] == recording.n_bins()) {
-            of_type.entry(session.trial_types[k]).or_default().push(k);
-        }
-        for (y, trials) in of_type {
-            means.types.insert(y);
-            let mut sums = Array3::<f64>::zeros((1, recording.n_bins(), session.neurons.len()));
-            for &k in &trials {
-                let counts = session.counts.index_axis(Axis(0), k);
-                sums.index_axis_mut(Axis(0), 0)
-                    .zip_mut_with(&counts, |sum, &count| *sum += f64::from(count));
-            }
-            let psth = filters.features(&(sums / trials.len() as f64).view());
-            let columns = session.areas.iter().enumerate();
-            for (column, &area) in columns.filter(|(column, _)| session.is_kept(*column)) {
-                let trace = psth.slice(ndarray::s![0, .., column]);
-                add(&mut means.areas, (area, y), &trace.to_owned());
-            }
-            if let Some(behaviour) = session.behaviour.as_ref().filter(|_| has_behaviour) {
-                let traces = filters.features(&behaviour.select(Axis(0), &trials).view());
-                for (b, trace) in traces.axis_iter(Axis(2)).enumerate() {
-                    let finite: Vec<usize> = (0..trials.len())
-                        .filter(|&k| trace.row(k).iter().all(|v| v.is_finite()))
-                        .collect();
-                    if let Some(trace) = trace.select(Axis(0), &finite).mean_axis(Axis(0)) {
-                        add(&mut means.channels, (b, y), &trace);
-                    }
-                }
-            }
-        }
-    }
-    means
-}
-
-fn add(means: &mut BTreeMap<(usize, usize), (Array1<f64>, usize)>, key: (usize, usize), trace: &Array1<f64>) {
-    let (sum, n) = means.entry(key).or_insert_with(|| (Array1::zeros(trace.len()), 0));
-    *sum += trace;
-    *n += 1;
 }
 
 /// Fraction of trials of each type; empty without trials.

@@ -129,6 +129,7 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         has_behaviour: simulated.behaviour.is_some(),
         bin_ms: fitted.assembly.experiment.data.bin_ms,
         trial_types: &fitted.assembly.trial_types,
+        traces: &fitted.assembly.experiment.data.behaviour,
         model: SimulatedTrials {
             counts: &simulated.counts,
             conditions: &stimuli,

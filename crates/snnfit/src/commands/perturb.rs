@@ -86,6 +86,7 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
             has_behaviour: baseline.behaviour.is_some(),
             bin_ms: assembly.experiment.data.bin_ms,
             trial_types: &assembly.trial_types,
+            traces: &assembly.experiment.data.behaviour,
             model: SimulatedTrials {
                 counts: &baseline.counts,
                 conditions: &stimuli,

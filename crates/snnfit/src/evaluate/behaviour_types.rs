@@ -1,10 +1,9 @@
-//! Trial types by behaviour, and trials in which the animal moves before it may.
+//! Trial types by behaviour.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use losses::LossError;
-use losses::metrics::{MetricValue, fraction_of_type, is_active};
+use losses::metrics::{MetricValue, fraction_of_type};
 use ndarray::{ArrayView3, Axis};
 use rand::Rng;
 
@@ -15,8 +14,6 @@ use super::stand_in::StandIn;
 
 /// The trace that a threshold and activity are of.
 pub(super) const FIRST: [usize; 1] = [0];
-/// Length of the baseline before the stimulus, ms. Source: the publication.
-const BASELINE_MS: f64 = 200.0;
 
 /// `lick_classifier_accuracy` and `type_fraction_classifier/<type>`: types by what a small network says of behaviour.
 pub(super) fn by_classifier(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
@@ -117,73 +114,6 @@ impl LickRule {
             .map(|(lick, condition)| self.task.trial_type(*condition, *lick).unwrap_or(usize::MAX))
             .collect()
     }
-}
-
-/// `active_fraction/<type>` of the model (types by template) and `active_fraction_data/<type>`: trials in which the first
-/// trace moves in the delay between stimulus and cue.
-pub(super) fn activity(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
-    let inputs = context.inputs;
-    if !inputs.has_behaviour {
-        return Ok(Vec::new());
-    }
-    let undefined = |reason: &str| LossError::NoData {
-        what: "active trials",
-        reason: reason.to_owned(),
-    };
-    let Some([from_ms, to_ms]) = inputs.settings.times.delay_ms else {
-        return Err(undefined(
-            "the inputs have no two onsets, between which there would be a delay",
-        ));
-    };
-    let delay = inputs.bin_at(from_ms)..inputs.bin_at(to_ms);
-    let baseline = inputs.bin_at(from_ms - BASELINE_MS)..inputs.bin_at(from_ms);
-    let Some(model) = model_traces(context, &FIRST) else {
-        return Err(undefined("the model has no behaviour"));
-    };
-    let Some(types) = context.model.types.as_ref().and_then(|types| types.first()) else {
-        return Err(undefined("the model's trials have no type by template"));
-    };
-    let recorded = recorded(context, false, &FIRST)?;
-    let mut metrics = Vec::new();
-    for (label, name) in inputs.trial_types.iter().enumerate() {
-        let of_model: Vec<f64> = active(&model, &baseline, &delay)
-            .into_iter()
-            .zip(types)
-            .filter(|(_, y)| **y == Some(label))
-            .filter_map(|(active, _)| active)
-            .collect();
-        let of_data: Vec<Vec<f64>> = recorded
-            .iter()
-            .map(|traces| {
-                let active = active(traces, &baseline, &delay).into_iter().zip(&traces.types);
-                active
-                    .filter(|(_, y)| **y == label)
-                    .filter_map(|(active, _)| active)
-                    .collect()
-            })
-            .collect();
-        for (what, values) in [("active_fraction", vec![of_model]), ("active_fraction_data", of_data)] {
-            let n: usize = values.iter().map(Vec::len).sum();
-            if n > 0 {
-                let mean = values.iter().flatten().sum::<f64>() / n as f64;
-                metrics.push(MetricValue {
-                    ci95: Some(super::interval::of_mean(&values, inputs.settings.n_resamples, rng)?),
-                    ..MetricValue::new(format!("{what}/{name}"), mean, n, "1")
-                });
-            }
-        }
-    }
-    if metrics.is_empty() {
-        return Err(undefined("no trial has two bins of baseline and of delay"));
-    }
-    Ok(metrics)
-}
-
-/// 1 for active trials, 0 for quiet ones.
-fn active(traces: &Traces, baseline: &Range<usize>, delay: &Range<usize>) -> Vec<Option<f64>> {
-    let first = traces.values.index_axis(Axis(2), 0);
-    let of_trial = |trace| is_active(&trace, baseline.clone(), delay.clone()).map(|a| f64::from(u8::from(a)));
-    first.outer_iter().map(of_trial).collect()
 }
 
 /// Behaviour of training or evaluated trials.

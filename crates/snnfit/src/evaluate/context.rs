@@ -155,6 +155,7 @@ impl<'a> Context<'a> {
                            trials (psth_*, neuron_loss, rates) take each over the bins that it has, all other metrics complete trials only; null models are made of complete trials, so these averages have none";
             notes.push(unequal.to_owned());
         }
+        notes.extend(self.templates.as_ref().ok().and_then(completed_in_words));
         if !self.few_spikes.is_empty() {
             let sessions = self.inputs.recording.sessions().iter();
             let n_recorded = sessions.map(|session| session.neurons.len()).sum();
@@ -209,6 +210,19 @@ impl<'a> Context<'a> {
         let train = self.reference(of)?;
         Ok(Each { model, nulls, train })
     }
+}
+
+/// What of the templates is estimated, if anything is.
+fn completed_in_words(templates: &TrialTypeTemplates) -> Option<String> {
+    let completed = templates.completed();
+    (completed.n_neurons > 0).then(|| {
+        format!(
+            "{} of {} sessions have no training trials of some trial type: the averages of their {} neurons (of {}) in it, \
+             which templates of types by population activity (type_fraction) need, are estimated from their other types and \
+             from the sessions that have both",
+            completed.n_sessions, completed.of_sessions, completed.n_neurons, completed.of_neurons
+        )
+    })
 }
 
 /// Templates of the training trials.

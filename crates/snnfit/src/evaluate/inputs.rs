@@ -94,6 +94,8 @@ pub struct EvaluationInputs<'a> {
     pub bin_ms: f64,
     /// Names of the trial types, by label.
     pub trial_types: &'a [String],
+    /// Names of the traces of behaviour `[B]`; may be empty without behaviour.
+    pub traces: &'a [String],
     /// The model's trials.
     pub model: SimulatedTrials<'a>,
     /// Constants.
@@ -144,6 +146,10 @@ impl EvaluationInputs<'_> {
                 found: "missing".to_owned(),
                 expected: "traces, because has_behaviour is set".to_owned(),
             });
+        }
+        let n_traces = self.model.behaviour.map_or(0, |behaviour| behaviour.dim().2);
+        if self.has_behaviour && self.traces.len() != n_traces {
+            return wrong("names of the traces of behaviour", self.traces.len(), n_traces);
         }
         let labels = self.recording.sessions().iter().flat_map(|s| &s.trial_types);
         if let Some(&label) = labels.max().filter(|&&label| label >= self.trial_types.len()) {

@@ -18,6 +18,7 @@ mod interval;
 mod licks;
 mod matching;
 mod modes;
+mod movement;
 pub(crate) mod perturbation;
 mod psth;
 mod report;
@@ -27,6 +28,7 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 mod trial_types;
+mod variance_parts;
 
 use losses::LossError;
 use losses::metrics::MetricValue;
@@ -41,7 +43,7 @@ pub use error::EvaluateError;
 pub use inputs::{EvaluationInputs, EvaluationSettings, SimulatedTrials, TaskTimes};
 pub use modes::{ModeTemplate, ModeTrial, Modes, modes};
 pub use perturbation::{Change, NeuronChange, Period, PerturbationInputs, PerturbationReport, compare};
-pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials, SessionVariance};
+pub use report::{LeftOutMetric, Report, SCHEMA, SessionTrials, SessionVariance, VarianceInTime};
 pub(crate) use report::{number, short_name, write_rows};
 pub use requirement::{Comparison, Requirement, RequirementError, Verdict};
 pub(crate) use stand_in::model_recording;
@@ -117,8 +119,8 @@ const GROUPS: [Group; 15] = [
         compute: behaviour_types::by_threshold,
     },
     Group {
-        names: &["active_fraction", "active_fraction_data"],
-        compute: behaviour_types::activity,
+        names: &["active_threshold", "active_fraction", "active_fraction_data"],
+        compute: movement::activity,
     },
 ];
 
@@ -148,10 +150,15 @@ pub fn evaluate(inputs: &EvaluationInputs<'_>, rng: &mut dyn Rng) -> Result<Repo
     for group in &GROUPS {
         report.add(group.names, (group.compute)(&context, rng))?;
     }
-    // Last, so that its random numbers change no metric.
+    // Last, so that their random numbers change no metric.
     if report.metric("feature_variance_ratio").is_some() {
         report.feature_variance = dispersion::by_session(&context, rng)?;
     }
+    let parts = variance_parts::parts(&context, rng).map(|parts| {
+        report.variance_over_time = parts.over_time;
+        parts.metrics
+    });
+    report.add_after("feature_variance_ratio", &variance_parts::NAMES, parts)?;
     Ok(report)
 }
 

@@ -39,6 +39,9 @@ pub struct Report {
     /// `feature_variance_ratio` of each session where it is defined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feature_variance: Vec<SessionVariance>,
+    /// `population_variance_ratio` in stretches of the trial where it is defined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variance_over_time: Vec<VarianceInTime>,
     /// Neurons that PSTH metrics leave out, because they have few spikes in the training trials; filled in by who knows
     /// their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,6 +60,23 @@ pub struct SessionVariance {
     pub ratio: f64,
     /// 95 % interval of a bootstrap over the trials of both.
     pub ci95: [f64; 2],
+    /// The same of training trials in the model's place; none where they are the evaluated trials.
+    pub reference_train_test: Option<f64>,
+    /// Recorded trials.
+    pub n: usize,
+}
+
+/// `population_variance_ratio` in one stretch of the trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VarianceInTime {
+    /// Start, ms relative to the alignment event; features are moving means, so that stretches overlap by their windows.
+    pub start_ms: f64,
+    /// End, ms.
+    pub end_ms: f64,
+    /// Variance of the population activity, model over data, mean over sessions.
+    pub ratio: f64,
+    /// 95 % interval, as of the metric.
+    pub ci95: Option<[f64; 2]>,
     /// The same of training trials in the model's place; none where they are the evaluated trials.
     pub reference_train_test: Option<f64>,
     /// Recorded trials.
@@ -116,6 +136,7 @@ impl Report {
             left_out: Vec::new(),
             notes,
             feature_variance: Vec::new(),
+            variance_over_time: Vec::new(),
             few_spikes: Vec::new(),
             findings: Vec::new(),
         }
@@ -147,6 +168,20 @@ impl Report {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// As [`Self::add`], in the table after the last metric called like `after`.
+    pub(super) fn add_after(
+        &mut self,
+        after: &str,
+        names: &[&str],
+        found: Result<Vec<MetricValue>, LossError>,
+    ) -> Result<(), LossError> {
+        let last = self.metrics.iter().rposition(|metric| metric.name.starts_with(after));
+        let rest = self.metrics.split_off(last.map_or(self.metrics.len(), |last| last + 1));
+        let added = self.add(names, found);
+        self.metrics.extend(rest);
+        added
     }
 
     /// The metric of a name.
@@ -199,6 +234,12 @@ fn reason(name: &str) -> &'static str {
             "the training trials are all of one trial type, or no type has two trials of model and data"
         }
         "noise_correlation_r" => "fewer than two pairs, or their noise correlations don't vary",
+        _ if name.starts_with("area_correlation") => {
+            "no session has two areas with populations that vary, and two trials of a stimulus in model and data"
+        }
+        _ if name.starts_with("active_fraction") => {
+            "no trial with behaviour is of this type by stimulus and lick (see type_fraction_threshold)"
+        }
         _ => "it is not a number for these trials",
     }
 }

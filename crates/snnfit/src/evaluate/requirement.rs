@@ -165,7 +165,7 @@ impl Requirement {
         const OF_DATA: [&str; 2] = ["type_fraction_data", "peak_rate_above_threshold_data"];
         let names = || {
             let of_groups = super::GROUPS.iter().flat_map(|group| group.names.iter().copied());
-            of_groups.chain(OF_DATA)
+            of_groups.chain(super::variance_parts::NAMES).chain(OF_DATA)
         };
         let stem = self.metric.split('/').next().unwrap_or_default();
         if names().any(|name| name == stem) {
@@ -269,6 +269,7 @@ mod tests {
             }],
             notes: Vec::new(),
             feature_variance: Vec::new(),
+            variance_over_time: Vec::new(),
             few_spikes: Vec::new(),
             findings: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! Trial types of the model by template matching, and their shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use losses::LossError;
 use losses::metrics::{MetricValue, TrialTypeTemplates, fraction_of_type};
@@ -34,16 +34,17 @@ struct AreaSpikes {
 }
 
 impl AreaSpikes {
-    fn new(session: &RecordedSession, areas: &[usize]) -> Self {
-        let columns: Vec<Vec<usize>> = areas
+    /// Of the neurons `[areas]` that the templates are of.
+    fn new(session: &RecordedSession, neurons: &[BTreeSet<usize>]) -> Self {
+        let columns: Vec<Vec<usize>> = neurons
             .iter()
-            .map(|area| {
-                (0..session.areas.len())
-                    .filter(|&c| session.areas[c] == *area && session.is_kept(c))
+            .map(|of_area| {
+                (0..session.neurons.len())
+                    .filter(|&c| of_area.contains(&session.neurons[c]))
                     .collect()
             })
             .collect();
-        let with_neurons: Vec<usize> = (0..areas.len()).filter(|&a| !columns[a].is_empty()).collect();
+        let with_neurons: Vec<usize> = (0..neurons.len()).filter(|&a| !columns[a].is_empty()).collect();
         let (n_trials, n_bins, _) = session.counts.dim();
         let mut sums = Array3::zeros((n_trials, n_bins, with_neurons.len()));
         for (mut sums, counts) in sums.outer_iter_mut().zip(session.counts.outer_iter()) {
@@ -76,10 +77,15 @@ impl<'s> Composer<'s> {
             }
             rows
         });
+        let neurons = templates
+            .neurons()
+            .iter()
+            .map(|of_area| of_area.iter().copied().collect());
+        let neurons: Vec<BTreeSet<usize>> = neurons.collect();
         Self {
             spikes: sessions
                 .par_iter()
-                .map(|session| AreaSpikes::new(session, templates.areas()))
+                .map(|session| AreaSpikes::new(session, &neurons))
                 .collect(),
             by_label: by_label.collect(),
             stand_in,

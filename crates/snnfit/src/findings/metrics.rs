@@ -14,6 +14,10 @@ use crate::report::glossary::{self, Family, Right};
 const UNDER_DISPERSED: f64 = 0.8;
 /// Above it visibly more: the inverse of [`UNDER_DISPERSED`].
 const OVER_DISPERSED: f64 = 1.25;
+/// Metrics of the same ratio by area, …
+const OF_AREA: &str = "population_variance_ratio/";
+/// … and by trace of behaviour.
+const OF_BEHAVIOUR: &str = "behaviour_variance_ratio/";
 /// Beyond a factor 2 of this ratio (or below a half) dispersion is severe.
 const SEVERE_DISPERSION: f64 = 2.0;
 /// Fano factors of model and data differ by this factor before they are told: they depend on few spikes.
@@ -94,24 +98,79 @@ fn with_interval(metric: &MetricValue) -> String {
     }
 }
 
-fn dispersion(report: &Report, losses: &[Loss]) -> Option<Finding> {
-    let metric = report.metric("feature_variance_ratio")?;
-    let ratio = metric.value;
+fn dispersion(report: &Report, losses: &[Loss]) -> Vec<Finding> {
+    let Some(metric) = report.metric("feature_variance_ratio") else {
+        return Vec::new();
+    };
+    if (UNDER_DISPERSED..=OVER_DISPERSED).contains(&metric.value) {
+        return dispersion_of_parts(report, losses);
+    }
+    let is_with_behaviour = report
+        .metrics
+        .iter()
+        .any(|metric| metric.name.starts_with(OF_BEHAVIOUR));
+    let how_much = format!(
+        "trial-to-trial variance of population activity{}, model over data: {}",
+        if is_with_behaviour { " and behaviour" } else { "" },
+        with_interval(metric)
+    );
+    vec![of_variance(metric.value, None, how_much, losses)]
+}
+
+/// Parts whose ratios are beyond the bounds with their whole intervals, though all of them together are within.
+fn dispersion_of_parts(report: &Report, losses: &[Loss]) -> Vec<Finding> {
+    let part = |metric: &MetricValue| {
+        let of = [OF_AREA, OF_BEHAVIOUR]
+            .iter()
+            .find_map(|family| metric.name.strip_prefix(family));
+        of.map(str::to_owned)
+    };
+    let beyond = |is_beyond: fn([f64; 2]) -> bool| -> Vec<(String, &MetricValue)> {
+        let of_report = report
+            .metrics
+            .iter()
+            .filter(|metric| metric.ci95.is_some_and(is_beyond));
+        of_report.filter_map(|metric| Some((part(metric)?, metric))).collect()
+    };
+    let all = [
+        beyond(|[_, high]| high < UNDER_DISPERSED),
+        beyond(|[low, _]| low > OVER_DISPERSED),
+    ];
+    let finding = |parts: Vec<(String, &MetricValue)>| {
+        let worst = parts
+            .iter()
+            .map(|(_, metric)| metric.value)
+            .max_by(|a, b| a.ln().abs().total_cmp(&b.ln().abs()))?;
+        let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+        let each = parts
+            .iter()
+            .map(|(name, metric)| format!("{name} {}", with_interval(metric)));
+        let how_much = format!(
+            "trial-to-trial variance, model over data: {}; of all parts together it is {}",
+            each.collect::<Vec<_>>().join(", "),
+            report
+                .metric("feature_variance_ratio")
+                .map_or(String::new(), |metric| number(metric.value))
+        );
+        Some(of_variance(worst, Some(&names.join(", ")), how_much, losses))
+    };
+    all.into_iter().filter_map(finding).collect()
+}
+
+/// A ratio of variances beyond the bounds, of all features or of some parts.
+fn of_variance(ratio: f64, parts: Option<&str>, how_much: String, losses: &[Loss]) -> Finding {
+    let place = parts.map_or(String::new(), |parts| format!(" in {parts}"));
     let is_severe = !(1.0 / SEVERE_DISPERSION..=SEVERE_DISPERSION).contains(&ratio);
     let severity = if is_severe {
         Severity::Severe
     } else {
         Severity::Moderate
     };
-    let how_much = format!(
-        "trial-to-trial variance of population activity, model over data: {}",
-        with_interval(metric)
-    );
     if ratio < UNDER_DISPERSED {
-        return Some(Finding {
+        return Finding {
             kind: Kind::UnderDispersion,
             severity,
-            what: "the model varies too little from trial to trial".to_owned(),
+            what: format!("the model varies too little from trial to trial{place}"),
             how_much,
             why: "its single trials look like averages; shares of trial types and correlations across trials come out too \
                   narrow"
@@ -121,18 +180,18 @@ fn dispersion(report: &Report, losses: &[Loss]) -> Option<Finding> {
                  `model.rsnn.latent.mlp.dimensions`; raise `model.rsnn.noise`",
                 more_variance(losses)
             ),
-        });
+        };
     }
-    (ratio > OVER_DISPERSED).then(|| Finding {
+    Finding {
         kind: Kind::OverDispersion,
         severity,
-        what: "the model varies too much from trial to trial".to_owned(),
+        what: format!("the model varies too much from trial to trial{place}"),
         how_much,
         why: "it shows activity that the animal's trials never had; averages hide it".to_owned(),
         remedy: "let latent offsets start smaller with `model.rsnn.latent.mlp.init_scale`, or bound them with \
                  `model.rsnn.latent.mlp.bound`; lower `model.rsnn.noise`; more steps: `train.max_steps`"
             .to_owned(),
-    })
+    }
 }
 
 fn count_variability(report: &Report) -> Option<Finding> {

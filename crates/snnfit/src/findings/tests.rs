@@ -36,6 +36,7 @@ fn report(metrics: Vec<MetricValue>) -> Report {
         left_out: Vec::new(),
         notes: Vec::new(),
         feature_variance: Vec::new(),
+        variance_over_time: Vec::new(),
         few_spikes: Vec::new(),
         findings: Vec::new(),
     }
@@ -121,6 +122,21 @@ fn dispersion_is_told_beyond_its_bounds() {
         (Severity::Severe, Severity::Moderate)
     );
     assert!(ratio(0.81).is_empty() && ratio(1.24).is_empty());
+    assert!(
+        ratio(0.3)[0]
+            .how_much
+            .starts_with("trial-to-trial variance of population activity, model")
+    );
+    let with_behaviour = of(vec![
+        metric("feature_variance_ratio", 0.5, [0.5; 2], &[]),
+        metric("behaviour_variance_ratio/jaw", 0.1, [0.1; 2], &[]),
+    ]);
+    assert_eq!(kinds(&with_behaviour), [Kind::UnderDispersion]);
+    assert!(
+        with_behaviour[0]
+            .how_much
+            .contains("of population activity and behaviour, model over data")
+    );
     let fano = |value: f64| kinds(&of(vec![metric("fano_ratio", value, [value; 2], &[])]));
     assert_eq!(
         (fano(4.6), fano(0.4)),
@@ -172,6 +188,43 @@ fn what_makes_trials_vary_more_depends_on_how_they_were_matched() {
         // Of one-to-one matching and small blurs, more makes it worse.
         assert_eq!(found.contains("trial_matching.weight"), starts_with.starts_with("give"));
     }
+}
+
+#[test]
+fn parts_that_make_up_for_each_other_are_told_where_their_intervals_are_beyond_the_bounds() {
+    let found = |metrics: &[(&str, f64, [f64; 2])]| {
+        let all = metrics
+            .iter()
+            .map(|(name, value, ci95)| metric(name, *value, *ci95, &[]));
+        of(std::iter::once(metric("feature_variance_ratio", 1.0, [0.9, 1.1], &[]))
+            .chain(all)
+            .collect())
+    };
+    let two = found(&[
+        ("population_variance_ratio/V1", 0.4, [0.3, 0.6]),
+        ("population_variance_ratio/LM", 1.6, [1.3, 1.9]),
+        ("behaviour_variance_ratio/jaw", 0.7, [0.6, 0.75]),
+    ]);
+    assert_eq!(kinds(&two), [Kind::UnderDispersion, Kind::OverDispersion]);
+    assert_eq!(
+        two[0].what,
+        "the model varies too little from trial to trial in V1, jaw"
+    );
+    assert_eq!(
+        (two[0].severity, two[1].severity),
+        (Severity::Severe, Severity::Moderate)
+    );
+    assert!(
+        two[1]
+            .how_much
+            .contains("LM 1.6 (95 % interval 1.3 to 1.9); of all parts together it is 1.0")
+    );
+    let unclear = [
+        ("population_variance_ratio/V1", 0.7, [0.5, 0.81]),
+        ("population_variance_ratio/LM", 1.4, [1.24, 1.9]),
+        ("population_variance_ratio_early", 0.3, [0.2, 0.4]),
+    ];
+    assert!(found(&unclear).is_empty());
 }
 
 #[test]

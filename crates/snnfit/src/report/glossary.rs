@@ -200,6 +200,51 @@ pub const METRICS: &[Definition] = &[
         text: "`feature_variance_ratio` within trial types, both sides typed by template",
     },
     Definition {
+        names: &["population_variance_ratio", "population_variance_ratio/AREA"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`feature_variance_ratio` of population activity without behaviour, and of each area",
+    },
+    Definition {
+        names: &["population_variance_ratio_early", "population_variance_ratio_late"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`population_variance_ratio` in the first and in the second half of the trial; `variance_over_time` in \
+               `metrics.json` has it in twelfths",
+    },
+    Definition {
+        names: &["behaviour_variance_ratio/TRACE"],
+        unit: "1",
+        right: Right::One,
+        family: Family::SingleTrials,
+        text: "`feature_variance_ratio` of one trace of behaviour",
+    },
+    Definition {
+        names: &["area_correlation"],
+        unit: "1",
+        right: Right::AsData,
+        family: Family::SingleTrials,
+        text: "what varies together: correlation across trials of the population activity of two areas at the same time, less \
+               the mean over trials of the same stimulus; mean over sessions and their pairs of areas",
+    },
+    Definition {
+        names: &["area_correlation_data"],
+        unit: "1",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "the same of the recorded trials",
+    },
+    Definition {
+        names: &["area_correlation_error"],
+        unit: "1",
+        right: Right::AsReference,
+        family: Family::SingleTrials,
+        text: "root mean square difference of these correlations, model and data, over sessions and pairs of areas: 0.1 where \
+               each is off by 0.1. As large as that of training trials, it is estimation alone",
+    },
+    Definition {
         names: &["fano_ratio"],
         unit: "1",
         right: Right::One,
@@ -271,14 +316,21 @@ pub const METRICS: &[Definition] = &[
         text: "share of model trials of this type, by that threshold and the stimulus",
     },
     Definition {
-        names: &["active_fraction/TYPE"],
+        names: &["active_threshold"],
+        unit: "trace/s",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "speed above which the first trace moves: four standard deviations of its speed in the 200 ms before the stimulus of training trials, smoothed over 10 ms; each session has its own, this is their median",
+    },
+    Definition {
+        names: &["active_fraction", "active_fraction/TYPE"],
         unit: "1",
         right: Right::AsData,
         family: Family::SingleTrials,
-        text: "share of model trials of this type (by template) in which the first trace moves in the delay: its largest step there exceeds four standard deviations of its steps in the 200 ms before the stimulus",
+        text: "share of model trials, all or of this type, in which the first trace moves in the delay: smoothed over 10 ms, it is faster there than `active_threshold`. Types, on both sides, are by `lick_threshold` and the stimulus",
     },
     Definition {
-        names: &["active_fraction_data/TYPE"],
+        names: &["active_fraction_data", "active_fraction_data/TYPE"],
         unit: "1",
         right: Right::None,
         family: Family::SingleTrials,

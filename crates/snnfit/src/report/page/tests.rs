@@ -101,6 +101,7 @@ fn report() -> Report {
         }],
         notes: vec![HOSTILE.to_owned()],
         feature_variance: Vec::new(),
+        variance_over_time: Vec::new(),
         few_spikes: Vec::new(),
         findings: vec![Finding {
             kind: Kind::SilentArea,

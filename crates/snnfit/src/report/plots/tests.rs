@@ -26,6 +26,7 @@ struct Fixture {
     /// The model's, compared if the recording has some.
     behaviour: Option<Array3<f64>>,
     types: Vec<String>,
+    traces: Vec<String>,
     neurons: Vec<NeuronName>,
     /// Takes the place of the metric of noise correlations.
     metric: Option<MetricValue>,
@@ -73,6 +74,7 @@ impl Fixture {
             lengths: None,
             behaviour: None,
             types: vec!["Hit".to_owned(), "Miss".to_owned()],
+            traces: vec!["jaw".to_owned()],
             neurons: (0..N_NEURONS)
                 .map(|n| NeuronName {
                     unit: Some(format!("a <session>/cell{n}")),
@@ -97,6 +99,7 @@ impl Fixture {
             has_behaviour: self.behaviour.is_some(),
             bin_ms: 2.0,
             trial_types: &self.types,
+            traces: &self.traces,
             model: SimulatedTrials {
                 counts: &self.counts,
                 conditions: &self.conditions,
