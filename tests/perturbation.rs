@@ -141,10 +141,20 @@ fn evaluate_pairs_perturbed_with_unperturbed_trials_and_opens_no_test_trial() {
         }
     }
     let shares = report["type_fractions"].as_array().unwrap();
-    let sum = |key: &str| shares.iter().map(|share| share[key].as_f64().unwrap()).sum::<f64>();
+    for by in ["template", "template of other neurons"] {
+        let of_rule = || shares.iter().filter(|share| share["by"] == by);
+        let sum = |key: &str| of_rule().map(|share| share[key].as_f64().unwrap()).sum::<f64>();
+        assert!(
+            (sum("baseline") - 1.0).abs() < 1e-9 && sum("delta").abs() < 1e-9,
+            "{by}: {shares:?}"
+        );
+        // 40 trials: no interval is a point.
+        assert!(of_rule().all(|share| share["delta_ci95"][0].as_f64() < share["delta_ci95"][1].as_f64()));
+    }
+    let left_out = report["left_out"].as_array().unwrap();
     assert!(
-        (sum("baseline") - 1.0).abs() < 1e-9 && sum("delta").abs() < 1e-9,
-        "{shares:?}"
+        left_out.len() == 1 && left_out[0]["name"] == "type_fractions by threshold",
+        "no behaviour: {left_out:?}"
     );
     let text = succeed(
         &folder,
@@ -162,6 +172,7 @@ fn evaluate_pairs_perturbed_with_unperturbed_trials_and_opens_no_test_trial() {
         "trial (-40 … 80 ms)",
         "area1 exc, Hz",
         "share of trials",
+        "Hit by template of other neurons",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -223,6 +223,35 @@ impl Recording {
         binarized
     }
 
+    /// Without the recorded neurons of these model neurons; the model has as many as before.
+    ///
+    /// # Errors
+    /// None, short of a bug: what is left of a recording is one.
+    pub fn without(&self, is_left_out: impl Fn(usize) -> bool) -> Result<Self, LossError> {
+        let rest = |session: &RecordedSession| {
+            let kept: Vec<usize> = (0..session.neurons.len())
+                .filter(|&column| !is_left_out(session.neurons[column]))
+                .collect();
+            RecordedSession {
+                name: session.name.clone(),
+                counts: session.counts.select(Axis(2), &kept),
+                neurons: kept.iter().map(|&column| session.neurons[column]).collect(),
+                areas: kept.iter().map(|&column| session.areas[column]).collect(),
+                presence: session.presence.as_ref().map(|own| own.of_columns(&kept)),
+                valid_bins: session.valid_bins.clone(),
+                conditions: session.conditions.clone(),
+                trial_types: session.trial_types.clone(),
+                behaviour: session.behaviour.clone(),
+            }
+        };
+        Self::new(
+            self.sessions.iter().map(rest).collect(),
+            self.area_names.clone(),
+            self.n_neurons,
+            self.n_conditions,
+        )
+    }
+
     /// Checks the sessions against each other.
     ///
     /// `n_neurons` is the number of model neurons N, `n_conditions` the number of stimulus conditions C.

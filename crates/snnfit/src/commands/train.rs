@@ -410,6 +410,9 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     let device = super::open_device_for(args.device.choice, &loaded.experiment)?;
     let mut trainer = Trainer::new(Assembly::new(loaded.experiment, None)?, &device)?;
     super::tell_device(args.device.choice, &device);
+    for warning in &trainer.assembly.warnings {
+        tracing::warn!("{warning}");
+    }
     let mut times = Vec::new();
     let mut losses = BTreeMap::new();
     let mut skipped = None;

@@ -5,14 +5,15 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use losses::bootstrap::{bootstrap_ci95, pooled_mean};
-use losses::statistics::mean;
-use ndarray::{Array2, Array3, s};
+use losses::statistics::{Populations, mean};
+use ndarray::{Array2, Array3, Axis, s};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::against::{AgainstInputs, AgainstReport, against};
+use super::behaviour_types::{FIRST, lick_rule};
 use super::interval;
-use super::report::{number, write_rows};
+use super::report::{self, number, write_rows};
 use super::{EvaluateError, EvaluationInputs, LeftOutMetric, SimulatedTrials, model_trial_types};
 use crate::perturbation::Described;
 
@@ -57,7 +58,7 @@ pub struct PerturbationReport {
     pub perturbations: Vec<Described>,
     /// Rates and behaviour in the window, and, where that is not all of it, in the whole trial.
     pub periods: Vec<Period>,
-    /// Share of trials of each type, by template matching.
+    /// Share of trials of each type, by each rule that tells them.
     pub type_fractions: Vec<Change>,
     /// What is undefined for this recording.
     pub left_out: Vec<LeftOutMetric>,
@@ -86,6 +87,9 @@ pub struct Period {
 pub struct Change {
     /// Of what: area and cell type, behaviour trace or trial type.
     pub name: String,
+    /// Of a share: what tells trial types, [`TypeRule::name`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Neurons that a rate is the mean of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_neurons: Option<usize>,
@@ -118,7 +122,7 @@ pub struct NeuronChange {
     pub perturbed_hz: f64,
     /// The difference, Hz.
     pub delta_hz: f64,
-    /// 95 % interval of the difference, of spike-history networks: bootstrap over trials, each with its unperturbed twin.
+    /// 95 % interval of the difference: bootstrap over trials, each with its unperturbed twin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_ci95: Option<[f64; 2]>,
 }
@@ -145,7 +149,6 @@ pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<Per
         bin_ms: inputs.evaluation.bin_ms,
         start_ms: inputs.start_ms,
         n_resamples: inputs.evaluation.settings.n_resamples,
-        has_neuron_intervals: false,
         perturbations: inputs.perturbations,
         ids: inputs.ids,
         populations: &inputs.populations,
@@ -166,12 +169,14 @@ pub fn compare(inputs: &PerturbationInputs<'_>, rng: &mut dyn Rng) -> Result<Per
         left_out: Vec::new(),
         against: None,
     };
-    match type_fractions(inputs, rng)? {
-        Ok(fractions) => report.type_fractions = fractions,
-        Err(reason) => report.left_out.push(LeftOutMetric {
-            name: "type_fractions".to_owned(),
-            reason: reason.to_owned(),
-        }),
+    for rule in TypeRule::ALL {
+        match type_fractions(inputs, rule, rng)? {
+            Ok(fractions) => report.type_fractions.extend(fractions),
+            Err(reason) => report.left_out.push(LeftOutMetric {
+                name: format!("type_fractions by {}", rule.name()),
+                reason,
+            }),
+        }
     }
     if let Some(recorded) = &inputs.against {
         report.against = Some(against(inputs, &parts, recorded, rng)?);
@@ -232,8 +237,6 @@ pub(crate) struct Pair<'a> {
     pub start_ms: f64,
     /// Resamples of intervals.
     pub n_resamples: usize,
-    /// Whether each neuron's change gets an interval.
-    pub has_neuron_intervals: bool,
     /// What was done.
     pub perturbations: &'a [Described],
     /// Ids of the neurons, `[N]`.
@@ -292,11 +295,7 @@ impl Pair<'_> {
         for (n, (id, population)) in self.ids.iter().zip(self.populations).enumerate() {
             let of_trials = |rates: &Array2<f64>| rates.column(n).to_vec();
             let (before, after) = (of_trials(&before), of_trials(&after));
-            let delta_ci95 = if self.has_neuron_intervals {
-                Some(Change::of(id, &before, &after, self.n_resamples, rng)?.delta_ci95)
-            } else {
-                None
-            };
+            let delta_ci95 = Some(Change::of(id, &before, &after, self.n_resamples, rng)?.delta_ci95);
             let (baseline_hz, perturbed_hz) = (mean(&before), mean(&after));
             neurons.push(NeuronChange {
                 id: id.clone(),
@@ -330,31 +329,118 @@ pub(super) fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> A
     rates / seconds
 }
 
-/// Shares of trial types by template, of the trials that could be typed both without and with the perturbation; or why
-/// there are none.
-fn type_fractions(
+/// What tells the types of trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypeRule {
+    /// Templates of areas and behaviour. It looks at the perturbed neurons too, whose spikes the perturbation itself changes.
+    Template,
+    /// The same without the perturbed neurons.
+    TemplateOfOthers,
+    /// The height of the first trace after the cue, and the stimulus.
+    Threshold,
+}
+
+impl TypeRule {
+    const ALL: [Self; 3] = [Self::Template, Self::TemplateOfOthers, Self::Threshold];
+
+    /// As in `perturbation.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Template => "template",
+            Self::TemplateOfOthers => "template of other neurons",
+            Self::Threshold => "threshold",
+        }
+    }
+}
+
+/// Types of the trials without and with the perturbation, by one rule; or why there are none.
+fn types(
     inputs: &PerturbationInputs<'_>,
+    rule: TypeRule,
     rng: &mut dyn Rng,
-) -> Result<Result<Vec<Change>, &'static str>, EvaluateError> {
+) -> Result<Result<[Vec<Option<usize>>; 2], String>, EvaluateError> {
     let evaluation = &inputs.evaluation;
     let perturbed = EvaluationInputs {
         model: inputs.perturbed,
         ..evaluation.clone()
     };
-    let types = (model_trial_types(evaluation, rng)?, model_trial_types(&perturbed, rng)?);
-    let (Some(before), Some(after)) = types else {
-        return Ok(Err("no area has complete training trials of every trial type"));
+    let by_template = |evaluation: &EvaluationInputs<'_>, perturbed: &EvaluationInputs<'_>, rng: &mut dyn Rng| {
+        let types = (model_trial_types(evaluation, rng)?, model_trial_types(perturbed, rng)?);
+        Ok::<_, EvaluateError>(match types {
+            (Some(before), Some(after)) => Ok([before, after]),
+            _ => Err("no area has complete training trials of every trial type".to_owned()),
+        })
     };
+    match rule {
+        TypeRule::Template => by_template(evaluation, &perturbed, rng),
+        TypeRule::TemplateOfOthers => {
+            let touched: BTreeSet<&String> = inputs.perturbations.iter().flat_map(|p| &p.neurons).collect();
+            let recording = evaluation.recording.without(|n| touched.contains(&inputs.ids[n]))?;
+            if recording.sessions().iter().all(|session| session.neurons.is_empty()) {
+                return Ok(Err("every recorded neuron is perturbed".to_owned()));
+            }
+            // Templates are of areas, so the populations of matching are not asked.
+            let populations = Populations::by_area_if_any(&recording, 1);
+            let of_others = |evaluation: &EvaluationInputs<'_>| EvaluationInputs {
+                recording: &recording,
+                populations: &populations,
+                ..evaluation.clone()
+            };
+            by_template(&of_others(evaluation), &of_others(&perturbed), rng)
+        }
+        TypeRule::Threshold => {
+            if !evaluation.has_behaviour {
+                return Ok(Err("the network has no behaviour".to_owned()));
+            }
+            let rule = match lick_rule(evaluation) {
+                Ok(rule) => rule,
+                Err(error) if report::is_undefined(&error) => return Ok(Err(error.to_string())),
+                Err(error) => return Err(error.into()),
+            };
+            let of = |trials: &SimulatedTrials<'_>| {
+                let traces = trials.behaviour?.select(Axis(2), &FIRST);
+                let finite = traces.outer_iter().map(|trace| trace.iter().all(|v| v.is_finite()));
+                let types = rule.types(&traces.view(), trials.conditions);
+                // A lick at a stimulus that never had one is of no type.
+                let known = types.into_iter().zip(finite);
+                Some(
+                    known
+                        .map(|(y, is_finite)| (is_finite && y != usize::MAX).then_some(y))
+                        .collect(),
+                )
+            };
+            Ok(match (of(&evaluation.model), of(&inputs.perturbed)) {
+                (Some(before), Some(after)) => Ok([before, after]),
+                _ => Err("the network has no behaviour".to_owned()),
+            })
+        }
+    }
+}
+
+/// Shares of trial types by a rule, of the trials that could be typed both without and with the perturbation; or why
+/// there are none.
+fn type_fractions(
+    inputs: &PerturbationInputs<'_>,
+    rule: TypeRule,
+    rng: &mut dyn Rng,
+) -> Result<Result<Vec<Change>, String>, EvaluateError> {
+    let evaluation = &inputs.evaluation;
     let recorded = evaluation.recording.sessions().iter().zip(evaluation.train);
     let recorded: BTreeSet<usize> = recorded
         .flat_map(|(session, trials)| trials.iter().map(|&k| session.trial_types[k]))
         .collect();
     if recorded.len() < 2 {
-        return Ok(Err("the training trials are all of one trial type"));
+        return Ok(Err("the training trials are all of one trial type".to_owned()));
     }
+    let [before, after] = match types(inputs, rule, rng)? {
+        Ok(types) => types,
+        Err(reason) => return Ok(Err(reason)),
+    };
     let both: Vec<(usize, usize)> = before.into_iter().zip(after).filter_map(|(a, b)| a.zip(b)).collect();
     if both.is_empty() {
-        return Ok(Err("no trial could be compared with the templates"));
+        return Ok(Err(
+            "no trial could be typed both without and with the perturbation".to_owned()
+        ));
     }
     let mut changes = Vec::new();
     for (label, name) in evaluation.trial_types.iter().enumerate() {
@@ -367,13 +453,16 @@ fn type_fractions(
         let (before, after) = (share(|pair| pair.0), share(|pair| pair.1));
         let mut change = Change::of(name, &before, &after, evaluation.settings.n_resamples, rng)?;
         // Where every trial changed alike, every resample is the same; a rare change may still have been missed.
-        let deltas = before.iter().zip(&after).map(|(before, after)| after - before);
-        let mut deltas = deltas.map(f64::to_bits);
+        let mut deltas = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| (after - before).to_bits());
         let first = deltas.next();
         if deltas.all(|delta| Some(delta) == first) {
             let [_, missed] = interval::wilson(0, both.len());
             change.delta_ci95 = [(change.delta - missed).max(-1.0), (change.delta + missed).min(1.0)];
         }
+        change.by = Some(rule.name().to_owned());
         changes.push(change);
     }
     Ok(Ok(changes))
@@ -393,6 +482,7 @@ impl Change {
         let delta_ci95 = bootstrap_ci95(&[deltas], n_resamples, rng, pooled_mean)?;
         Ok(Self {
             name: name.to_owned(),
+            by: None,
             n_neurons: None,
             n_perturbed: None,
             baseline: mean(before),
@@ -482,7 +572,10 @@ impl PerturbationReport {
         }
         if !self.type_fractions.is_empty() {
             let mut rows = vec![header("share of trials".to_owned())];
-            rows.extend(self.type_fractions.iter().map(|change| change.row(&change.name)));
+            rows.extend(self.type_fractions.iter().map(|change| {
+                let by = change.by.as_deref().unwrap_or("template");
+                change.row(&format!("{} by {by}", change.name))
+            }));
             text.push('\n');
             write_rows(&mut text, &rows);
         }

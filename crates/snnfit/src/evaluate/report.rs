@@ -116,7 +116,8 @@ pub(super) fn if_defined<X>(found: Result<X, LossError>) -> Result<Option<X>, Lo
     }
 }
 
-fn is_undefined(error: &LossError) -> bool {
+/// Whether the data don't define a quantity, which is no fault.
+pub(super) fn is_undefined(error: &LossError) -> bool {
     matches!(
         error,
         LossError::NoData { .. } | LossError::NoPopulation { .. } | LossError::TooFewBins { .. }

@@ -1060,6 +1060,40 @@ fn compare_with(
     compare(&inputs, &mut rng(34))
 }
 
+#[test]
+fn types_by_other_neurons_do_not_see_the_spikes_of_the_perturbed_ones() {
+    let fixture = Fixture::new();
+    let (counts, _) = process(100, &mut rng(51));
+    // Only what the perturbation itself does to its neurons: nothing follows from it.
+    let mut driven = counts.clone();
+    driven.slice_mut(s![.., 20.., ..5]).fill(9);
+    let conditions = vec![0; 100];
+    let trials = [&counts, &driven].map(|counts| SimulatedTrials {
+        counts,
+        conditions: &conditions,
+        behaviour: None,
+        valid_bins: None,
+    });
+    let others: Vec<_> = fixture.recording.sessions().iter().cloned().map(Ok).collect();
+    let found = compare_with(&fixture, trials, &others).unwrap();
+    let deltas = |by: &str| -> Vec<f64> {
+        let of_rule = found
+            .type_fractions
+            .iter()
+            .filter(|change| change.by.as_deref() == Some(by));
+        of_rule.map(|change| change.delta).collect()
+    };
+    let (all, rest) = (deltas("template"), deltas("template of other neurons"));
+    assert!(all.len() == 2 && all.iter().all(|delta| delta.abs() > 0.05), "{all:?}");
+    assert_eq!(rest, [0.0; 2]);
+    assert!(
+        found
+            .left_out
+            .iter()
+            .any(|left_out| left_out.name == "type_fractions by threshold")
+    );
+}
+
 /// Independent Poisson trials of all neurons; perturbed, each has a rate of its own from 0.8 to 1.2 times the other.
 fn poisson(n_trials: usize, is_perturbed: bool, rng: &mut dyn Rng) -> Array3<u8> {
     Array3::from_shape_fn((n_trials, N_BINS, N_NEURONS), |(_, _, n)| {

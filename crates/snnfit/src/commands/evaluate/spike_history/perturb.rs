@@ -85,7 +85,6 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         bin_ms,
         start_ms,
         n_resamples: EvaluationSettings::default().n_resamples,
-        has_neuron_intervals: true,
         perturbations: &plan.described,
         ids: &plan.ids,
         populations: &plan.areas,
