@@ -87,7 +87,7 @@ pub struct Period {
 pub struct Change {
     /// Of what: area and cell type, behaviour trace or trial type.
     pub name: String,
-    /// Of a share: what tells trial types, [`TypeRule::name`].
+    /// Of a share: what tells trial types: `template`, `template of other neurons`, `threshold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Neurons that a rate is the mean of.
@@ -331,7 +331,7 @@ pub(super) fn rates(counts: &Array3<u8>, bins: &Range<usize>, seconds: f64) -> A
 
 /// What tells the types of trials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TypeRule {
+pub(crate) enum TypeRule {
     /// Templates of areas and behaviour. It looks at the perturbed neurons too, whose spikes the perturbation itself changes.
     Template,
     /// The same without the perturbed neurons.
@@ -344,7 +344,7 @@ impl TypeRule {
     const ALL: [Self; 3] = [Self::Template, Self::TemplateOfOthers, Self::Threshold];
 
     /// As in `perturbation.json`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Template => "template",
             Self::TemplateOfOthers => "template of other neurons",
@@ -353,12 +353,15 @@ impl TypeRule {
     }
 }
 
+/// Types of the trials without and with a perturbation, where they have one.
+type TypesOfBoth = [Vec<Option<usize>>; 2];
+
 /// Types of the trials without and with the perturbation, by one rule; or why there are none.
 fn types(
     inputs: &PerturbationInputs<'_>,
     rule: TypeRule,
     rng: &mut dyn Rng,
-) -> Result<Result<[Vec<Option<usize>>; 2], String>, EvaluateError> {
+) -> Result<Result<TypesOfBoth, String>, EvaluateError> {
     let evaluation = &inputs.evaluation;
     let perturbed = EvaluationInputs {
         model: inputs.perturbed,
@@ -381,12 +384,12 @@ fn types(
             }
             // Templates are of areas, so the populations of matching are not asked.
             let populations = Populations::by_area_if_any(&recording, 1);
-            let of_others = |evaluation: &EvaluationInputs<'_>| EvaluationInputs {
+            let inputs = [evaluation, &perturbed].map(|inputs| EvaluationInputs {
                 recording: &recording,
                 populations: &populations,
-                ..evaluation.clone()
-            };
-            by_template(&of_others(evaluation), &of_others(&perturbed), rng)
+                ..inputs.clone()
+            });
+            by_template(&inputs[0], &inputs[1], rng)
         }
         TypeRule::Threshold => {
             if !evaluation.has_behaviour {
