@@ -128,7 +128,8 @@ impl Keyed {
             }
             if let Some(before) = rows.insert(id.clone(), row) {
                 let hint = if probe.is_empty() && table.get("probe").is_some() {
-                    " (hint: units of several probes are named by probe and cluster, as 'imec0_15'; --unit-column names a column with such names)"
+                    " (hint: rows of several probes are told apart where the column 'probe' has the probes' labels in the names of units, such as imec0 of \
+                     'imec0_15'; --unit-column names a column with such names)"
                 } else {
                     ""
                 };

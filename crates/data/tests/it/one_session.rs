@@ -338,6 +338,17 @@ fn spikes_in_another_unit_than_trials_are_one_problem_with_the_one_key_that_mend
         let clock = format!("{STIM}\n[clock]\nspikes_per_s = {factor}");
         assert_eq!(told(&clock, spikes()), (200, Vec::new()));
     }
+    // Where events are no times of the clock, nothing is known of that of the trials.
+    let mut both = with_trials(source((0.0, 3600.0), 17.0), |name, values| match name {
+        "stim" => (name.to_owned(), vec![0.5; values.len()]),
+        _ => (name.to_owned(), values.iter().map(|value| value * 1e3).collect()),
+    });
+    both.spikes_s.iter_mut().flatten().for_each(|time| *time *= 1e3);
+    let message = refused(STIM, both);
+    assert!(
+        message.contains("trials.align_to") && message.contains("clock.spikes_per_s and clock.trials_per_s"),
+        "{message}"
+    );
     // A unit of no name, 10 µs, while trials are in s.
     let mut tens = source((0.0, 3600.0), 17.0);
     tens.spikes_s.iter_mut().flatten().for_each(|time| *time *= 1e5);

@@ -292,7 +292,7 @@ fn tables_with_the_probe_and_the_cluster_of_units_are_joined_by_both_as_pandas_m
         (
             "probe,cluster_id\nleft,2\nright,2\n",
             &[
-                "unit 2 is in row 0 already (hint: units of several probes are named by probe and cluster, as 'imec0_15'",
+                "unit 2 is in row 0 already (hint: rows of several probes are told apart where the column 'probe' has the probes' labels",
             ],
         ),
     ] {

@@ -190,7 +190,8 @@ impl ImportPlan {
             return;
         }
         if clock.spikes_per_s.is_none() {
-            let is_alike = stop > 0.0 && last < MS.start * stop && clock.trials_per_s.is_none();
+            let is_alike = !is_of_clock || (stop > 0.0 && last < MS.start * stop);
+            let is_alike = is_alike && clock.trials_per_s.is_none();
             refuse_slow(source, last - first, is_alike, told);
         }
         if !is_of_clock {
