@@ -33,13 +33,18 @@ pub(super) use probes::PROBES;
 /// [`DataError::Fs`]; [`DataError::Invalid`] with every problem: damaged arrays, lengths that disagree, spikes of clusters
 /// that have no row, trials that are in a parquet file only, files of several sessions.
 pub fn read_alf(folder: &Path, request: &SeriesRequest) -> Result<Source, DataError> {
+    read_session(folder, request, false)
+}
+
+/// As [`read_alf`]; `has_trials`: trials are given besides, so those of the folder may be in a file that isn't read.
+pub(super) fn read_session(folder: &Path, request: &SeriesRequest, has_trials: bool) -> Result<Source, DataError> {
     let files = Folder::walk(folder)?;
     let mut findings = Findings::default();
     refuse_many(&files, &mut findings);
     refuse_problems(folder.display().to_string(), std::mem::take(&mut findings.problems))?;
     let mut source = Source::empty(session_name(folder), "ALF folder");
     probes::read_units(&files, &mut source, &mut findings);
-    source.trials = read_trials(&files, &mut findings);
+    source.trials = read_trials(&files, has_trials, &mut findings);
     timed::read(&files, request, &mut source, &mut findings);
     refuse_problems(folder.display().to_string(), findings.problems)?;
     source.warnings.append(&mut findings.warnings);
@@ -164,7 +169,7 @@ fn is_parquet(file: &AlfFile) -> bool {
 }
 
 /// The table of trials: one row per trial of each array `trials.*`.
-fn read_trials(folder: &Folder, findings: &mut Findings) -> Option<Table> {
+fn read_trials(folder: &Folder, has_trials: bool, findings: &mut Findings) -> Option<Table> {
     let trials: Vec<&AlfFile> = folder.files.iter().filter(|file| file.object == "trials").collect();
     let first = trials.first()?;
     if let Some(other) = trials.iter().find(|file| file.dir != first.dir) {
@@ -197,6 +202,13 @@ fn read_trials(folder: &Folder, findings: &mut Findings) -> Option<Table> {
     if let Some(file) = parquet {
         if has_intervals {
             findings.warning(&file.at, "not read: a parquet file; the other files of trials are");
+        } else if has_trials {
+            // Columns without starts are no trials.
+            findings.warning(
+                &file.at,
+                "not read: a parquet file; trials are those of the table that is given",
+            );
+            return None;
         } else {
             let message = format!(
                 "start and end of trials are in this parquet file, which isn't read (hint: convert it:\n      {})",

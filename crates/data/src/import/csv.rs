@@ -1,12 +1,13 @@
 //! Spikes, units and trials in tables of text, one file each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::delimited::{Records, read_table};
 use super::npy::file_name;
 use super::source::{Source, session_name};
-use super::units::{Keyed, MAX_UNITS, Units, canonical_id};
+use super::table::{Table, text_number};
+use super::units::{Keyed, MAX_UNITS, SHANK, Units, canonical_id, probe_names};
 use crate::error::{DataError, Finding, Findings};
 use crate::h5::Found;
 use crate::validate::refuse_problems;
@@ -15,6 +16,8 @@ use crate::validate::refuse_problems;
 const UNIT_COLUMNS: [&str; 6] = ["unit", "unit_id", "cluster", "cluster_id", "neuron", "neuron_id"];
 /// Names that a table of units may have for its units besides.
 const UNIT_TABLE_COLUMNS: [&str; 2] = ["id", "unnamed_0"];
+/// Names that a column of probes may have.
+pub(super) const PROBE_COLUMNS: [&str; 3] = ["probe", "probe_name", "probe_id"];
 /// Names that a column of spike times may have; those that end in `_ms` are in ms, all others in s.
 const TIME_COLUMNS: [&str; 9] = [
     "time",
@@ -62,6 +65,7 @@ pub fn read_csv(tables: &CsvTables) -> Result<Source, DataError> {
     let naming = Naming {
         own: own.into_iter().collect(),
         ids: &ids,
+        by_probe: &[],
     };
     let keyed = tables
         .units
@@ -90,6 +94,8 @@ pub(super) struct Naming<'a> {
     pub(super) own: Vec<String>,
     /// The names, as all tables have them.
     pub(super) ids: &'a [String],
+    /// What else they may be called: by the file's columns of probe and cluster. Empty where it has none.
+    pub(super) by_probe: &'a [String],
 }
 
 /// A table of text whose rows are units, named by a column: this one, where there is such, else what the file calls it, else a
@@ -100,16 +106,18 @@ pub(super) fn keyed_table(path: &Path, unit_column: Option<&str>, naming: &Namin
     let guesses: Vec<&str> = UNIT_COLUMNS.into_iter().chain(UNIT_TABLE_COLUMNS).collect();
     let names: Vec<&str> = table.names().collect();
     let own: Vec<&str> = naming.own.iter().map(String::as_str).collect();
-    if let Some(name) = unit_column.filter(|name| names.contains(name)) {
-        let name = name.to_owned();
-        return Keyed::new(&at, table, &[&name]);
-    }
-    if let Some(name) = find_column(&names, &own).map(ToOwned::to_owned) {
-        return Keyed::new(&at, table, &[&name]);
-    }
-    let Some(name) = find_column(&names, &guesses).map(ToOwned::to_owned) else {
+    let named = unit_column.filter(|name| names.contains(name));
+    let named = named.or_else(|| find_column(&names, &own));
+    let guessed = named.or_else(|| find_column(&names, &guesses));
+    let Some(name) = guessed.map(ToOwned::to_owned) else {
         return Keyed::new(&at, table, &[unit_column.unwrap_or("unit")]);
     };
+    if let Some(probe) = by_probe(&table, &name, naming) {
+        return Keyed::by_probe(&at, table, probe, &name);
+    }
+    if named.is_some() {
+        return Keyed::new(&at, table, &[&name]);
+    }
     let is_other = |column: &&&str| **column != name && is_unit_column(column);
     let others: Vec<String> = names
         .iter()
@@ -133,6 +141,33 @@ pub(super) fn keyed_table(path: &Path, unit_column: Option<&str>, naming: &Namin
         }
     }
     Ok(keyed)
+}
+
+/// The columns of the probe that name rows together with that of the cluster, `key`, where this alone names none of the units, or several
+/// rows alike, or not what the file calls so, but both together name some.
+fn by_probe(table: &Table, key: &str, naming: &Naming<'_>) -> Option<Vec<String>> {
+    let names: Vec<&str> = table.names().collect();
+    let probe = find_column(&names, &PROBE_COLUMNS)
+        .filter(|probe| *probe != key)?
+        .to_owned();
+    let clusters = table.get(key)?;
+    let clusters: Vec<String> = (0..table.n_rows())
+        .map(|row| canonical_id(&clusters.text(row)))
+        .collect();
+    let different: HashSet<&String> = clusters.iter().collect();
+    let ids: HashSet<&String> = naming.ids.iter().collect();
+    let is_own = naming.by_probe.is_empty() || naming.own.iter().any(|own| own.eq_ignore_ascii_case(key));
+    if is_own && different.len() == clusters.len() && different.iter().any(|name| ids.contains(*name)) {
+        return None;
+    }
+    let with_shank = find_column(&names, &[SHANK]).map(|shank| vec![probe.clone(), shank.to_owned()]);
+    let mut columns = with_shank.into_iter().chain([vec![probe]]);
+    columns.find(|columns| {
+        let found = probe_names(table, columns, key).unwrap_or_default();
+        found
+            .iter()
+            .any(|name| ids.contains(name) || naming.by_probe.contains(name))
+    })
 }
 
 /// Whether a column of that name usually names units.
@@ -168,15 +203,36 @@ fn column_of(
             .map(|name| name.escape_debug().to_string())
             .collect();
         let columns = shown.join(", ");
-        let message = match named {
-            Some(name) => format!("no column '{}' with {what}; columns: {columns}", name.escape_debug()),
-            None => format!(
-                "no column of {what} is known by its name (such as '{}'); columns: {columns} (hint: {option} names it)",
-                guesses.join("', '")
-            ),
+        let message = if let Some(name) = named {
+            format!("no column '{}' with {what}; columns: {columns}", name.escape_debug())
+        } else {
+            let hint = header_fault(&names).map_or_else(|| format!("{option} names it"), ToOwned::to_owned);
+            let guesses = guesses.join("', '");
+            format!("no column of {what} is known by its name (such as '{guesses}'); columns: {columns} (hint: {hint})")
         };
         Finding::new(at, message)
     })
+}
+
+/// What is wrong with the first line of a table of spikes, where no name of a column would help, and what to do.
+fn header_fault(names: &[&str]) -> Option<&'static str> {
+    if names.first().is_some_and(|name| name.starts_with(['#', '%'])) {
+        return Some("the first line is a comment; leave it out: the first line names the columns, such as unit,time");
+    }
+    if names.iter().all(|name| text_number(name).is_some() || name.is_empty()) {
+        return Some("the first line has numbers; put one before it that names the columns, such as unit,time");
+    }
+    // `unit0`, `unit1`, …: the same but for a number.
+    let stem = |name: &&str| {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        (stem.len() < name.len()).then(|| stem.to_owned())
+    };
+    let stems: Vec<Option<String>> = names.iter().map(stem).collect();
+    let is_wide = names.len() > 1 && stems.windows(2).all(|pair| pair[0].is_some() && pair[0] == pair[1]);
+    is_wide.then_some(
+        "a column a unit is not read, but a row a spike; in pandas: \
+         table.melt(var_name=\"unit\", value_name=\"time\").dropna().to_csv(\"spikes.csv\", index=False)",
+    )
 }
 
 /// Names of units and their spike times (s).

@@ -8,7 +8,7 @@ use super::delimited::read_table;
 use super::npy::{Dtype, array_of, header_of};
 use super::source::{Source, session_name};
 use super::table::{Column, Table};
-use super::units::{Keyed, Units, split_by_cluster};
+use super::units::{Keyed, SHANK, Units, split_by_cluster};
 use crate::error::{DataError, Finding, Findings};
 use crate::fs::{FsError, read_text};
 use crate::h5::Found;
@@ -26,7 +26,8 @@ const KEYS: [&str; 2] = ["cluster_id", "id"];
 ///
 /// Times are samples, divided by `sample_rate_hz` or, if there is none, by `sample_rate` of `params.py`, which is looked at
 /// as text and never run. Units are the clusters that have spikes or a row in a table, by number; where there are several probes they
-/// are named `imec0_12`, and wherever there is a probe's folder the column `probe` names it. Allocates 24 bytes a spike.
+/// are named `imec0_12` (`imec0_shank1_12` where shanks were sorted apart), and wherever there is a probe's folder the columns `probe` and
+/// `shank` name it. Allocates 24 bytes a spike.
 ///
 /// # Errors
 /// [`DataError::Fs`]; [`DataError::Invalid`] with every problem: arrays that are damaged or disagree in length, times
@@ -43,8 +44,13 @@ pub fn read_phy(folder: &Path, sample_rate_hz: Option<f64>) -> Result<Source, Da
         findings.append_at(&probe.at, own);
         let Some(mut units) = units else { continue };
         if !probe.label.is_empty() {
-            let labels = vec![probe.label.clone(); units.ids.len()];
-            findings.keep(units.table.insert(&probe.at, "probe", Column::Texts(labels)));
+            for (column, label) in [("probe", &probe.device), (SHANK, &probe.shank)] {
+                let labels = Column::Texts(vec![label.clone(); units.ids.len()]);
+                // A column that nothing is said in would hide that of a table.
+                if !label.is_empty() {
+                    findings.keep(units.table.insert(&probe.at, column, labels));
+                }
+            }
         }
         let name = |id: String| {
             if has_several {

@@ -6,6 +6,7 @@ mod across;
 mod behaviour;
 mod clock;
 mod others;
+mod relative;
 mod report;
 mod rows;
 mod sense;
@@ -111,6 +112,9 @@ pub struct TrialsPlan {
     pub window_s: Option<[f64; 2]>,
     /// Whether most trials may share most of their time with an earlier one, as windows that slide do. Default: false.
     pub overlap: Option<bool>,
+    /// Whether most events may lie outside of their rows, where trials are made from the event and a window, as responses after the
+    /// end of a row do. Default: false.
+    pub outside: Option<bool>,
     /// Condition of the trials that are taken.
     pub filter: Option<String>,
     /// Value of the stimulus, a number. Default: `stimulus` where that column has numbers, else 1 where trials are aligned to an

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv::{CsvTables, Naming, is_unit_column, keyed_table, read_csv};
+use super::alf::read_session;
+use super::csv::{CsvTables, Naming, PROBE_COLUMNS, is_unit_column, keyed_table, read_csv};
 use super::delimited::read_table;
 use super::detect::{Layout, detect};
 use super::npy::file_name;
 use super::plan::NAME_COLUMN;
 use super::source::{SeriesRequest, Source};
 use super::table::Column;
-use super::units::{Keyed, Units, canonical_id};
-use super::{read_alf, read_hdf5, read_npz, read_nwb, read_phy};
+use super::units::{Keyed, SHANK, Units, canonical_id, probe_names};
+use super::{read_hdf5, read_npz, read_nwb, read_phy};
 use crate::error::{DataError, Findings};
 use crate::validate::refuse_problems;
 
@@ -83,7 +84,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
     let mut source = match layout {
         Layout::Nwb => read_nwb(path, &options.series),
         Layout::Npz => read_npz(path, &options.series),
-        Layout::Alf => read_alf(path, &options.series),
+        Layout::Alf => read_session(path, &options.series, options.trials_table.is_some()),
         Layout::Phy => read_phy(path, options.sample_rate_hz),
         Layout::Csv => read_csv(&CsvTables {
             spikes: path.to_path_buf(),
@@ -102,13 +103,15 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Source, DataError> {
         let mut findings = Findings::default();
         if let Some(table) = &options.units_table {
             let ids: Vec<String> = source.unit_ids.iter().map(|id| canonical_id(id)).collect();
+            let by_probe = by_probe(&source);
             let naming = Naming {
                 own: own_names(&source, layout, &ids),
                 ids: &ids,
+                by_probe: &by_probe,
             };
             let table = keyed_table(table, options.unit_column.as_deref(), &naming);
             if let Some(table) = findings.keep(table) {
-                add_columns(&mut source, ids, &table, &mut findings);
+                add_columns(&mut source, (ids, by_probe), &table, &mut findings);
             }
         }
         if let Some(table) = &options.trials_table {
@@ -154,11 +157,34 @@ fn names_of(source: &Source) -> Option<Vec<String>> {
     is_whole.then(|| names.iter().map(|name| canonical_id(name)).collect())
 }
 
-/// Adds the columns of a table to those of the units that it names.
-fn add_columns(source: &mut Source, ids: Vec<String>, table: &Keyed, findings: &mut Findings) {
+/// The names of units by the file's columns of probe and cluster, if they tell all apart.
+fn by_probe(source: &Source) -> Vec<String> {
+    let columns = |names: &[&str]| {
+        let probe: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = probe_names(&source.units, &probe, "cluster_id")?;
+        let different: BTreeSet<&String> = names.iter().collect();
+        let is_whole = different.len() == names.len() && !names.iter().any(String::is_empty);
+        is_whole.then_some(names)
+    };
+    let mut probes = PROBE_COLUMNS.iter();
+    probes
+        .find_map(|probe| columns(&[probe, SHANK]).or_else(|| columns(&[probe])))
+        .unwrap_or_default()
+}
+
+/// Adds the columns of a table to those of the units that it names, by their names or what else they are called.
+fn add_columns(
+    source: &mut Source,
+    (ids, by_probe): (Vec<String>, Vec<String>),
+    table: &Keyed,
+    findings: &mut Findings,
+) {
     // Where units are named so, the recording has these names; a column `id` has the file's.
     let named = names_of(source).filter(|names| table.key != "id" && table.ids().iter().any(|id| names.contains(id)));
-    let ids = named.unwrap_or(ids);
+    let mut ids = named.unwrap_or(ids);
+    if table.is_by_probe() && !table.ids().iter().any(|id| ids.contains(id)) && by_probe.len() == ids.len() {
+        ids = by_probe;
+    }
     let is_known = |id: &String| ids.contains(id);
     if let (Some(ours), Some(theirs)) = (ids.first(), table.ids().first())
         && !table.ids().iter().any(is_known)
@@ -207,5 +233,42 @@ impl Layout {
             self,
             Self::Nwb | Self::Hdf5 | Self::Npz | Self::Alf | Self::Phy | Self::Csv
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::table::Table;
+
+    #[test]
+    fn units_of_a_file_with_columns_of_probe_and_cluster_are_joined_by_both() {
+        let texts = |values: &[&str]| Column::Texts(values.iter().map(|&text| text.to_owned()).collect());
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("units.csv");
+        // The same clusters in both probes, and others, of which some are numbers of rows.
+        for clusters in [[1.0, 2.0, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0]] {
+            let mut source = Source::empty("s", "NWB");
+            source.unit_ids = ["0", "1", "2", "3"].map(ToOwned::to_owned).to_vec();
+            source.units = Table::new(4);
+            let probe = texts(&["p", "p", "q", "q"]);
+            source.units.insert("t", "probe", probe).expect("four rows");
+            let column = Column::Numbers(clusters.to_vec());
+            source.units.insert("t", "cluster_id", column).expect("four rows");
+            let [a, b, c, d] = clusters;
+            let text = format!("cluster_id,probe,area\n{d},q,D\n{b},p,B\n{a},p,A\n{c},q,C\n");
+            std::fs::write(&path, text).expect("a file");
+            let (ids, by_probe) = (source.unit_ids.clone(), by_probe(&source));
+            let naming = Naming {
+                own: own_names(&source, Layout::Nwb, &ids),
+                ids: &ids,
+                by_probe: &by_probe,
+            };
+            let table = keyed_table(&path, None, &naming).expect("named rows");
+            let mut findings = Findings::default();
+            add_columns(&mut source, (ids, by_probe), &table, &mut findings);
+            assert_eq!(findings.problems, []);
+            assert_eq!(source.units.get("area"), Some(&texts(&["A", "B", "C", "D"])));
+        }
     }
 }

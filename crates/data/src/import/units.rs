@@ -10,6 +10,8 @@ use crate::h5::Found;
 pub(super) const MAX_UNITS: usize = 1 << 20;
 /// Cluster numbers below this are looked up in a list, those above in a tree.
 const SMALL_IDS: usize = 1 << 16;
+/// Column of the shank of a probe whose shanks were sorted apart.
+pub(super) const SHANK: &str = "shank";
 /// A message lists so many units.
 const SHOWN: usize = 5;
 
@@ -87,6 +89,8 @@ pub(super) struct Keyed {
     pub(super) table: Table,
     /// Column with the names.
     pub(super) key: String,
+    /// Columns of the probe that names besides are made of, in their order.
+    probe: Vec<String>,
     rows: HashMap<String, usize>,
     ids: Vec<String>,
 }
@@ -100,10 +104,22 @@ impl Keyed {
             let message = format!("no column names the units (such as '{wanted}'); {}", table.hint(wanted));
             Finding::new(at, message)
         })?;
+        let names = (0..table.n_rows()).map(|row| canonical_id(&column.text(row))).collect();
+        let key = key.to_owned();
+        Self::named(at, table, (key, Vec::new()), names)
+    }
+
+    /// Names the rows by these columns of the probe and this one of the cluster, as `imec0_12`.
+    pub(super) fn by_probe(at: &str, table: Table, probe: Vec<String>, key: &str) -> Found<Self> {
+        let names = probe_names(&table, &probe, key).unwrap_or_default();
+        Self::named(at, table, (key.to_owned(), probe), names)
+    }
+
+    /// Names the rows, each once.
+    fn named(at: &str, table: Table, (key, probe): (String, Vec<String>), names: Vec<String>) -> Found<Self> {
         let mut rows = HashMap::new();
         let mut ids = Vec::new();
-        for row in 0..table.n_rows() {
-            let id = canonical_id(&column.text(row));
+        for (row, id) in names.into_iter().enumerate() {
             if id.is_empty() {
                 return Err(Finding::new(
                     format!("{at}, column '{key}', row {row}"),
@@ -111,14 +127,21 @@ impl Keyed {
                 ));
             }
             if let Some(before) = rows.insert(id.clone(), row) {
-                let message = format!("unit {} is in row {before} already", id.escape_debug());
+                let hint = if probe.is_empty() && table.get("probe").is_some() {
+                    " (hint: rows of several probes are told apart where the column 'probe' has the probes' labels in the names of units, such as imec0 of \
+                     'imec0_15'; --unit-column names a column with such names)"
+                } else {
+                    ""
+                };
+                let message = format!("unit {} is in row {before} already{hint}", id.escape_debug());
                 return Err(Finding::new(format!("{at}, column '{key}', row {row}"), message));
             }
             ids.push(id);
         }
         Ok(Self {
             at: at.to_owned(),
-            key: key.to_owned(),
+            key,
+            probe,
             table,
             rows,
             ids,
@@ -136,18 +159,54 @@ impl Keyed {
     /// Tells which column names the units, and how many of them.
     pub(super) fn tell(&self, units: &[String], findings: &mut Findings) {
         let n = units.iter().filter(|id| self.rows.contains_key(*id)).count();
+        let columns = self.probe.iter().chain([&self.key]);
+        let columns: Vec<String> = columns.map(|name| format!("'{}'", name.escape_debug())).collect();
+        let (columns, names) = match columns.as_slice() {
+            [one] => (format!("column {one}"), "names"),
+            several => (format!("columns {}", several.join(", ")), "name"),
+        };
         let message = format!(
-            "column '{}' names the units: {n} of {} have a row (hint: --unit-column names another column)",
-            self.key.escape_debug(),
+            "{columns} {names} the units: {n} of {} have a row (hint: --unit-column names another column)",
             units.len()
         );
         findings.warning(&self.at, message);
+    }
+
+    /// Whether rows are named by probe and cluster.
+    pub(super) fn is_by_probe(&self) -> bool {
+        !self.probe.is_empty()
     }
 
     /// Names of the rows, in the order of the table.
     pub(super) fn ids(&self) -> &[String] {
         &self.ids
     }
+}
+
+/// The name of each row by probe and cluster, as `imec0_12`; a shank that is a number alone is called so. None without these columns; of
+/// a row in which one is missing the name is empty.
+pub(super) fn probe_names(table: &Table, probe: &[String], key: &str) -> Option<Vec<String>> {
+    let columns = probe.iter().map(|name| Some((name, table.get(name)?)));
+    let columns: Vec<(&String, &Column)> = columns.collect::<Option<_>>()?;
+    let clusters = table.get(key)?;
+    let name = |row: usize| {
+        let mut parts: Vec<String> = Vec::new();
+        for (name, column) in &columns {
+            let text = canonical_id(&column.text(row));
+            let is_shank = name.eq_ignore_ascii_case(SHANK) && text.bytes().all(|byte| byte.is_ascii_digit());
+            parts.push(if is_shank && !text.is_empty() {
+                format!("{SHANK}{text}")
+            } else {
+                text
+            });
+        }
+        parts.push(canonical_id(&clusters.text(row)));
+        if parts.iter().any(String::is_empty) {
+            return String::new();
+        }
+        parts.join("_")
+    };
+    Some((0..table.n_rows()).map(name).collect())
 }
 
 /// A unit's name as all tables have it: whole numbers without a point.

@@ -61,7 +61,7 @@ pub(super) fn check_spike_times(
     if let Some(stretches) = unit_observed_s {
         warn_of_unobserved(parts, times_s, stretches, &path, findings);
     }
-    let Some((_, stop)) = observed_s else { return };
+    let Some((from, stop)) = observed_s else { return };
     let starts = || {
         parts
             .trials
@@ -91,10 +91,18 @@ pub(super) fn check_spike_times(
         .filter(|&start| start > last_spike && is_expected(start))
         .count();
     if n_silent > 0 {
-        findings.warning(
-            format!("{at}/trials/start_time"),
-            format!("{n_silent} trials start after the last spike of the session: does the table match the data?"),
-        );
+        let found = format!("{n_silent} trials start after the last spike of the session");
+        let message = if last_spike.is_finite() {
+            format!(
+                "{found}, at {last_spike} s, and count as silence: does the table match the data? (hint: clock.observed_s = [{:.0}, {:.0}] in a TOML \
+                 for --spec of an import leaves them out)",
+                from.floor().max(0.0),
+                last_spike.ceil()
+            )
+        } else {
+            format!("{found}: does the table match the data?")
+        };
+        findings.warning(format!("{at}/trials/start_time"), message);
     }
     let spans = parts.trial_spans().into_iter().flatten();
     let n_cut = spans

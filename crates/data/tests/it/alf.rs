@@ -371,6 +371,24 @@ fn trials_that_are_in_a_parquet_file_only_are_refused_with_the_way_out() {
             "pd.read_parquet(\"_ibl_trials.table.pqt\").to_csv(\"_ibl_trials.table.csv\", index=False)",
         ],
     );
+    // Trials that are given besides take their place.
+    let mut files = good();
+    files.extend([
+        parquet.clone(),
+        ("_ibl_trials.quiescencePeriod.npy", npy_floats(&[0.5])),
+    ]);
+    files.push(("trials.csv", b"start_time,stop_time\n0.5,1.5\n".to_vec()));
+    let both = folder(&files);
+    let options = data::import::ReadOptions {
+        trials_table: Some(both.path().join("trials.csv")),
+        ..data::import::ReadOptions::default()
+    };
+    let source = data::import::read(both.path(), &options).unwrap();
+    assert_eq!(floats(source.trials.as_ref().unwrap().get("start_time")), [0.5]);
+    assert_says(
+        &warnings(&source),
+        &["_ibl_trials.table.pqt: not read: a parquet file; trials are those of the table that is given"],
+    );
     // What those two lines make.
     let table = "intervals_0,intervals_1,choice\n0.5,1.5,-1.0\n2.0,3.0,1.0\n";
     let source = read(&[parquet, ("_ibl_trials.table.csv", table.into())], &[]).unwrap();

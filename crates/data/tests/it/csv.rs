@@ -93,6 +93,25 @@ fn columns_are_guessed_or_named() {
             "columns: when, unit",
         ],
     );
+    // Where no name would help, the hint says what does.
+    for (text, hint) in [
+        (
+            "# mouse 7\nunit,time\n1,2\n",
+            "(hint: the first line is a comment; leave it out",
+        ),
+        (
+            "13,0.002472\n7,0.01\n",
+            "(hint: the first line has numbers; put one before it",
+        ),
+        (
+            "unit0,unit1,unit2\n0.1,0.2,0.3\n",
+            "(hint: a column a unit is not read, but a row a spike; in pandas: table.melt(",
+        ),
+        ("cell,seconds\n1,2\n", "(hint: --unit-column names it)"),
+        ("a1,b2\n1,2\n", "(hint: --unit-column names it)"),
+    ] {
+        refused(text, &["no column of units is known by its name", hint]);
+    }
     let message = read("time,unit\n1,2\n", None, [Some("x"), None]).unwrap_err();
     assert_says(&message, &["spikes.csv: no column 'x' with units; columns: time, unit"]);
     let message = read("time,unit\n1,2\n", Some("area\nV1\n"), [None; 2]).unwrap_err();

@@ -338,6 +338,17 @@ fn gaps_disorder_and_trials_outside_of_the_recording_are_told() {
             .any(|w| w.contains("no unit spikes from 20 to 30 s (1 gap; 1 trials lie in them)")),
         "{warnings:?}"
     );
+    // Where no trial is there, nothing has to be left out.
+    let (_, without) =
+        plan("[trials]\nwindow_s = [0.0, 1.0]\nalign_to = 'start_time + 3'\nfilter = 'start_time != 20'")
+            .apply(vec![source.clone()])
+            .expect("a session");
+    let told = without.sessions[0]
+        .warnings
+        .iter()
+        .find(|w| w.message.contains("no unit spikes"));
+    let expected = "no unit spikes from 20 to 30 s (1 gap; no trial lies in them): was the recording interrupted?";
+    assert_eq!(told.expect("a gap").message, expected);
     assert!(
         warnings
             .iter()
@@ -886,4 +897,17 @@ fn messages_name_the_remedy() {
         ),
         "{message}"
     );
+    // A name, where channels have none.
+    for (channel, number) in [("y", 1), ("left", 0)] {
+        let mut unnamed = source();
+        unnamed.series.values_mut().for_each(|series| series.channels.clear());
+        let message = refused(
+            &format!("behaviour.jaw = {{ series = 'behavior/jaw', channel = '{channel}' }}"),
+            unnamed,
+        );
+        let hint = format!(
+            "channels: 0 to 1, which have no names (hint: --behaviour jaw=behavior/jaw:{number} takes one by its number)"
+        );
+        assert!(message.contains(&hint), "{message}");
+    }
 }

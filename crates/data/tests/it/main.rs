@@ -25,6 +25,7 @@ mod phy;
 mod plain_hdf5;
 mod plausible;
 mod presence;
+mod relative;
 mod sense;
 mod silence;
 mod split;

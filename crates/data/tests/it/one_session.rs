@@ -229,6 +229,18 @@ fn trials_before_the_first_spike_are_told_and_left_out_where_the_plan_says_when_
 }
 
 #[test]
+fn trials_after_the_last_spike_are_told_and_left_out_where_the_plan_says_when_spikes_were_recorded() {
+    // The window of trial k is from 10 + 17 k s to 2 s later, k up to 199: after 1700 s for k = 100 and later.
+    let cut = || source((0.0, 1700.0), 17.0);
+    let (n, warnings) = told(STIM, cut());
+    assert_eq!(n, 200);
+    assert_one(&warnings, "100 trials start after the last spike of the session");
+    assert_one(&warnings, "(hint: clock.observed_s = [0, 1700] in a TOML for --spec");
+    let (n, warnings) = told(&format!("{STIM}\n[clock]\nobserved_s = [0, 1700]"), cut());
+    assert_eq!((n, warnings), (100, Vec::new()));
+}
+
+#[test]
 fn what_is_said_of_when_spikes_were_recorded_counts_and_spikes_outside_of_it_are_left_out() {
     let whole = source((0.0, 3600.0), 17.0);
     let n_out: usize = whole
@@ -306,6 +318,46 @@ fn times_in_another_unit_are_refused_by_intervals_of_neurons_and_trials_without_
     sparse.spikes_s = trains(1, (0.0, 3600.0), 0.05);
     (sparse.unit_ids, sparse.units) = (vec!["0".to_owned()], Table::new(1));
     assert_eq!(told(STIM, sparse).0, 200);
+}
+
+#[test]
+fn spikes_in_another_unit_than_trials_are_one_problem_with_the_one_key_that_mends_it() {
+    for factor in [1e3, 1e6] {
+        let spikes = || {
+            let mut spikes = source((0.0, 3600.0), 17.0);
+            spikes.spikes_s.iter_mut().flatten().for_each(|time| *time *= factor);
+            spikes
+        };
+        let message = refused(STIM, spikes());
+        assert!(
+            message.contains("clock.spikes_per_s in a TOML for --spec says how many of its units are a second")
+                && !message.contains("clock.trials_per_s")
+                && !message.contains("spikes over"),
+            "{message}"
+        );
+        let clock = format!("{STIM}\n[clock]\nspikes_per_s = {factor}");
+        assert_eq!(told(&clock, spikes()), (200, Vec::new()));
+    }
+    // Where events are no times of the clock, nothing is known of that of the trials.
+    let mut both = with_trials(source((0.0, 3600.0), 17.0), |name, values| match name {
+        "stim" => (name.to_owned(), vec![0.5; values.len()]),
+        _ => (name.to_owned(), values.iter().map(|value| value * 1e3).collect()),
+    });
+    both.spikes_s.iter_mut().flatten().for_each(|time| *time *= 1e3);
+    let message = refused(STIM, both);
+    assert!(
+        message.contains("trials.align_to") && message.contains("clock.spikes_per_s and clock.trials_per_s"),
+        "{message}"
+    );
+    // A unit of no name, 10 µs, while trials are in s.
+    let mut tens = source((0.0, 3600.0), 17.0);
+    tens.spikes_s.iter_mut().flatten().for_each(|time| *time *= 1e5);
+    let message = refused(STIM, tens);
+    assert!(
+        message.contains("clock.spikes_per_s says how many of their units are a second")
+            && !message.contains("spikes_per_s and"),
+        "{message}"
+    );
 }
 
 #[test]

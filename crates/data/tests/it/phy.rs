@@ -255,6 +255,53 @@ fn probes_are_known_by_the_names_of_their_folders_each_with_its_own_rate() {
 }
 
 #[test]
+fn shanks_that_were_sorted_apart_are_units_of_their_probe() {
+    let texts = |values: &[&str]| {
+        Column::Texts(
+            values
+                .iter()
+                .flat_map(|text| [(*text).to_owned(), (*text).to_owned()])
+                .collect(),
+        )
+    };
+    for (names, probe, ids) in [
+        (
+            ["probe1_shank0", "probe1_shank1"],
+            "probe1",
+            ["probe1_shank0_0", "probe1_shank1_3"],
+        ),
+        (
+            ["probe1/shank0/ks", "probe1/shank1/ks"],
+            "probe1",
+            ["probe1_shank0_0", "probe1_shank1_3"],
+        ),
+        (["s/ks_shank0", "s/ks_shank1"], "", ["shank0_0", "shank1_3"]),
+    ] {
+        let source = read_sorted(&names).unwrap();
+        assert_eq!(
+            (source.unit_ids[0].as_str(), source.unit_ids[3].as_str()),
+            (ids[0], ids[1])
+        );
+        assert_eq!(source.spikes_s, [vec![0.2], vec![0.1], vec![0.4], vec![0.2]]);
+        assert_eq!(source.units.get("shank"), Some(&texts(&["shank0", "shank1"])));
+        let probes = Some(texts(&[probe; 2])).filter(|_| !probe.is_empty());
+        assert_eq!(source.units.get("probe"), probes.as_ref());
+        // They have one clock.
+        assert!(warnings(&source).is_empty(), "{}", warnings(&source));
+    }
+    // Of two probes, each of which has its own.
+    let source = read_sorted(&["imec0/shank0", "imec0/shank1", "imec1/shank0"]).unwrap();
+    assert_eq!(source.unit_ids[4], "imec1_shank0_0");
+    assert_eq!(source.units.get("probe"), Some(&texts(&["imec0", "imec0", "imec1"])));
+    assert_says(&warnings(&source), &["2 probes (imec0, imec1) are put together"]);
+    // Two sortings of one shank.
+    assert_says(
+        &read_sorted(&["imec0_shank0/a", "imec0_shank0/b", "imec0_shank1/a"]).unwrap_err(),
+        &["imec0_shank0: several sets of spikes: imec0_shank0/a, imec0_shank0/b"],
+    );
+}
+
+#[test]
 fn folders_that_may_be_sessions_or_sortings_of_one_probe_are_not_put_together() {
     for (names, parts) in [
         (

@@ -140,7 +140,14 @@ fn a_trial_table_longer_than_the_data_is_found() {
             }
         }
     });
-    assert_says(&text, &["1 trials start after the last spike"]);
+    // Two spikes each: the last is at 1.75 s, the third trial from 2 s on.
+    assert_says(
+        &text,
+        &[
+            "1 trials start after the last spike of the session, at 1.75 s",
+            "(hint: clock.observed_s = [0, 2] in a TOML for --spec",
+        ],
+    );
     let text = problems(ones(), |s| s.trials.truncate(2));
     assert_says(&text, &["binned/spikes", "the trial table has 2 rows"]);
 }

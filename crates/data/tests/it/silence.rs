@@ -96,6 +96,14 @@ fn units_are_of_their_probe_where_one_is_known_whatever_their_area() {
         .insert("test", "probe", Column::Texts(vec!["imec0".to_owned(); 10]))
         .unwrap();
     assert!(of_silence(&warnings(two.clone())).is_empty());
+    // All of an area of the one probe.
+    let mut one = silent(5, "area", ["CA1", "V1"], (1500.0, 1800.0));
+    one.units
+        .insert("test", "probe", Column::Texts(vec!["imec0".to_owned(); 10]))
+        .unwrap();
+    let told = warnings(one);
+    assert_one(&told, "the 5 units of area 'CA1' don't spike");
+    assert_one(&told, "--units \"area != 'CA1'\" leaves them out");
     // Numbers of probes, as in NWB files.
     let numbers = (0..10).map(|unit| f64::from(u8::from(unit >= 5))).collect();
     let mut numbered = two;

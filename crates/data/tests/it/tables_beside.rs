@@ -243,3 +243,75 @@ fn units_that_are_named_by_a_column_are_joined_by_these_names() {
     let source = read_with(&path, tables.path()).unwrap();
     assert_eq!(source.units.get("place"), Some(&texts(&["a", "b"])));
 }
+
+#[test]
+fn tables_with_the_probe_and_the_cluster_of_units_are_joined_by_both_as_pandas_merges_them() {
+    // Clusters 2 and 5 of both probes.
+    let files = |folders: [&str; 2]| {
+        let files = folders.into_iter().flat_map(|name| {
+            [
+                (format!("{name}/spike_times.npy"), npy_integers(&[100, 2200, 3300])),
+                (format!("{name}/spike_clusters.npy"), npy_integers(&[5, 5, 2])),
+                (format!("{name}/params.py"), b"sample_rate = 1000\n".to_vec()),
+            ]
+        });
+        let files: Vec<(String, Vec<u8>)> = files.collect();
+        let files: Vec<(&str, Vec<u8>)> = files
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+            .collect();
+        folder(&files)
+    };
+    // DataFrame(units).merge(table, on=["probe", "cluster_id"], how="left"), by hand.
+    let text = "probe,cluster_id,area\nimec1,5,D\nimec0,2,A\nimec1,2,C\nimec0,5.0,B\nimec2,5,E\n";
+    let tables = folder(&[("units.csv", text.as_bytes().to_vec())]);
+    let source = read_with(files(["imec0", "imec1"]).path(), tables.path()).unwrap();
+    assert_eq!(source.unit_ids, ["imec0_2", "imec0_5", "imec1_2", "imec1_5"]);
+    assert_eq!(source.units.get("area"), Some(&texts(&["A", "B", "C", "D"])));
+    assert_says(
+        &warnings(&source),
+        &[
+            "columns 'probe', 'cluster_id' name the units: 4 of 4 have a row",
+            "units.csv: 1 rows of units that aren't there are left out",
+        ],
+    );
+    // By probe, shank and cluster, the shank by its number.
+    let shanks = folder(&[(
+        "units.csv",
+        b"probe,shank,cluster_id,area\np,0,2,x\nimec0,1,2,C\nimec0,0,5,B\nimec0,0,2,A\nimec0,1,5,D\n".to_vec(),
+    )]);
+    let source = read_with(files(["imec0_shank0", "imec0_shank1"]).path(), shanks.path()).unwrap();
+    assert_eq!(source.unit_ids[3], "imec0_shank1_5");
+    assert_eq!(source.units.get("area"), Some(&texts(&["A", "B", "C", "D"])));
+    // A row that is there twice, and probes of other names: what to write is said.
+    for (text, parts) in [
+        (
+            "probe,cluster_id\nimec0,2\nimec0,2\n",
+            &["units.csv, column 'cluster_id', row 1: unit imec0_2 is in row 0 already"][..],
+        ),
+        (
+            "probe,cluster_id\nleft,2\nright,2\n",
+            &[
+                "unit 2 is in row 0 already (hint: rows of several probes are told apart where the column 'probe' has the probes' labels",
+            ],
+        ),
+    ] {
+        let tables = folder(&[("units.csv", text.as_bytes().to_vec())]);
+        assert_says(
+            &read_with(files(["imec0", "imec1"]).path(), tables.path()).unwrap_err(),
+            parts,
+        );
+    }
+    // Folders of ALF files, whose clusters have no column.
+    let Some(made) = arrays() else { return };
+    let alone = read(&made.path("alf"), &ReadOptions::default()).unwrap();
+    let rows = alone.unit_ids.iter().enumerate().map(|(n, id)| {
+        let (probe, cluster) = id.rsplit_once('_').unwrap();
+        format!("{probe},{cluster},p{n}\n")
+    });
+    let text = format!("probe,cluster_id,place\n{}", rows.collect::<String>());
+    let tables = folder(&[("units.csv", text.into_bytes())]);
+    let source = read_with(&made.path("alf"), tables.path()).unwrap();
+    let places: Vec<String> = (0..alone.n_units()).map(|n| format!("p{n}")).collect();
+    assert_eq!(source.units.get("place"), Some(&Column::Texts(places)));
+}

@@ -6,6 +6,9 @@ use super::{BehaviourPlan, Channel, ImportPlan, Told};
 use crate::import::source::{Series, Source};
 use crate::recording::{Behaviour, BehaviourSamples, Timing};
 
+/// Names of the first channels of a position, where a file has none.
+const AXES: [&str; 3] = ["x", "y", "z"];
+
 impl ImportPlan {
     /// Traces of a source; a series that it doesn't have is told, because others may have it.
     pub(super) fn traces(&self, source: &Source, told: &mut Told) -> BTreeMap<String, Behaviour> {
@@ -54,8 +57,19 @@ fn trace(name: &str, plan: &BehaviourPlan, series: &Series, told: &mut Told) -> 
         Some(Channel::Name(wanted)) if series.channels.contains(wanted) => {
             series.channels.iter().position(|name| name == wanted).unwrap_or(0)
         }
-        Some(Channel::Number(_) | Channel::Name(_)) => {
-            let message = format!("'{}' doesn't have that channel; {}", plan.series, channels());
+        Some(wanted) => {
+            let hint = match wanted {
+                Channel::Name(wanted) if series.channels.is_empty() => {
+                    let axis = AXES.iter().position(|axis| wanted.eq_ignore_ascii_case(axis));
+                    let number = axis.filter(|axis| *axis < n_channels).unwrap_or(0);
+                    format!(
+                        ", which have no names (hint: --behaviour {name}={}:{number} takes one by its number)",
+                        plan.series
+                    )
+                }
+                _ => String::new(),
+            };
+            let message = format!("'{}' doesn't have that channel; {}{hint}", plan.series, channels());
             told.refuse(&format!("{key}.channel"), message);
             return None;
         }

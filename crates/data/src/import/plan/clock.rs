@@ -125,7 +125,7 @@ pub(super) fn cut_spikes(source: &mut Source, clock: &ClockPlan, told: &mut Told
 }
 
 /// First and last spike (s) of all units.
-fn spike_span(source: &Source) -> Option<(f64, f64)> {
+pub(super) fn spike_span(source: &Source) -> Option<(f64, f64)> {
     let first = source.spikes_s.iter().filter_map(|times| times.first().copied());
     let last = source.spikes_s.iter().filter_map(|times| times.last().copied());
     Some((first.reduce(f64::min)?, last.reduce(f64::max)?))
@@ -172,27 +172,29 @@ impl ImportPlan {
         if told.findings.problems.is_empty() && self.refuse_early(source, trials, last, told) {
             return;
         }
-        if clock.spikes_per_s.is_none() {
-            refuse_slow(source, last - first, told);
-        }
         // Events that are not on the clock of their rows say nothing of that of the spikes.
-        if told
-            .findings
-            .problems
-            .iter()
-            .any(|problem| problem.location.ends_with("trials.align_to"))
-        {
+        let mut problems = told.findings.problems.iter();
+        let is_of_clock = !problems.any(|problem| problem.location.ends_with("trials.align_to"));
+        let n_problems = told.findings.problems.len();
+        if is_of_clock {
+            refuse_units(
+                ("spike times", "the last spike", last),
+                ("spikes_per_s", clock.spikes_per_s),
+                stop,
+                clock,
+                told,
+            );
+        }
+        // Where one of both is in another unit, that is why spikes are few.
+        if told.findings.problems.len() > n_problems {
             return;
         }
-        let n_problems = told.findings.problems.len();
-        refuse_units(
-            ("spike times", "the last spike", last),
-            ("spikes_per_s", clock.spikes_per_s),
-            stop,
-            clock,
-            told,
-        );
-        if told.findings.problems.len() > n_problems {
+        if clock.spikes_per_s.is_none() {
+            let is_alike = !is_of_clock || (stop > 0.0 && last < MS.start * stop);
+            let is_alike = is_alike && clock.trials_per_s.is_none();
+            refuse_slow(source, last - first, is_alike, told);
+        }
+        if !is_of_clock {
             return;
         }
         if last < start || first > stop {
@@ -213,8 +215,8 @@ impl ImportPlan {
 }
 
 /// Refuses spikes that are too few for their time, or too far apart for neurons, as where spikes and trials are both in ms and
-/// nothing else tells.
-fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
+/// nothing else tells. `is_alike`: trials may be in the unit of the spikes.
+fn refuse_slow(source: &Source, span_s: f64, is_alike: bool, told: &mut Told) {
     let n_spikes = source.spikes_s.iter().map(Vec::len).filter(|n| *n > 0);
     let mut rates_hz: Vec<f64> = n_spikes.map(|n| n as f64 / span_s).collect();
     rates_hz.sort_by(f64::total_cmp);
@@ -222,8 +224,14 @@ fn refuse_slow(source: &Source, span_s: f64, told: &mut Told) {
     let intervals = sense::intervals(source);
     let is_silent = span_s > LONGISH_S && median_hz < SILENT_HZ;
     let is_sparse = span_s > LONG_S && median_hz < SPARSE_HZ && sense::burstiness(intervals, median_hz) < BURSTY;
-    let hint = "in a TOML for --spec, clock.spikes_per_s and clock.trials_per_s say how many of their units are a second, 1000 for ms; \
-                clock.spikes_per_s = 1 takes spikes as they are, in s";
+    let keys = if is_alike {
+        "clock.spikes_per_s and clock.trials_per_s say how many of their units are"
+    } else {
+        "clock.spikes_per_s says how many of their units are"
+    };
+    let hint = format!(
+        "in a TOML for --spec, {keys} a second, 1000 for ms; clock.spikes_per_s = 1 takes spikes as they are, in s"
+    );
     if is_silent || is_sparse {
         let message = format!(
             "spikes over {:.1} hours, of half of the units less often than {median_hz:.2e} Hz: are times in ms or samples rather than s? (hint: \

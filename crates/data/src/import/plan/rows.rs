@@ -3,6 +3,7 @@
 //! A time after the start of a trial, read as one of the session, lies in the session's first seconds: every trial would be
 //! cut from there without a fault. With a window around an event the trial is made from it, so only the row can tell.
 
+use super::relative::moves_with;
 use super::{ClockPlan, Told, TrialsPlan, clock};
 use crate::import::expression::Expression;
 use crate::import::table::{Column, Table};
@@ -183,10 +184,11 @@ impl Rows {
             rows.len()
         );
         if is_most(n_outside) {
-            let is_increasing = rows.is_sorted_by(|a, b| a.1 < b.1);
+            let beside_starts: Vec<(f64, f64)> = rows.iter().map(|(_, time, span)| (*time, span.0)).collect();
+            let is_of_clock = moves_with(&beside_starts);
             let remedy = REMEDIES.iter().find(|(is_relative, factor, ..)| {
-                // Times that go on like those of a clock are hardly counted from starts, in a unit of their own besides.
-                let is_likely = !(*is_relative && is_increasing && *factor != 1.0);
+                // Times that go with the starts are not counted from them; a thousandth of any time lies in rows that are long enough.
+                let is_likely = !(*is_relative && is_of_clock && *factor != 1.0);
                 let moved = |time: f64, start: f64| {
                     let from = if *is_relative { start } else { offset_s };
                     from + (time - offset_s) * factor
@@ -210,15 +212,15 @@ impl Rows {
                 .iter()
                 .filter(|(k, time, _)| next(*k).is_some_and(|span| is_inside(*time, *span)));
             if is_most(n_next.count()) {
-                let hint = "most lie in the row after theirs: are columns of the table shifted against each other?";
-                return manner.most(key, format!("{message}; {hint}"), told);
+                let found = "most lie in the row after theirs: are columns of the table shifted against each other?";
+                return manner.most(key, format!("{message}; {found}{}", manner.way_out()), told);
             }
             let far_s = self.far_s();
             let is_far =
                 |&&(_, time, (start, stop)): &&(usize, f64, (f64, f64))| time < start - far_s || time > stop + far_s;
             if is_most(outside.filter(is_far).count()) {
-                let hint = "are they of another clock, or counted from something else?";
-                return manner.most(key, format!("{message}: {hint}"), told);
+                let found = "are they of another clock, or counted from something else?";
+                return manner.most(key, format!("{message}: {found}{}", manner.way_out()), told);
             }
         }
         if manner != Manner::RefuseMost {
@@ -243,8 +245,23 @@ impl Rows {
 }
 
 impl Manner {
+    /// What takes times that are refused although nothing is known that would bring them into their rows.
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::Refuse => {
+                " (hint: trials.outside = true in a TOML for --spec takes them as they are, such as responses after the end of a row)"
+            }
+            // Without a window a trial is its row, and the event has to lie in it.
+            Self::RefuseMost => {
+                " (hint: with --window-s, a trial needs no row: trials.outside = true in a TOML for --spec then takes them as they are, such as \
+                 responses after the end of a row)"
+            }
+            Self::Tell => "",
+        }
+    }
+
     /// Tells or refuses that most are outside.
-    fn most(self, key: &str, message: String, told: &mut Told) {
+    pub(super) fn most(self, key: &str, message: String, told: &mut Told) {
         match self {
             Self::Refuse | Self::RefuseMost => told.refuse(key, message),
             Self::Tell => told.warn(key, message),
@@ -253,7 +270,7 @@ impl Manner {
 }
 
 /// How an expression is given for the event that trials are aligned to, or for another one: by an option, or by its key.
-fn how_to(key: &str, text: &str) -> String {
+pub(super) fn how_to(key: &str, text: &str) -> String {
     let value = match key.strip_prefix("trials.events.") {
         Some(name) => format!("{name}={text}"),
         None => text.to_owned(),
@@ -269,7 +286,7 @@ fn how_to(key: &str, text: &str) -> String {
 }
 
 /// A text as a part of a sum or product.
-fn operand(text: &str) -> String {
+pub(super) fn operand(text: &str) -> String {
     let is_name = text.chars().all(|c| c.is_alphanumeric() || "_.`".contains(c));
     if is_name { text.to_owned() } else { format!("({text})") }
 }

@@ -11,11 +11,11 @@ use crate::validate::overlapping;
 /// Silence in which so many spikes are expected is none: by chance it is once in 5·10⁸.
 pub(super) const EXPECTED: f64 = 20.0;
 /// Fewer trials than this may lie anywhere.
-const MANY_TRIALS: usize = 20;
+pub(super) const MANY_TRIALS: usize = 20;
 /// Many trials that all lie in this share of the spikes' time, at its beginning, are hardly on its clock.
-const EARLY: f64 = 0.03;
+pub(super) const EARLY: f64 = 0.03;
 /// Times of trials, in the order of the table, come after the one before at least so often; those relative to a trial half the time.
-const IN_ORDER: f64 = 0.75;
+pub(super) const IN_ORDER: f64 = 0.75;
 /// Neurons have intervals shorter than this (s), refractory as they are: in ms, samples or µs none is.
 pub(super) const SHORT_S: f64 = 0.3;
 /// At least this share of their intervals: of a unit at 0.01 Hz without bursts three times as many are.
@@ -175,15 +175,18 @@ impl ImportPlan {
     }
 }
 
+/// Whether these are numbers of trials, which grow by one.
+pub(super) fn is_count(values: &[f64]) -> bool {
+    values.windows(2).all(|pair| pair[1] - pair[0] == 1.0)
+}
+
 /// A column of numbers that grow from row to row, as those of a clock, beyond `early`.
 fn clock_column(table: &Table, early: f64) -> Option<&str> {
     table.names().find(|name| match table.get(name) {
         Some(Column::Numbers(values)) => {
             let n_later = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
             let reaches = values.iter().copied().fold(f64::NEG_INFINITY, f64::max) > early;
-            // Numbers of trials grow by one.
-            let is_count = values.windows(2).all(|pair| pair[1] - pair[0] == 1.0);
-            reaches && !is_count && n_later as f64 >= IN_ORDER * (values.len().max(2) - 1) as f64
+            reaches && !is_count(values) && n_later as f64 >= IN_ORDER * (values.len().max(2) - 1) as f64
         }
         _ => false,
     })

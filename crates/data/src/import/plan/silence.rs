@@ -102,9 +102,15 @@ pub(super) fn gaps(source: &Source, trials: &[Trial], (first, last): (f64, f64),
     }
     let (shown, n_trials) = in_words(&found, trials);
     let gaps = if found.len() == 1 { "gap" } else { "gaps" };
+    let (trials, hint) = match n_trials {
+        0 => ("no trial lies in them".to_owned(), ""),
+        n => (
+            format!("{n} trials lie in them"),
+            " (hint: a condition, --trials, leaves out trials)",
+        ),
+    };
     let message = format!(
-        "no unit spikes from {shown} ({} {gaps}; {n_trials} trials lie in them): was the recording interrupted? (hint: a condition, --trials, \
-         leaves out trials)",
+        "no unit spikes from {shown} ({} {gaps}; {trials}): was the recording interrupted?{hint}",
         found.len()
     );
     told.warn("spike times", message);
@@ -201,20 +207,28 @@ impl ImportPlan {
         has_starts && is_plain && self.trials.every_s.is_none()
     }
 
-    /// Units by probe, or by area where no column says their probe. None where all are of one.
+    /// Units by probe, or by area where no column says their probe or all are of one. None where all are of one area, too.
     fn groups(&self, source: &Source, taken: &Taken) -> Vec<Group> {
-        let column = PROBE_COLUMNS
+        let mut column = PROBE_COLUMNS
             .iter()
             .find_map(|name| Some((*name, source.units.get(name)?)));
-        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (place, (unit, row)) in taken.units.iter().zip(&taken.rows).enumerate() {
-            let name = match column {
-                Some((_, column)) => column.text(*row),
-                None => unit.area.clone(),
-            };
-            if !name.is_empty() {
-                groups.entry(name).or_default().push(place);
+        let by = |column: Option<(&str, &Column)>| {
+            let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+            for (place, (unit, row)) in taken.units.iter().zip(&taken.rows).enumerate() {
+                let name = match column {
+                    Some((_, column)) => column.text(*row),
+                    None => unit.area.clone(),
+                };
+                if !name.is_empty() {
+                    groups.entry(name).or_default().push(place);
+                }
             }
+            groups
+        };
+        let mut groups = by(column);
+        if groups.len() < 2 && column.is_some() {
+            column = None;
+            groups = by(None);
         }
         if groups.len() < 2 {
             return Vec::new();

@@ -164,7 +164,7 @@ impl super::ImportPlan {
             let of_times: Vec<bool> = (0..keeps.len()).map(of_times).collect();
             let n_problems = told.findings.problems.len();
             self.check_rows(
-                table,
+                (table, source),
                 (align_to.as_deref(), &align),
                 &TrialEvents::default(),
                 &of_times,
@@ -194,7 +194,7 @@ impl super::ImportPlan {
             values: values?,
         };
         if is_checked {
-            self.check_rows(table, (align_to.as_deref(), &align), &events, &keeps, told);
+            self.check_rows((table, source), (align_to.as_deref(), &align), &events, &keeps, told);
         }
         let trials = labels.into_iter().enumerate().filter(|(k, _)| keeps[*k]);
         let trials = trials.map(|(k, label)| Trial {
@@ -210,40 +210,49 @@ impl super::ImportPlan {
         Some((trials.collect(), events.select(&rows)))
     }
 
-    /// Whether the events of trials that are taken lie in their rows, where these have a start.
+    /// Whether the events of trials that are taken lie in their rows, or, where these have no start, count from another column.
     fn check_rows(
         &self,
-        table: &Table,
+        (table, source): (&Table, &Source),
         (align_to, align): (Option<&str>, &[f64]),
         events: &TrialEvents,
         keeps: &[bool],
         told: &mut Told,
     ) {
-        let Some(rows) = Rows::of(&self.trials, table) else {
-            return;
-        };
-        rows.tell_durations(&self.trials, told);
-        let rows = rows.scaled(&self.clock);
+        let rows = Rows::of(&self.trials, table);
+        if let Some(rows) = &rows {
+            rows.tell_durations(&self.trials, told);
+        }
+        let rows = rows.map(|rows| rows.scaled(&self.clock));
         let offset_s = self.clock.offset_s.unwrap_or(0.0);
+        let check = |of: (&str, &str), times_s: &[Option<f64>], manner, told: &mut Told| match &rows {
+            Some(rows) => rows.check(of, times_s, offset_s, manner, told),
+            None => self.refuse_relative((table, source), of, times_s, manner, told),
+        };
+        // Who says that events lie outside is only told.
+        let refuse = match self.trials.outside {
+            Some(true) => Manner::Tell,
+            _ => Manner::Refuse,
+        };
         let kept = |time: Option<f64>, k: usize| time.filter(|_| keeps[k]);
         if let Some(text) = align_to {
             let times: Vec<_> = align.iter().enumerate().map(|(k, &time)| kept(Some(time), k)).collect();
             // Without a window, trials are rows, and what lies outside of them is told when the recording is checked.
             let manner = match self.trials.window_s {
-                Some(_) => Manner::Refuse,
+                Some(_) => refuse,
                 None => Manner::RefuseMost,
             };
-            rows.check(("trials.align_to", text), &times, offset_s, manner, told);
+            check(("trials.align_to", text), &times, manner, told);
         }
         for (name, times) in &events.times_s {
             let column = format!("`{EVENT_COLUMNS}{name}`");
             // Columns that nobody named don't keep a file from being read.
             let (text, manner) = match self.trials.events.get(name) {
-                Some(text) => (text, Manner::Refuse),
+                Some(text) => (text, refuse),
                 None => (&column, Manner::Tell),
             };
             let times: Vec<_> = times.iter().enumerate().map(|(k, time)| kept(*time, k)).collect();
-            rows.check((&format!("trials.events.{name}"), text), &times, offset_s, manner, told);
+            check((&format!("trials.events.{name}"), text), &times, manner, told);
         }
     }
 
