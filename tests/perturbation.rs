@@ -172,7 +172,7 @@ fn evaluate_pairs_perturbed_with_unperturbed_trials_and_opens_no_test_trial() {
         "trial (-40 … 80 ms)",
         "area1 exc, Hz",
         "share of trials",
-        "Hit by template of other neurons",
+        "hit by template of other neurons",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

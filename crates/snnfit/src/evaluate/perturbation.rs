@@ -511,7 +511,7 @@ impl Change {
 }
 
 /// Neurons that the table names, where their changes have intervals.
-const MOST_ROWS: usize = 30;
+const MOST_ROWS: usize = 10;
 
 impl Period {
     /// Neurons whose changes have intervals: all in their order, or those of many that change most.
