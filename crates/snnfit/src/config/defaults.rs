@@ -85,8 +85,8 @@ pub const TRIAL_MATCHING_WEIGHT: f64 = 100.0;
 pub const MATCHING_EXPONENT: f64 = 1.0;
 /// How trials are matched. Ours: hard matching rewards trials that vary too little (§4.1).
 pub const MATCHING_METHOD: MatchingMethod = MatchingMethod::Sinkhorn;
-/// Blur of soft matching, times the median distance of two recorded trials. Ours: with it the trials of a fit vary as the
-/// recorded ones do, and match them no worse than by hard matching (RESULTS, "Methods").
+/// Blur of soft matching, times the median distance of two recorded trials. Ours: on the two-area recording the trials
+/// of a fit vary with it as the recorded ones do, and match them no worse than by hard matching (RESULTS, "Two areas, ways to compare").
 pub const BLUR_RELATIVE: f64 = 0.3;
 /// Factor from one blur to the next (published code, §1.12).
 pub const SINKHORN_SCALING: f64 = 0.5;
