@@ -14,7 +14,7 @@ use losses::statistics::{
 };
 use losses::trial_loss::{Method, model_features, trial_loss, trial_loss_by};
 use losses::trial_matching::{Candidates, TrialSubset};
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, Axis, s};
 use snn_core::models::rsnn::Simulation;
 use snn_core::rng::StreamRng;
 use snn_core::rollout::{Channel, SpikeAdjoint};
@@ -316,11 +316,14 @@ impl Comparison {
                 .iter()
                 .flat_map(|group| group.neurons.iter().copied())
                 .collect();
-            let own = p.select(Axis(2), &neurons).mapv(f64::from);
-            let joined = ndarray::concatenate(Axis(2), &[traces.view(), own.view()]);
-            traces = joined.map_err(|error| FitError::Internal {
-                what: error.to_string(),
-            })?;
+            let (n_trials, n_bins, _) = p.dim();
+            let mut all = Array3::zeros((n_trials, n_bins, n_groups + neurons.len()));
+            all.slice_mut(s![.., .., ..n_groups]).assign(&traces);
+            for (mut row, p) in all.rows_mut().into_iter().zip(p.rows()) {
+                let own = row.iter_mut().skip(n_groups).zip(&neurons);
+                own.for_each(|(trace, &n)| *trace = f64::from(p[n]));
+            }
+            traces = all;
         }
         let mut behaviour = simulation.behaviour.clone();
         if let Some(valid) = &valid_bins {
