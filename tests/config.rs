@@ -132,6 +132,10 @@ trial_matched_likelihood = {}
 spike_gan = {}
 [[loss]]
 firing_rate = {}
+[[loss]]
+count_variance = {}
+[[loss]]
+count_covariance = {}
 ";
 const SPIKE_HISTORY_LOSSES: &str = "
 schema = 1

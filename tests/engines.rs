@@ -9,7 +9,7 @@ use snn_core::bits::SpikeBits;
 use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, Values};
 use snn_core::rollout::{
-    Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State,
+    Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SegmentAdjoint, SpikeAdjoint, State,
 };
 
 /// Relative to the largest entry of the gradient; both engines sum in f32, in different orders.
@@ -327,6 +327,15 @@ fn permuted(case: &Case, order: &[usize]) -> Case {
             shared: Some((shared.select(Axis(2), order), condition)),
             valid: case.adjoint.valid.clone(),
             channels: Some((channels, series)),
+            segments: case
+                .adjoint
+                .segments
+                .iter()
+                .map(|part| SegmentAdjoint {
+                    values: part.values.select(Axis(2), order),
+                    ..part.clone()
+                })
+                .collect(),
             dense: case.adjoint.dense.as_ref().map(|d| d.select(Axis(2), order)),
         },
         d_probabilities: case.d_probabilities.as_ref().map(|d| d.select(Axis(2), order)),

@@ -340,6 +340,7 @@ fn engine_f32_against(engine: &Engine, name: &str) {
     let adjoint = SpikeAdjoint {
         valid: None,
         shared: None,
+        segments: Vec::new(),
         channels: Some((
             vec![Channel { members }],
             jaw.d_input.mapv(|d| d as f32).insert_axis(Axis(2)),

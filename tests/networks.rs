@@ -8,8 +8,8 @@ use snn_core::device::{self, DeviceChoice};
 use snn_core::rng::{Key, StreamRng};
 use snn_core::rollout::kernels::Kernels;
 use snn_core::rollout::{
-    Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
-    reference,
+    Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SegmentAdjoint, SpikeAdjoint, State,
+    Wanted, native, reference,
 };
 use snn_core::surrogate::Surrogate;
 use std::path::PathBuf;
@@ -275,6 +275,12 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
     let events = InputEvents::build(n_in, k, all, |_, _, list| {
         list.extend((0..n_in as u16).filter(|_| draw(0.0, 1.0) < 0.15));
     });
+    // Segments of three steps, and the whole trial.
+    let segments = [3, t.max(1)].map(|len| SegmentAdjoint {
+        of_step: (0..t).map(|t| (t / len) as u32).collect(),
+        factor: (0..t).map(|_| draw(-1.0, 1.0)).collect(),
+        values: Array3::from_shape_simple_fn((k, t.div_ceil(len), n), || draw(-1.0, 1.0)),
+    });
     Case {
         network,
         run: Run {
@@ -303,6 +309,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
                     .collect(),
             ),
             channels: Some((members.into_iter().map(|members| Channel { members }).collect(), series)),
+            segments: segments.to_vec(),
             dense: Some(dense),
         },
         d_probabilities: plan.has_d_probabilities.then_some(d_p),

@@ -368,6 +368,7 @@ fn runs_of_every_matching_method_go_on_bit_by_bit_and_evaluate() {
         "spike_gan = { every = 2 }",
         "trial_matched_likelihood = {}",
         "trial_matched_likelihood = {} }, { trial_matching = {}",
+        "trial_matching = {} }, { count_variance = {} }, { count_covariance = { windows_ms = [20.0] }",
     ] {
         let loss = format!("loss = [{{ psth = {{}} }}, {{ {trials} }}]");
         let name: String = trials.chars().filter(char::is_ascii_alphanumeric).collect();

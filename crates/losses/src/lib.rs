@@ -12,6 +12,7 @@
 pub mod adversarial;
 pub mod assignment;
 pub mod bootstrap;
+pub mod count_covariance;
 mod distances;
 pub mod embedding;
 pub mod energy;

@@ -1,6 +1,8 @@
 //! Every gradient against central differences, and every adjoint against the inner product.
 
 mod common;
+#[path = "gradients/counts.rs"]
+mod counts;
 
 use common::{central_difference, rng, two_sessions};
 use losses::LossError;
@@ -10,7 +12,7 @@ use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
-    FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, Recording,
+    FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, Recording, Segments,
 };
 use losses::trial_loss::{Method, trial_loss};
 use losses::trial_matching::{Candidates, TrialSubset};
@@ -365,18 +367,31 @@ fn sessions_are_compared_on_the_behaviours_that_they_recorded() {
     assert!(d.index_axis(Axis(2), 1).iter().any(|d| *d != 0.0));
 }
 
-/// Two losses of each form, for the trials of [`two_sessions`]' populations.
-fn tasks(n_groups: usize) -> Vec<SpikeGradient> {
+/// Two losses or more of each form, for the trials of [`two_sessions`]' populations; gradients at counts are 0 in segments that a trial
+/// has not to their end.
+fn tasks(n_groups: usize, segments: &Segments, valid_bins: Option<&[usize]>) -> Vec<SpikeGradient> {
     let (sums, traces) = ((3, 40, 13), (9, 40, n_groups));
-    let task = |d_sums: Option<u64>, d_traces: Option<u64>| SpikeGradient {
+    let counts = |seed: u64| {
+        let mut d = random((9, segments.len(), 13), seed);
+        let ends = |s: usize| segments.of_bin().iter().rposition(|of| *of as usize == s).unwrap() + 1;
+        for (k, &valid) in valid_bins.unwrap_or_default().iter().enumerate() {
+            let cut = (0..segments.len()).filter(|&s| ends(s) > valid);
+            cut.for_each(|s| d.slice_mut(ndarray::s![k, s, ..]).fill(0.0));
+        }
+        d
+    };
+    let task = |d_sums: Option<u64>, d_traces: Option<u64>, d_counts: Option<u64>| SpikeGradient {
         d_sums: d_sums.map(|seed| random(sums, seed)),
         d_traces: d_traces.map(|seed| random(traces, seed)),
+        d_counts: d_counts.map(counts),
     };
     vec![
-        task(Some(1), None),
-        task(None, Some(2)),
-        task(Some(3), Some(4)),
-        task(None, None),
+        task(Some(1), None, None),
+        task(None, Some(2), None),
+        task(Some(3), Some(4), None),
+        task(None, None, None),
+        task(None, None, Some(5)),
+        task(Some(6), Some(7), Some(8)),
     ]
 }
 
@@ -397,6 +412,7 @@ fn compare_with_dense(populations: &Populations) {
 }
 
 fn compare_with_dense_masked(populations: &Populations, valid_bins: Option<&[usize]>) {
+    let segments = Segments::new(&[12, 40], 40).unwrap();
     let batch = Batch {
         conditions: &[0, 2, 1, 1, 0, 2, 2, 0, 2],
         n_conditions: 3,
@@ -404,8 +420,9 @@ fn compare_with_dense_masked(populations: &Populations, valid_bins: Option<&[usi
         n_bins: 40,
         n_neurons: 13,
         valid_bins,
+        segments: Some(&segments),
     };
-    let tasks = tasks(populations.len());
+    let tasks = tasks(populations.len(), &segments, valid_bins);
     let dense: Vec<Array3<f64>> = tasks.iter().map(|task| batch.dense(task).unwrap()).collect();
     let gram = batch.gram(&tasks).unwrap();
     for ((t, i, j), found) in gram.indexed_iter() {
@@ -413,18 +430,22 @@ fn compare_with_dense_masked(populations: &Populations, valid_bins: Option<&[usi
         let expected = (&rows[0] * &rows[1]).sum();
         assert!((found - expected).abs() < 1e-11, "{found} {expected} at {t}, {i}, {j}");
     }
-    let coefficients = GradientSplitter::new(4, 0.9).unwrap().split(&gram.view()).unwrap();
+    let n_tasks = tasks.len();
+    let coefficients = GradientSplitter::new(n_tasks, 0.9)
+        .unwrap()
+        .split(&gram.view())
+        .unwrap();
     let combined = batch
-        .dense(&batch.combine(&tasks, &coefficients.view()).unwrap())
+        .dense_of(&batch.combine(&tasks, &coefficients.view()).unwrap())
         .unwrap();
     for ((k, t, n), found) in combined.indexed_iter() {
-        let expected: f64 = (0..4).map(|i| coefficients[[t, i]] * dense[i][[k, t, n]]).sum();
+        let expected: f64 = (0..n_tasks).map(|i| coefficients[[t, i]] * dense[i][[k, t, n]]).sum();
         assert!((found - expected).abs() < 1e-12);
     }
     let mut damaged = tasks.clone();
     damaged[0].d_sums = Some(Array3::from_elem((3, 40, 13), f64::NAN));
     let gram = batch.gram(&damaged).unwrap();
-    let refused = GradientSplitter::new(4, 0.9).unwrap().split(&gram.view());
+    let refused = GradientSplitter::new(n_tasks, 0.9).unwrap().split(&gram.view());
     assert!(
         matches!(refused, Err(LossError::NonFinite { .. })),
         "NaN must not pass as 0"
@@ -471,6 +492,7 @@ fn compact_gradient_of_the_losses_equals_central_differences_at_the_spikes() {
         let gradient = SpikeGradient {
             d_sums: Some(psth.d_sums),
             d_traces: Some(trial.d_traces),
+            d_counts: None,
         };
         (psth.value + trial.value, gradient)
     };
@@ -482,6 +504,7 @@ fn compact_gradient_of_the_losses_equals_central_differences_at_the_spikes() {
         n_bins: 40,
         n_neurons: 13,
         valid_bins: None,
+        segments: None,
     };
     let gradient = batch.dense(&evaluate(&spikes).1).unwrap();
     for seed in 10..30 {

@@ -718,6 +718,7 @@ fn gradients_of_masked_losses_equal_central_differences_at_the_spikes() {
         n_bins: 40,
         n_neurons: 13,
         valid_bins: Some(&valid),
+        segments: None,
     };
     let candidates: Vec<_> = data
         .sessions
@@ -762,6 +763,7 @@ fn gradients_of_masked_losses_equal_central_differences_at_the_spikes() {
         let gradient = SpikeGradient {
             d_sums: Some(psth.d_sums + &(rate.d_sums * 1e-3)),
             d_traces: Some(trial.d_traces),
+            d_counts: None,
         };
         (psth.value + trial.value + 1e-3 * rate.value, gradient)
     };

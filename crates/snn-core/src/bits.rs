@@ -163,6 +163,40 @@ impl SpikeBits {
         Ok(sums)
     }
 
+    /// Number of spikes of each trial in segments of it, `[K, S, N]`; step `t` is in segment `of_step[t]`. Of trial k only its first
+    /// `valid[k]` steps count, if that is given.
+    ///
+    /// # Errors
+    /// When `of_step` has another length than there are steps, or names a segment beyond `n_segments`; when `valid` has another
+    /// length than there are trials.
+    pub fn counts_in_segments(
+        &self,
+        of_step: &[u32],
+        n_segments: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
+        if let Some(valid) = valid {
+            crate::rollout::shape("valid steps of trials", &[valid.len()], &[self.n_trials])?;
+        }
+        crate::rollout::shape("segments of the steps", &[of_step.len()], &[self.n_steps])?;
+        if let Some(bad) = of_step.iter().find(|s| **s as usize >= n_segments) {
+            return Err(CoreError::Range {
+                what: "segment of a step".into(),
+                value: f64::from(*bad),
+                expected: "below the number of segments",
+            });
+        }
+        let mut counts = Array3::zeros((self.n_trials, n_segments, self.n_neurons));
+        for k in 0..self.n_trials {
+            let valid = valid.map_or(self.n_steps, |valid| valid[k].min(self.n_steps));
+            for (t, &segment) in of_step.iter().enumerate().take(valid) {
+                let mut row = counts.slice_mut(ndarray::s![k, segment as usize, ..]);
+                for_each_set(self.row(k, t), |n| row[n] += 1.0);
+            }
+        }
+        Ok(counts)
+    }
+
     /// Weighted sum of spikes per channel, `[K, T, R]`: `Σ_n weight_rn z_ktn`.
     ///
     /// # Errors

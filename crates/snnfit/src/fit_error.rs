@@ -214,10 +214,10 @@ pub enum FitError {
         /// Which part.
         part: &'static str,
     },
-    /// The energy distance, or the judgement of a spike-GAN by it, has no two trials to compare.
+    /// The energy distance, or the judgement of a spike-GAN by it, has no two trials to compare, or a loss of counts no four.
     #[error(
         "train.{key} = {n}: the energy distance compares pairs of trials of one stimulus, two of the model and two recorded, in at least \
-         one session; raise train.{key}, record more trials, or change the fractions in [split]"
+         one session, and losses of spike counts four of the model with two recorded; raise train.{key}, record more trials, or change the fractions in [split]"
     )]
     NoPairs {
         /// Key of the number of model trials.

@@ -97,6 +97,11 @@ impl StepMemory {
         // Traces [K, T, G] of populations (and of neurons, where a loss compares these), filtered, and their gradient: of the
         // loss, of all losses in both precisions.
         let traces = bytes(k * t * comparison.channels.len(), 36);
+        // Counts in segments [K, S, N], and of each loss of them the gradient, of residuals and in single precision.
+        let counts = bytes(
+            k * comparison.n_segments() * n,
+            8 + 20 * comparison.losses().len() as u64,
+        );
         // Probabilities of spikes in single precision, whatever the chunk.
         let probabilities = if comparison.takes_probabilities() {
             bytes(k * t * n, 4)
@@ -111,7 +116,7 @@ impl StepMemory {
             // States at start and end, sums over time, the last steps of δ.
             + bytes(n, 4) * (7 + 2 * block as u64 + history as u64);
         Self {
-            fixed: PROGRAM + data + parameters + sums + traces + probabilities,
+            fixed: PROGRAM + data + parameters + sums + traces + counts + probabilities,
             per_trial,
         }
     }

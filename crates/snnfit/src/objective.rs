@@ -1,23 +1,24 @@
 //! The objective of one selection of recorded trials: from raw statistics of a batch to losses and dL/dspikes.
 
 use crate::adversary::Adversary;
-use crate::config::checked::{Loss, MatchingTrials, Statistics};
+use crate::config::checked::{CountWindows, Loss, MatchingTrials, Statistics};
 use crate::fit_error::FitError;
 use crate::soft_matching::SoftMatching;
+use losses::count_covariance::{CountCovarianceLoss, Entries};
 use losses::firing_rate::{firing_rate_loss, firing_rate_loss_by_bins};
 use losses::gradient_split::GradientSplitter;
 use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Population, Populations, Psth, PsthScale,
-    RecordedFeatures, Recording, TrialSelection, mask_beyond,
+    RecordedFeatures, Recording, Segments, TrialSelection, mask_beyond,
 };
 use losses::trial_loss::{Method, model_features, trial_loss, trial_loss_by};
 use losses::trial_matching::{Candidates, TrialSubset};
 use ndarray::{Array2, Array3, Axis, s};
 use snn_core::models::rsnn::Simulation;
 use snn_core::rng::StreamRng;
-use snn_core::rollout::{Channel, SpikeAdjoint};
+use snn_core::rollout::{Channel, SegmentAdjoint, SpikeAdjoint};
 use std::collections::BTreeMap;
 
 /// What losses need of the recording, computed once per run.
@@ -35,6 +36,8 @@ pub struct Comparison {
     pub channels: Vec<Channel>,
     features: Option<RecordedFeatures>,
     neuron_features: Option<RecordedFeatures>,
+    /// Segments of trials in which spikes are counted, where a loss sees counts.
+    segments: Option<Segments>,
     /// Of each neuron in the PSTH loss; none: all the same.
     neuron_weights: Option<Vec<f64>>,
     statistics: Statistics,
@@ -64,6 +67,8 @@ pub struct Objective {
     features: Option<DataFeatures>,
     neuron_features: Option<DataFeatures>,
     rates_hz: Vec<f64>,
+    /// Of each loss, in their order; none of those that don't see counts.
+    counts: Vec<Option<CountCovarianceLoss>>,
 }
 
 impl Objective {
@@ -94,6 +99,8 @@ pub struct BatchStatistics {
     pub traces: Array3<f64>,
     /// Behaviour `[K, T, B]`.
     pub behaviour: Option<Array3<f64>>,
+    /// Spikes of each trial in segments of it `[K, S, N]`, over the bins that the trial has, where a loss sees counts.
+    pub segment_counts: Option<Array3<f64>>,
 }
 
 impl BatchStatistics {
@@ -113,6 +120,9 @@ impl BatchStatistics {
         self.traces.append(Axis(0), more.traces.view())?;
         if let (Some(behaviour), Some(more)) = (&mut self.behaviour, &more.behaviour) {
             behaviour.append(Axis(0), more.view())?;
+        }
+        if let (Some(counts), Some(more)) = (&mut self.segment_counts, &more.segment_counts) {
+            counts.append(Axis(0), more.view())?;
         }
         Ok(())
     }
@@ -183,6 +193,7 @@ impl Comparison {
             0 => None,
             _ => Some(of_groups(&recording.binarized(), n_groups..traced.len(), false)?),
         };
+        let segments = count_segments(&losses, recording.n_bins())?;
         Ok(Self {
             recording,
             filters,
@@ -191,6 +202,7 @@ impl Comparison {
             channels,
             features,
             neuron_features,
+            segments,
             neuron_weights: None,
             statistics,
             losses,
@@ -198,6 +210,11 @@ impl Comparison {
             damping,
             is_masked,
         })
+    }
+
+    /// Segments of a trial in which spikes are counted; 0 where no loss sees counts.
+    pub fn n_segments(&self) -> usize {
+        self.segments.as_ref().map_or(0, Segments::len)
     }
 
     /// Whether a loss sees the probabilities of spikes, so that simulations have to keep their potentials.
@@ -271,11 +288,19 @@ impl Comparison {
         } else {
             Vec::new()
         };
+        let counts = self.losses.iter().map(|loss| {
+            let (Some((entries, windows)), Some(segments)) = (counted(loss), &self.segments) else {
+                return Ok(None);
+            };
+            let lengths = window_lengths(windows, self.recording.n_bins());
+            CountCovarianceLoss::new(&self.recording, selection, segments, &lengths, entries).map(Some)
+        });
         Ok(Objective {
             psth,
             features,
             neuron_features,
             rates_hz,
+            counts: counts.collect::<Result<_, _>>()?,
         })
     }
 
@@ -332,6 +357,17 @@ impl Comparison {
                 mask_beyond(behaviour, valid);
             }
         }
+        let segment_counts = match &self.segments {
+            None => None,
+            Some(segments) => {
+                let (of_bin, n) = (segments.of_bin(), segments.len());
+                Some(
+                    simulation
+                        .rollout
+                        .counts_in_segments(of_bin, n, valid_bins.as_deref())?,
+                )
+            }
+        };
         Ok(BatchStatistics {
             sums,
             counts,
@@ -339,6 +375,7 @@ impl Comparison {
             valid_bins,
             traces,
             behaviour,
+            segment_counts,
         })
     }
 
@@ -385,9 +422,25 @@ impl Comparison {
             tasks: Vec::new(),
             d_behaviour: None,
         };
-        for loss in &self.losses {
+        for (i, loss) in self.losses.iter().enumerate() {
             let weight = loss.weight();
             let (value, task) = match loss {
+                Loss::CountVariance { .. } | Loss::CountCovariance { .. } => {
+                    let counts = objective.counts.get(i).and_then(Option::as_ref);
+                    let (Some(counts), Some(model)) = (counts, &batch.segment_counts) else {
+                        continue;
+                    };
+                    let mut result = counts.evaluate(&model.view(), &batch.conditions, batch.valid_bins.as_deref())?;
+                    result.d_counts *= weight;
+                    let d_counts = Some(result.d_counts);
+                    (
+                        result.value,
+                        SpikeGradient {
+                            d_counts,
+                            ..SpikeGradient::default()
+                        },
+                    )
+                }
                 Loss::Psth { .. } => {
                     let Some(psth) = &objective.psth else { continue };
                     let mut result = match self.trials_at(batch) {
@@ -399,7 +452,7 @@ impl Comparison {
                         result.value,
                         SpikeGradient {
                             d_sums: Some(result.d_sums),
-                            d_traces: None,
+                            ..SpikeGradient::default()
                         },
                     )
                 }
@@ -415,7 +468,7 @@ impl Comparison {
                         result.value,
                         SpikeGradient {
                             d_sums: Some(result.d_sums),
-                            d_traces: None,
+                            ..SpikeGradient::default()
                         },
                     )
                 }
@@ -432,8 +485,8 @@ impl Comparison {
                     (
                         result.value,
                         SpikeGradient {
-                            d_sums: None,
                             d_traces: Some(result.d_traces),
+                            ..SpikeGradient::default()
                         },
                     )
                 }
@@ -463,8 +516,8 @@ impl Comparison {
                     (
                         result.value,
                         SpikeGradient {
-                            d_sums: None,
                             d_traces: Some(result.d_traces),
+                            ..SpikeGradient::default()
                         },
                     )
                 }
@@ -480,7 +533,7 @@ impl Comparison {
     }
 
     /// Whether model trials of these conditions can be compared with those of the objective by every loss: the energy distance
-    /// takes two trials of a condition on both sides. `judges`: whether discriminators judge, in whose place it stands
+    /// takes two trials of a condition on both sides, losses of counts four of the model's and two of the recording's. `judges`: whether discriminators judge, in whose place it stands
     /// otherwise.
     pub fn is_comparable(&self, objective: &Objective, model: &[usize], judges: bool) -> bool {
         let takes_two = |loss: &Loss| match loss {
@@ -488,6 +541,14 @@ impl Comparison {
             Loss::SpikeGan(_) => !judges,
             _ => false,
         };
+        if !objective
+            .counts
+            .iter()
+            .flatten()
+            .all(|counts| counts.is_comparable(model))
+        {
+            return false;
+        }
         let (Some(features), true) = (&objective.features, self.losses.iter().any(takes_two)) else {
             return true;
         };
@@ -533,7 +594,14 @@ impl Comparison {
         };
         let combined = compact.combine(&evaluation.tasks, &coefficients.view())?;
         let single = |a: Array3<f64>| a.mapv(|x| x as f32);
+        let of_bin = self.segments.as_ref().map_or(&[][..], Segments::of_bin);
+        let segments = combined.d_counts.into_iter().map(|(coefficients, d)| SegmentAdjoint {
+            of_step: of_bin.to_vec(),
+            factor: coefficients.into_iter().map(|c| c as f32).collect(),
+            values: single(d),
+        });
         Ok(SpikeAdjoint {
+            segments: segments.collect(),
             shared: combined.d_sums.map(|d| (single(d), batch.conditions.clone())),
             valid: batch.valid_bins.clone(),
             channels: combined.d_traces.map(|d| (self.channels.clone(), single(d))),
@@ -550,6 +618,7 @@ impl Comparison {
             n_bins,
             n_neurons,
             valid_bins: batch.valid_bins.as_deref(),
+            segments: self.segments.as_ref(),
         }
     }
 
@@ -586,8 +655,18 @@ impl Comparison {
             limited.push(chosen.into_iter().map(|i| trials[i]).collect());
         }
         let mut floors = BTreeMap::new();
-        for loss in &self.losses {
+        for (i, loss) in self.losses.iter().enumerate() {
             let value = match loss {
+                Loss::CountVariance { .. } | Loss::CountCovariance { .. } => {
+                    let Some(counts) = objective.counts.get(i).and_then(Option::as_ref) else {
+                        continue;
+                    };
+                    // A floor of so few trials that no stimulus has four of them would be no floor.
+                    let Ok(value) = counts.between(&self.recording, &limited) else {
+                        continue;
+                    };
+                    value
+                }
                 Loss::Psth { .. } => {
                     let Some(psth) = &objective.psth else { continue };
                     psth.between(&self.psth_of(&limited)?)?
@@ -640,6 +719,48 @@ impl Comparison {
     }
 }
 
+/// What a loss compares of counts, if it does.
+fn counted(loss: &Loss) -> Option<(Entries, &CountWindows)> {
+    match loss {
+        Loss::CountVariance { windows, .. } => Some((Entries::Neurons, windows)),
+        Loss::CountCovariance { windows, .. } => Some((Entries::Pairs, windows)),
+        _ => None,
+    }
+}
+
+/// Lengths of the windows, bins; each once.
+fn window_lengths(windows: &CountWindows, n_bins: usize) -> Vec<usize> {
+    let mut lengths: Vec<usize> = windows.lengths.iter().map(|window| window.steps).collect();
+    lengths.extend(windows.whole_trial.then_some(n_bins));
+    lengths.sort_unstable();
+    lengths.dedup();
+    lengths
+}
+
+/// Segments for the windows of all losses; none where no loss sees counts.
+///
+/// # Errors
+/// A window longer than a trial.
+fn count_segments(losses: &[Loss], n_bins: usize) -> Result<Option<Segments>, FitError> {
+    let mut lengths = Vec::new();
+    for loss in losses {
+        let Some((_, windows)) = counted(loss) else { continue };
+        if let Some(window) = windows.lengths.iter().find(|window| window.steps > n_bins) {
+            return Err(FitError::Loss(losses::LossError::Parameter {
+                name: "a window of `windows_ms` of the losses of counts",
+                found: format!("{} ms, {} bins, for trials of {n_bins}", window.ms, window.steps),
+                expected: "no longer than a trial",
+            }));
+        }
+        lengths.extend(window_lengths(windows, n_bins));
+    }
+    Ok(if lengths.is_empty() {
+        None
+    } else {
+        Some(Segments::new(&lengths, n_bins)?)
+    })
+}
+
 /// The mean of a population as a weighted sum of model neurons.
 fn channel(group: &Population) -> Channel {
     let weight = 1.0 / group.neurons.len() as f32;
@@ -682,6 +803,13 @@ fn method_of(loss: &Loss) -> Method {
     match loss {
         Loss::TrialMatching { method, .. } => *method,
         Loss::TrialMatchedLikelihood { .. } => Method::Hard,
-        Loss::SpikeGan(_) | Loss::Psth { .. } | Loss::FiringRate { .. } => Method::Energy { exponent: 1.0 },
+        Loss::SpikeGan(_)
+        | Loss::Psth { .. }
+        | Loss::FiringRate { .. }
+        | Loss::CountVariance { .. }
+        | Loss::CountCovariance { .. } => Method::Energy { exponent: 1.0 },
     }
 }
+
+#[cfg(test)]
+mod tests;

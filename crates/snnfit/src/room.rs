@@ -15,10 +15,24 @@ pub struct Room {
     adapter: Option<adapter::Adapter>,
 }
 
+/// Statistics of a batch that gradients come from.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(not(feature = "wgpu"), allow(dead_code))]
+struct Statistics {
+    conditions: usize,
+    populations: usize,
+    /// Whether losses see counts, whose gradient an adapter takes as one array.
+    has_counts: bool,
+}
+
 impl Room {
     /// For the training steps and validations of a fit.
     pub fn of_fit(engine: &Engine, assembly: &Assembly, comparison: &Comparison) -> Self {
-        let statistics = (comparison.recording.n_conditions(), comparison.channels.len());
+        let statistics = Statistics {
+            conditions: comparison.recording.n_conditions(),
+            populations: comparison.channels.len(),
+            has_counts: comparison.n_segments() > 0,
+        };
         Self::of(engine, assembly, Some(statistics))
     }
 
@@ -27,14 +41,18 @@ impl Room {
         Self::of(engine, assembly, None)
     }
 
-    /// `statistics` are the numbers of conditions and population traces of a gradient.
+    /// `statistics` are those that a gradient comes from.
     #[cfg(feature = "wgpu")]
-    fn of(engine: &Engine, assembly: &Assembly, statistics: Option<(usize, usize)>) -> Self {
+    fn of(engine: &Engine, assembly: &Assembly, statistics: Option<Statistics>) -> Self {
         let Engine::Kernels(kernels) = engine else {
             return Self::default();
         };
         let spec = &assembly.spec;
-        let (conditions, populations) = statistics.unwrap_or((0, 0));
+        let Statistics {
+            conditions,
+            populations,
+            has_counts,
+        } = statistics.unwrap_or_default();
         let readouts = spec.behaviour.as_ref().map_or(0, |b| b.traces.len());
         let is_spiking = matches!(spec.input, InputSpec::Poisson(_));
         let plan = adapter::Plan {
@@ -50,6 +68,7 @@ impl Room {
             conditions,
             channels: populations + readouts,
             readouts,
+            dense: usize::from(has_counts),
             has_gradient: statistics.is_some(),
             ..adapter::Plan::default()
         };
@@ -57,7 +76,7 @@ impl Room {
     }
 
     #[cfg(not(feature = "wgpu"))]
-    fn of(_: &Engine, _: &Assembly, _: Option<(usize, usize)>) -> Self {
+    fn of(_: &Engine, _: &Assembly, _: Option<Statistics>) -> Self {
         Self::default()
     }
 }

@@ -393,11 +393,11 @@ impl Trainer {
         for (key, n, pool, objective, judges) in first.into_iter().chain([validation]) {
             let conditions: Vec<usize> = pool
                 .iter()
-                .flat_map(|trial| [self.assembly.condition_of(trial.stimulus); 2])
+                .flat_map(|trial| [self.assembly.condition_of(trial.stimulus); 4])
                 .collect();
-            let has_pairs = self.comparison.is_comparable(objective, &conditions, judges);
-            let has_two = n >= 2 || self.comparison.is_comparable(objective, &conditions[..1], judges);
-            if !has_pairs || !has_two {
+            // Trials are drawn with replacement: a batch may be of one stimulus, whichever.
+            let is_enough = |of: &[usize]| self.comparison.is_comparable(objective, &of[..n.min(4)], judges);
+            if !conditions.chunks_exact(4).any(is_enough) {
                 return Err(FitError::NoPairs { key, n });
             }
         }

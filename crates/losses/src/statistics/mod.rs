@@ -4,6 +4,7 @@
 //! curve that was fitted. Not here: comparisons (see [`crate::psth`], [`crate::trial_matching`],
 //! [`crate::metrics`]).
 
+mod counts;
 mod features;
 mod filters;
 mod moments;
@@ -13,6 +14,7 @@ mod recording;
 
 pub(crate) use features::population_traces;
 
+pub use counts::{Segments, Window};
 pub use features::{
     DataFeatures, FEATURE_STD_FLOOR, FeatureOptions, RecordedFeatures, SessionFeatures, SkippedTrials, mask_beyond,
 };

@@ -293,8 +293,49 @@ pub struct SpikeAdjoint {
     pub valid: Option<Vec<usize>>,
     /// Channels R and their series `[K, T, R]`: `Σ_r series_ktr weight_rn`.
     pub channels: Option<(Vec<Channel>, Array3<f32>)>,
+    /// Parts that are the same at all steps of a segment but for a factor, as gradients at counts are.
+    pub segments: Vec<SegmentAdjoint>,
     /// Any further part, `[K, T, N]`.
     pub dense: Option<Array3<f32>>,
+}
+
+/// `dL/dz` at step t of segment s: `factor_t value_ksn`.
+#[derive(Debug, Clone)]
+pub struct SegmentAdjoint {
+    /// Segment of each step `[T]`.
+    pub of_step: Vec<u32>,
+    /// Factor of each step `[T]`.
+    pub factor: Vec<f32>,
+    /// Values `[K, S, N]`.
+    pub values: Array3<f32>,
+}
+
+impl SegmentAdjoint {
+    fn check(&self, k: usize, t: usize, n: usize) -> Result<(), CoreError> {
+        let n_segments = self.values.dim().1;
+        shape("spike adjoint of segments", self.values.shape(), &[k, n_segments, n])?;
+        shape("segments of the spike adjoint", &[self.of_step.len()], &[t])?;
+        shape("factors of the spike adjoint", &[self.factor.len()], &[t])?;
+        match self.of_step.iter().find(|s| **s as usize >= n_segments) {
+            None => Ok(()),
+            Some(bad) => Err(CoreError::Range {
+                what: "segment of the spike adjoint".into(),
+                value: f64::from(*bad),
+                expected: "below the number of segments",
+            }),
+        }
+    }
+
+    /// Adds row (k, t) to `out` `[N]`.
+    #[inline]
+    fn add_row(&self, k: usize, t: usize, out: &mut [f32]) {
+        let row = self.values.slice(ndarray::s![k, self.of_step[t] as usize, ..]);
+        let factor = self.factor[t];
+        match row.as_slice() {
+            Some(row) => out.iter_mut().zip(row).for_each(|(o, v)| *o += factor * v),
+            None => out.iter_mut().zip(row).for_each(|(o, v)| *o += factor * v),
+        }
+    }
 }
 
 /// Refuses channels whose members aren't among `n` neurons.
@@ -333,6 +374,7 @@ impl SpikeAdjoint {
             shape("channel adjoint", series.shape(), &[k, t, channels.len()])?;
             check_members(channels, n)?;
         }
+        self.segments.iter().try_for_each(|part| part.check(k, t, n))?;
         match &self.dense {
             Some(dense) => shape("dense spike adjoint", dense.shape(), &[k, t, n]),
             None => Ok(()),
@@ -353,6 +395,15 @@ impl SpikeAdjoint {
                 .channels
                 .as_ref()
                 .map(|(channels, series)| (channels.clone(), rows(series))),
+            segments: self
+                .segments
+                .iter()
+                .map(|part| SegmentAdjoint {
+                    of_step: part.of_step.clone(),
+                    factor: part.factor.clone(),
+                    values: rows(&part.values),
+                })
+                .collect(),
             dense: self.dense.as_ref().map(rows),
         }
     }
@@ -378,11 +429,30 @@ impl SpikeAdjoint {
                 }
             }
         }
+        for part in &self.segments {
+            part.add_row(k, t, out);
+        }
         if let Some(dense) = &self.dense {
             for (o, v) in out.iter_mut().zip(dense.slice(ndarray::s![k, t, ..])) {
                 *o += v;
             }
         }
+    }
+
+    /// The parts of segments and the dense one as one array `[K, T, N]`, for engines that know no segments.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn as_dense(&self, (k, t, n): (usize, usize, usize)) -> Option<std::borrow::Cow<'_, Array3<f32>>> {
+        if self.segments.is_empty() {
+            return self.dense.as_ref().map(std::borrow::Cow::Borrowed);
+        }
+        let mut out = self.dense.clone().unwrap_or_else(|| Array3::zeros((k, t, n)));
+        for ((k, t), mut row) in ndarray::indices((k, t)).into_iter().zip(out.rows_mut()) {
+            for part in &self.segments {
+                let values = part.values.slice(ndarray::s![k, part.of_step[t] as usize, ..]);
+                row.scaled_add(part.factor[t], &values);
+            }
+        }
+        Some(std::borrow::Cow::Owned(out))
     }
 }
 

@@ -7,8 +7,8 @@ use super::AnyExperiment;
 use super::check_model::{MAX_NEURONS, check_rsnn, check_size};
 use super::check_spike_history::{Rest, check_spike_history, refuse};
 use super::checked::{
-    AdamW, Chunking, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer, SpikeGan, Split,
-    Statistics, TraceRule, Train,
+    AdamW, Chunking, CountWindows, Data, Experiment, Interval, Loss, MatchWithin, MatchingTrials, Model, Optimizer,
+    SpikeGan, Split, Statistics, TraceRule, Train,
 };
 use super::defaults as d;
 use super::parse::Written;
@@ -78,7 +78,7 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
         }
     };
     let statistics = check_statistics(r, raw.statistics.unwrap_or_default(), preset, data.bin_ms);
-    let losses = check_losses(r, raw.loss.unwrap_or_default());
+    let losses = check_losses(r, raw.loss.unwrap_or_default(), data.bin_ms);
     let optimizer = check_optimizer(r, raw.optimizer, None);
     let train = check_train(r, raw.train.unwrap_or_default());
     if let Some(model) = &model {
@@ -352,7 +352,7 @@ fn check_min_spikes(r: &mut Resolver<'_>, given: Option<u64>, preset: Option<raw
     spikes
 }
 
-fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
+fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>, bin_ms: f64) -> Vec<Loss> {
     if raw.is_empty() {
         r.missing(
             "loss",
@@ -405,6 +405,24 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
                     ),
                 })
             }
+            raw::Loss::CountVariance(raw) => Loss::CountVariance {
+                weight: r.number(
+                    &key("count_variance.weight"),
+                    raw.weight,
+                    d::COUNT_VARIANCE_WEIGHT,
+                    Rule::Positive,
+                ),
+                windows: check_count_windows(r, &key("count_variance"), &raw, bin_ms),
+            },
+            raw::Loss::CountCovariance(raw) => Loss::CountCovariance {
+                weight: r.number(
+                    &key("count_covariance.weight"),
+                    raw.weight,
+                    d::COUNT_COVARIANCE_WEIGHT,
+                    Rule::Positive,
+                ),
+                windows: check_count_windows(r, &key("count_covariance"), &raw, bin_ms),
+            },
             raw::Loss::Likelihood(_)
             | raw::Loss::SingleTrial(_)
             | raw::Loss::PsthCrossEntropy(_)
@@ -413,7 +431,8 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
             | raw::Loss::HiddenRate(_) => {
                 let at = format!("loss[{i}]");
                 let message = format!("`{at}` is a loss of [model.spike_history]");
-                let help = "take psth, trial_matching, firing_rate, trial_matched_likelihood or spike_gan";
+                let help = "take psth, trial_matching, firing_rate, trial_matched_likelihood, spike_gan, count_variance or \
+                            count_covariance";
                 r.problem(&at, &message, help);
                 continue;
             }
@@ -425,6 +444,21 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>) -> Vec<Loss> {
         losses.push(loss);
     }
     losses
+}
+
+/// Where spikes are counted.
+fn check_count_windows(r: &mut Resolver<'_>, at: &str, raw: &raw::CountCovariance, bin_ms: f64) -> CountWindows {
+    let key = format!("{at}.windows_ms");
+    let lengths = r.value(&key, raw.windows_ms.clone(), None, d::COUNT_WINDOWS_MS.to_vec());
+    let whole_trial = r.value(&format!("{at}.whole_trial"), raw.whole_trial, None, true);
+    if lengths.is_empty() && !whole_trial {
+        let message = format!("`{key}` is empty, and `{at}.whole_trial` = false: no spikes are counted");
+        r.problem(&key, &message, "give windows, or leave it out for the default");
+    }
+    CountWindows {
+        lengths: r.count_windows(&key, &lengths, bin_ms),
+        whole_trial,
+    }
 }
 
 /// The method of the trial loss with its own settings; those of another method are refused, not ignored.

@@ -255,19 +255,7 @@ fn check_statistics(r: &mut Resolver<'_>, raw: raw::Statistics, bin_ms: f64) -> 
     if windows.is_empty() {
         r.problem(key, &format!("`{key}` is empty"), "leave it out for the default");
     }
-    let count_windows = windows.iter().map(|ms| {
-        let steps = (ms / bin_ms).round();
-        let is_usable = ms.is_finite() && *ms > 0.0 && (bin_ms.is_nan() || (1.0..=1e6).contains(&steps));
-        if !is_usable {
-            let message = format!("`{key}` has {ms}; a window is at least one bin long");
-            r.problem(key, &message, "write times in ms, e.g. [20.0, 33.3]");
-        }
-        Steps {
-            ms: *ms,
-            steps: (steps.max(1.0)) as usize,
-        }
-    });
-    let count_windows = count_windows.collect();
+    let count_windows = r.count_windows(key, &windows, bin_ms);
     Statistics {
         smooth: r.steps(
             "statistics.smooth_ms",
@@ -371,6 +359,8 @@ fn check_loss(r: &mut Resolver<'_>, at: &str, raw: raw::Loss, model: &SpikeHisto
         raw::Loss::Psth(_)
         | raw::Loss::TrialMatching(_)
         | raw::Loss::FiringRate(_)
+        | raw::Loss::CountVariance(_)
+        | raw::Loss::CountCovariance(_)
         | raw::Loss::TrialMatchedLikelihood(_)
         | raw::Loss::SpikeGan(_) => {
             r.problem(

@@ -375,7 +375,7 @@ pub struct Statistics {
 }
 
 /// One term of the objective.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Loss {
     /// Trial-averaged activity of each neuron.
     Psth {
@@ -401,6 +401,29 @@ pub enum Loss {
     },
     /// Single-trial population activity as discriminators judge it.
     SpikeGan(SpikeGan),
+    /// How much the counts of each neuron vary from trial to trial.
+    CountVariance {
+        /// Factor, > 0.
+        weight: f64,
+        /// Where spikes are counted.
+        windows: CountWindows,
+    },
+    /// What the counts of pairs of neurons recorded together share from trial to trial.
+    CountCovariance {
+        /// Factor, > 0.
+        weight: f64,
+        /// Where spikes are counted.
+        windows: CountWindows,
+    },
+}
+
+/// Windows in which spikes are counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CountWindows {
+    /// Lengths of consecutive windows, each at least a bin.
+    pub lengths: Vec<Steps>,
+    /// Whether whole trials are windows too.
+    pub whole_trial: bool,
 }
 
 /// Settings of a spike-GAN.
@@ -425,6 +448,8 @@ impl Loss {
             Self::FiringRate { .. } => "firing_rate",
             Self::TrialMatchedLikelihood { .. } => "trial_matched_likelihood",
             Self::SpikeGan(_) => "spike_gan",
+            Self::CountVariance { .. } => "count_variance",
+            Self::CountCovariance { .. } => "count_covariance",
         }
     }
 
@@ -434,6 +459,8 @@ impl Loss {
             Self::Psth { weight }
             | Self::TrialMatching { weight, .. }
             | Self::FiringRate { weight }
+            | Self::CountVariance { weight, .. }
+            | Self::CountCovariance { weight, .. }
             | Self::TrialMatchedLikelihood { weight } => weight,
             Self::SpikeGan(gan) => gan.weight,
         }

@@ -98,6 +98,12 @@ pub const FIRING_RATE_WEIGHT: f64 = 0.1;
 pub const TRIAL_MATCHED_LIKELIHOOD_WEIGHT: f64 = 10.0;
 /// Weight of the spike-GAN loss (published run, §1.16).
 pub const SPIKE_GAN_WEIGHT: f64 = 20.0;
+/// `loss.count_variance.weight`: the loss is of order 1 where counts vary twice as much as recorded ones.
+pub const COUNT_VARIANCE_WEIGHT: f64 = 10.0;
+/// `loss.count_covariance.weight`: the loss is of order 0.001 where noise correlations are wrong by 0.03.
+pub const COUNT_COVARIANCE_WEIGHT: f64 = 1000.0;
+/// `loss.count_variance.windows_ms`, `loss.count_covariance.windows_ms`, as the noise correlations of evaluations.
+pub const COUNT_WINDOWS_MS: [f64; 1] = [50.0];
 /// Steps of the model for each step of the discriminators (§1.16).
 pub const SPIKE_GAN_EVERY: u64 = 5;
 /// Weight decay of the discriminators (§1.16).

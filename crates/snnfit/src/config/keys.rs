@@ -543,6 +543,28 @@ const SECTIONS: &[Section] = &[
         )],
     },
     Section {
+        header: "[[loss]]",
+        is_used: false,
+        about: "",
+        keys: &[table(
+            "count_variance",
+            Required("{ weight = 10.0 }"),
+            "how much spike counts of each neuron vary from trial to trial: Fano factors",
+            &[weight("10.0"), COUNT_WINDOWS, WHOLE_TRIAL],
+        )],
+    },
+    Section {
+        header: "[[loss]]",
+        is_used: false,
+        about: "",
+        keys: &[table(
+            "count_covariance",
+            Required("{ weight = 1000.0 }"),
+            "what spike counts of neurons recorded together share from trial to trial: noise correlations",
+            &[weight("1000.0"), COUNT_WINDOWS, WHOLE_TRIAL],
+        )],
+    },
+    Section {
         header: "[optimizer.adamw]",
         is_used: true,
         about: "",
@@ -625,6 +647,17 @@ pub fn starter_spike_history() -> String {
     let has_use = |section: &&Section| !section.header.starts_with("[data.traces");
     starter_of(common.filter(has_use).chain(spike_history::SECTIONS).collect())
 }
+
+const COUNT_WINDOWS: Key = key(
+    "windows_ms",
+    Default("[50.0]"),
+    "lengths of the consecutive windows in which spikes are counted",
+);
+const WHOLE_TRIAL: Key = key(
+    "whole_trial",
+    Default("true"),
+    "whether they are counted in whole trials too",
+);
 
 /// The section from which on models differ.
 const RSNN: &str = "[model.rsnn]";

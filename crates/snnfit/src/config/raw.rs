@@ -565,6 +565,10 @@ pub enum Loss {
     TrialMatchedLikelihood(Weighted),
     /// Single-trial population activity as discriminators judge it (§1.16).
     SpikeGan(SpikeGan),
+    /// How much the counts of each neuron vary from trial to trial.
+    CountVariance(CountCovariance),
+    /// What the counts of pairs of neurons recorded together share from trial to trial.
+    CountCovariance(CountCovariance),
     /// Recorded spikes given the recorded past.
     Likelihood(spike_history::Likelihood),
     /// Recorded spikes given a past that was recorded at first and is the model's then.
@@ -577,6 +581,18 @@ pub enum Loss {
     CoincidenceCrossEntropy(Weighted),
     /// Rates of hidden neurons.
     HiddenRate(spike_history::HiddenRate),
+}
+
+/// `count_variance = { … }`, `count_covariance = { … }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountCovariance {
+    /// Factor of the loss.
+    pub weight: Option<f64>,
+    /// Lengths of the windows in which spikes are counted, ms.
+    pub windows_ms: Option<Vec<f64>>,
+    /// Whether they are counted in whole trials too.
+    pub whole_trial: Option<bool>,
 }
 
 /// `spike_gan = { … }`

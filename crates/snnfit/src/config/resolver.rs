@@ -249,6 +249,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Lengths of windows in which spikes are counted, each at least a bin.
+    pub(super) fn count_windows(&mut self, key: &str, lengths_ms: &[f64], bin_ms: f64) -> Vec<Steps> {
+        let window = |ms: &f64| {
+            let steps = (ms / bin_ms).round();
+            let is_usable = ms.is_finite() && *ms > 0.0 && (bin_ms.is_nan() || (1.0..=1e6).contains(&steps));
+            if !is_usable {
+                let message = format!("`{key}` has {ms}; a window is at least one bin long");
+                self.problem(key, &message, "write times in ms, e.g. [20.0, 33.3]");
+            }
+            Steps {
+                ms: *ms,
+                steps: (steps.max(1.0)) as usize,
+            }
+        };
+        lengths_ms.iter().map(window).collect()
+    }
+
     /// A time, rounded to bins: at least one where the time is > 0; warns when it does not fit.
     pub(super) fn steps(&mut self, key: &str, given: Option<f64>, default: f64, bin_ms: f64, rule: Rule) -> Steps {
         const MAX_STEPS: f64 = 1e9;

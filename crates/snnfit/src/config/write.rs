@@ -301,12 +301,26 @@ fn loss_to_raw(loss: &checked::Loss) -> raw::Loss {
         checked::Loss::TrialMatchedLikelihood { weight } => {
             raw::Loss::TrialMatchedLikelihood(raw::Weighted { weight: Some(weight) })
         }
+        checked::Loss::CountVariance { weight, ref windows } => {
+            raw::Loss::CountVariance(windows_to_raw(weight, windows))
+        }
+        checked::Loss::CountCovariance { weight, ref windows } => {
+            raw::Loss::CountCovariance(windows_to_raw(weight, windows))
+        }
         checked::Loss::SpikeGan(gan) => raw::Loss::SpikeGan(raw::SpikeGan {
             weight: Some(gan.weight),
             every: Some(gan.every),
             lr: Some(gan.lr),
             weight_decay: Some(gan.weight_decay),
         }),
+    }
+}
+
+fn windows_to_raw(weight: f64, windows: &checked::CountWindows) -> raw::CountCovariance {
+    raw::CountCovariance {
+        weight: Some(weight),
+        windows_ms: Some(windows.lengths.iter().map(|window| window.ms).collect()),
+        whole_trial: Some(windows.whole_trial),
     }
 }
 

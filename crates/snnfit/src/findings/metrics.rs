@@ -40,7 +40,7 @@ pub fn of_metrics(report: &Report, losses: &[Loss]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = collapsed_types(report, losses).into_iter().collect();
     findings.extend(merged_modes(report, losses));
     findings.extend(dispersion(report, losses));
-    findings.extend(count_variability(report));
+    findings.extend(count_variability(report, losses));
     findings.extend(worse_than_null(report, losses));
     findings
 }
@@ -49,7 +49,7 @@ pub fn of_metrics(report: &Report, losses: &[Loss]) -> Vec<Finding> {
 fn more_of_single_trials(losses: &[Loss]) -> String {
     let first = losses.iter().find_map(|loss| match loss {
         Loss::TrialMatching { .. } | Loss::SpikeGan(_) | Loss::TrialMatchedLikelihood { .. } => Some(loss.name()),
-        Loss::Psth { .. } | Loss::FiringRate { .. } => None,
+        Loss::Psth { .. } | Loss::FiringRate { .. } | Loss::CountVariance { .. } | Loss::CountCovariance { .. } => None,
     });
     match first {
         Some(name) => format!("give single trials more weight: `loss.{name}.weight`"),
@@ -194,22 +194,24 @@ fn of_variance(ratio: f64, parts: Option<&str>, how_much: String, losses: &[Loss
     }
 }
 
-fn count_variability(report: &Report) -> Option<Finding> {
+fn count_variability(report: &Report, losses: &[Loss]) -> Option<Finding> {
     let metric = report.metric("fano_ratio")?;
     if (1.0 / COUNT_VARIABILITY..=COUNT_VARIABILITY).contains(&metric.value) {
         return None;
     }
-    let (how, remedy) = if metric.value > 1.0 {
+    let (how, other) = if metric.value > 1.0 {
         (
             "too much",
             "let latent offsets start smaller with `model.rsnn.latent.mlp.init_scale`, or bound them with \
-             `model.rsnn.latent.mlp.bound`; compare neurons on single trials with `loss.trial_matched_likelihood`",
+             `model.rsnn.latent.mlp.bound`",
         )
     } else {
-        (
-            "too little",
-            "raise `model.rsnn.noise`; compare neurons on single trials with `loss.trial_matched_likelihood`",
-        )
+        ("too little", "raise `model.rsnn.noise`")
+    };
+    let remedy = if losses.iter().any(|loss| matches!(loss, Loss::CountVariance { .. })) {
+        format!("more steps: `train.max_steps`; {other}")
+    } else {
+        format!("add the loss `loss.count_variance`, which sees it; {other}")
     };
     Some(Finding {
         kind: Kind::CountVariability,
@@ -221,7 +223,7 @@ fn count_variability(report: &Report) -> Option<Finding> {
         ),
         why: "losses of averages and populations don't see it, but decoding from single neurons and their pairs does"
             .to_owned(),
-        remedy: remedy.to_owned(),
+        remedy,
     })
 }
 

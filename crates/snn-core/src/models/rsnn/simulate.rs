@@ -72,6 +72,19 @@ impl Rolled {
         }
     }
 
+    /// Spikes of each trial counted in segments of it, `[K, S, N]`, as [`SpikeBits::counts_in_segments`].
+    ///
+    /// # Errors
+    /// Segments or lengths that don't fit, a device that fails.
+    pub fn counts_in_segments(
+        &self,
+        of_step: &[u32],
+        n_segments: usize,
+        valid: Option<&[usize]>,
+    ) -> Result<Array3<f64>, CoreError> {
+        self.spikes()?.counts_in_segments(of_step, n_segments, valid)
+    }
+
     /// Weighted sums of spikes per channel, `[K, T, R]`, where the spikes are.
     ///
     /// # Errors

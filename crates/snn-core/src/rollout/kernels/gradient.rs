@@ -75,7 +75,12 @@ struct Adjoint {
 }
 
 impl Adjoint {
-    fn upload(kernels: &Kernels, adjoint: &SpikeAdjoint, d_probabilities: Option<&Array3<f32>>, n: usize) -> Self {
+    fn upload(
+        kernels: &Kernels,
+        adjoint: &SpikeAdjoint,
+        d_probabilities: Option<&Array3<f32>>,
+        (k, t, n): (usize, usize, usize),
+    ) -> Self {
         let mut options = 0;
         let nothing = || kernels.empty(1);
         let (mut shared, mut condition) = (nothing(), nothing());
@@ -94,9 +99,9 @@ impl Adjoint {
             membership_weight = kernels.upload(&weights);
         }
         let mut dense = nothing();
-        if let Some(values) = &adjoint.dense {
+        if let Some(values) = adjoint.as_dense((k, t, n)) {
             options |= cell::HAS_DENSE;
-            dense = kernels.upload_array(values);
+            dense = kernels.upload_array(&values);
         }
         let mut d_probability = nothing();
         if let Some(values) = d_probabilities {
@@ -178,7 +183,7 @@ impl DeviceRollout {
         Plan::of(network, run)
             .with_gradient(adjoint, d_probabilities.is_some())
             .check(kernels.limits(), kernels.name(), k)?;
-        let adjoint = Adjoint::upload(&kernels, adjoint, d_probabilities, n);
+        let adjoint = Adjoint::upload(&kernels, adjoint, d_probabilities, (k, t_end, n));
         let sums = kernels.zeros(3 * k * n);
         self.steps(network, &delta, &sums, &adjoint, wanted);
 

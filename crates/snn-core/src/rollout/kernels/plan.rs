@@ -74,7 +74,8 @@ impl Plan {
         Self {
             conditions: adjoint.shared.as_ref().map_or(0, |(values, _)| values.dim().0),
             channels: adjoint.channels.as_ref().map_or(0, |(channels, _)| channels.len()),
-            dense: usize::from(adjoint.dense.is_some()) + usize::from(has_probabilities),
+            dense: usize::from(adjoint.dense.is_some() || !adjoint.segments.is_empty())
+                + usize::from(has_probabilities),
             has_gradient: true,
             ..self
         }

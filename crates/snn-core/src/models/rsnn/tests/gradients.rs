@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::rng::{Key, Place, fill_normals};
-use crate::rollout::{Channel, SpikeAdjoint};
+use crate::rollout::{Channel, SegmentAdjoint, SpikeAdjoint};
 use ndarray::{Array3, ArrayD};
 use std::collections::BTreeMap;
 
@@ -332,18 +332,21 @@ fn check_every_gradient(spec: RsnnSpec) {
     );
     loops.base = Some(visited);
 
-    // The adjoint in three parts that sum to `a`: a channel over all neurons, a row per condition as long as the trial, the rest.
+    // The adjoint in four parts that sum to `a`: a channel over all neurons, a row per condition as long as the trial, segments, the
+    // rest.
     let conditions: Vec<usize> = (0..K).map(|k| k % 2).collect();
     let shared = Array3::from_shape_fn((2, N_STEPS, 10), wave(0.11)).mapv(|x| x as f32);
     let valid: Vec<usize> = (0..K).map(|k| N_STEPS - 7 * k).collect();
     let series = Array3::from_shape_fn((K, N_STEPS, 1), wave(0.23)).mapv(|x| x as f32);
+    let values = Array3::from_shape_fn((K, N_STEPS.div_ceil(5), 10), wave(0.31)).mapv(|x| 0.1 * x as f32);
     let rest = Array3::from_shape_fn(a.raw_dim(), |(k, t, n)| {
         let of_condition = if t < valid[k] {
             shared[[conditions[k], t, n]]
         } else {
             0.0
         };
-        a[[k, t, n]] as f32 - of_condition - 0.5 * series[[k, t, 0]]
+        let of_segment = 0.5 * (1.0 + t as f32) * values[[k, t / 5, n]];
+        a[[k, t, n]] as f32 - of_condition - 0.5 * series[[k, t, 0]] - of_segment
     });
     let channel = Channel {
         members: (0..10).map(|n| (n, 0.5)).collect(),
@@ -352,6 +355,11 @@ fn check_every_gradient(spec: RsnnSpec) {
         shared: Some((shared, conditions)),
         valid: Some(valid),
         channels: Some((vec![channel], series)),
+        segments: vec![SegmentAdjoint {
+            of_step: (0..N_STEPS).map(|t| t as u32 / 5).collect(),
+            factor: (0..N_STEPS).map(|t| 0.5 * (1.0 + t as f32)).collect(),
+            values,
+        }],
         dense: Some(rest),
     };
     let d_behaviour = simulation.behaviour.is_some().then_some(&c);
