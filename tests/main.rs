@@ -5,6 +5,7 @@ mod bad_runs;
 mod chunks;
 mod cli;
 mod config;
+mod counts;
 mod devices;
 mod edges;
 mod engines;

@@ -414,6 +414,17 @@ max_steps = 2
         .collect();
     succeed(&folder, &arguments);
     assert_eq!(crate::runs::last_step(&folder, "pairs"), Some(10));
+    // Four trials of the same of two stimuli are one batch of four in eight.
+    let counts = [
+        "loss = [{ psth = {} }, { count_variance = {} }]",
+        "train.n_trials = 4",
+        "split.validation_fraction = 0.3",
+    ];
+    let arguments = crate::runs::with_sets(&["train", "--config", "fit.toml", "--out", "counts"], &counts);
+    let run = folder.run(&arguments);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let said = "train.n_trials = 4: fewer than half of the batches of 4 trials have four of one stimulus";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
     weights_are_compared_with_the_teachers(&folder);
     a_predicted_perturbation_is_compared_with_the_teachers(&folder);
 }

@@ -301,9 +301,14 @@ fn trials_of_unequal_length_go_on_bit_by_bit_and_in_chunks() {
                     take events of";
     assert_eq!(inputs, expected);
 
-    let one = ["train.max_steps = 1"];
+    // Losses of counts too: windows that trials have, and the whole trial of those that fill the window.
+    let one = [
+        "train.max_steps = 1",
+        "loss = [{ psth = {} }, { trial_matching = {} }, { count_variance = {} }, { count_covariance = { whole_trial = false } }]",
+    ];
     train(&folder, "one", &one);
-    train(&folder, "chunks", &[one[0], "train.trial_chunk = 7"]);
+    assert_eq!(losses_of_the_first_step(&folder, "one").len(), 4);
+    train(&folder, "chunks", &[one[0], one[1], "train.trial_chunk = 7"]);
     assert_eq!(
         losses_of_the_first_step(&folder, "one"),
         losses_of_the_first_step(&folder, "chunks")
@@ -354,6 +359,24 @@ fn a_window_that_no_trial_fills_is_told_before_training() {
     let warnings = manifest(&folder, "run").warnings;
     assert!(warnings.iter().any(|found| found.contains("will refuse this run")));
     refuse(&folder, &["evaluate", "run", "--trials", "20"], 3);
+    // Of losses of counts, windows within trials are left.
+    let counts = "loss = [{ psth = {} }, { count_variance = {} }]";
+    train(&folder, "counts", &["train.max_steps = 2", counts]);
+    assert!(
+        losses_of_the_first_step(&folder, "counts")
+            .iter()
+            .any(|(name, _)| name == "count_variance")
+    );
+    let whole = "loss = [{ psth = {} }, { count_variance = { windows_ms = [] } }]";
+    let arguments = ["train", "--config", "fit.toml", "--out", "none", "--set", whole];
+    let run = folder.run(&arguments);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("loss.count_variance: no session has four training trials"),
+        "{}",
+        run.stderr
+    );
     // As it says: three of four trials fill this one, because what was 200 bins at least ends at 100 ms.
     train(
         &folder,

@@ -4,19 +4,19 @@
 //! Why here: trial averages and averages over populations leave both free. A fit by them may give each neuron of a population a
 //! random offset of its own in every trial, which the averages don't see.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use ndarray::{Array1, Array2, Array3, ArrayView3, Axis, s};
 use rayon::prelude::*;
 
 use crate::LossError;
 use crate::error::{check_indices, check_shape};
-use crate::statistics::{Recording, Segments, TrialSelection};
+use crate::statistics::{Presence, RecordedCounts, RecordedSession, Recording, Segments, TrialSelection};
 
 /// Recorded spikes in all selected trials below which a neuron takes no part: the ratio of two variances of so few says nothing.
 pub const MIN_SPIKES: f64 = 10.0;
 
-/// Simulated trials of a stimulus that a comparison takes at least: two in each half.
+/// Trials of a stimulus, simulated and recorded, that a comparison takes at least: two in each half.
 pub const MIN_TRIALS: usize = 4;
 
 /// What is compared.
@@ -31,30 +31,33 @@ pub enum Entries {
 /// The loss: squared differences of the model's (co)variances of counts from the recorded ones, in units of the recorded
 /// variances.
 ///
-/// $$L = \frac1{|W|\,|E|}\sum_{w}\sum_{(i,j)\in E}
-///   \frac{(C^1_{ij}-C^D_{ij})(C^2_{ij}-C^D_{ij})}{C^D_{ii}\,C^D_{jj}}$$
+/// $$L = \frac1{|W|}\sum_{w}\frac1{|E|}\sum_{(i,j)\in E}
+///   \frac{(C^1_{ij}-D^1_{ij})(C^2_{ij}-D^2_{ij})}{v_i\,v_j}$$
 ///
 /// over lengths of windows w and entries E: neurons (i = j) or pairs recorded together. C is the covariance over trials of the
-/// same stimulus of counts in a window, the unbiased estimates of consecutive windows of a trial averaged, and those of stimuli
-/// weighted by their share of the recorded trials. C¹ and C² are those of two halves of the simulated trials: the square of one
-/// estimate would be too large by its variance, which a fit can lower by varying less. So L may come out below 0.
+/// same stimulus of counts in a window, D the recorded one; those of the consecutive windows of a trial are averaged with the
+/// recorded numbers of trials less one as weights, those of stimuli by their share of the recorded trials, both with the same
+/// weights on both sides. v are recorded variances. ¹ and ² are two halves of the trials, on both sides: the square of one difference
+/// would be too large by the variance of both estimates, which a fit can lower by varying less. So the expectation is 0 for a model
+/// that has the true covariances, however few the trials, and a value may come out below 0.
 ///
 /// For a neuron it is the squared error of the ratio of variances, and where rates are right that of Fano factors; for a pair,
 /// the squared error of its noise correlation where variances are right.
+///
+/// Neurons that were not observed in every trial count in those that they were, pairs in those that both were. What a batch can't
+/// compare is not in the mean: stimuli with fewer than [`MIN_TRIALS`] trials, windows that trials end in.
 #[derive(Debug, Clone)]
 pub struct CountCovarianceLoss {
     entries: Entries,
     segments: Segments,
     lengths: Vec<usize>,
     sessions: Vec<Session>,
-    /// |E| of each length.
-    n_entries: Vec<usize>,
 }
 
 /// Recorded side of a session.
 #[derive(Debug, Clone)]
 struct Session {
-    /// Model neurons that take part, in ascending order of the session's columns.
+    /// Model neurons that take part, in the order of the session's columns.
     neurons: Vec<usize>,
     /// For each length of windows.
     targets: Vec<Target>,
@@ -62,10 +65,22 @@ struct Session {
 
 #[derive(Debug, Clone)]
 struct Target {
-    /// Stimuli with two recorded trials: condition, share, covariance (variances as `[1, N]`).
-    conditions: Vec<(usize, f64, Array2<f64>)>,
-    /// 1 / (C_ii C_jj) of entries that count, 0 of others.
+    /// Stimuli that can be compared.
+    conditions: Vec<OfCondition>,
+    /// 1 / (v_i v_j) of entries that count, 0 of others.
     weights: Array2<f64>,
+}
+
+/// Recorded covariances of a stimulus (variances as `[1, N]`).
+#[derive(Debug, Clone)]
+struct OfCondition {
+    condition: usize,
+    /// Of the recorded trials; not normalised.
+    share: f64,
+    /// Weight of each window.
+    windows: Vec<f64>,
+    /// Of two halves; NaN where a neuron was not observed in two trials of a half.
+    halves: [Array2<f64>; 2],
 }
 
 /// Value and gradient.
@@ -77,121 +92,221 @@ pub struct CountCovarianceValue {
     pub d_counts: Array3<f64>,
 }
 
-/// Counts of one side's trials in windows of one length, less their mean over the trials of a window.
+/// Counts of a half of the trials in windows of one length, less their mean over the trials of a window.
 struct Rows {
-    /// `[R, N_s]`, a row for each window and trial that has it.
+    /// `[R, N_s]`, a row for each window and trial that has it, times its scale: the sum of products is the covariance.
     residuals: Array2<f64>,
-    /// Trial and window of each row.
-    of_row: Vec<(usize, usize)>,
-    /// Σ over windows of the trials less one.
-    terms: f64,
+    /// Trial, window and scale of each row.
+    of_row: Vec<(usize, usize, f64)>,
+}
+
+/// Where counts come from.
+struct Source<'a, T> {
+    /// `[K, S, N]`.
+    counts: ArrayView3<'a, T>,
+    /// Of the neurons that take part.
+    columns: &'a [usize],
+    valid_bins: Option<&'a [usize]>,
+    segments: &'a Segments,
+    length: usize,
+}
+
+impl<T: Copy + Into<f64>> Source<'_, T> {
+    fn trials_with(&self, trials: &[usize], end_bin: usize) -> Vec<usize> {
+        let has = |k: &usize| self.valid_bins.is_none_or(|valid| valid[*k] >= end_bin);
+        trials.iter().copied().filter(has).collect()
+    }
+
+    /// Trials less one that have each window.
+    fn terms(&self, trials: &[usize]) -> Vec<f64> {
+        let windows = self.segments.windows(self.length).iter();
+        windows
+            .map(|window| self.trials_with(trials, window.end_bin).len().saturating_sub(1) as f64)
+            .collect()
+    }
+
+    /// Counts of a window `[trials, N_s]`.
+    fn window(&self, segments: &std::ops::Range<usize>, trials: &[usize]) -> Array2<f64> {
+        let mut counts = Array2::zeros((trials.len(), self.columns.len()));
+        for (mut row, &k) in counts.rows_mut().into_iter().zip(trials) {
+            for segment in segments.clone() {
+                let own = self.counts.slice(s![k, segment, ..]);
+                for (sum, &column) in row.iter_mut().zip(self.columns) {
+                    *sum += own[column].into();
+                }
+            }
+        }
+        counts
+    }
+
+    /// Rows of some trials; none without two of them that have a window.
+    fn rows(&self, trials: &[usize], weights: &[f64]) -> Option<Rows> {
+        let windows = self.segments.windows(self.length);
+        let parts: Vec<_> = windows
+            .iter()
+            .zip(weights)
+            .enumerate()
+            .map(|(w, (window, &weight))| (w, window, weight, self.trials_with(trials, window.end_bin)))
+            .filter(|(_, _, weight, has)| *weight > 0.0 && has.len() > 1)
+            .collect();
+        let total: f64 = parts.iter().map(|(_, _, weight, _)| weight).sum();
+        let n_rows = parts.iter().map(|(.., has)| has.len()).sum();
+        if n_rows == 0 {
+            return None;
+        }
+        let mut residuals = Array2::zeros((n_rows, self.columns.len()));
+        let mut of_row = Vec::with_capacity(n_rows);
+        for (w, window, weight, has) in parts {
+            let mut counts = self.window(&window.segments, &has);
+            let mean = counts.sum_axis(Axis(0)) / has.len() as f64;
+            let scale = (weight / (total * (has.len() - 1) as f64)).sqrt();
+            counts -= &mean;
+            counts *= scale;
+            let first = of_row.len();
+            residuals.slice_mut(s![first..first + has.len(), ..]).assign(&counts);
+            of_row.extend(has.into_iter().map(|k| (k, w, scale)));
+        }
+        Some(Rows { residuals, of_row })
+    }
 }
 
 impl Rows {
-    /// `counts` `[K, S, N]`; of these trials, and of `columns`.
-    fn new(
-        counts: &ArrayView3<'_, f64>,
-        columns: &[usize],
-        segments: &Segments,
-        length: usize,
-        trials: &[usize],
-        valid: &dyn Fn(usize) -> usize,
-    ) -> Self {
-        let n = columns.len();
-        let (mut values, mut of_row, mut terms) = (Vec::new(), Vec::new(), 0.0);
-        for (w, window) in segments.windows(length).iter().enumerate() {
-            let first = values.len();
-            let has: Vec<usize> = trials.iter().copied().filter(|&k| valid(k) >= window.end_bin).collect();
-            if has.len() < 2 {
-                continue;
+    /// Unbiased covariances `[N, N]`, or variances `[1, N]`.
+    fn covariance(&self, entries: Entries) -> Array2<f64> {
+        match entries {
+            Entries::Neurons => {
+                let squares = self.residuals.map_axis(Axis(0), |column| column.dot(&column));
+                squares.insert_axis(Axis(0))
             }
-            let mut mean = vec![0.0; n];
-            for &k in &has {
-                let own = counts.slice(s![k, window.segments.clone(), ..]);
-                for (sum, &column) in mean.iter_mut().zip(columns) {
-                    let count: f64 = own.column(column).sum();
-                    *sum += count;
-                    values.push(count);
-                }
-                of_row.push((k, w));
-            }
-            for sum in &mut mean {
-                *sum /= has.len() as f64;
-            }
-            for row in values[first..].chunks_exact_mut(n.max(1)) {
-                row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
-            }
-            terms += (has.len() - 1) as f64;
+            Entries::Pairs => self.residuals.t().dot(&self.residuals),
         }
-        let residuals = Array2::from_shape_vec((of_row.len(), n), values).expect("a count for each row and neuron");
-        Self {
-            residuals,
-            of_row,
-            terms,
-        }
-    }
-
-    /// Unbiased covariances `[N, N]`, or variances `[1, N]`; none without two trials that have a window.
-    fn covariance(&self, entries: Entries) -> Option<Array2<f64>> {
-        (self.terms > 0.0).then(|| match entries {
-            Entries::Neurons => self.variances().insert_axis(Axis(0)) / self.terms,
-            Entries::Pairs => self.residuals.t().dot(&self.residuals) / self.terms,
-        })
-    }
-
-    /// Sums of squares `[N]`.
-    fn variances(&self) -> Array1<f64> {
-        self.residuals.map_axis(Axis(0), |column| column.dot(&column))
     }
 
     /// Adds the gradient at the counts, given the (symmetric) one at the covariances.
-    fn pull(&self, slopes: &Array2<f64>, entries: Entries, windows: &[Range<usize>], to: &mut SessionGradient<'_>) {
-        let scale = 2.0 / self.terms;
+    fn pull(
+        &self,
+        slopes: &Array2<f64>,
+        factor: f64,
+        session: &Session,
+        source: &Source<'_, f64>,
+        to: &mut Array3<f64>,
+    ) {
         // Residuals of a window sum to 0 over its trials, so that this needs no centring.
-        let d = match entries {
-            Entries::Neurons => &self.residuals * &slopes.row(0) * scale,
-            Entries::Pairs => self.residuals.dot(slopes) * scale,
+        let d = match slopes.nrows() {
+            1 => &self.residuals * &slopes.row(0),
+            _ => self.residuals.dot(slopes),
         };
-        for (row, &(k, w)) in d.rows().into_iter().zip(&self.of_row) {
-            for segment in windows[w].clone() {
-                for (&neuron, d) in to.neurons.iter().zip(row) {
-                    to.d_counts[[k, segment, neuron]] += d;
+        let windows = source.segments.windows(source.length);
+        for (row, &(k, w, scale)) in d.rows().into_iter().zip(&self.of_row) {
+            for segment in windows[w].segments.clone() {
+                for (&neuron, d) in session.neurons.iter().zip(row) {
+                    to[[k, segment, neuron]] += 2.0 * factor * scale * d;
                 }
             }
         }
     }
 }
 
-/// Where a session's gradient goes.
-struct SessionGradient<'a> {
-    neurons: &'a [usize],
-    d_counts: &'a mut Array3<f64>,
+/// What a session says for one length.
+struct Compared {
+    /// Σ over the entries compared, and their number.
+    sum: f64,
+    n: usize,
+    /// Gradient of the sum at the weighted mean over stimuli of the covariances of each half.
+    slopes: [Array2<f64>; 2],
+    /// Share of the recorded trials whose stimuli both sides have, where one differs for each entry.
+    totals: Array2<f64>,
 }
 
-/// A session's part: what its entries add up to for each length, if they can be compared, and what is pulled back: rows, gradient at
-/// their covariances, length.
-struct Part {
-    sums: Vec<Option<f64>>,
-    pulls: Vec<(Rows, Array2<f64>, usize)>,
+impl Target {
+    /// Covariances of both halves of the model for some of the stimuli, in the order of these.
+    fn compare(&self, found: &[(&OfCondition, [Array2<f64>; 2])]) -> Option<Compared> {
+        let mut totals = Array2::<f64>::zeros(self.weights.raw_dim());
+        let mut differences = [totals.clone(), totals.clone()];
+        for (target, halves) in found {
+            let is_defined = target.is_defined(halves);
+            totals.scaled_add(target.share, &is_defined);
+            for ((sum, own), recorded) in differences.iter_mut().zip(halves).zip(&target.halves) {
+                ndarray::Zip::from(sum)
+                    .and(own)
+                    .and(recorded)
+                    .and(&is_defined)
+                    .for_each(|sum, c, d, is_defined| {
+                        if *is_defined > 0.0 {
+                            *sum += target.share * (c - d);
+                        }
+                    });
+            }
+        }
+        let counts = |weight: &f64, total: &f64| *weight > 0.0 && *total > 0.0;
+        let n = self.weights.iter().zip(&totals).filter(|(w, t)| counts(w, t)).count();
+        if n == 0 {
+            return None;
+        }
+        for difference in &mut differences {
+            let entries = ndarray::Zip::from(difference).and(&self.weights).and(&totals);
+            entries.for_each(|d, w, t| *d = if counts(w, t) { *d / t } else { 0.0 });
+        }
+        let [first, second] = &differences;
+        Some(Compared {
+            sum: (first * second * &self.weights).sum(),
+            n,
+            // Of a pair both entries [i, j] and [j, i] are there, so that these are symmetric.
+            slopes: [second * &self.weights, first * &self.weights],
+            totals,
+        })
+    }
+}
+
+impl OfCondition {
+    /// 1 where both sides know both halves.
+    fn is_defined(&self, halves: &[Array2<f64>; 2]) -> Array2<f64> {
+        let known = |a: &f64| a.is_finite();
+        let mut defined = Array2::ones(self.halves[0].raw_dim());
+        for side in [&self.halves, halves] {
+            for half in side {
+                defined.zip_mut_with(half, |defined, a| *defined = if known(a) { *defined } else { 0.0 });
+            }
+        }
+        defined
+    }
+}
+
+/// A session's part of one length: what is pulled back.
+struct Part<'a> {
+    compared: Compared,
+    /// For each stimulus: its target and the rows of both halves.
+    rows: Vec<(&'a OfCondition, [Rows; 2])>,
 }
 
 impl CountCovarianceLoss {
-    /// The recorded side.
+    /// The recorded side; none if nothing can be compared.
     ///
-    /// Neurons with fewer than [`MIN_SPIKES`] spikes in the selected trials, or the same count in all of them, take no part, nor
-    /// do pairs without two trials of each stimulus in which both were observed.
+    /// Neurons and their variances v are those of `like`, or of the selected trials: with [`MIN_SPIKES`] spikes or more in them, and
+    /// counts that vary.
     ///
     /// # Errors
-    /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials; [`LossError::Parameter`] for a
-    /// length that `segments` has no windows of; [`LossError::NoData`] if nothing can be compared.
+    /// [`LossError::Shape`], [`LossError::Index`] for a selection of other sessions or trials, and counts of another recording;
+    /// [`LossError::Parameter`] for a length that `counts` has no windows of.
     pub fn new(
         recording: &Recording,
+        counts: &RecordedCounts,
         selection: &TrialSelection,
-        segments: &Segments,
         lengths: &[usize],
         entries: Entries,
-    ) -> Result<Self, LossError> {
+        like: Option<&Self>,
+    ) -> Result<Option<Self>, LossError> {
         recording.check_selection(selection)?;
+        let segments = counts.segments();
+        check_shape(
+            "sessions of spike counts",
+            &[counts.sessions().len()],
+            &[selection.len()],
+        )?;
+        if let Some(like) = like {
+            check_shape("sessions to be like", &[like.sessions.len()], &[selection.len()])?;
+            check_shape("windows to be like", &like.lengths, lengths)?;
+        }
         if let Some(bad) = lengths.iter().find(|w| segments.windows(**w).is_empty()) {
             return Err(LossError::Parameter {
                 name: "window of spike counts (bins)",
@@ -199,88 +314,92 @@ impl CountCovarianceLoss {
                 expected: "one that the segments are made for",
             });
         }
-        let sessions: Vec<Session> = recording
-            .sessions()
-            .iter()
-            .zip(selection)
-            .map(|(session, trials)| {
-                let counts = segments.counts(session);
-                let mask = session.mask();
-                let is_seen = |k: usize, column: usize| mask.is_none_or(|mask| mask[[k, column]]);
-                let columns: Vec<usize> = (0..session.neurons.len())
-                    .filter(|&n| {
-                        let seen = trials.iter().filter(|&&k| is_seen(k, n));
-                        seen.map(|&k| counts.slice(s![k, .., n]).sum()).sum::<f64>() >= MIN_SPIKES
-                    })
-                    .collect();
-                let observed = Observed {
-                    counts: &counts,
-                    columns: &columns,
-                    mask,
-                    valid_bins: &session.valid_bins,
-                    conditions: &session.conditions,
-                    trials,
+        let of_session = |s: usize| -> Result<Session, LossError> {
+            let (session, trials) = (&recording.sessions()[s], &selection[s]);
+            let like = like.map(|like| &like.sessions[s]);
+            let columns = match like {
+                Some(like) => columns_of(session, &like.neurons)?,
+                None => firing(session, trials),
+            };
+            let observed = Observed {
+                counts: &counts.sessions()[s],
+                columns: &columns,
+                session,
+                segments,
+            };
+            let targets = lengths.iter().enumerate().map(|(l, &length)| {
+                let weights = match like {
+                    Some(like) => like.targets[l].weights.clone(),
+                    None => observed.weights(length, trials, entries),
                 };
-                Session {
-                    targets: lengths.iter().map(|&w| observed.target(segments, w, entries)).collect(),
-                    neurons: columns.iter().map(|&n| session.neurons[n]).collect(),
+                Target {
+                    conditions: observed.conditions(length, trials, entries),
+                    weights,
                 }
-            })
-            .collect();
-        let n_entries: Vec<usize> = (0..lengths.len())
-            .map(|l| {
-                let of = |session: &Session| session.targets[l].weights.iter().filter(|w| **w > 0.0).count();
-                sessions.iter().map(of).sum()
-            })
-            .collect();
-        if let Some(l) = n_entries.iter().position(|n| *n == 0) {
-            return Err(LossError::NoData {
-                what: "variances of spike counts",
-                reason: format!(
-                    "in windows of {} bins no {} of {MIN_SPIKES} spikes or more varies over trials of a stimulus",
-                    lengths[l],
-                    match entries {
-                        Entries::Neurons => "neuron",
-                        Entries::Pairs => "pair of neurons recorded together",
-                    }
-                ),
             });
-        }
-        Ok(Self {
+            Ok(Session {
+                targets: targets.collect(),
+                neurons: columns.iter().map(|&n| session.neurons[n]).collect(),
+            })
+        };
+        let sessions = (0..selection.len())
+            .into_par_iter()
+            .map(of_session)
+            .collect::<Result<Vec<_>, _>>()?;
+        let found = Self {
             entries,
             segments: segments.clone(),
             lengths: lengths.to_vec(),
             sessions,
-            n_entries,
+        };
+        Ok((!found.usable().is_empty()).then_some(found))
+    }
+
+    /// Neurons of each session that take part.
+    pub fn n_neurons(&self) -> Vec<usize> {
+        self.sessions.iter().map(|session| session.neurons.len()).collect()
+    }
+
+    /// Stimuli and lengths of windows of which a session has something to compare, each once.
+    fn usable(&self) -> Vec<(usize, usize)> {
+        let mut usable = Vec::new();
+        for session in &self.sessions {
+            for (target, &length) in session.targets.iter().zip(&self.lengths) {
+                if target.weights.iter().any(|w| *w > 0.0) {
+                    usable.extend(target.conditions.iter().map(|c| (c.condition, length)));
+                }
+            }
+        }
+        usable.sort_unstable();
+        usable.dedup();
+        usable
+    }
+
+    /// Whether anything of model trials of these conditions, with so many bins, can be compared.
+    pub fn is_comparable(&self, model: &[usize], valid_bins: Option<&[usize]>) -> bool {
+        self.usable().into_iter().any(|(condition, length)| {
+            halves((0..model.len()).filter(|&k| model[k] == condition))
+                .iter()
+                .all(|half| {
+                    let has = |k: &&usize| valid_bins.is_none_or(|valid| valid[**k] >= length);
+                    half.iter().filter(has).count() > 1
+                })
         })
     }
 
-    /// Neurons that take part.
-    pub fn n_neurons(&self) -> usize {
-        self.sessions.iter().map(|session| session.neurons.len()).sum()
-    }
-
-    /// Whether model trials of these conditions can be compared: a stimulus has [`MIN_TRIALS`] of them, and two recorded ones.
-    pub fn is_comparable(&self, model: &[usize]) -> bool {
-        let has = |c: usize| model.iter().filter(|m| **m == c).count() >= MIN_TRIALS;
-        let targets = self.sessions.iter().flat_map(|session| &session.targets);
-        targets.flat_map(|target| &target.conditions).any(|(c, ..)| has(*c))
-    }
-
-    /// Value and gradient for simulated trials.
+    /// Value and gradient for simulated trials; none if nothing can be compared.
     ///
     /// # Shapes
     /// `counts` `[K, S, N]` of the segments, `conditions` `[K]`, `valid_bins` `[K]` where trials end at different bins.
     ///
     /// # Errors
-    /// [`LossError::Shape`], [`LossError::Index`] for arrays that disagree; [`LossError::NoData`] if no stimulus has
-    /// [`MIN_TRIALS`] trials that have a window.
+    /// [`LossError::Shape`], [`LossError::Index`] for arrays that disagree.
     pub fn evaluate(
         &self,
         counts: &ArrayView3<'_, f64>,
         conditions: &[usize],
         valid_bins: Option<&[usize]>,
-    ) -> Result<CountCovarianceValue, LossError> {
+    ) -> Result<Option<CountCovarianceValue>, LossError> {
         let (k, _, n) = counts.dim();
         check_shape(
             "spike counts of the model",
@@ -294,127 +413,143 @@ impl CountCovarianceLoss {
         for session in &self.sessions {
             check_indices("neurons of a session", &session.neurons, n)?;
         }
-        let trials = Simulated {
+        let model = Simulated {
             counts: *counts,
             conditions,
             valid_bins,
         };
-        let parts: Vec<Part> = self
+        let parts: Vec<Vec<Option<Part<'_>>>> = self
             .sessions
             .par_iter()
-            .map(|session| self.part(session, &trials))
+            .map(|session| self.parts(session, &model))
             .collect();
-        let sums: Vec<_> = parts.iter().map(|part| part.sums.clone()).collect();
-        let value = self.mean(&sums)?;
+        let sums = |part: &Option<Part<'_>>| part.as_ref().map(|part| (part.compared.sum, part.compared.n));
+        let sums: Vec<Vec<_>> = parts.iter().map(|of| of.iter().map(sums).collect()).collect();
+        let Some(mean) = self.mean(&sums) else { return Ok(None) };
         let mut d_counts = Array3::zeros(counts.raw_dim());
-        for (session, part) in self.sessions.iter().zip(&parts) {
-            let mut to = SessionGradient {
-                neurons: &session.neurons,
-                d_counts: &mut d_counts,
-            };
-            for (rows, slopes, l) in &part.pulls {
-                let windows = self.segments.windows(self.lengths[*l]);
-                let ranges: Vec<Range<usize>> = windows.iter().map(|w| w.segments.clone()).collect();
-                let slopes = slopes / (self.lengths.len() * self.n_entries[*l]) as f64;
-                rows.pull(&slopes, self.entries, &ranges, &mut to);
-            }
-        }
-        Ok(CountCovarianceValue { value, d_counts })
-    }
-
-    /// The value with recorded trials in the model's place: its floor. Neurons count in the trials that they were observed in.
-    ///
-    /// # Errors
-    /// As [`Self::new`], [`Self::evaluate`]; [`LossError::Shape`] for other sessions or neurons.
-    pub fn between(&self, recording: &Recording, selection: &TrialSelection) -> Result<f64, LossError> {
-        recording.check_selection(selection)?;
-        check_shape("sessions", &[recording.sessions().len()], &[self.sessions.len()])?;
-        let mut parts = Vec::new();
-        for ((session, target), trials) in recording.sessions().iter().zip(&self.sessions).zip(selection) {
-            let counts = self.segments.counts(session);
-            let column = |neuron: &usize| session.neurons.iter().position(|n| n == neuron);
-            let columns: Vec<usize> = target.neurons.iter().filter_map(column).collect();
-            check_shape("neurons of a session", &[columns.len()], &[target.neurons.len()])?;
-            let observed = Observed {
-                counts: &counts,
-                columns: &columns,
-                mask: session.mask(),
-                valid_bins: &session.valid_bins,
-                conditions: &session.conditions,
-                trials,
-            };
-            let sums = target.targets.iter().zip(&self.lengths).map(|(target, &length)| {
-                let mut differences = Vec::new();
-                for (condition, share, recorded) in &target.conditions {
-                    let own = trials.iter().copied().filter(|&k| session.conditions[k] == *condition);
-                    let halves = halves(own).map(|own| {
-                        let (_, covariance) = observed.covariance(&self.segments, length, &own)?;
-                        Some(match self.entries {
-                            Entries::Neurons => covariance.diag().to_owned().insert_axis(Axis(0)),
-                            Entries::Pairs => covariance,
-                        })
-                    });
-                    if let [Some(a), Some(b)] = halves {
-                        differences.push((*share, [a - recorded, b - recorded]));
+        for (session, parts) in self.sessions.iter().zip(&parts) {
+            for ((part, &length), &factor) in parts.iter().zip(&self.lengths).zip(&mean.factors) {
+                let Some(Part { compared, rows }) = part else { continue };
+                let source = model.source(&session.neurons, &self.segments, length);
+                for (own, halves) in rows {
+                    for (rows, slopes) in halves.iter().zip(&compared.slopes) {
+                        let (slopes, share) = own.slopes(slopes, &compared.totals);
+                        rows.pull(&slopes, factor * share, session, &source, &mut d_counts);
                     }
                 }
-                target.compare(&differences).map(|compared| compared.sum)
-            });
-            parts.push(sums.collect());
+            }
         }
-        self.mean(&parts)
+        Ok(Some(CountCovarianceValue {
+            value: mean.value,
+            d_counts,
+        }))
     }
 
-    /// The mean over lengths and entries, of the sums that sessions have for each length.
-    fn mean(&self, sums: &[Vec<Option<f64>>]) -> Result<f64, LossError> {
-        if sums.iter().flatten().all(Option::is_none) {
-            return Err(LossError::NoData {
-                what: "variances of spike counts",
-                reason: format!("no stimulus has {MIN_TRIALS} simulated trials"),
-            });
-        }
-        let of = |(l, n): (usize, &usize)| sums.iter().filter_map(|of| of[l]).sum::<f64>() / *n as f64;
-        let sum: f64 = self.n_entries.iter().enumerate().map(of).sum();
-        Ok(sum / self.lengths.len() as f64)
-    }
-
-    /// Compares the simulated trials with one session.
-    fn part(&self, session: &Session, trials: &Simulated<'_>) -> Part {
-        let mut part = Part {
-            sums: Vec::new(),
-            pulls: Vec::new(),
+    /// Compares simulated trials with one session, for each length.
+    fn parts<'a>(&self, session: &'a Session, model: &Simulated<'_>) -> Vec<Option<Part<'a>>> {
+        let of_length = |(target, &length): (&'a Target, &usize)| {
+            let source = model.source(&session.neurons, &self.segments, length);
+            let (mut found, mut rows) = (Vec::new(), Vec::new());
+            for own in &target.conditions {
+                let trials = (0..model.conditions.len()).filter(|&k| model.conditions[k] == own.condition);
+                let [Some(first), Some(second)] = halves(trials).map(|half| source.rows(&half, &own.windows)) else {
+                    continue;
+                };
+                found.push((own, [&first, &second].map(|rows| rows.covariance(self.entries))));
+                rows.push((own, [first, second]));
+            }
+            let compared = target.compare(&found)?;
+            Some(Part { compared, rows })
         };
-        for (l, target) in session.targets.iter().enumerate() {
-            let (mut differences, mut rows) = (Vec::new(), Vec::new());
-            for (condition, share, recorded) in &target.conditions {
-                let own = (0..trials.conditions.len()).filter(|&k| trials.conditions[k] == *condition);
-                let [first, second] = halves(own).map(|own| {
-                    Rows::new(
-                        &trials.counts,
-                        &session.neurons,
-                        &self.segments,
-                        self.lengths[l],
-                        &own,
-                        &|k| trials.valid_bins.map_or(usize::MAX, |valid| valid[k]),
-                    )
-                });
-                if let (Some(a), Some(b)) = (first.covariance(self.entries), second.covariance(self.entries)) {
-                    differences.push((*share, [a - recorded, b - recorded]));
-                    rows.push([first, second]);
-                }
-            }
-            let compared = target.compare(&differences);
-            part.sums.push(compared.as_ref().map(|compared| compared.sum));
-            let Some(Compared { slopes, total, .. }) = compared else {
-                continue;
-            };
-            for (rows, (share, _)) in rows.into_iter().zip(&differences) {
-                for (rows, slopes) in rows.into_iter().zip(&slopes) {
-                    part.pulls.push((rows, slopes * (share / total), l));
-                }
-            }
+        session.targets.iter().zip(&self.lengths).map(of_length).collect()
+    }
+
+    /// The value with recorded trials in the model's place: its floor. None if nothing can be compared.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; [`LossError::Shape`] for other sessions or neurons.
+    pub fn between(
+        &self,
+        recording: &Recording,
+        counts: &RecordedCounts,
+        selection: &TrialSelection,
+    ) -> Result<Option<f64>, LossError> {
+        let model = Self::new(recording, counts, selection, &self.lengths, self.entries, Some(self))?;
+        let Some(model) = model else { return Ok(None) };
+        let of_session = |(target, model): (&Session, &Session)| {
+            let lengths = target.targets.iter().zip(&model.targets);
+            let compared = lengths.map(|(target, model)| {
+                let of = |own: &OfCondition| model.conditions.iter().find(|c| c.condition == own.condition);
+                let found: Vec<_> = target
+                    .conditions
+                    .iter()
+                    .filter_map(|own| Some((own, of(own)?.halves.clone())))
+                    .collect();
+                target.compare(&found).map(|compared| (compared.sum, compared.n))
+            });
+            compared.collect()
+        };
+        let sums: Vec<Vec<_>> = self.sessions.iter().zip(&model.sessions).map(of_session).collect();
+        Ok(self.mean(&sums).map(|mean| mean.value))
+    }
+
+    /// The mean over lengths of the means over entries, of the sums that sessions have for each length, with numbers of entries.
+    fn mean(&self, sums: &[Vec<Option<(f64, usize)>>]) -> Option<Mean> {
+        let of_length = |l: usize| {
+            let own = sums.iter().filter_map(|of| of[l]);
+            own.fold((0.0, 0), |(sum, n), (own, m)| (sum + own, n + m))
+        };
+        let totals: Vec<(f64, usize)> = (0..self.lengths.len()).map(of_length).collect();
+        let n_lengths = totals.iter().filter(|(_, n)| *n > 0).count();
+        let factor = |n: usize| if n > 0 { 1.0 / (n * n_lengths) as f64 } else { 0.0 };
+        (n_lengths > 0).then(|| Mean {
+            value: totals.iter().map(|(sum, n)| sum * factor(*n)).sum(),
+            factors: totals.iter().map(|(_, n)| factor(*n)).collect(),
+        })
+    }
+}
+
+/// Trials of the model.
+struct Simulated<'a> {
+    counts: ArrayView3<'a, f64>,
+    conditions: &'a [usize],
+    valid_bins: Option<&'a [usize]>,
+}
+
+impl Simulated<'_> {
+    fn source<'b>(&'b self, neurons: &'b [usize], segments: &'b Segments, length: usize) -> Source<'b, f64> {
+        Source {
+            counts: self.counts,
+            columns: neurons,
+            valid_bins: self.valid_bins,
+            segments,
+            length,
         }
-        part
+    }
+}
+
+/// A mean, and what a session's sum counts in it for each length.
+struct Mean {
+    value: f64,
+    factors: Vec<f64>,
+}
+
+impl OfCondition {
+    /// The gradient at this stimulus's covariances as a matrix and a factor, given that at the weighted mean over stimuli.
+    fn slopes<'a>(&self, slopes: &'a Array2<f64>, totals: &Array2<f64>) -> (Cow<'a, Array2<f64>>, f64) {
+        let is_whole = self.halves.iter().flatten().all(|c| c.is_finite());
+        let first = totals.first().copied().unwrap_or(0.0);
+        if is_whole && first > 0.0 && totals.iter().all(|t| *t == first) {
+            return (Cow::Borrowed(slopes), self.share / first);
+        }
+        let mut own = slopes.clone();
+        ndarray::Zip::from(&mut own)
+            .and(totals)
+            .for_each(|d, t| *d = if *t > 0.0 { *d / t } else { 0.0 });
+        for half in &self.halves {
+            own.zip_mut_with(half, |d, c| *d = if c.is_finite() { *d } else { 0.0 });
+        }
+        (Cow::Owned(own), self.share)
     }
 }
 
@@ -427,146 +562,140 @@ fn halves(trials: impl Iterator<Item = usize>) -> [Vec<usize>; 2] {
     halves
 }
 
-/// Two halves against a target.
-struct Compared {
-    /// Σ over entries.
-    sum: f64,
-    /// Its gradient at the covariances of each half.
-    slopes: [Array2<f64>; 2],
-    /// Share of the recorded trials whose stimuli both sides have.
-    total: f64,
+/// Columns of a session with enough spikes in the trials that they were observed in.
+fn firing(session: &RecordedSession, trials: &[usize]) -> Vec<usize> {
+    let spikes = session.spikes(trials);
+    (0..spikes.len()).filter(|&n| spikes[n] as f64 >= MIN_SPIKES).collect()
 }
 
-impl Target {
-    /// Differences of both halves from the recorded covariances for each stimulus that both sides have, with its share.
-    fn compare(&self, differences: &[(f64, [Array2<f64>; 2])]) -> Option<Compared> {
-        let total: f64 = differences.iter().map(|(share, _)| share).sum();
-        if total <= 0.0 {
-            return None;
-        }
-        let [first, second] = [0, 1].map(|half| {
-            let mut sum = Array2::<f64>::zeros(self.weights.raw_dim());
-            for (share, own) in differences {
-                sum.scaled_add(share / total, &own[half]);
-            }
-            // Entries that don't count may be undefined.
-            sum.zip_mut_with(&self.weights, |d, w| {
-                *d = if *w > 0.0 && d.is_finite() { *d } else { 0.0 }
-            });
-            sum
-        });
-        Some(Compared {
-            sum: (&first * &second * &self.weights).sum(),
-            // Of a pair both entries [i, j] and [j, i] are there, so that these are symmetric.
-            slopes: [second * &self.weights, first * &self.weights],
-            total,
-        })
-    }
-}
-
-/// Trials in the model's place.
-struct Simulated<'a> {
-    counts: ArrayView3<'a, f64>,
-    conditions: &'a [usize],
-    valid_bins: Option<&'a [usize]>,
+fn columns_of(session: &RecordedSession, neurons: &[usize]) -> Result<Vec<usize>, LossError> {
+    let column = |neuron: &usize| session.neurons.iter().position(|n| n == neuron);
+    let columns: Vec<usize> = neurons.iter().filter_map(column).collect();
+    check_shape("neurons of a session", &[columns.len()], &[neurons.len()])?;
+    Ok(columns)
 }
 
 /// Recorded trials of one session.
 struct Observed<'a> {
-    /// `[K, S, N_s]`.
-    counts: &'a Array3<f64>,
+    counts: &'a Array3<u16>,
     columns: &'a [usize],
-    mask: Option<&'a Array2<bool>>,
-    valid_bins: &'a [usize],
-    conditions: &'a [usize],
-    trials: &'a [usize],
+    session: &'a RecordedSession,
+    segments: &'a Segments,
 }
 
 impl Observed<'_> {
-    fn target(&self, segments: &Segments, length: usize, entries: Entries) -> Target {
-        let mut labels: Vec<usize> = self.trials.iter().map(|&k| self.conditions[k]).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        let (mut conditions, mut variances) = (Vec::new(), Array1::<f64>::zeros(self.columns.len()));
-        let mut total = 0.0;
-        for condition in labels {
-            let own = self.trials.iter().copied().filter(|&k| self.conditions[k] == condition);
-            let Some((terms, covariance)) = self.covariance(segments, length, &own.collect::<Vec<_>>()) else {
-                continue;
-            };
-            let own = covariance.diag().to_owned();
-            variances.scaled_add(terms, &own);
-            total += terms;
-            let kept = match entries {
-                Entries::Neurons => own.insert_axis(Axis(0)),
-                Entries::Pairs => covariance,
-            };
-            conditions.push((condition, terms, kept));
+    fn source(&self, length: usize) -> Source<'_, u16> {
+        Source {
+            counts: self.counts.view(),
+            columns: self.columns,
+            valid_bins: Some(&self.session.valid_bins),
+            segments: self.segments,
+            length,
         }
-        variances /= f64::max(total, f64::MIN_POSITIVE);
-        for (_, share, _) in &mut conditions {
-            *share /= total;
-        }
-        let n = self.columns.len();
-        let is_defined =
-            |i: usize, j: usize| !conditions.is_empty() && conditions.iter().all(|(_, _, c)| c[[i, j]].is_finite());
-        // Counts are whole numbers: below this it is rounding.
-        let scale = |i: usize, j: usize| {
-            let varies = variances[i] > 1e-9 && variances[j] > 1e-9;
-            if varies {
-                1.0 / (variances[i] * variances[j])
-            } else {
-                0.0
-            }
-        };
-        let weights = match entries {
-            Entries::Neurons => {
-                Array2::from_shape_fn((1, n), |(_, i)| if is_defined(0, i) { scale(i, i) } else { 0.0 })
-            }
-            Entries::Pairs => Array2::from_shape_fn(
-                (n, n),
-                |(i, j)| {
-                    if i != j && is_defined(i, j) { scale(i, j) } else { 0.0 }
-                },
-            ),
-        };
-        Target { conditions, weights }
     }
 
-    /// Unbiased covariances `[N, N]` over trials of one stimulus, averaged over windows, and the number of their terms; each entry
-    /// over the trials that both neurons were observed in, NaN where these are fewer than two. None without two trials.
-    fn covariance(&self, segments: &Segments, length: usize, trials: &[usize]) -> Option<(f64, Array2<f64>)> {
-        let valid = |k: usize| self.valid_bins[k];
-        let Some(mask) = self.mask else {
-            let rows = Rows::new(&self.counts.view(), self.columns, segments, length, trials, &valid);
-            let terms = rows.terms;
-            return rows.covariance(Entries::Pairs).map(|covariance| (terms, covariance));
+    /// Trials of each stimulus.
+    fn by_condition(&self, trials: &[usize]) -> Vec<(usize, Vec<usize>)> {
+        let of = |k: usize| self.session.conditions[k];
+        let mut labels: Vec<usize> = trials.iter().map(|&k| of(k)).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let own = |c: usize| trials.iter().copied().filter(|&k| of(k) == c).collect();
+        labels.into_iter().map(|c| (c, own(c))).collect()
+    }
+
+    /// Stimuli of which both halves have two trials.
+    fn conditions(&self, length: usize, trials: &[usize], entries: Entries) -> Vec<OfCondition> {
+        let source = self.source(length);
+        let of_condition = |(condition, trials): (usize, Vec<usize>)| {
+            let windows = source.terms(&trials);
+            let [Some(first), Some(second)] =
+                halves(trials.iter().copied()).map(|half| self.covariance(length, &half, &windows, entries))
+            else {
+                return None;
+            };
+            Some(OfCondition {
+                condition,
+                share: windows.iter().sum(),
+                windows,
+                halves: [first, second],
+            })
         };
+        self.by_condition(trials).into_iter().filter_map(of_condition).collect()
+    }
+
+    /// 1 / (v_i v_j) of the entries that count, 0 of others.
+    fn weights(&self, length: usize, trials: &[usize], entries: Entries) -> Array2<f64> {
+        let source = self.source(length);
         let n = self.columns.len();
-        let (mut products, mut terms, mut most) = (Array2::<f64>::zeros((n, n)), Array2::<f64>::zeros((n, n)), 0.0);
-        for window in segments.windows(length) {
-            let has: Vec<usize> = trials.iter().copied().filter(|&k| valid(k) >= window.end_bin).collect();
-            if has.len() < 2 {
-                continue;
-            }
-            most += (has.len() - 1) as f64;
-            let seen = mask.select(Axis(0), &has).select(Axis(1), self.columns);
-            let seen = seen.mapv(|seen| f64::from(u8::from(seen)));
-            let counts = Array2::from_shape_fn((has.len(), n), |(k, i)| {
-                self.counts
-                    .slice(s![has[k], window.segments.clone(), self.columns[i]])
-                    .sum()
-            });
-            let x = &counts * &seen;
-            let (both, sums, squares) = (seen.t().dot(&seen), x.t().dot(&seen), x.t().dot(&x));
-            for ((i, j), &both) in both.indexed_iter().filter(|(_, both)| **both >= 2.0) {
-                products[[i, j]] += squares[[i, j]] - sums[[i, j]] * sums[[j, i]] / both;
-                terms[[i, j]] += both - 1.0;
+        let (mut variances, mut shares) = (Array1::<f64>::zeros(n), Array1::<f64>::zeros(n));
+        for (_, trials) in self.by_condition(trials) {
+            let windows = source.terms(&trials);
+            let share: f64 = windows.iter().sum();
+            if let Some(own) = self.covariance(length, &trials, &windows, Entries::Neurons) {
+                let own = own.row(0).to_owned();
+                for ((sum, total), v) in variances.iter_mut().zip(&mut shares).zip(own) {
+                    if v.is_finite() {
+                        *sum += share * v;
+                        *total += share;
+                    }
+                }
             }
         }
-        let covariance = |products: f64, terms: f64| if terms > 0.0 { products / terms } else { f64::NAN };
-        let mut out = products;
-        out.zip_mut_with(&terms, |product, &terms| *product = covariance(*product, terms));
-        (most > 0.0).then_some((most, out))
+        // Counts are whole numbers: below this it is rounding.
+        let scale = |i: usize| {
+            let v = variances[i] / shares[i];
+            if v > 1e-9 { 1.0 / v } else { 0.0 }
+        };
+        match entries {
+            Entries::Neurons => Array2::from_shape_fn((1, n), |(_, i)| scale(i) * scale(i)),
+            Entries::Pairs => Array2::from_shape_fn((n, n), |(i, j)| if i == j { 0.0 } else { scale(i) * scale(j) }),
+        }
+    }
+
+    /// Unbiased covariances `[N, N]`, or variances `[1, N]`, over trials of one stimulus, averaged over windows by their weights; each
+    /// entry over the trials that both neurons were observed in, NaN where these are fewer than two. None without two trials.
+    fn covariance(&self, length: usize, trials: &[usize], weights: &[f64], entries: Entries) -> Option<Array2<f64>> {
+        let source = self.source(length);
+        let Some(Presence { is_present, .. }) = &self.session.presence else {
+            return source.rows(trials, weights).map(|rows| rows.covariance(entries));
+        };
+        let n = self.columns.len();
+        let shape = match entries {
+            Entries::Neurons => (1, n),
+            Entries::Pairs => (n, n),
+        };
+        let (mut sum, mut total, mut has_any) = (Array2::<f64>::zeros(shape), Array2::<f64>::zeros(shape), false);
+        for (window, &weight) in self.segments.windows(length).iter().zip(weights) {
+            let has = source.trials_with(trials, window.end_bin);
+            if has.len() < 2 || weight <= 0.0 {
+                continue;
+            }
+            has_any = true;
+            let seen = is_present.select(Axis(0), &has).select(Axis(1), self.columns);
+            let seen = seen.mapv(|seen| f64::from(u8::from(seen)));
+            let x = source.window(&window.segments, &has) * &seen;
+            let (both, sums, of_other, products) = match entries {
+                Entries::Neurons => {
+                    let by_neuron = |a: &Array2<f64>| a.sum_axis(Axis(0)).insert_axis(Axis(0));
+                    let sums = by_neuron(&x);
+                    (by_neuron(&seen), sums.clone(), sums, by_neuron(&(&x * &x)))
+                }
+                Entries::Pairs => {
+                    let sums = x.t().dot(&seen); // [i, j]: Σ x_i where j was observed too
+                    let of_other = sums.t().to_owned();
+                    (seen.t().dot(&seen), sums, of_other, x.t().dot(&x))
+                }
+            };
+            for (place, &both) in both.indexed_iter().filter(|(_, both)| **both >= 2.0) {
+                let own = products[place] - sums[place] * of_other[place] / both;
+                sum[place] += weight * own / (both - 1.0);
+                total[place] += weight;
+            }
+        }
+        sum.zip_mut_with(&total, |sum, &total| {
+            *sum = if total > 0.0 { *sum / total } else { f64::NAN }
+        });
+        has_any.then_some(sum)
     }
 }

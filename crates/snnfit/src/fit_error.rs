@@ -214,6 +214,27 @@ pub enum FitError {
         /// Which part.
         part: &'static str,
     },
+    /// Losses of counts have nothing to compare with.
+    #[error(
+        "loss.{loss}: no session has four training trials of a stimulus that last as long as a window, and a neuron of 10 spikes or \
+         more that varies in them; shorten loss.{loss}.windows_ms, set loss.{loss}.whole_trial = false, record more trials, or leave \
+         the loss out"
+    )]
+    NoCounts {
+        /// Its name.
+        loss: &'static str,
+    },
+    /// Losses of counts have hardly any batch to compare.
+    #[error(
+        "train.{key} = {n}: fewer than half of the batches of {n} trials have four of one stimulus that last as long as a window, which \
+         the losses of spike counts compare; raise train.{key}"
+    )]
+    FewOfAStimulus {
+        /// Key of the number of model trials.
+        key: &'static str,
+        /// Model trials.
+        n: usize,
+    },
     /// The energy distance, or the judgement of a spike-GAN by it, has no two trials to compare, or a loss of counts no four.
     #[error(
         "train.{key} = {n}: the energy distance compares pairs of trials of one stimulus, two of the model and two recorded, in at least \

@@ -11,7 +11,7 @@ use losses::psth::{ConditionWeights, PsthLoss, spike_weights};
 use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     DataFeatures, FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Population, Populations, Psth, PsthScale,
-    RecordedFeatures, Recording, Segments, TrialSelection, mask_beyond,
+    RecordedCounts, RecordedFeatures, Recording, Segments, TrialSelection, mask_beyond,
 };
 use losses::trial_loss::{Method, model_features, trial_loss, trial_loss_by};
 use losses::trial_matching::{Candidates, TrialSubset};
@@ -36,8 +36,8 @@ pub struct Comparison {
     pub channels: Vec<Channel>,
     features: Option<RecordedFeatures>,
     neuron_features: Option<RecordedFeatures>,
-    /// Segments of trials in which spikes are counted, where a loss sees counts.
-    segments: Option<Segments>,
+    /// Recorded counts in segments of trials, where a loss sees counts.
+    counts: Option<RecordedCounts>,
     /// Of each neuron in the PSTH loss; none: all the same.
     neuron_weights: Option<Vec<f64>>,
     statistics: Statistics,
@@ -194,6 +194,7 @@ impl Comparison {
             _ => Some(of_groups(&recording.binarized(), n_groups..traced.len(), false)?),
         };
         let segments = count_segments(&losses, recording.n_bins())?;
+        let counts = segments.map(|segments| RecordedCounts::new(&recording, segments));
         Ok(Self {
             recording,
             filters,
@@ -202,7 +203,7 @@ impl Comparison {
             channels,
             features,
             neuron_features,
-            segments,
+            counts,
             neuron_weights: None,
             statistics,
             losses,
@@ -214,7 +215,33 @@ impl Comparison {
 
     /// Segments of a trial in which spikes are counted; 0 where no loss sees counts.
     pub fn n_segments(&self) -> usize {
-        self.segments.as_ref().map_or(0, Segments::len)
+        self.segments().map_or(0, Segments::len)
+    }
+
+    fn segments(&self) -> Option<&Segments> {
+        self.counts.as_ref().map(RecordedCounts::segments)
+    }
+
+    /// Names of the losses of counts that an objective has nothing to compare for.
+    pub fn without_counts(&self, objective: &Objective) -> Vec<&'static str> {
+        let losses = self.losses.iter().zip(&objective.counts);
+        losses
+            .filter(|(loss, counts)| counted(loss).is_some() && counts.is_none())
+            .map(|(loss, _)| loss.name())
+            .collect()
+    }
+
+    /// Losses of counts, sessions, and how many of their neurons these losses leave out.
+    pub fn uncounted(&self, objective: &Objective) -> Vec<(&'static str, usize, usize)> {
+        let losses = self.losses.iter().zip(&objective.counts);
+        let of_loss = |(loss, counts): (&Loss, &Option<CountCovarianceLoss>)| {
+            let name = loss.name();
+            let counted = counts.as_ref().map(CountCovarianceLoss::n_neurons)?;
+            let sessions = self.recording.sessions().iter().zip(counted).enumerate();
+            let left = sessions.map(move |(s, (session, n))| (name, s, session.neurons.len() - n));
+            Some(left.filter(|(_, _, n)| *n > 0).collect::<Vec<_>>())
+        };
+        losses.filter_map(of_loss).flatten().collect()
     }
 
     /// Whether a loss sees the probabilities of spikes, so that simulations have to keep their potentials.
@@ -288,12 +315,13 @@ impl Comparison {
         } else {
             Vec::new()
         };
-        let counts = self.losses.iter().map(|loss| {
-            let (Some((entries, windows)), Some(segments)) = (counted(loss), &self.segments) else {
+        let counts = self.losses.iter().enumerate().map(|(i, loss)| {
+            let (Some((entries, windows)), Some(counts)) = (counted(loss), &self.counts) else {
                 return Ok(None);
             };
             let lengths = window_lengths(windows, self.recording.n_bins());
-            CountCovarianceLoss::new(&self.recording, selection, segments, &lengths, entries).map(Some)
+            let like = like.and_then(|like| like.counts.get(i)?.as_ref());
+            CountCovarianceLoss::new(&self.recording, counts, selection, &lengths, entries, like)
         });
         Ok(Objective {
             psth,
@@ -357,7 +385,7 @@ impl Comparison {
                 mask_beyond(behaviour, valid);
             }
         }
-        let segment_counts = match &self.segments {
+        let segment_counts = match self.segments() {
             None => None,
             Some(segments) => {
                 let (of_bin, n) = (segments.of_bin(), segments.len());
@@ -427,10 +455,17 @@ impl Comparison {
             let (value, task) = match loss {
                 Loss::CountVariance { .. } | Loss::CountCovariance { .. } => {
                     let counts = objective.counts.get(i).and_then(Option::as_ref);
-                    let (Some(counts), Some(model)) = (counts, &batch.segment_counts) else {
+                    let found = match (counts, &batch.segment_counts) {
+                        (Some(counts), Some(model)) => {
+                            counts.evaluate(&model.view(), &batch.conditions, batch.valid_bins.as_deref())?
+                        }
+                        _ => None,
+                    };
+                    // Nothing to compare in these trials: no value, and no say in the step.
+                    let Some(mut result) = found else {
+                        evaluation.tasks.push(SpikeGradient::default());
                         continue;
                     };
-                    let mut result = counts.evaluate(&model.view(), &batch.conditions, batch.valid_bins.as_deref())?;
                     result.d_counts *= weight;
                     let d_counts = Some(result.d_counts);
                     (
@@ -533,20 +568,23 @@ impl Comparison {
     }
 
     /// Whether model trials of these conditions can be compared with those of the objective by every loss: the energy distance
-    /// takes two trials of a condition on both sides, losses of counts four of the model's and two of the recording's. `judges`: whether discriminators judge, in whose place it stands
+    /// takes two trials of a condition on both sides, losses of counts four of the model's that have the bins of a window
+    /// (`valid_bins`; none: all have all). `judges`: whether discriminators judge, in whose place the energy distance stands
     /// otherwise.
-    pub fn is_comparable(&self, objective: &Objective, model: &[usize], judges: bool) -> bool {
+    pub fn is_comparable(
+        &self,
+        objective: &Objective,
+        model: &[usize],
+        valid_bins: Option<&[usize]>,
+        judges: bool,
+    ) -> bool {
         let takes_two = |loss: &Loss| match loss {
             Loss::TrialMatching { method, .. } => matches!(method, Method::Energy { .. }),
             Loss::SpikeGan(_) => !judges,
             _ => false,
         };
-        if !objective
-            .counts
-            .iter()
-            .flatten()
-            .all(|counts| counts.is_comparable(model))
-        {
+        let mut counts = objective.counts.iter().flatten();
+        if !counts.all(|counts| counts.is_comparable(model, valid_bins)) {
             return false;
         }
         let (Some(features), true) = (&objective.features, self.losses.iter().any(takes_two)) else {
@@ -594,7 +632,7 @@ impl Comparison {
         };
         let combined = compact.combine(&evaluation.tasks, &coefficients.view())?;
         let single = |a: Array3<f64>| a.mapv(|x| x as f32);
-        let of_bin = self.segments.as_ref().map_or(&[][..], Segments::of_bin);
+        let of_bin = self.segments().map_or(&[][..], Segments::of_bin);
         let segments = combined.d_counts.into_iter().map(|(coefficients, d)| SegmentAdjoint {
             of_step: of_bin.to_vec(),
             factor: coefficients.into_iter().map(|c| c as f32).collect(),
@@ -618,7 +656,7 @@ impl Comparison {
             n_bins,
             n_neurons,
             valid_bins: batch.valid_bins.as_deref(),
-            segments: self.segments.as_ref(),
+            segments: self.segments(),
         }
     }
 
@@ -658,11 +696,12 @@ impl Comparison {
         for (i, loss) in self.losses.iter().enumerate() {
             let value = match loss {
                 Loss::CountVariance { .. } | Loss::CountCovariance { .. } => {
-                    let Some(counts) = objective.counts.get(i).and_then(Option::as_ref) else {
+                    let target = objective.counts.get(i).and_then(Option::as_ref);
+                    let (Some(target), Some(counts)) = (target, &self.counts) else {
                         continue;
                     };
-                    // A floor of so few trials that no stimulus has four of them would be no floor.
-                    let Ok(value) = counts.between(&self.recording, &limited) else {
+                    // Of so few trials that no stimulus has four of them there is no floor.
+                    let Some(value) = target.between(&self.recording, counts, &limited)? else {
                         continue;
                     };
                     value

@@ -262,7 +262,7 @@ impl Trainer {
     /// # Errors
     /// A network that can't be initialised, filters or populations that don't fit the recording, no trials, a device that
     /// can't take one trial.
-    pub fn new(assembly: Assembly, device: &OpenDevice) -> Result<Self, FitError> {
+    pub fn new(mut assembly: Assembly, device: &OpenDevice) -> Result<Self, FitError> {
         let train = assembly.experiment.train;
         let comparison = comparison(&assembly)?;
         let most = train.n_trials.max(train.validation_trials);
@@ -312,6 +312,7 @@ impl Trainer {
             return Err(FitError::NoTrials { part: "validation" });
         }
         let validation = comparison.objective(&trials, phases.first().map(|p| &p.objective))?;
+        check_counts(&mut assembly, &comparison, &phases, &validation)?;
         let all = assembly.all_model_trials();
         rsnn.spec.input.check_stimuli(&assembly.model_trials(&all))?;
         let state = State::new(splitter);
@@ -396,12 +397,22 @@ impl Trainer {
                 .flat_map(|trial| [self.assembly.condition_of(trial.stimulus); 4])
                 .collect();
             // Trials are drawn with replacement: a batch may be of one stimulus, whichever.
-            let is_enough = |of: &[usize]| self.comparison.is_comparable(objective, &of[..n.min(4)], judges);
+            let is_enough = |of: &[usize]| self.comparison.is_comparable(objective, &of[..n.min(4)], None, judges);
             if !conditions.chunks_exact(4).any(is_enough) {
                 return Err(FitError::NoPairs { key, n });
             }
+            if self.comparison.n_segments() > 0 && !self.are_most_comparable(pool, n, objective, judges) {
+                return Err(FitError::FewOfAStimulus { key, n });
+            }
         }
         Ok(())
+    }
+
+    /// Losses of counts, sessions (indices), and how many of their neurons these losses leave out.
+    pub fn uncounted_neurons(&self) -> Vec<(&'static str, usize, usize)> {
+        self.phases
+            .first()
+            .map_or_else(Vec::new, |phase| self.comparison.uncounted(&phase.objective))
     }
 
     /// Sessions (indices) whose trials are fitted by matching but can't be validated: none of their validation trials
@@ -775,11 +786,30 @@ impl Trainer {
                 .iter()
                 .map(|trial: &ModelTrial| self.assembly.condition_of(trial.stimulus))
                 .collect();
-            if self.comparison.is_comparable(objective, &conditions, judges) {
+            let lengths = self.assembly.lengths(&drawn);
+            if self
+                .comparison
+                .is_comparable(objective, &conditions, lengths.as_deref(), judges)
+            {
                 break;
             }
         }
         drawn
+    }
+
+    /// Whether most batches of `n` trials can be compared as they are drawn.
+    fn are_most_comparable(&self, pool: &[ModelTrial], n: usize, objective: &Objective, judges: bool) -> bool {
+        const DRAWS: usize = 100;
+        let mut rng = StreamRng::new(self.assembly.experiment.seed, "check.trials", 0);
+        let is_comparable = |_: &usize| {
+            let drawn: Vec<ModelTrial> = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
+            let of = |trial: &ModelTrial| self.assembly.condition_of(trial.stimulus);
+            let conditions: Vec<usize> = drawn.iter().map(of).collect();
+            let lengths = self.assembly.lengths(&drawn);
+            self.comparison
+                .is_comparable(objective, &conditions, lengths.as_deref(), judges)
+        };
+        (0..DRAWS).filter(is_comparable).count() * 2 >= DRAWS
     }
 
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
@@ -919,6 +949,29 @@ impl Fit for Trainer {
         found.extend(findings::of_few_spikes(n_few, n_recorded, least));
         found
     }
+}
+
+/// Refuses losses of counts that nothing of the training trials can be compared for; says which are not in the validation loss.
+fn check_counts(
+    assembly: &mut Assembly,
+    comparison: &Comparison,
+    phases: &[Phase],
+    validation: &Objective,
+) -> Result<(), FitError> {
+    let lack = |of: &Objective| comparison.without_counts(of);
+    let mut phases = phases.iter();
+    if let Some(first) = phases.next()
+        && let Some(loss) = lack(&first.objective).first()
+    {
+        return Err(FitError::NoCounts { loss });
+    }
+    for loss in lack(validation) {
+        assembly.warnings.push(format!(
+            "loss.{loss}: no session has four validation trials of a stimulus; it is not in the validation loss (more validation \
+             trials: split.validation_fraction)"
+        ));
+    }
+    Ok(())
 }
 
 /// The comparison that an assembly asks for.

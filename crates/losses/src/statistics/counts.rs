@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::{Array3, s};
 
-use super::RecordedSession;
+use super::{RecordedSession, Recording};
 use crate::LossError;
 
 /// A trial cut at the ends of all windows, so that the counts of any window are sums of the counts of segments.
@@ -87,17 +87,46 @@ impl Segments {
         found.map_or(&[], |(_, windows)| windows)
     }
 
-    /// Recorded counts of a session `[K, S, N_s]`; padding is not counted.
-    pub fn counts(&self, session: &RecordedSession) -> Array3<f64> {
+    /// Recorded counts of a session `[K, S, N_s]`, at most 65535; padding is not counted.
+    fn counts(&self, session: &RecordedSession) -> Array3<u16> {
         let (k, _, n) = session.counts.dim();
-        let mut out = Array3::zeros((k, self.n, n));
+        let mut out = Array3::<u16>::zeros((k, self.n, n));
         for (k, &valid) in session.valid_bins.iter().enumerate() {
             for (t, &segment) in self.of_bin.iter().enumerate().take(valid) {
                 let mut sum = out.slice_mut(s![k, segment as usize, ..]);
-                sum.zip_mut_with(&session.counts.slice(s![k, t, ..]), |sum, &z| *sum += f64::from(z));
+                let own = session.counts.slice(s![k, t, ..]);
+                sum.zip_mut_with(&own, |sum, &z| *sum = sum.saturating_add(u16::from(z)));
             }
         }
         out
+    }
+}
+
+/// Recorded counts in segments of all trials, made once for all objectives.
+#[derive(Debug, Clone)]
+pub struct RecordedCounts {
+    segments: Segments,
+    sessions: Vec<Array3<u16>>,
+}
+
+impl RecordedCounts {
+    /// Of all sessions.
+    pub fn new(recording: &Recording, segments: Segments) -> Self {
+        let sessions = recording.sessions().iter().map(|session| segments.counts(session));
+        Self {
+            sessions: sessions.collect(),
+            segments,
+        }
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Of each session `[K, S, N_s]`.
+    pub fn sessions(&self) -> &[Array3<u16>] {
+        &self.sessions
     }
 }
 

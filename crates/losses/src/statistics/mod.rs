@@ -14,7 +14,7 @@ mod recording;
 
 pub(crate) use features::population_traces;
 
-pub use counts::{Segments, Window};
+pub use counts::{RecordedCounts, Segments, Window};
 pub use features::{
     DataFeatures, FEATURE_STD_FLOOR, FeatureOptions, RecordedFeatures, SessionFeatures, SkippedTrials, mask_beyond,
 };

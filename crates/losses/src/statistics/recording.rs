@@ -172,7 +172,7 @@ impl RecordedSession {
     }
 
     /// Spikes of each neuron in the valid bins of the trials that it was observed in `[N_s]`.
-    fn spikes(&self, trials: &[usize]) -> Vec<u64> {
+    pub(crate) fn spikes(&self, trials: &[usize]) -> Vec<u64> {
         let mut spikes = vec![0; self.neurons.len()];
         for &k in trials {
             let trial = self.counts.index_axis(Axis(0), k);

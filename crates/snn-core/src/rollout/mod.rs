@@ -446,12 +446,16 @@ impl SpikeAdjoint {
             return self.dense.as_ref().map(std::borrow::Cow::Borrowed);
         }
         let mut out = self.dense.clone().unwrap_or_else(|| Array3::zeros((k, t, n)));
-        for ((k, t), mut row) in ndarray::indices((k, t)).into_iter().zip(out.rows_mut()) {
-            for part in &self.segments {
-                let values = part.values.slice(ndarray::s![k, part.of_step[t] as usize, ..]);
-                row.scaled_add(part.factor[t], &values);
+        let of_trial = |(k, mut trial): (usize, ndarray::ArrayViewMut2<'_, f32>)| {
+            for (t, mut row) in trial.rows_mut().into_iter().enumerate() {
+                for part in &self.segments {
+                    let values = part.values.slice(ndarray::s![k, part.of_step[t] as usize, ..]);
+                    row.scaled_add(part.factor[t], &values);
+                }
             }
-        }
+        };
+        let trials: Vec<_> = out.outer_iter_mut().enumerate().collect();
+        trials.into_par_iter().for_each(of_trial);
         Some(std::borrow::Cow::Owned(out))
     }
 }

@@ -27,6 +27,8 @@ use crate::memory::StepMemory;
 use crate::partly_observed::{self, PartlyObserved};
 use crate::progress::{Mode, Progress, Snapshot};
 use crate::provenance;
+use losses::count_covariance::MIN_SPIKES;
+
 use crate::run_dir::{Attempt, DataFile, InitialRun, LeftOut, Lock, Manifest, RunDir, StopReason};
 use crate::tensorboard::EventFile;
 use crate::trainer::{State, StepReport, Trainer};
@@ -258,11 +260,20 @@ fn left_out(trainer: &Trainer) -> Vec<LeftOut> {
         area: None,
         reason: "no validation trial to match: not in the validation loss".to_owned(),
     });
+    let uncounted = trainer
+        .uncounted_neurons()
+        .into_iter()
+        .map(|(loss, session, n)| LeftOut {
+            session: trainer.assembly.sessions[session].id.clone(),
+            area: None,
+            reason: format!("{n} neurons with fewer than {MIN_SPIKES} spikes in training trials: not in loss.{loss}"),
+        });
     groups
         .chain(sessions)
         .chain(excluded)
         .chain(skipped)
         .chain(unvalidated)
+        .chain(uncounted)
         .collect()
 }
 

@@ -79,6 +79,7 @@ pub(super) fn check(r: &mut Resolver<'_>, raw: raw::Config, directory: &Path) ->
     };
     let statistics = check_statistics(r, raw.statistics.unwrap_or_default(), preset, data.bin_ms);
     let losses = check_losses(r, raw.loss.unwrap_or_default(), data.bin_ms);
+    check_count_losses(r, &losses, statistics.match_within);
     let optimizer = check_optimizer(r, raw.optimizer, None);
     let train = check_train(r, raw.train.unwrap_or_default());
     if let Some(model) = &model {
@@ -444,6 +445,22 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>, bin_ms: f64) -> Vec<L
         losses.push(loss);
     }
     losses
+}
+
+/// Losses of counts are of trials of the same stimulus: among others what the stimulus does would be variability.
+fn check_count_losses(r: &mut Resolver<'_>, losses: &[Loss], within: MatchWithin) {
+    let is_of_counts = |loss: &&Loss| matches!(loss, Loss::CountVariance { .. } | Loss::CountCovariance { .. });
+    let Some(loss) = losses.iter().find(is_of_counts) else {
+        return;
+    };
+    if within != MatchWithin::Stimulus {
+        let message = format!(
+            "the loss `{}` compares trials of the same stimulus, and `statistics.match_within` puts several together",
+            loss.name()
+        );
+        let help = "set statistics.match_within = \"stimulus\", or leave the loss out";
+        r.problem("statistics.match_within", &message, help);
+    }
 }
 
 /// Where spikes are counted.

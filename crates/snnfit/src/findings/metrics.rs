@@ -364,9 +364,11 @@ fn finding(family: Family, losts: &[Lost<'_>], losses: &[Loss]) -> Finding {
         ),
         Family::Variability => (
             "noise correlations are no better than those of a null model",
-            "fit single trials of single neurons with `loss.trial_matched_likelihood`; more trials a step: \
-             `train.n_trials`"
-                .to_owned(),
+            if losses.iter().any(|loss| matches!(loss, Loss::CountCovariance { .. })) {
+                "more trials a step: `train.n_trials`; more steps: `train.max_steps`".to_owned()
+            } else {
+                "add the loss `loss.count_covariance`, which sees them; more trials a step: `train.n_trials`".to_owned()
+            },
         ),
     };
     Finding {

@@ -79,7 +79,7 @@ fn statistics(
     valid: Option<&[usize]>,
 ) -> BatchStatistics {
     let (k, t, n) = spikes.dim();
-    let segments = comparison.segments.as_ref().unwrap();
+    let segments = comparison.segments().unwrap();
     let mut sums = Array3::zeros((2, t, n));
     let mut traces = Array3::zeros((k, t, comparison.channels.len()));
     let mut segment_counts = Array3::zeros((k, segments.len(), n));
@@ -145,8 +145,8 @@ fn gradients_at_the_spikes_are_those_of_finite_differences_with_losses_of_counts
             assert!((found - slope).abs() < 1e-5 * (1.0 + slope.abs()), "{found} {slope}");
         }
         // Four trials of a stimulus are enough, three are not.
-        assert!(comparison.is_comparable(&objective, &[1, 1, 1, 1], false));
-        assert!(!comparison.is_comparable(&objective, &[1, 1, 1, 0, 0, 0], false));
+        assert!(comparison.is_comparable(&objective, &[1, 1, 1, 1], None, false));
+        assert!(!comparison.is_comparable(&objective, &[1, 1, 1, 0, 0, 0], None, false));
         let floor = comparison
             .floor(&objective, &recorded.all_trials(), 8, &mut rng)
             .unwrap();

@@ -175,6 +175,13 @@ const VARIABILITY: &[Figure] = &[
          have few trials or another behaviour.",
     ),
     (
+        "fano_factors",
+        "Fano factors of single neurons, model against data",
+        "Along the diagonal, each neuron's count varies as much from trial to trial as it did in the animal. A cloud above it: \
+         single neurons vary too much, which averages over populations may hide. What neurons have of it in data of few trials is \
+         mostly noise, so that a cloud about the right medians is as good as can be seen.",
+    ),
+    (
         "noise_correlations",
         "Noise correlations of pairs of neurons, model against data",
         "A cloud along the diagonal: pairs that vary together in the animal do so in the model. Group means on a level line: \

@@ -7,6 +7,7 @@
 mod activity;
 mod behaviour;
 mod connectivity;
+mod fano;
 mod intervals;
 pub(in crate::report) mod losses_over_steps;
 mod modes;
@@ -44,6 +45,14 @@ pub struct LossHistory {
     pub validation: Vec<(u64, BTreeMap<String, f64>)>,
     /// Each (weighted) loss of training trials in the model's place, against validation trials.
     pub floors: BTreeMap<String, f64>,
+}
+
+impl LossHistory {
+    /// The sum of the losses with training trials in the model's place, where it is of the same losses as the validations'.
+    pub fn floor(&self) -> Option<f64> {
+        let (_, last) = self.validation.last()?;
+        last.keys().eq(self.floors.keys()).then(|| self.floors.values().sum())
+    }
 }
 
 /// What a neuron of the model is called.
@@ -216,7 +225,7 @@ type Picture = (
     fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
 );
 
-const PICTURES: [Picture; 12] = [
+const PICTURES: [Picture; 13] = [
     ("losses", |_| (800, 520), losses_over_steps::draw),
     ("psth", |_| (860, 700), psths::draw),
     ("raster", |_| (860, 940), raster::draw),
@@ -231,6 +240,7 @@ const PICTURES: [Picture; 12] = [
     ),
     ("weights", |_| (800, 680), weights::draw),
     ("weights_by_population", connectivity::size, connectivity::draw),
+    ("fano_factors", |_| (600, 620), fano::draw),
     ("noise_correlations", |_| (600, 640), noise_correlation::draw),
     ("behaviour", behaviour::size, behaviour::draw),
 ];
@@ -241,7 +251,7 @@ const PICTURES: [Picture; 12] = [
 /// `losses.svg` (over steps), `psth.svg` (neurons by correlation), `raster.svg` (trials of one session),
 /// `type_fractions.svg` (with intervals), `population_activity.svg` (by area and trial type), `peak_rates.svg` (histograms
 /// by area), `modes.svg` (single trials in a plane), `feature_variance.svg` (by session), `weights.svg`, `weights_by_population.svg` (means by area and type),
-/// `noise_correlations.svg`, `behaviour.svg` (by trial type). A picture without content is left out and named in the
+/// `fano_factors.svg` (neurons), `noise_correlations.svg` (pairs), `behaviour.svg` (by trial type). A picture without content is left out and named in the
 /// result.
 ///
 /// # Errors

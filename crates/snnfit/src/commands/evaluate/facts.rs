@@ -23,7 +23,6 @@ pub(super) fn of_run(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFact
     let history = judged.history;
     let n_of = |part: Part| assembly.trials_of(part).iter().map(Vec::len).sum::<usize>();
     let used = assembly.stitching.sessions.iter().filter(|s| s.n_used > 0).count();
-    let floors = &history.losses.floors;
     let best = history.validations.totals.iter().filter(|(_, value)| value.is_finite());
     Ok(RunFacts {
         run: judged.run.path().display().to_string(),
@@ -47,7 +46,7 @@ pub(super) fn of_run(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFact
         stop_reason: manifest.attempts.last().and_then(|attempt| attempt.stop_reason),
         verdict: findings::verdict(&history.validations),
         best: best.copied().min_by(|a, b| a.1.total_cmp(&b.1)),
-        floor: (!floors.is_empty()).then(|| floors.values().sum()),
+        floor: history.losses.floor(),
         seconds: history.seconds,
         device: manifest.device,
         threads: manifest.threads,

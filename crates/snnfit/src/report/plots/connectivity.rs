@@ -87,7 +87,7 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let frame = [(left, top), (left + total, top + total)];
     below.draw(&Rectangle::new(frame, GUIDE.stroke_width(1)))?;
     name_axes(&below, &names, (left, top), side)?;
-    color_bar(&below, (left + total + 24, top), total.min(220), limit)
+    color_bar(&below, (left + total + 24, top), total.min(220), ("weight", limit))
 }
 
 fn name_axes(area: &Canvas<'_>, names: &[&String], origin: (i32, i32), side: i32) -> Result<(), PlotError> {

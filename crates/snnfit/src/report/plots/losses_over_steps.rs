@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::style::{self, Canvas, GUIDE, Labels, MODEL, Mark, SECOND};
@@ -53,7 +55,7 @@ pub(in crate::report) fn draw_history(history: &LossHistory, canvas: &Canvas<'_>
         n_drawn += usize::from(panel(history, name, area)?);
     }
     if n_drawn == 0 {
-        return Err(PlotError::empty("no loss is a positive number"));
+        return Err(PlotError::empty("no loss is a finite number"));
     }
     Ok(())
 }
@@ -65,55 +67,110 @@ fn value(losses: &BTreeMap<String, f64>, name: Option<&str>) -> Option<f64> {
         None if losses.is_empty() => return None,
         None => losses.values().sum(),
     };
-    (value.is_finite() && value > 0.0).then_some(value) // the axis is logarithmic
+    value.is_finite().then_some(value)
 }
 
-/// Draws one panel, unless it has no points.
+/// What a panel shows.
+struct Curves {
+    train: Vec<(f64, f64)>,
+    validation: Vec<(f64, f64)>,
+    /// With training trials in the model's place.
+    recorded: Option<f64>,
+    last: f64,
+}
+
+impl Curves {
+    fn of(history: &LossHistory, name: Option<&str>) -> Self {
+        let series = |points: &[(u64, BTreeMap<String, f64>)]| -> Vec<(f64, f64)> {
+            let point = |(step, losses): &(u64, BTreeMap<String, f64>)| Some((*step as f64, value(losses, name)?));
+            points.iter().filter_map(point).collect()
+        };
+        let (train, validation) = (series(&history.train), series(&history.validation));
+        let last = train
+            .iter()
+            .chain(&validation)
+            .map(|(step, _)| *step)
+            .fold(1.0, f64::max);
+        Self {
+            recorded: value(&history.floors, name),
+            train,
+            validation,
+            last,
+        }
+    }
+
+    fn values(&self, from_step: f64) -> impl Iterator<Item = f64> {
+        let all = self.train.iter().chain(&self.validation);
+        all.filter(move |(step, _)| *step >= from_step)
+            .map(|(_, value)| *value)
+            .chain(self.recorded)
+    }
+
+    fn draw<Y>(&self, mut chart: Panel<'_, '_, Y>, what: &str) -> Result<(), PlotError>
+    where
+        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .axis_style(GUIDE)
+            .bold_line_style(RGBColor(235, 235, 235))
+            .x_labels(4)
+            .y_labels(12)
+            .x_label_formatter(&|step| style::tick(*step))
+            .y_label_formatter(&|value| style::significant(*value))
+            .label_style(style::font(style::SMALL))
+            .axis_desc_style(style::font(style::MEDIUM))
+            .x_desc("step")
+            .y_desc(what)
+            .draw()?;
+        let range = chart.as_coord_spec().get_y_range();
+        let inside = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+            let is_inside = |(_, value): &(f64, f64)| (range.start..=range.end).contains(value);
+            points.iter().copied().filter(is_inside).collect()
+        };
+        let (train, validation) = (inside(&self.train), inside(&self.validation));
+        chart.draw_series(LineSeries::new(train, SECOND.stroke_width(1)))?;
+        chart.draw_series(LineSeries::new(validation.iter().copied(), MODEL.stroke_width(2)))?;
+        chart.draw_series(validation.iter().map(|&point| Circle::new(point, 2, MODEL.filled())))?;
+        if let Some(loss) = self.recorded.filter(|loss| (range.start..=range.end).contains(loss)) {
+            let ends = [(0.0, loss), (self.last, loss)];
+            chart.draw_series(DashedLineSeries::new(ends, 6, 4, GUIDE.stroke_width(2)))?;
+        }
+        Ok(())
+    }
+}
+
+type Panel<'a, 'b, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, Y>>;
+
+/// Draws one panel, unless it has no points. Values below 0, as of losses without bias, have a linear axis, of which the first steps are
+/// left out.
 fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result<bool, PlotError> {
-    let series = |points: &[(u64, BTreeMap<String, f64>)]| -> Vec<(f64, f64)> {
-        let point = |(step, losses): &(u64, BTreeMap<String, f64>)| Some((*step as f64, value(losses, name)?));
-        points.iter().filter_map(point).collect()
-    };
-    let (train, validation) = (series(&history.train), series(&history.validation));
-    let recorded = value(&history.floors, name);
-    let all = train.iter().chain(&validation);
-    let last = all.clone().map(|(step, _)| *step).fold(0.0, f64::max);
-    let values: Vec<f64> = all.map(|(_, value)| *value).chain(recorded).collect();
-    if train.is_empty() && validation.is_empty() {
+    let curves = Curves::of(history, name);
+    if curves.train.is_empty() && curves.validation.is_empty() {
         return Ok(false);
     }
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min) / 1.15;
-    let high = values.iter().copied().fold(0.0, f64::max) * 1.15;
     let title = name.map_or("sum of the losses".to_owned(), |name| name.replace('_', " "));
     let labels = Labels {
         title: &title,
         x: "step",
         y: "loss × weight",
     };
-    let mut chart = style::builder(area, &labels).build_cartesian_2d(
-        0.0..last.max(1.0),
-        (low..high).log_scale().with_key_points(ticks(low, high)),
-    )?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .axis_style(GUIDE)
-        .bold_line_style(RGBColor(235, 235, 235))
-        .x_labels(4)
-        .y_labels(12)
-        .x_label_formatter(&|step| style::tick(*step))
-        .y_label_formatter(&|value| style::significant(*value))
-        .label_style(style::font(style::SMALL))
-        .axis_desc_style(style::font(style::MEDIUM))
-        .x_desc(labels.x)
-        .y_desc(labels.y)
-        .draw()?;
-    chart.draw_series(LineSeries::new(train, SECOND.stroke_width(1)))?;
-    chart.draw_series(LineSeries::new(validation.iter().copied(), MODEL.stroke_width(2)))?;
-    chart.draw_series(validation.iter().map(|&point| Circle::new(point, 2, MODEL.filled())))?;
-    if let Some(loss) = recorded {
-        let ends = [(0.0, loss), (last.max(1.0), loss)];
-        chart.draw_series(DashedLineSeries::new(ends, 6, 4, GUIDE.stroke_width(2)))?;
+    let lowest = curves.values(0.0).fold(f64::INFINITY, f64::min);
+    let mut builder = style::builder(area, &labels);
+    if lowest > 0.0 {
+        let (low, high) = (lowest / 1.15, curves.values(0.0).fold(0.0, f64::max) * 1.15);
+        let axis = (low..high).log_scale().with_key_points(ticks(low, high));
+        curves.draw(builder.build_cartesian_2d(0.0..curves.last, axis)?, labels.y)?;
+    } else {
+        let late = |f: fn(f64, f64) -> f64, start: f64| curves.values(0.1 * curves.last).fold(start, f);
+        let (low, high) = (late(f64::min, lowest), late(f64::max, 0.0));
+        let margin = 0.08 * (high - low).max(1e-6);
+        let axis = low - margin..high + margin;
+        curves.draw(
+            builder.build_cartesian_2d(0.0..curves.last, axis)?,
+            "loss × weight (linear)",
+        )?;
     }
     Ok(true)
 }

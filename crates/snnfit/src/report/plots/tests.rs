@@ -254,6 +254,12 @@ fn pictures_end_model_trials_where_they_end() {
         noise.contains("all 7 model trials that fill the window (of 8)") && noise.contains("r = 1.00 at these numbers"),
         "{noise}"
     );
+    let fano = self::texts(&read(dir.path(), "fano_factors.svg")).join(" ");
+    let of = |side: &str| {
+        let before = fano.split(&format!(" ({side})")).next().unwrap();
+        before.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(of("data") > 0.0 && of("data") == of("model"), "{fano}");
     // All model trials in the raster would be twice as many as rows: 4 of 8 are shown.
     let raster = read(dir.path(), "raster.svg");
     assert!(n_of_model(&raster) < spikes, "{}", n_of_model(&raster));
@@ -474,6 +480,7 @@ fn r2_pictures_name_the_split_they_show() {
         "population_activity.svg",
         "peak_rates.svg",
         "noise_correlations.svg",
+        "fano_factors.svg",
     ] {
         let found = texts(&read(dir.path(), name)).join(" ");
         assert!(found.contains("validation trials"), "{name}: {found}");

@@ -41,13 +41,13 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     let Some(matrix) = scene.inputs.weights else {
         return Err(PlotError::empty("the network has no recurrent weights to show"));
     };
-    draw_matrix(matrix, ("Recurrent weights", "delays summed"), canvas)
+    draw_matrix(matrix, ("Recurrent weights", "delays summed", "weight"), canvas)
 }
 
-/// A matrix with a title and what its values are.
+/// A matrix with a title, what its values are, and what one of them is called.
 pub(in crate::report) fn draw_matrix(
     matrix: &WeightMatrix,
-    (title, what): (&str, &str),
+    (title, what, one): (&str, &str, &str),
     canvas: &Canvas<'_>,
 ) -> Result<(), PlotError> {
     let n = matrix.populations.len();
@@ -108,7 +108,7 @@ pub(in crate::report) fn draw_matrix(
         }
     }
     frame(&below, &cells, (left, top), side, is_upright)?;
-    color_bar(&below, (left + total + 24, top), total.min(220), limit)
+    color_bar(&below, (left + total + 24, top), total.min(220), (one, limit))
 }
 
 /// Neighbouring neurons of a population put together, populations in order of first appearance.
@@ -200,9 +200,15 @@ fn frame(area: &Canvas<'_>, cells: &Cells, origin: (i32, i32), side: i32, is_upr
     Ok(())
 }
 
-pub(super) fn color_bar(area: &Canvas<'_>, origin: (i32, i32), height: i32, limit: f64) -> Result<(), PlotError> {
+/// Colours from the negative limit to the positive one, under the name of what they are.
+pub(super) fn color_bar(
+    area: &Canvas<'_>,
+    origin: (i32, i32),
+    height: i32,
+    (name, limit): (&str, f64),
+) -> Result<(), PlotError> {
     let (left, top) = (origin.0, origin.1 + 18);
-    area.draw(&Text::new("weight", (left, origin.1), style::font(style::SMALL)))?;
+    area.draw(&Text::new(name.to_owned(), (left, origin.1), style::font(style::SMALL)))?;
     for y in 0..height {
         let value = 1.0 - 2.0 * f64::from(y) / f64::from(height.max(1));
         let place = [(left, top + y), (left + 16, top + y + 1)];

@@ -136,7 +136,6 @@ fn facts(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFacts, Error> {
     let manifest = run.manifest()?;
     let recorded = &fitted.recorded;
     let n_of = |part: Part| recorded.sessions.iter().map(|s| s.trials(part).len()).sum::<usize>();
-    let floors = &history.losses.floors;
     let best = history.validations.totals.iter().filter(|(_, value)| value.is_finite());
     Ok(RunFacts {
         run: run.path().display().to_string(),
@@ -160,7 +159,7 @@ fn facts(judged: &Judged<'_>, args: &EvaluateArgs) -> Result<RunFacts, Error> {
         stop_reason: manifest.attempts.last().and_then(|attempt| attempt.stop_reason),
         verdict: crate::findings::verdict(&history.validations),
         best: best.copied().min_by(|a, b| a.1.total_cmp(&b.1)),
-        floor: (!floors.is_empty()).then(|| floors.values().sum()),
+        floor: history.losses.floor(),
         seconds: history.seconds,
         device: manifest.device,
         threads: manifest.threads,

@@ -167,6 +167,7 @@ fn matrix(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotError> {
         (
             "Couplings, summed over lags",
             "change of the log-odds of a spike, own history left out",
+            "coupling",
         ),
         &upper,
     )?;
