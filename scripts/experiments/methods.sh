@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Seven ways to compare single trials, on the artificial two-area recording: fits, evaluations, one table.
+# Eight ways to compare single trials, on the artificial two-area recording: fits, evaluations, one table.
 #
 #   scripts/experiments/methods.sh OUT [SEED ...]     # default: seeds 0 1 2 3 4
 #
@@ -10,7 +10,7 @@
 # there are left alone, others go on where they stopped; one that fails is told and passed over.
 #
 # SNNFIT: the program (default target/release/snnfit). SETS: more of `--set` for all fits, one a line. METHODS: some of
-# the seven. RECORDS: folder of the notes (default OUT/records; ours are in docs/results/two_area_methods).
+# the eight. RECORDS: folder of the notes (default OUT/records; ours are in docs/results/two_area_methods).
 set -euo pipefail
 out=$(realpath -m "${1:?usage: scripts/experiments/methods.sh OUT [SEED ...]}")
 records=$(realpath -m "${RECORDS:-$out/records}")
@@ -20,7 +20,7 @@ shift
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(0 1 2 3 4)
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
-read -ra methods <<<"${METHODS:-none hard soft_published soft_wide energy gan likelihood}"
+read -ra methods <<<"${METHODS:-none hard soft_published soft_wide counts energy gan likelihood}"
 mkdir -p "$out" "$records"
 [ -f data/two_area.h5 ] || "$snnfit" synth two-area --out data/two_area.h5
 
@@ -34,6 +34,9 @@ losses() {
         echo "loss = [$psth, { trial_matching = { weight = 100.0, method = \"sinkhorn\", blur = 0.01 } }]"
         ;;
     soft_wide) echo "loss = [$psth, { trial_matching = { weight = 100.0, method = \"sinkhorn\", blur_relative = 0.3 } }]" ;;
+    counts)
+        echo "loss = [$psth, { trial_matching = { weight = 100.0, method = \"sinkhorn\", blur_relative = 0.3 } }, { count_variance = {} }]"
+        ;;
     energy) echo "loss = [$psth, { trial_matching = { weight = 100.0, method = \"energy\" } }]" ;;
     gan) echo 'loss = [{ psth = { weight = 20.0 } }, { spike_gan = { weight = 20.0 } }]' ;;
     likelihood) echo 'loss = [{ trial_matched_likelihood = { weight = 10.0 } }]' ;;

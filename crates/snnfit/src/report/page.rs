@@ -175,6 +175,12 @@ const VARIABILITY: &[Figure] = &[
          have few trials or another behaviour.",
     ),
     (
+        "variance_over_time",
+        "Variance of population activity over the trial, model over data",
+        "Where the line is far from the dashed one for a stretch, the model's trials differ too much or too little at that time, \
+         though the whole trial may come out right. Before the event there is little but noise to vary.",
+    ),
+    (
         "fano_factors",
         "Fano factors of single neurons, model against data",
         "Along the diagonal, each neuron's count varies as much from trial to trial as it did in the animal. A cloud above it: \

@@ -19,6 +19,7 @@ pub(in crate::report) mod spikes;
 pub(in crate::report) mod style;
 #[cfg(test)]
 mod tests;
+mod variance_over_time;
 pub(in crate::report) mod weights;
 
 use std::collections::BTreeMap;
@@ -225,7 +226,7 @@ type Picture = (
     fn(&Scene<'_>, &Canvas<'_>) -> Result<(), PlotError>,
 );
 
-const PICTURES: [Picture; 13] = [
+const PICTURES: [Picture; 14] = [
     ("losses", |_| (800, 520), losses_over_steps::draw),
     ("psth", |_| (860, 700), psths::draw),
     ("raster", |_| (860, 940), raster::draw),
@@ -238,6 +239,7 @@ const PICTURES: [Picture; 13] = [
         intervals::size_of_sessions,
         intervals::draw_sessions,
     ),
+    ("variance_over_time", |_| (800, 380), variance_over_time::draw),
     ("weights", |_| (800, 680), weights::draw),
     ("weights_by_population", connectivity::size, connectivity::draw),
     ("fano_factors", |_| (600, 620), fano::draw),
@@ -250,7 +252,8 @@ const PICTURES: [Picture; 13] = [
 ///
 /// `losses.svg` (over steps), `psth.svg` (neurons by correlation), `raster.svg` (trials of one session),
 /// `type_fractions.svg` (with intervals), `population_activity.svg` (by area and trial type), `peak_rates.svg` (histograms
-/// by area), `modes.svg` (single trials in a plane), `feature_variance.svg` (by session), `weights.svg`, `weights_by_population.svg` (means by area and type),
+/// by area), `modes.svg` (single trials in a plane), `feature_variance.svg` (by session), `variance_over_time.svg`,
+/// `weights.svg`, `weights_by_population.svg` (means by area and type),
 /// `fano_factors.svg` (neurons), `noise_correlations.svg` (pairs), `behaviour.svg` (by trial type). A picture without content is left out and named in the
 /// result.
 ///

@@ -279,6 +279,7 @@ fn pictures_without_content_are_left_out_and_the_others_are_written() {
             "losses",
             "peak_rates",
             "feature_variance",
+            "variance_over_time",
             "weights",
             "weights_by_population",
             "behaviour"
@@ -481,11 +482,28 @@ fn r2_pictures_name_the_split_they_show() {
         "peak_rates.svg",
         "noise_correlations.svg",
         "fano_factors.svg",
+        "variance_over_time.svg",
     ] {
         let found = texts(&read(dir.path(), name)).join(" ");
         assert!(found.contains("validation trials"), "{name}: {found}");
         assert!(!found.contains("test trials"), "{name}: {found}");
     }
+    // A dot for each stretch of the trial, and one in the legend.
+    let over_time = read(dir.path(), "variance_over_time.svg");
+    let stretches = texts(&over_time).join(" ");
+    let n: usize = stretches
+        .split(" stretches")
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        n > 1 && over_time.matches("<circle").count() == n + 1,
+        "{n}: {stretches}"
+    );
 }
 
 #[test]
