@@ -20,13 +20,13 @@ def read(path):
 
 
 def rounded(value, left_out=()):
-    """Numbers with six digits, without the keys `left_out`."""
+    """Numbers with six digits, without what stands under the keys `left_out`, but for labels."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, list):
         return [rounded(of, left_out) for of in value]
     if isinstance(value, dict):
-        return {key: rounded(of, left_out) for key, of in value.items() if key not in left_out}
+        return {key: rounded(of, left_out) for key, of in value.items() if key not in left_out or isinstance(of, str)}
     return value
 
 
