@@ -367,7 +367,9 @@ fn finding(family: Family, losts: &[Lost<'_>], losses: &[Loss]) -> Finding {
             if losses.iter().any(|loss| matches!(loss, Loss::CountCovariance { .. })) {
                 "more trials a step: `train.n_trials`; more steps: `train.max_steps`".to_owned()
             } else {
-                "add the loss `loss.count_covariance`, which sees them; more trials a step: `train.n_trials`".to_owned()
+                "add a loss that sees counts: `loss.count_variance` for neurons, `loss.count_covariance` for pairs; more trials a step: \
+                 `train.n_trials`"
+                    .to_owned()
             },
         ),
     };
