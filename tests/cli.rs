@@ -70,7 +70,7 @@ pub(crate) fn section(all: &mut String, title: &str, body: &str) {
 /// Folder of the shared material; `None` outside the project's machines, an error where CI wants it.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SNNFIT_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        || Path::new(&crate::networks::manifest_dir()).join("../../../shared"),
         PathBuf::from,
     );
     let path = root.join(path);
@@ -516,9 +516,9 @@ fn the_command_line_page_is_what_the_program_prints() {
     page.push_str("\n## Exit codes\n\n```text\n");
     page.push_str(snnfit::exit_code::TEXT.trim_end());
     page.push_str("\n```\n");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    let path = format!("{}/../../docs/cli.md", crate::networks::manifest_dir());
     if std::env::var_os("SNNFIT_UPDATE_DOCS").is_some() {
-        std::fs::write(path, &page).unwrap();
+        std::fs::write(&path, &page).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(

@@ -16,7 +16,7 @@ use crate::runs::{folder, succeed, train};
 
 /// Runs a script in the folder; `None` without Python.
 pub(crate) fn script(folder: &Folder, name: &str, arguments: &[&str]) -> Option<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+    let script = Path::new(&crate::networks::manifest_dir()).join("../..").join(name);
     let output = Command::new(python()?)
         .arg(script)
         .args(arguments)
@@ -231,7 +231,7 @@ fn stretches_in_which_units_were_observed_come_back_byte_by_byte() {
 
 /// Runs the example's `psth` of each unit of the first session, in these bins (s).
 fn psths_in_python(folder: &Folder, file: &str, edges_s: &[f64]) -> Option<Vec<Vec<Option<f64>>>> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let examples = Path::new(&crate::networks::manifest_dir()).join("../../examples");
     let examples = examples.to_string_lossy();
     let code = format!(
         "import sys, json; sys.path.insert(0, {examples:?}); import native, numpy as np\n\

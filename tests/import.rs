@@ -203,7 +203,7 @@ fn nwb(folder: &Folder) -> Option<()> {
     ];
     let run = folder.run(&[&["synth", "two-area", "--out", "recording.h5"][..], &size].concat());
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/native_to_nwb.py");
+    let script = format!("{}/../../examples/native_to_nwb.py", crate::networks::manifest_dir());
     let output = Command::new(python)
         .arg(script)
         .args([folder.path("recording.h5"), folder.path("nwb")])
@@ -425,14 +425,14 @@ fn numbers_that_unpack_to_more_memory_than_is_allowed_end_in_a_message() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let run = folder.run(&["export", "whole.h5", "--out=whole.nwb"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_bomb.py");
+    let script = format!("{}/../../tests/python/make_bomb.py", crate::networks::manifest_dir());
     for (file, spikes, command) in [
         ("whole.nwb", "units/spike_times", "import"),
         ("whole.h5", "sessions/a/units/spike_times", "inspect"),
     ] {
         let mut python = Command::new(&python);
         let status = python
-            .args([script, file, spikes])
+            .args([script.as_str(), file, spikes])
             .current_dir(folder.path(""))
             .status();
         assert!(status.unwrap().success());

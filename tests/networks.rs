@@ -80,7 +80,7 @@ pub(crate) fn engines() -> Vec<&'static Engine> {
 #[allow(clippy::print_stderr)]
 pub(crate) fn shared(file: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SNNFIT_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
+        || PathBuf::from(format!("{}/../../../shared", manifest_dir())),
         PathBuf::from,
     );
     let path = root.join(file);
@@ -357,4 +357,9 @@ pub(crate) fn plain_run(network: &Network, k: usize, t: usize, n_warmup: usize, 
         clamp: None,
         initial: State::at_rest(k, network.max_delay(), &Array1::zeros(n)),
     }
+}
+
+/// Folder of the package, as Cargo says it now: a build folder that several checkouts share may hold the path of another.
+pub(crate) fn manifest_dir() -> String {
+    std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned())
 }

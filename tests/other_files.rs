@@ -214,7 +214,7 @@ fn what_takes_more_memory_than_allowed_says_how_much_and_which_option() {
 fn a_file_of_others_at_which_the_hdf5_library_hangs_is_given_up_without_being_asked_to() {
     let Some(python) = python() else { return };
     let folder = Folder::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_hdf5.py");
+    let script = format!("{}/../../tests/python/make_hdf5.py", crate::networks::manifest_dir());
     let made = std::process::Command::new(python)
         .arg(script)
         .arg(folder.path(""))

@@ -26,7 +26,7 @@ fn blocks(section: &str) -> Vec<(String, String)> {
 fn the_way_from_nwb_files_to_a_fit_works_word_by_word() {
     let Some(python) = python() else { return };
     let folder = Folder::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_mice.py");
+    let script = format!("{}/../../tests/python/make_mice.py", crate::networks::manifest_dir());
     let made = Command::new(python).arg(script).arg(folder.path("")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_snnfit"));

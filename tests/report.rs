@@ -106,8 +106,8 @@ fn every_metric_of_a_report_is_defined_on_its_page() {
 
 #[test]
 fn the_page_of_metrics_says_what_the_glossary_says() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
-    let written = std::fs::read_to_string(path).unwrap();
+    let path = format!("{}/../../docs/METRICS.md", crate::networks::manifest_dir());
+    let written = std::fs::read_to_string(&path).unwrap();
     let mut expected = written.clone();
     for table in [glossary::columns_markdown(), glossary::metrics_markdown()] {
         let head = table.lines().next().unwrap();
@@ -119,7 +119,7 @@ fn the_page_of_metrics_says_what_the_glossary_says() {
         expected.replace_range(begin..end, &table);
     }
     if std::env::var_os("SNNFIT_UPDATE_DOCS").is_some() {
-        std::fs::write(path, &expected).unwrap();
+        std::fs::write(&path, &expected).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap();
     assert!(

@@ -7,7 +7,7 @@ use crate::networks::shared;
 use crate::runs::{last_step, succeed};
 
 fn configs() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let folder = Path::new(&crate::networks::manifest_dir()).join("../../configs");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -490,7 +490,7 @@ fn hidden_neurons_and_a_drive_of_bins_are_simulated_exported_and_reported_too() 
 
 #[test]
 fn the_page_of_metrics_says_what_the_glossary_of_these_networks_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/METRICS.md");
+    let path = Path::new(&crate::networks::manifest_dir()).join("../../docs/METRICS.md");
     let written = std::fs::read_to_string(&path).unwrap();
     let table = glossary::metrics_markdown();
     let head = table.lines().next().unwrap();

@@ -81,7 +81,7 @@ pub fn recording(sessions: Vec<Session>) -> Recording {
 /// A file of the shared data; `None`, with a word about it, where they aren't. Fails under CI.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SNNFIT_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
+        || PathBuf::from(format!("{}/../../../shared", manifest_dir())),
         PathBuf::from,
     );
     let file = root.join(path);
@@ -143,7 +143,7 @@ pub fn arrays() -> Option<&'static Arrays> {
     let make = || {
         let python = python()?;
         let folder = tempfile::tempdir().unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_arrays.py");
+        let script = format!("{}/../../tests/python/make_arrays.py", manifest_dir());
         let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = std::fs::read_to_string(folder.path().join("expected.json")).unwrap();
@@ -257,4 +257,9 @@ pub fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
 /// A request for the values of these series.
 pub fn wanting(names: &[&str]) -> SeriesRequest {
     SeriesRequest::of(names.iter().copied())
+}
+
+/// Folder of the package, as Cargo says it now: a build folder that several checkouts share may hold the path of another.
+pub(crate) fn manifest_dir() -> String {
+    std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned())
 }

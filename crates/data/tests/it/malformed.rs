@@ -23,10 +23,10 @@ fn made() -> Option<&'static TempDir> {
         base(&file);
         file.close().unwrap();
         write(&native, &recording(vec![session("a")])).unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_odd.py");
+        let script = format!("{}/../../tests/python/make_odd.py", crate::common::manifest_dir());
         let mut command = Command::new(python);
         let output = command
-            .arg(script)
+            .arg(&script)
             .args([&nwb, &native])
             .arg(folder.path())
             .output()

@@ -16,11 +16,11 @@ const F32_RELATIVE: f64 = 3e-7;
 
 /// Runs the script that writes and describes NWB files.
 fn make_nwb(python: &Path, arguments: &[&Path]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_nwb.py");
+    let script = format!("{}/../../tests/python/make_nwb.py", crate::common::manifest_dir());
     let output = Command::new(python)
         .arg("-W")
         .arg("ignore")
-        .arg(script)
+        .arg(&script)
         .args(arguments)
         .output();
     let output = output.unwrap();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::common::{assert_numbers, assert_says, numbers, python, shared, wanting, warnings};
 
 fn run_python(python: &Path, arguments: &[&Path]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/make_hdf5.py");
+    let script = format!("{}/../../tests/python/make_hdf5.py", crate::common::manifest_dir());
     let output = Command::new(python).arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

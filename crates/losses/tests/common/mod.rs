@@ -13,10 +13,8 @@ pub(crate) struct Oracle(hdf5::File);
 
 impl Oracle {
     pub(crate) fn open(name: &str) -> Option<Self> {
-        let shared = std::env::var_os("SNNFIT_SHARED").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-            PathBuf::from,
-        );
+        let shared = std::env::var_os("SNNFIT_SHARED")
+            .map_or_else(|| PathBuf::from(manifest_dir()).join("../../../shared"), PathBuf::from);
         let path = shared.join("oracle/trial_matching").join(name);
         if !path.exists() {
             assert!(
@@ -124,4 +122,9 @@ pub(crate) fn central_difference(
 ) -> f64 {
     let moved = |h: f64| x + &(direction * h);
     (f(&moved(step)) - f(&moved(-step))) / (2.0 * step)
+}
+
+/// Folder of the package, as Cargo says it now: a build folder that several checkouts share may hold the path of another.
+pub(crate) fn manifest_dir() -> String {
+    std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned())
 }
