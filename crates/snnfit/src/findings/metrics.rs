@@ -57,6 +57,20 @@ fn more_of_single_trials(losses: &[Loss]) -> String {
     }
 }
 
+/// What gives counts of neurons and pairs more say in a fit.
+fn more_of_counts(losses: &[Loss]) -> String {
+    let has = |is: fn(&Loss) -> bool| losses.iter().any(is);
+    let add = match (
+        has(|loss| matches!(loss, Loss::CountVariance { .. })),
+        has(|loss| matches!(loss, Loss::CountCovariance { .. })),
+    ) {
+        (false, false) => "add `loss.count_variance`, which sees the counts of single neurons; ",
+        (true, false) => "add `loss.count_covariance`, which sees those of pairs (it may cost kinds of trials); ",
+        (_, true) => "",
+    };
+    format!("{add}more trials a step: `train.n_trials`; more steps: `train.max_steps`")
+}
+
 /// What makes single trials vary more. One-to-one matching and a small blur are least for trials that vary too little
 /// (specification §4.1), so that more of them makes it worse.
 fn more_variance(losses: &[Loss]) -> String {
@@ -364,13 +378,7 @@ fn finding(family: Family, losts: &[Lost<'_>], losses: &[Loss]) -> Finding {
         ),
         Family::Variability => (
             "noise correlations are no better than those of a null model",
-            if losses.iter().any(|loss| matches!(loss, Loss::CountCovariance { .. })) {
-                "more trials a step: `train.n_trials`; more steps: `train.max_steps`".to_owned()
-            } else {
-                "add a loss that sees counts: `loss.count_variance` for neurons, `loss.count_covariance` for pairs; more trials a step: \
-                 `train.n_trials`"
-                    .to_owned()
-            },
+            more_of_counts(losses),
         ),
     };
     Finding {
