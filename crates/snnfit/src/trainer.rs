@@ -769,7 +769,7 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// `n` draws with replacement; again where a loss could not compare them, because no stimulus was drawn twice.
+    /// `n` draws with replacement; again where a loss could not compare them, because no stimulus was drawn often enough.
     fn draw(
         &self,
         pool: &[ModelTrial],
@@ -781,35 +781,40 @@ impl Trainer {
         const MOST_DRAWS: usize = 1000;
         let mut drawn = Vec::new();
         for _ in 0..MOST_DRAWS {
-            drawn = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
-            let conditions: Vec<usize> = drawn
-                .iter()
-                .map(|trial: &ModelTrial| self.assembly.condition_of(trial.stimulus))
-                .collect();
-            let lengths = self.assembly.lengths(&drawn);
-            if self
-                .comparison
-                .is_comparable(objective, &conditions, lengths.as_deref(), judges)
-            {
+            let is_comparable;
+            (drawn, is_comparable) = self.draw_once(pool, n, objective, judges, rng);
+            if is_comparable {
                 break;
             }
         }
         drawn
     }
 
+    /// `n` draws with replacement, and whether every loss can compare them.
+    fn draw_once(
+        &self,
+        pool: &[ModelTrial],
+        n: usize,
+        objective: &Objective,
+        judges: bool,
+        rng: &mut StreamRng,
+    ) -> (Vec<ModelTrial>, bool) {
+        let drawn: Vec<ModelTrial> = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
+        let of = |trial: &ModelTrial| self.assembly.condition_of(trial.stimulus);
+        let conditions: Vec<usize> = drawn.iter().map(of).collect();
+        let lengths = self.assembly.lengths(&drawn);
+        let is_comparable = self
+            .comparison
+            .is_comparable(objective, &conditions, lengths.as_deref(), judges);
+        (drawn, is_comparable)
+    }
+
     /// Whether most batches of `n` trials can be compared as they are drawn.
     fn are_most_comparable(&self, pool: &[ModelTrial], n: usize, objective: &Objective, judges: bool) -> bool {
         const DRAWS: usize = 100;
         let mut rng = StreamRng::new(self.assembly.experiment.seed, "check.trials", 0);
-        let is_comparable = |_: &usize| {
-            let drawn: Vec<ModelTrial> = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
-            let of = |trial: &ModelTrial| self.assembly.condition_of(trial.stimulus);
-            let conditions: Vec<usize> = drawn.iter().map(of).collect();
-            let lengths = self.assembly.lengths(&drawn);
-            self.comparison
-                .is_comparable(objective, &conditions, lengths.as_deref(), judges)
-        };
-        (0..DRAWS).filter(is_comparable).count() * 2 >= DRAWS
+        let found = (0..DRAWS).filter(|_| self.draw_once(pool, n, objective, judges, &mut rng).1);
+        found.count() * 2 >= DRAWS
     }
 
     fn validation_losses(&self, number: u64) -> Result<Evaluation, FitError> {
@@ -959,8 +964,8 @@ fn check_counts(
     validation: &Objective,
 ) -> Result<(), FitError> {
     let lack = |of: &Objective| comparison.without_counts(of);
-    let mut phases = phases.iter();
-    if let Some(first) = phases.next()
+    // There is one: these losses take trials of the same stimulus, and no cycle of stimuli.
+    if let Some(first) = phases.first()
         && let Some(loss) = lack(&first.objective).first()
     {
         return Err(FitError::NoCounts { loss });
