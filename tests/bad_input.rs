@@ -188,7 +188,12 @@ fn a_configuration_that_does_not_fit_the_recording_is_refused_with_one_clear_err
     synth(&folder, "one_trial.h5", &["--trials=1"]);
     std::fs::copy(folder.path("recording.h5"), folder.path("copy.h5")).unwrap();
     synth(&folder, "one_area.h5", &["--session-areas=first"]);
-    let cases: [(&str, &[&str], i32); 13] = [
+    let mut recording = data::read(&folder.path("recording.h5")).unwrap();
+    for trial in recording.sessions.iter_mut().flat_map(|session| &mut session.trials) {
+        trial.stimulus = 0.0;
+    }
+    data::write_replacing(&folder.path("no_stimulus.h5"), &recording).unwrap();
+    let cases: [(&str, &[&str], i32); 14] = [
         (
             "an area without neurons",
             &["model.rsnn.areas = [\"area1\", \"area3\"]"],
@@ -216,6 +221,14 @@ fn a_configuration_that_does_not_fit_the_recording_is_refused_with_one_clear_err
             "more model neurons than slow ones",
             &["model.rsnn.n_neurons = 48", "data.max_rate_hz = 0.5"],
             4,
+        ),
+        (
+            "a latent that sees stimuli which are all 0",
+            &[
+                "data.files = [\"no_stimulus.h5\"]",
+                "model.rsnn.latent.mlp.stimulus = true",
+            ],
+            3,
         ),
         ("no unit is slow enough", &["data.max_rate_hz = 0.0001"], 3),
         ("an unknown session", &["data.sessions = [\"PS000\", \"PS007\"]"], 3),

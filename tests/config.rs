@@ -538,7 +538,7 @@ fn overrides_are_typed_and_the_last_one_wins() {
     ];
     let experiment = load_with(MINIMAL, &sets).unwrap().experiment;
     assert_eq!((experiment.train.max_steps, experiment.train.log_every), (20, 5));
-    let latent = rsnn(&experiment).latent.unwrap();
+    let latent = rsnn(&experiment).latent.as_ref().unwrap();
     assert_eq!((latent.kind, latent.dimensions), (LatentKind::Linear, 2));
     let experiment = load_with(MINIMAL, &["train.checkpoint_every = \"2m\""])
         .unwrap()
@@ -619,6 +619,15 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         changed("two losses in one table", "psth = {}", "psth = {}\nfiring_rate = {}"),
         changed("loss as a table", "[[loss]]", "[loss]"),
         changed("a loss listed twice", "psth = {}", "psth = {}\n[[loss]]\npsth = {}"),
+        set(
+            "knots of offsets that don't ascend",
+            &["model.rsnn.latent.mlp.knots_ms = [0.0, 50.0, 50.0]"],
+        ),
+        set("one knot of offsets", &["model.rsnn.latent.linear.knots_ms = [10.0]"]),
+        set(
+            "a linear latent that shall see the stimulus",
+            &["model.rsnn.latent.linear.stimulus = true"],
+        ),
         set(
             "refractory period beyond 255 steps",
             &["model.rsnn.refractory_ms = 600.0"],

@@ -10,6 +10,7 @@ use snn_core::rollout::native;
 use snn_core::rollout::reference::{Precision, Reference, Values};
 use snn_core::rollout::{
     Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SegmentAdjoint, SpikeAdjoint, State,
+    TrialOffset,
 };
 
 /// Relative to the largest entry of the gradient; both engines sum in f32, in different orders.
@@ -188,7 +189,10 @@ fn chunk(case: &Case, from: usize, to: usize) -> Run {
             values: drive.values.clone(),
             index: drive.index[from..to].to_vec(),
         }),
-        trial_offset: run.trial_offset.as_ref().map(|c| c.slice(s![from..to, ..]).to_owned()),
+        trial_offset: run.trial_offset.as_ref().map(|offset| TrialOffset {
+            values: offset.values.slice(s![from..to, .., ..]).to_owned(),
+            course: offset.course.clone(),
+        }),
         noise: Noise::Philox {
             key,
             step,
@@ -309,7 +313,10 @@ fn permuted(case: &Case, order: &[usize]) -> Case {
                 values: drive.values.select(Axis(2), order),
                 index: drive.index.clone(),
             }),
-            trial_offset: run.trial_offset.as_ref().map(|c| c.select(Axis(1), order)),
+            trial_offset: run.trial_offset.as_ref().map(|offset| TrialOffset {
+                values: offset.values.select(Axis(2), order),
+                course: offset.course.clone(),
+            }),
             noise,
             clamp: Some(Clamp {
                 spikes: bits(&clamp.spikes),
@@ -629,7 +636,14 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
     let mut short = case.network.clone();
     short.bias = ndarray::Array1::zeros(3);
     let mut run = case.run.clone();
-    run.trial_offset = Some(ndarray::Array2::zeros((1, 1)));
+    run.trial_offset = Some(TrialOffset::constant(ndarray::Array2::zeros((1, 1)), run.n_steps));
+    let mut uneven = case.run.clone();
+    let mut offset = TrialOffset::constant(
+        ndarray::Array2::zeros((uneven.n_trials, case.network.n_neurons())),
+        uneven.n_steps,
+    );
+    offset.course[[1, 0]] = 0.5;
+    uneven.trial_offset = Some(offset);
     let mut adjoint = case.adjoint.clone();
     adjoint.dense = Some(Array3::zeros((1, 2, 3)));
     for engine in engines() {
@@ -641,6 +655,10 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
         );
         let error = (engine.simulate)(&case.network, &run, false).unwrap_err().to_string();
         assert!(error.contains("trial offset"), "{}: {error}", engine.name);
+        let error = (engine.simulate)(&case.network, &uneven, false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("sum of the shares"), "{}: {error}", engine.name);
         let rollout = simulate(engine, &case);
         let error = (engine.backpropagate)(&case.network, &case.run, rollout, &adjoint, None, ALL).unwrap_err();
         assert!(error.to_string().contains("spike adjoint"), "{}: {error}", engine.name);

@@ -7,7 +7,7 @@ use ndarray::{Array1, Array2, Array3, Axis, Dimension, s};
 use snn_core::bits::SpikeBits;
 use snn_core::device;
 use snn_core::rollout::reference::{Gradients64, Precision, Reference, Rollout64, State64, Values};
-use snn_core::rollout::{Channel, Gradients, InputEvents, Network, Noise, Run, SpikeAdjoint, State};
+use snn_core::rollout::{Channel, Gradients, InputEvents, Network, Noise, Run, SpikeAdjoint, State, TrialOffset};
 use snn_core::surrogate::Surrogate;
 
 /// Potentials of the oracle are f64 sums of about 30 terms of size 0.1.
@@ -108,7 +108,7 @@ impl Oracle {
             temperature: self.scalar("temperature"),
             p_scale: self.scalar("dt_ms") / 2.0,
             gamma: self.scalar("damping"),
-            trial_offset: offset * (1.0 - &alpha),
+            trial_offset: Some((offset * (1.0 - &alpha)).insert_axis(Axis(1))),
             drive: None,
             normals: self.trials_first("gauss"),
             uniforms: self.trials_first("uniforms"),
@@ -170,7 +170,10 @@ fn narrow(values: &Values, delays: Vec<usize>, n_refractory: u8, events: &Array3
             list.extend((0..n_in as u16).filter(|i| events[[k, t, usize::from(*i)]] != 0.0));
         })),
         drive: None,
-        trial_offset: Some(f(&values.trial_offset)),
+        trial_offset: values.trial_offset.as_ref().map(|offset| TrialOffset {
+            values: f(offset),
+            course: Array2::ones((t, 1)),
+        }),
         noise: Noise::Given {
             normals: f(&values.normals),
             uniforms: f(&values.uniforms),
@@ -251,7 +254,8 @@ fn check_gradients(oracle: &Oracle, g: &Gradients64, tolerance: f64) {
     let kappa = oracle.gap() * oracle.noise_unit() * &g.noise;
     assert_relative("dL/dnoise_bias", &kappa, &oracle.array("grad_bias"), tolerance);
     if let Some((before, hidden, _)) = oracle.latent() {
-        let d_offset = &g.trial_offset * &(1.0 - &alpha); // [K, N]
+        let d_constant = g.trial_offset.as_ref().unwrap().index_axis(Axis(1), 0);
+        let d_offset = &d_constant * &(1.0 - &alpha); // [K, N]
         let w2 = d_offset.t().dot(&hidden);
         assert_relative(
             "dL/dlat_w2",
@@ -356,7 +360,7 @@ fn engine_f32_against(engine: &Engine, name: &str) {
         reset: wide(&g.reset),
         gain: wide(&g.gain),
         noise: wide(&g.noise.unwrap()),
-        trial_offset: wide(&g.trial_offset.unwrap()),
+        trial_offset: g.trial_offset.as_ref().map(wide),
         drive: None,
         history: wide(&g.history.unwrap()),
     };
@@ -398,7 +402,7 @@ fn potential_without_spikes_is_the_step_response_of_a_leaky_integrator() {
     let mut run = plain_run(&network, k, t, warmup, 1);
     run.initial = State::at_rest(k, 1, &Array1::from_elem(alphas.len(), 0.7));
     let offset = Array2::from_shape_fn((k, alphas.len()), |(k, _)| 0.01 * k as f32);
-    run.trial_offset = Some(offset.clone());
+    run.trial_offset = Some(TrialOffset::constant(offset.clone(), t));
     for engine in engines() {
         let rollout = (engine.simulate)(&network, &run, true).unwrap();
         assert_eq!(rollout.spikes.count(), 0);

@@ -439,6 +439,8 @@ fn fitted() -> Folder {
         "model.rsnn.behaviour = { motor_areas = [\"area2\"] }",
         "model.rsnn.delay_groups = 2",
         "model.rsnn.max_delay_ms = 6.0",
+        "model.rsnn.latent.mlp.knots_ms = [-20.0, 0.0, 33.0]",
+        "model.rsnn.latent.mlp.stimulus = true",
     ];
     train(&folder, "a", &sets);
     folder
@@ -462,6 +464,11 @@ fn a_fitted_network_is_exported_whole_and_in_every_form_the_same() {
         &folder,
         &["parameters", "a/checkpoints/best.ckpt", "parameters.h5", "a/run.toml"],
     );
+    let file = hdf5::File::open(folder.path("parameters.h5")).unwrap();
+    let shape = |name: &str| file.dataset(name).unwrap().shape();
+    // Knots, hidden layer, neurons; the stimulus is the last of what goes into the hidden layer.
+    assert_eq!((shape("latent/w2"), shape("latent/w1")), (vec![3, 5, 52], vec![6, 5]));
+    drop(file);
     let readout = hdf5::File::open(folder.path("parameters.h5"))
         .unwrap()
         .group("readout")

@@ -62,8 +62,8 @@ const KNOBS: [Knob; 10] = [
     },
     Knob {
         name: "trial_offset",
-        values: |v| v.trial_offset.as_slice_mut().unwrap(),
-        gradient: |g| g.trial_offset.iter().copied().collect(),
+        values: |v| v.trial_offset.as_mut().unwrap().as_slice_mut().unwrap(),
+        gradient: |g| g.trial_offset.as_ref().unwrap().iter().copied().collect(),
     },
     Knob {
         name: "drive",
@@ -238,7 +238,15 @@ impl<'a> Linearised<'a> {
                     for i in self.run.events.as_ref().map_or(&[][..], |events| events.at(k, now)) {
                         current += p.w_in[[usize::from(*i), n]];
                     }
-                    let mut potential = p.alpha[n] * v[n] + p.gain[n] * current + p.bias[n] + p.trial_offset[[k, n]];
+                    let mut potential = p.alpha[n] * v[n] + p.gain[n] * current + p.bias[n];
+                    if let (Some(offset), Some(values)) = (&self.run.trial_offset, &p.trial_offset) {
+                        let shares = offset.course.row(t);
+                        let parts = shares
+                            .iter()
+                            .enumerate()
+                            .map(|(b, share)| f64::from(*share) * values[[k, b, n]]);
+                        potential += parts.sum::<f64>();
+                    }
                     potential += p.noise[n] * p.normals[[k, now, n]];
                     if let (Some(drive), Some(values)) = (&self.run.drive, &p.drive) {
                         potential += values[[drive.index[k], t, n]];
@@ -326,7 +334,7 @@ fn native_agrees_with_central_differences_of_the_linearised_network() {
             reset: wide(&g.reset),
             gain: wide(&g.gain),
             noise: wide(&g.noise.unwrap()),
-            trial_offset: wide(&g.trial_offset.unwrap()),
+            trial_offset: g.trial_offset.as_ref().map(wide),
             drive: g.drive.as_ref().map(wide),
             history: wide(&g.history.unwrap()),
         };

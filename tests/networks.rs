@@ -1,6 +1,6 @@
 //! Random networks, engines and comparisons that the tests of equations, engines and gradients share.
 
-use ndarray::{Array, Array1, Array2, Array3, Dimension};
+use ndarray::{Array, Array1, Array2, Array3, Axis, Dimension};
 use rand::RngExt;
 use snn_core::CoreError;
 use snn_core::bits::SpikeBits;
@@ -9,7 +9,7 @@ use snn_core::rng::{Key, StreamRng};
 use snn_core::rollout::kernels::Kernels;
 use snn_core::rollout::{
     Channel, Clamp, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SegmentAdjoint, SpikeAdjoint, State,
-    Wanted, native, reference,
+    TrialOffset, Wanted, native, reference,
 };
 use snn_core::surrogate::Surrogate;
 use std::path::PathBuf;
@@ -202,6 +202,27 @@ impl Plan {
     }
 }
 
+/// A trial offset of one to three rows for each trial, the first given; single rows are constant, others mix at random.
+fn with_course(first: Array2<f32>, t: usize, seed: u64) -> TrialOffset {
+    let rows = 1 + (seed % 3) as usize;
+    if rows == 1 {
+        return TrialOffset::constant(first, t);
+    }
+    let mut rng = StreamRng::new(seed, "test course", 0);
+    let mut draw = |low: f32, high: f32| low + (high - low) * rng.random::<f32>();
+    let (k, n) = first.dim();
+    let mut values = Array3::from_shape_simple_fn((k, rows, n), || draw(-0.03, 0.03));
+    values.index_axis_mut(Axis(1), 0).assign(&first);
+    // A share is often 0, as between knots.
+    let mut course = Array2::from_shape_simple_fn((t, rows), || draw(-1.0, 1.0).max(0.0));
+    for (t, mut row) in course.outer_iter_mut().enumerate() {
+        row[t % rows] += 0.1;
+        let sum = row.sum();
+        row /= sum;
+    }
+    TrialOffset { values, course }
+}
+
 /// A case with noise, clamping of a part, initial spikes, drive per stimulus, input events and trial offsets.
 pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
     let mut rng = StreamRng::new(seed, "test network", 0);
@@ -292,7 +313,7 @@ pub(crate) fn random_case(plan: &Plan, seed: u64) -> Case {
                 values: drive,
                 index: (0..k).map(|k| (k * 2 + 1) % n_stimuli).collect(),
             }),
-            trial_offset: Some(offset),
+            trial_offset: Some(with_course(offset, t, seed)),
             noise,
             clamp: Some(Clamp {
                 spikes: SpikeBits::from_array(clamped.view()),

@@ -110,6 +110,20 @@ fn light_drives_the_same_inhibitory_neurons_in_simulate_and_evaluate() {
 }
 
 #[test]
+fn a_named_comparison_is_kept_beside_the_others() {
+    let folder = fitted();
+    let read = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
+    compare(&folder, &["--silence", "area:area1", "--name", "area1"]);
+    assert!(!folder.path("a/perturbation.json").exists());
+    let first = read("a/perturbation-area1.json");
+    let second = compare(&folder, &["--silence", "area:area2"]);
+    assert_eq!(read("a/perturbation-area1.json"), first);
+    let last: Value = serde_json::from_str(&read("a/perturbation.json")).unwrap();
+    assert_eq!(last, second);
+    assert_ne!(serde_json::from_str::<Value>(&first).unwrap(), second);
+}
+
+#[test]
 fn evaluate_pairs_perturbed_with_unperturbed_trials_and_opens_no_test_trial() {
     let folder = fitted();
     let report = compare(&folder, &["--silence", "area:area1", "--window-ms", "0,40"]);
@@ -241,6 +255,8 @@ fn perturbations_that_cannot_be_are_refused_with_one_clear_error() {
         &["--silence", "type:exc", "--light-share", "0.5"],
         &["--activate", "type:exc", "--silence-what", "outgoing"],
         &["--window-ms", "0,10"],
+        &["--name", "x"],
+        &["--silence", "type:exc", "--name", "../x"],
         &["--silence", "type:exc", "--split", "train"],
         &["--silence", "type:exc", "--require", "psth_pearson >= 0"],
     ];

@@ -169,7 +169,7 @@ fn a_run_that_is_out_of_time_exits_with_9_and_goes_on() {
 #[test]
 fn every_kind_of_run_goes_on_bit_by_bit_with_any_number_of_threads() {
     let folder = folder();
-    let variants: [&[&str]; 6] = [
+    let variants: [&[&str]; 7] = [
         &[],
         &["train.gradient_splitter = false", "train.balance_trial_types = true"],
         &["preset = \"sourmpis2023_code\"", "optimizer.adamw.weight_decay = 0.1"],
@@ -178,6 +178,10 @@ fn every_kind_of_run_goes_on_bit_by_bit_with_any_number_of_threads() {
         &[
             "model.rsnn.latent.mlp.init_scale = 0.5",
             "model.rsnn.latent.mlp.weight_decay = 3.0",
+        ],
+        &[
+            "model.rsnn.latent.mlp.knots_ms = [-20.0, 0.0, 33.0]",
+            "model.rsnn.latent.mlp.stimulus = true",
         ],
     ];
     for (i, variant) in variants.iter().enumerate() {

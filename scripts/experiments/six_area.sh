@@ -44,8 +44,7 @@ evaluate() { # run
         area=${silence%%:*}
         if [ ! -f "$run/perturbation-$area.json" ]; then
             "$snnfit" evaluate "$run" --silence "area:$area" --window-ms "${silence#*:}" \
-                --against ${recording}_"$area".h5 || return
-            mv "$run/perturbation.json" "$run/perturbation-$area.json"
+                --against ${recording}_"$area".h5 --name "$area" || return
         fi
     done
 }

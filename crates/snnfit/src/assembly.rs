@@ -997,20 +997,45 @@ fn spec(
         train_resting_potential: model.train_resting_potential,
         train_noise_gain: model.train_noise_gain,
         input: input(&model.input, start_ms, dt_ms, movies)?,
-        latent: model.latent.map(|latent| LatentSpec {
-            dimensions: latent.dimensions,
-            is_bounded: latent.bound,
-            init_scale: latent.init_scale,
-            weight_decay: latent.weight_decay,
-            kind: match latent.kind {
-                checked::LatentKind::Mlp => LatentKind::Mlp,
-                checked::LatentKind::Linear => LatentKind::Linear,
-            },
-        }),
+        latent: model
+            .latent
+            .as_ref()
+            .map(|options| latent(options, sessions, start_ms, dt_ms))
+            .transpose()?,
         behaviour,
     };
     spec.check()?;
     Ok(spec)
+}
+
+fn latent(
+    options: &checked::Latent,
+    sessions: &[BinnedSession],
+    start_ms: f64,
+    dt_ms: f64,
+) -> Result<LatentSpec, FitError> {
+    let stimulus = if options.stimulus {
+        let trials = sessions.iter().flat_map(|session| &session.trials);
+        let largest = trials.map(|trial| trial.stimulus.abs()).fold(0.0, f64::max);
+        if !(largest.is_normal()) {
+            return Err(FitError::LatentStimulus { largest });
+        }
+        Some(largest.recip())
+    } else {
+        None
+    };
+    Ok(LatentSpec {
+        dimensions: options.dimensions,
+        knots: options.knots_ms.iter().map(|knot| (knot - start_ms) / dt_ms).collect(),
+        stimulus,
+        is_bounded: options.bound,
+        init_scale: options.init_scale,
+        weight_decay: options.weight_decay,
+        kind: match options.kind {
+            checked::LatentKind::Mlp => LatentKind::Mlp,
+            checked::LatentKind::Linear => LatentKind::Linear,
+        },
+    })
 }
 
 fn input(

@@ -243,7 +243,7 @@ pub enum SplitChoice {
     snnfit evaluate runs/a runs/b runs/c --format json\n  \
     snnfit evaluate runs/a --require 'psth_pearson >= 0.7'\n  \
     snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100\n  \
-    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100 --against silenced.h5\n  \
+    snnfit evaluate runs/a --silence area:wS2 --window-ms 0,100 --against silenced.h5 --name wS2\n  \
     snnfit evaluate runs/a --truth network.h5\n\n\
     With a perturbation, the same trials are simulated without and with it, and perturbation.json says what it changes; \
     with --against, also what it changed in a recording.")]
@@ -289,6 +289,9 @@ pub struct EvaluateArgs {
     /// whose trials are perturbed; may be repeated
     #[arg(long, value_name = "FILE", requires = "perturbation", help_heading = "Perturbation")]
     pub against: Vec<PathBuf>,
+    /// Keep what this perturbation changes in perturbation-NAME.json; without it, perturbation.json holds the last comparison
+    #[arg(long, value_name = "NAME", requires = "perturbation", value_parser = file_name_part, help_heading = "Perturbation")]
+    pub name: Option<String>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -348,6 +351,16 @@ fn not_negative(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
         _ => Err("expected a finite number, 0 or above".to_owned()),
+    }
+}
+
+/// Something that can stand in the name of a file on any system.
+fn file_name_part(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !text.is_empty() && text.len() <= 100 && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 100 letters, digits, dashes, underscores and dots".to_owned())
     }
 }
 

@@ -43,6 +43,12 @@ pub enum FitError {
         /// What there is.
         recorded: String,
     },
+    /// A latent shall see stimuli that don't differ from 0.
+    #[error("the latent sees the value of the stimulus, whose largest absolute value in the recording is {largest}")]
+    LatentStimulus {
+        /// Largest absolute value.
+        largest: f64,
+    },
     /// Every unit was observed in no training trial.
     #[error("none of {n_units} units was observed in a training trial (in all bins of the window that are data)")]
     NothingObserved {
@@ -317,6 +323,9 @@ impl FitError {
             Self::EmptyArea { .. } => Some(
                 "correct model.rsnn.areas (or motor_areas); `snnfit inspect FILE` lists the recorded areas, and units that were \
                  observed in no trial, which don't count",
+            ),
+            Self::LatentStimulus { .. } => Some(
+                "set model.rsnn.latent.mlp.stimulus = false, or correct trials/stimulus; `snnfit inspect FILE` lists its values",
             ),
             Self::NothingObserved { .. } => Some(
                 "choose a narrower window (data.window_ms), or correct units/obs_intervals or binned/presence; `snnfit inspect FILE` \

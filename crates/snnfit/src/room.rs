@@ -65,6 +65,7 @@ impl Room {
                 InputSpec::Recorded(_) => assembly.movies.as_ref().map_or(0, |movies| movies.dim().0),
                 _ => 0,
             },
+            courses: spec.latent.as_ref().map_or(0, |latent| latent.knots.len().max(1)),
             conditions,
             channels: populations + readouts,
             readouts,

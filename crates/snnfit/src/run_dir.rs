@@ -242,9 +242,12 @@ impl RunDir {
         self.path.join("couplings.json")
     }
 
-    /// What `evaluate` found a perturbation to change.
-    pub fn perturbation(&self) -> PathBuf {
-        self.path.join("perturbation.json")
+    /// What `evaluate` found a perturbation to change: `perturbation.json`, or `perturbation-<name>.json`.
+    pub fn perturbation(&self, name: Option<&str>) -> PathBuf {
+        self.path.join(match name {
+            None => "perturbation.json".to_owned(),
+            Some(name) => format!("perturbation-{name}.json"),
+        })
     }
     /// The pictures of `evaluate` on test trials; on another split, `report-<split>`.
     pub fn report(&self, split: &str) -> PathBuf {

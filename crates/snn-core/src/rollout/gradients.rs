@@ -27,7 +27,11 @@ impl Gradients {
             reset: Array1::zeros(n),
             gain: Array1::zeros(n),
             noise: wanted.noise.then(|| Array1::zeros(n)),
-            trial_offset: wanted.trial_offset.then(|| Array2::zeros((k, n))),
+            trial_offset: run
+                .trial_offset
+                .as_ref()
+                .filter(|_| wanted.trial_offset)
+                .map(|offset| Array3::zeros(offset.values.dim())),
             drive: run
                 .drive
                 .as_ref()

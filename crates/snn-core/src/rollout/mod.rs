@@ -33,7 +33,7 @@ use crate::CoreError;
 use crate::bits::SpikeBits;
 use crate::rng::Key;
 use crate::surrogate::Surrogate;
-use ndarray::{Array1, Array2, Array3};
+use ndarray::{Array1, Array2, Array3, Axis};
 use rayon::prelude::*;
 
 /// Constants of the cell and its connections, for one simulation.
@@ -235,6 +235,56 @@ impl State {
     }
 }
 
+/// Drive of each trial, a mixture over time of B rows of its own: `c_k(t) = Σ_b course[t, b] · values[k, b]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialOffset {
+    /// `[K, B, N]`.
+    pub values: Array3<f32>,
+    /// Share of each row at each recorded step, `[T, B]`, summing to 1; the warm-up holds the first step.
+    pub course: Array2<f32>,
+}
+
+impl TrialOffset {
+    /// The same `[K, N]` at all steps.
+    pub fn constant(values: Array2<f32>, n_steps: usize) -> Self {
+        Self {
+            values: values.insert_axis(Axis(1)),
+            course: Array2::ones((n_steps, 1)),
+        }
+    }
+
+    /// Whether it is the same at all steps.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.values.dim().1 == 1
+    }
+
+    /// Rows with a share at a recorded step (at the last one for later ones), and the shares.
+    pub(crate) fn at(&self, step: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+        let last = self.course.nrows().saturating_sub(1);
+        let row = (self.course.nrows() > 0).then(|| self.course.row(step.min(last)));
+        let shares = row.into_iter().flatten().copied().enumerate();
+        shares.filter(|(_, share)| *share != 0.0)
+    }
+
+    fn check(&self, k: usize, t: usize, n: usize) -> Result<(), CoreError> {
+        let b = self.values.dim().1;
+        shape("trial offset", self.values.shape(), &[k, b, n])?;
+        shape("course of the trial offset", self.course.shape(), &[t, b])?;
+        for row in self.course.outer_iter() {
+            let sum = row.sum();
+            let is_whole = (sum - 1.0).abs() < 1e-4; // not of NaN
+            if !is_whole {
+                return Err(CoreError::Range {
+                    what: "sum of the shares of a trial offset at a step".into(),
+                    value: f64::from(sum),
+                    expected: "1",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One simulation's arguments besides the network.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -248,8 +298,8 @@ pub struct Run {
     pub events: Option<InputEvents>,
     /// Drive per stimulus, if any.
     pub drive: Option<Drive>,
-    /// Constant drive c per trial `[K, N]`, if any.
-    pub trial_offset: Option<Array2<f32>>,
+    /// Drive c of each trial, if any.
+    pub trial_offset: Option<TrialOffset>,
     /// Random numbers.
     pub noise: Noise,
     /// Clamped spikes, if any.
@@ -465,7 +515,7 @@ impl SpikeAdjoint {
 pub struct Wanted {
     /// dL/ds (needs the noise again).
     pub noise: bool,
-    /// dL/dc `[K, N]`.
+    /// dL/d of the values of the trial offset, `[K, B, N]`.
     pub trial_offset: bool,
     /// dL/ddrive `[S, T, N]`.
     pub drive: bool,
@@ -490,8 +540,8 @@ pub struct Gradients {
     pub gain: Array1<f32>,
     /// dL/ds, `[N]`, if asked for.
     pub noise: Option<Array1<f32>>,
-    /// dL/dc, `[K, N]`, if asked for.
-    pub trial_offset: Option<Array2<f32>>,
+    /// dL/d of the values of the trial offset, `[K, B, N]`, if asked for and there is one.
+    pub trial_offset: Option<Array3<f32>>,
     /// dL/ddrive, `[S, T, N]`, if asked for.
     pub drive: Option<Array3<f32>>,
     /// dL/dz before the first recorded step, `[K, H, N]`, if asked for.
@@ -605,7 +655,7 @@ impl Run {
             }
         }
         if let Some(c) = &self.trial_offset {
-            shape("trial offset", c.shape(), &[k, n])?;
+            c.check(k, t, n)?;
         }
         if let Noise::Given { normals, uniforms } = &self.noise {
             shape("given normals", normals.shape(), &[k, all, n])?;

@@ -3,9 +3,9 @@
 //! Weights are constant within a rollout. A trial whose network changes at some step is simulated as segments, each of
 //! which starts from the state that the former ended with. Segments of an unchanged network give the bits of the whole.
 
-use super::{Clamp, Drive, InputEvents, Noise, Run, State};
+use super::{Clamp, Drive, InputEvents, Noise, Run, State, TrialOffset};
 use crate::CoreError;
-use ndarray::{Array3, Axis, s};
+use ndarray::{Array2, Array3, Axis, s};
 use std::ops::Range;
 
 impl Run {
@@ -52,7 +52,13 @@ impl Run {
                 },
                 index: drive.index.clone(),
             }),
-            trial_offset: self.trial_offset.clone(),
+            trial_offset: self.trial_offset.as_ref().map(|offset| TrialOffset {
+                values: offset.values.clone(),
+                course: match offset.course.outer_iter().next() {
+                    Some(first) if is_warmup => Array2::from_shape_fn((steps.len(), first.len()), |(_, b)| first[b]),
+                    _ => offset.course.slice(s![recorded.clone(), ..]).to_owned(),
+                },
+            }),
             noise: match &self.noise {
                 Noise::Philox {
                     key,

@@ -16,7 +16,7 @@ use crate::memory::{self, BatchSize};
 use crate::perturbation::{Neurons, Plan, Time};
 use crate::trainer::comparison_by_stimulus;
 
-/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`. Stimuli and templates are those of
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or `perturbation-NAME.json`. Stimuli and templates are those of
 /// the training trials; test trials are opened only to be compared with a recorded perturbation.
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
     let [path] = args.runs.as_slice() else {
@@ -117,8 +117,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     };
     let mut rng = StreamRng::new(seed, "evaluate.perturbation", 0);
     let report = compare(&inputs, &mut rng).map_err(FitError::from)?;
-    super::write_json(&run.perturbation(), &report)?;
-    tracing::info!("every neuron's change in {}", run.perturbation().display());
+    let file = run.perturbation(args.name.as_deref());
+    super::write_json(&file, &report)?;
+    tracing::info!("every neuron's change in {}", file.display());
     if global.format == Format::Json {
         super::print_json(&report)?;
     } else {

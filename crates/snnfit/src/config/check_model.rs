@@ -107,7 +107,7 @@ pub(super) fn check_rsnn(r: &mut Resolver<'_>, raw: raw::Rsnn, data: &Data) -> R
         train_resting_potential: r.value(&key("train_resting_potential"), raw.train_resting_potential, None, true),
         train_noise_gain: r.value(&key("train_noise_gain"), raw.train_noise_gain, None, false),
         input: check_input(r, raw.input, data),
-        latent: check_latent(r, raw.latent),
+        latent: check_latent(r, raw.latent, data),
         behaviour: check_behaviour(r, raw.behaviour, data, areas.as_deref()),
         areas,
     }
@@ -258,18 +258,51 @@ fn check_onsets(r: &mut Resolver<'_>, input: &PoissonInput, data: &Data) {
     }
 }
 
-fn check_latent(r: &mut Resolver<'_>, raw: Option<raw::Latent>) -> Option<Latent> {
+fn check_latent(r: &mut Resolver<'_>, raw: Option<raw::Latent>, data: &Data) -> Option<Latent> {
     let (kind, name, raw) = match raw? {
         raw::Latent::Mlp(options) => (LatentKind::Mlp, "mlp", options),
         raw::Latent::Linear(options) => (LatentKind::Linear, "linear", options),
     };
     let key = |option: &str| format!("model.rsnn.latent.{name}.{option}");
+    let knots_ms = r.value(&key("knots_ms"), raw.knots_ms, None, Vec::new());
+    let is_ascending = knots_ms.windows(2).all(|pair| pair[0] < pair[1]);
+    if knots_ms.iter().any(|knot| !knot.is_finite()) || !is_ascending || knots_ms.len() == 1 {
+        let message = format!(
+            "`{}` = {knots_ms:?} must be two or more ascending times",
+            key("knots_ms")
+        );
+        r.problem(
+            &key("knots_ms"),
+            &message,
+            "times in ms after alignment; [] for offsets that are constant in the trial",
+        );
+    } else {
+        for knot in &knots_ms {
+            warn_outside(r, &key("knots_ms"), *knot, data);
+        }
+    }
+    let stimulus = match kind {
+        LatentKind::Mlp => r.value(&key("stimulus"), raw.stimulus, None, false),
+        LatentKind::Linear => {
+            if raw.stimulus.is_some() {
+                let message = format!("`{}` is an option of `[model.rsnn.latent.mlp]`", key("stimulus"));
+                r.problem(
+                    &key("stimulus"),
+                    &message,
+                    "without a hidden layer the stimulus could change no trial's spread; take mlp",
+                );
+            }
+            false
+        }
+    };
     Some(Latent {
         kind,
         dimensions: r.count(&key("dimensions"), raw.dimensions, d::LATENT_DIMENSIONS, 1..=4096),
         bound: r.value(&key("bound"), raw.bound, None, false),
         init_scale: r.number(&key("init_scale"), raw.init_scale, 1.0, Rule::NonNegative),
         weight_decay: r.number(&key("weight_decay"), raw.weight_decay, 0.0, Rule::NonNegative),
+        knots_ms,
+        stimulus,
     })
 }
 

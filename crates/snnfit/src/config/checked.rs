@@ -310,7 +310,7 @@ pub enum LatentKind {
 }
 
 /// Trial-offset latent ψ, uniform in (−½, ½) (§1.6).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Latent {
     /// Kind of map.
     pub kind: LatentKind,
@@ -322,6 +322,10 @@ pub struct Latent {
     pub init_scale: f64,
     /// Decoupled weight decay of the last map, ≥ 0.
     pub weight_decay: f64,
+    /// Times (ms), ascending, at which offsets take values of their own; empty: constant in the trial.
+    pub knots_ms: Vec<f64>,
+    /// Whether the map sees the value of the stimulus beside ψ.
+    pub stimulus: bool,
 }
 
 /// Behaviour readout (§1.7).

@@ -344,6 +344,16 @@ const SECTIONS: &[Section] = &[
                 Default("0.0"),
                 "at each update offsets shrink by the factor 1 − lr·weight_decay",
             ),
+            key(
+                "knots_ms",
+                Default("[]"),
+                "times at which a trial's offset takes values of its own, linear between them; []: constant in the trial",
+            ),
+            key(
+                "stimulus",
+                Default("false"),
+                "the map also sees the value of the stimulus: inputs that nobody recorded may depend on it",
+            ),
         ],
     },
     Section {
@@ -362,6 +372,11 @@ const SECTIONS: &[Section] = &[
                 "weight_decay",
                 Default("0.0"),
                 "at each update offsets shrink by the factor 1 − lr·weight_decay",
+            ),
+            key(
+                "knots_ms",
+                Default("[]"),
+                "times at which a trial's offset takes values of its own, linear between them; []: constant in the trial",
             ),
         ],
     },

@@ -451,6 +451,10 @@ pub struct LatentOptions {
     pub init_scale: Option<f64>,
     /// Decoupled weight decay of the last map.
     pub weight_decay: Option<f64>,
+    /// Times at which offsets take values of their own.
+    pub knots_ms: Option<Vec<f64>>,
+    /// Whether the map sees the stimulus.
+    pub stimulus: Option<bool>,
 }
 
 /// `[model.rsnn.behaviour]`

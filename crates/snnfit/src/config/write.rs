@@ -222,12 +222,14 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
         train_resting_potential: Some(rsnn.train_resting_potential),
         train_noise_gain: Some(rsnn.train_noise_gain),
         input: Some(input_to_raw(&rsnn.input)),
-        latent: rsnn.latent.map(|latent| {
+        latent: rsnn.latent.as_ref().map(|latent| {
             let options = raw::LatentOptions {
                 dimensions: Some(latent.dimensions as u64),
                 bound: Some(latent.bound),
                 init_scale: Some(latent.init_scale),
                 weight_decay: Some(latent.weight_decay),
+                knots_ms: Some(latent.knots_ms.clone()),
+                stimulus: (latent.kind == LatentKind::Mlp).then_some(latent.stimulus),
             };
             match latent.kind {
                 LatentKind::Mlp => raw::Latent::Mlp(options),

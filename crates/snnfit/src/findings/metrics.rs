@@ -267,7 +267,8 @@ fn collapsed_types(report: &Report, losses: &[Loss]) -> Option<Finding> {
         why: "a mode of the recorded trials is missing: the model can't tell what makes a trial one or the other"
             .to_owned(),
         remedy: format!(
-            "{}; more trials a step: `train.n_trials`",
+            "{}; more trials a step: `train.n_trials`; where what makes the difference may come from areas that nobody recorded: \
+             offsets with a course, `model.rsnn.latent.mlp.knots_ms` and `stimulus`",
             more_of_single_trials(losses)
         ),
     })
@@ -289,8 +290,8 @@ fn merged_modes(report: &Report, losses: &[Loss]) -> Option<Finding> {
         why: "a share of trial types by template counts trials on either side of a line even where there is no gap"
             .to_owned(),
         remedy: format!(
-            "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.init_scale`, \
-             `model.rsnn.latent.mlp.dimensions`; {}",
+            "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.dimensions`, \
+             `model.rsnn.latent.mlp.knots_ms`; {}",
             more_of_single_trials(losses)
         ),
     })

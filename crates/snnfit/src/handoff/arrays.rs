@@ -170,6 +170,13 @@ impl HandOff<'_> {
         others
             .map(|(name, values)| {
                 let (unit, description, axes) = meaning(name);
+                // A map of the latent for each knot in the trial.
+                let has_knots = name.starts_with("latent.") && values.ndim() > axes.len();
+                let axes: Vec<&str> = has_knots
+                    .then_some("knot")
+                    .into_iter()
+                    .chain(axes.iter().copied())
+                    .collect();
                 Annotated {
                     is_trained: Some(self.fitted.rsnn.is_trained(name)),
                     ..annotated(
@@ -177,7 +184,7 @@ impl HandOff<'_> {
                         Values::F32(values.clone()),
                         unit,
                         description,
-                        axes,
+                        &axes,
                     )
                 }
             })
@@ -376,7 +383,7 @@ fn meaning(name: &str) -> (&'static str, &'static str, &'static [&'static str]) 
     match name {
         "latent.w1" => (
             "1",
-            "offset of a trial: relu(psi w1 + b1) w2, psi uniform in (-1/2, 1/2)",
+            "offset of a trial: relu(psi w1 + b1) w2, psi uniform in (-1/2, 1/2), and after it, where model.rsnn.latent.mlp.stimulus says so, the stimulus over its largest absolute value; at each knot in the trial, with linear interpolation, where there are knots",
             &["latent", "hidden"],
         ),
         "latent.b1" => ("1", "see latent/w1", &["hidden"]),
@@ -387,7 +394,7 @@ fn meaning(name: &str) -> (&'static str, &'static str, &'static [&'static str]) 
         ),
         "latent.theta" => (
             POTENTIAL,
-            "offset of a trial: psi theta, psi uniform in (-1/2, 1/2); added to the potential in each step times 1 - exp(-dt_ms/tau_ms)",
+            "offset of a trial (at each knot, if there are knots): psi theta, psi uniform in (-1/2, 1/2); added to the potential in each step times 1 - exp(-dt_ms/tau_ms)",
             &["latent", "neuron"],
         ),
         "readout.w" => (

@@ -1,35 +1,53 @@
-//! Trial-to-trial offset: a random vector per trial, mapped to a constant drive per neuron.
+//! Trial-to-trial offset: a random vector per trial, mapped to a drive per neuron.
 
 use super::spec::{LatentKind, LatentSpec};
 use crate::CoreError;
 use crate::models::Parameters;
 use crate::rng::{Key, Place, fill_uniforms};
-use ndarray::{Array2, Axis, Zip};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, IxDyn, Zip};
 use rand::{Rng, RngExt};
 
 /// Fraction of the threshold at which a bounded offset is clipped (specification §1.6).
 const BOUND: f64 = 0.2;
 
 impl LatentSpec {
-    /// Initial parameters: `latent.w1` `[L, L]` and `latent.b1` `[L]` from U(±1/√L), `latent.w2` `[L, N]` from
-    /// U(±1/√L)·`scale`; or `latent.theta` `[L, N]` from U(±0.5)/√L. `w2` and `theta` are multiplied by `init_scale`.
+    /// What the map takes: ψ, and perhaps the stimulus.
+    pub(super) fn n_sources(&self) -> usize {
+        self.dimensions + usize::from(self.stimulus.is_some())
+    }
+
+    /// Name of the last map.
+    fn map(&self) -> &'static str {
+        match self.kind {
+            LatentKind::Mlp => "latent.w2",
+            LatentKind::Linear => "latent.theta",
+        }
+    }
+
+    /// Initial parameters: `latent.w1` `[L + s, L]` (s = 1 where the stimulus is seen, else 0) and `latent.b1` `[L]` from U(±1/√L),
+    /// `latent.w2` from U(±1/√L)·`scale`; or `latent.theta` from U(±0.5)/√L. The last map is `[L, N]`, with knots `[B, L, N]`, and
+    /// is multiplied by `init_scale`.
     ///
     /// # Source
     /// Specification §1.6; `scale` = (threshold − resting potential)/0.1.
     pub(super) fn initial(&self, n: usize, scale: f64, rng: &mut impl Rng) -> Parameters {
         let l = self.dimensions;
         let bound = (l as f64).sqrt().recip();
-        let mut draw = |width: f64, rows, columns| {
-            Array2::from_shape_fn((rows, columns), |_| ((2.0 * rng.random::<f64>() - 1.0) * width) as f32)
+        let mut draw = |width: f64, shape: &[usize]| {
+            ArrayD::from_shape_fn(IxDyn(shape), |_| ((2.0 * rng.random::<f64>() - 1.0) * width) as f32)
         };
+        let mut map = vec![l, n];
+        if !self.knots.is_empty() {
+            map.insert(0, self.knots.len());
+        }
         let mut parameters = Parameters::new();
         match self.kind {
             LatentKind::Mlp => {
-                parameters.insert("latent.w1", draw(bound, l, l));
-                parameters.insert("latent.b1", draw(bound, 1, l).remove_axis(Axis(0)));
-                parameters.insert("latent.w2", draw(bound * scale * self.init_scale, l, n));
+                parameters.insert("latent.w1", draw(bound, &[self.n_sources(), l]));
+                parameters.insert("latent.b1", draw(bound, &[l]));
+                parameters.insert("latent.w2", draw(bound * scale * self.init_scale, &map));
             }
-            LatentKind::Linear => parameters.insert("latent.theta", draw(0.5 * bound * self.init_scale, l, n)),
+            LatentKind::Linear => parameters.insert("latent.theta", draw(0.5 * bound * self.init_scale, &map)),
         }
         parameters
     }
@@ -39,44 +57,63 @@ impl LatentSpec {
     /// Why: averages over trials and over neurons hardly tell offsets of single neurons, so nothing else takes away
     /// those that the fit started with, and neurons vary more from trial to trial than recorded ones.
     pub(super) fn decay(&self, parameters: &mut Parameters, lr: f64) {
-        let map = match self.kind {
-            LatentKind::Mlp => "latent.w2",
-            LatentKind::Linear => "latent.theta",
-        };
         let keep = (1.0 - lr * self.weight_decay).max(0.0) as f32;
-        if let Some(map) = parameters.get_mut(map) {
+        if let Some(map) = parameters.get_mut(self.map()) {
             map.mapv_inplace(|weight| keep * weight);
         }
     }
 
-    /// ψ ~ U(−0.5, 0.5), `[K, L]`: trial k draws the row at (0, `first_trial` + k, `step`) of the stream.
-    pub(super) fn draw(&self, n_trials: usize, key: Key, step: u32, first_trial: u32) -> Array2<f64> {
-        let mut psi = Array2::zeros((n_trials, self.dimensions));
-        let mut uniforms = vec![0.0f32; self.dimensions];
-        for (k, mut row) in psi.outer_iter_mut().enumerate() {
-            fill_uniforms(
-                key,
-                Place {
-                    time: 0,
-                    trial: first_trial + k as u32,
-                    step,
-                },
-                &mut uniforms,
-            );
+    /// ψ ~ U(−0.5, 0.5), `[K, L]`, and after it the stimulus where the map sees it, `[K, L + 1]`: trial k draws the row at
+    /// (0, `first_trial` + k, `step`) of the stream.
+    pub(super) fn draw(&self, stimulus: &[f64], key: Key, step: u32, first_trial: u32) -> Array2<f64> {
+        let l = self.dimensions;
+        let mut psi = Array2::zeros((stimulus.len(), self.n_sources()));
+        let mut uniforms = vec![0.0f32; l];
+        for (k, (mut row, stimulus)) in psi.outer_iter_mut().zip(stimulus).enumerate() {
+            let place = Place {
+                time: 0,
+                trial: first_trial + k as u32,
+                step,
+            };
+            fill_uniforms(key, place, &mut uniforms);
             row.iter_mut()
                 .zip(&uniforms)
                 .for_each(|(psi, u)| *psi = f64::from(*u) - 0.5);
+            if let Some(factor) = self.stimulus {
+                row[l] = factor * stimulus;
+            }
         }
         psi
     }
 
-    /// Offset o `[K, N]` of each trial: `relu(ψ·w1 + b1)·w2` or `ψ·θ`, clipped when bounded.
+    /// Share of each knot at each recorded step, `[T, B]`: linear interpolation.
+    pub(super) fn course(&self, n_steps: usize) -> Array2<f32> {
+        let knots = &self.knots;
+        let (Some(first), Some(last)) = (knots.first(), knots.last()) else {
+            return Array2::ones((n_steps, 1));
+        };
+        let mut course = Array2::zeros((n_steps, knots.len()));
+        for (t, mut row) in course.outer_iter_mut().enumerate() {
+            let at = (t as f64).clamp(*first, *last);
+            let after = knots.partition_point(|knot| *knot <= at).min(knots.len() - 1);
+            let Some(before) = after.checked_sub(1) else {
+                row[0] = 1.0;
+                continue;
+            };
+            let share = (at - knots[before]) / (knots[after] - knots[before]);
+            row[before] = (1.0 - share) as f32;
+            row[after] = share as f32;
+        }
+        course
+    }
+
+    /// Offset o `[K, B, N]` of each trial at each knot (B = 1 without): `relu(ψ·w1 + b1)·w2` or `ψ·θ`, clipped when bounded.
     pub(super) fn offset(
         &self,
         parameters: &Parameters,
         psi: &Array2<f64>,
         threshold: f64,
-    ) -> Result<Array2<f64>, CoreError> {
+    ) -> Result<Array3<f64>, CoreError> {
         let mut offset = self.unbounded(parameters, psi)?;
         if self.is_bounded {
             offset.mapv_inplace(|o| o.clamp(-BOUND * threshold, BOUND * threshold));
@@ -84,13 +121,13 @@ impl LatentSpec {
         Ok(offset)
     }
 
-    /// Gradients of the parameters from that of the offset, `[K, N]`; none flows where the offset is clipped.
+    /// Gradients of the parameters from that of the offset, `[K, B, N]`; none flows where the offset is clipped.
     pub(super) fn backward(
         &self,
         parameters: &Parameters,
         psi: &Array2<f64>,
         threshold: f64,
-        mut d_offset: Array2<f64>,
+        mut d_offset: Array3<f64>,
     ) -> Result<Parameters, CoreError> {
         if self.is_bounded {
             let offset = self.unbounded(parameters, psi)?;
@@ -99,34 +136,62 @@ impl LatentSpec {
                 .for_each(|d, o| *d *= f64::from(u8::from(o.abs() <= BOUND * threshold)));
         }
         let mut gradients = Parameters::new();
+        let d_knots = d_offset.axis_iter(Axis(1));
         match self.kind {
             LatentKind::Mlp => {
                 let hidden = hidden(parameters, psi)?; // [K, L]
-                let w2 = parameters.matrix("latent.w2")?.mapv(f64::from);
-                let mut d_hidden = d_offset.dot(&w2.t());
+                let mut d_hidden = Array2::zeros(hidden.dim());
+                for (d, w2) in d_knots.zip(self.maps(parameters)?.outer_iter()) {
+                    d_hidden += &d.dot(&w2.t());
+                }
                 Zip::from(&mut d_hidden)
                     .and(&hidden)
                     .for_each(|d, h| *d *= f64::from(u8::from(*h > 0.0)));
                 gradients.insert("latent.w1", psi.t().dot(&d_hidden).mapv(|x| x as f32));
                 gradients.insert("latent.b1", d_hidden.sum_axis(Axis(0)).mapv(|x| x as f32));
-                gradients.insert(
-                    "latent.w2",
-                    hidden.mapv(|h| h.max(0.0)).t().dot(&d_offset).mapv(|x| x as f32),
-                );
+                let source = hidden.mapv(|h| h.max(0.0));
+                gradients.insert("latent.w2", self.map_gradient(source.view(), &d_offset));
             }
-            LatentKind::Linear => gradients.insert("latent.theta", psi.t().dot(&d_offset).mapv(|x| x as f32)),
+            LatentKind::Linear => gradients.insert("latent.theta", self.map_gradient(psi.view(), &d_offset)),
         }
         Ok(gradients)
     }
 
-    fn unbounded(&self, parameters: &Parameters, psi: &Array2<f64>) -> Result<Array2<f64>, CoreError> {
-        match self.kind {
-            LatentKind::Mlp => {
-                let active = hidden(parameters, psi)?.mapv(|h| h.max(0.0));
-                Ok(active.dot(&parameters.matrix("latent.w2")?.mapv(f64::from)))
-            }
-            LatentKind::Linear => Ok(psi.dot(&parameters.matrix("latent.theta")?.mapv(f64::from))),
+    /// Gradient of the last map, whose source is `[K, L]`.
+    fn map_gradient(&self, source: ArrayView2<'_, f64>, d_offset: &Array3<f64>) -> ArrayD<f32> {
+        let (_, b, n) = d_offset.dim();
+        let mut maps = Array3::<f32>::zeros((b, source.ncols(), n));
+        for (mut map, d) in maps.outer_iter_mut().zip(d_offset.axis_iter(Axis(1))) {
+            map.assign(&source.t().dot(&d).mapv(|x| x as f32));
         }
+        if self.knots.is_empty() {
+            maps.index_axis_move(Axis(0), 0).into_dyn()
+        } else {
+            maps.into_dyn()
+        }
+    }
+
+    /// The last map at each knot, `[B, L, N]`.
+    fn maps(&self, parameters: &Parameters) -> Result<Array3<f64>, CoreError> {
+        Ok(if self.knots.is_empty() {
+            parameters.matrix(self.map())?.mapv(f64::from).insert_axis(Axis(0))
+        } else {
+            parameters.cube(self.map())?.mapv(f64::from)
+        })
+    }
+
+    fn unbounded(&self, parameters: &Parameters, psi: &Array2<f64>) -> Result<Array3<f64>, CoreError> {
+        let source = match self.kind {
+            LatentKind::Mlp => hidden(parameters, psi)?.mapv(|h| h.max(0.0)),
+            LatentKind::Linear => psi.to_owned(),
+        };
+        let maps = self.maps(parameters)?;
+        let (b, _, n) = maps.dim();
+        let mut offset = Array3::zeros((psi.nrows(), b, n));
+        for (map, mut offset) in maps.outer_iter().zip(offset.axis_iter_mut(Axis(1))) {
+            offset.assign(&source.dot(&map));
+        }
+        Ok(offset)
     }
 }
 

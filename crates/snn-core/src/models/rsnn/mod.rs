@@ -27,8 +27,8 @@ use crate::models::Parameters;
 /// | `w_in` | `[N_in, N]` | signed input weights; of a recorded stimulus, row `lag·C + channel` |
 /// | `v_rest` | `[N]` | resting potential |
 /// | `noise_gain` | `[N]` | noise gain κ |
-/// | `latent.w1`, `latent.b1`, `latent.w2` | `[L, L]`, `[L]`, `[L, N]` | offset `relu(ψ·w1 + b1)·w2` |
-/// | `latent.theta` | `[L, N]` | offset `ψ·theta` |
+/// | `latent.w1`, `latent.b1`, `latent.w2` | `[L, L]`, `[L]`, `[L, N]` | offset `relu(ψ·w1 + b1)·w2`; where it sees the stimulus, w1 has a last row for its value |
+/// | `latent.theta` | `[L, N]` | offset `ψ·theta`; with B knots in the trial, `latent.w2` and `latent.theta` are `[B, L, N]` |
 /// | `readout.w` | `[M, B]` | behaviour weights of the motor neurons |
 /// | `readout.baseline` | `[B]` | baseline b of a log readout |
 /// | `readout.mean`, `readout.std` | `[B]` | shift and scale of a linear readout |

@@ -10,7 +10,7 @@ use crate::CoreError;
 use crate::bits::SpikeBits;
 use crate::connectivity::{CellType, Neuron};
 use crate::rng::{self, Key, Place};
-use crate::rollout::{Network, Run};
+use crate::rollout::{Network, Run, TrialOffset};
 use ndarray::{Array2, Array3, Axis, concatenate};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -221,12 +221,17 @@ impl Rsnn {
                     }
                 }
                 Effect::Activate { strength } => {
-                    let none = || Array2::zeros((run.n_trials, network.n_neurons()));
-                    let offset = run.trial_offset.get_or_insert_with(none);
+                    let none = || {
+                        let values = Array2::zeros((run.n_trials, network.n_neurons()));
+                        TrialOffset::constant(values, run.n_steps)
+                    };
+                    // The shares of its rows sum to 1, so that what is added to all of them is added at all steps.
+                    let offset = &mut run.trial_offset.get_or_insert_with(none).values;
                     for &n in &perturbation.neurons {
                         // The cell's reset is the distance from resting potential to threshold.
                         let drive = (1.0 - alpha[n]) * strength * f64::from(network.reset[n]);
-                        offset.column_mut(n).mapv_inplace(|c| c + drive as f32);
+                        let mut driven = offset.index_axis_mut(Axis(2), n);
+                        driven.mapv_inplace(|c| c + drive as f32);
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Simulating trials of an RSNN, and the gradient of every trained parameter.
 
 use super::readout::{ReadOut, Readout};
-use super::{InputSpec, Rsnn, Trials, inputs};
+use super::{InputSpec, LatentSpec, Rsnn, Trials, inputs};
 use crate::CoreError;
 use crate::bits::{SpikeBits, for_each_set};
 use crate::models::Parameters;
@@ -9,8 +9,8 @@ use crate::rng::Key;
 #[cfg(feature = "wgpu")]
 use crate::rollout::kernels::{DeviceRollout, Kernels};
 use crate::rollout::{
-    Channel, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, Wanted, native,
-    reference,
+    Channel, Drive, Gradients, InputEvents, Network, Noise, Rollout, Run, SpikeAdjoint, State, TrialOffset, Wanted,
+    native, reference,
 };
 use crate::units::Ms;
 use ndarray::{Array2, Array3, Zip};
@@ -389,7 +389,8 @@ impl Rsnn {
         }
         let latent = spec
             .latent
-            .map(|latent| latent.draw(n_trials, key("latent"), draws.step, draws.first_trial));
+            .as_ref()
+            .map(|latent| latent.draw(&trials.stimulus, key("latent"), draws.step, draws.first_trial));
         let v_rest = self.parameters.vector("v_rest")?.to_owned();
         let run = Run {
             n_trials,
@@ -397,7 +398,10 @@ impl Rsnn {
             n_steps,
             events,
             drive,
-            trial_offset: latent.as_ref().map(|psi| self.trial_offset(psi)).transpose()?,
+            trial_offset: match (&spec.latent, &latent) {
+                (Some(latent), Some(psi)) => Some(self.trial_offset(latent, psi, n_steps)?),
+                _ => None,
+            },
             noise: Noise::Philox {
                 key: key("noise"),
                 step: draws.step,
@@ -418,13 +422,18 @@ impl Rsnn {
         })
     }
 
-    /// Constant drive `c = (1 − α)·o` per trial, `[K, N]`; the offset isn't halved like the current.
-    pub(super) fn trial_offset(&self, psi: &Array2<f64>) -> Result<Array2<f32>, CoreError> {
-        let Some(latent) = self.spec.latent else {
-            return Ok(Array2::zeros((psi.nrows(), self.spec.n_neurons())));
-        };
+    /// Drive `c = (1 − α)·o` of each trial; the offset isn't halved like the current.
+    pub(super) fn trial_offset(
+        &self,
+        latent: &LatentSpec,
+        psi: &Array2<f64>,
+        n_steps: usize,
+    ) -> Result<TrialOffset, CoreError> {
         let offset = latent.offset(&self.parameters, psi, self.spec.threshold)?;
-        Ok((offset * (1.0 - self.alpha())).mapv(|x| x as f32))
+        Ok(TrialOffset {
+            values: (offset * (1.0 - self.alpha())).mapv(|x| x as f32),
+            course: latent.course(n_steps),
+        })
     }
 
     /// Runs the rollout; `readout` comes with its filter's value before the first step of the warm-up, `[K, B]`.
@@ -527,7 +536,7 @@ impl Rsnn {
         }
         let mut out = self.cell_gradients(&mut gradients)?;
         out.add(&own)?;
-        if let (Some(latent), Some(psi), Some(d)) = (self.spec.latent, &latent, &gradients.trial_offset) {
+        if let (Some(latent), Some(psi), Some(d)) = (&self.spec.latent, &latent, &gradients.trial_offset) {
             let d_offset = d.mapv(f64::from) * (1.0 - self.alpha());
             out.add(&latent.backward(&self.parameters, psi, self.spec.threshold, d_offset)?)?;
         }

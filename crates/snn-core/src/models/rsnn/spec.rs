@@ -64,15 +64,21 @@ pub struct RsnnSpec {
     pub behaviour: Option<BehaviourSpec>,
 }
 
-/// Constant drive per trial and neuron from a random vector ψ ~ U(−0.5, 0.5)^L.
+/// Drive per trial and neuron from a random vector ψ ~ U(−0.5, 0.5)^L.
 ///
 /// # Source
-/// Specification §1.6.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Specification §1.6, where it is constant in the trial and the same map at every stimulus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentSpec {
     /// Length L of ψ (published: 5).
     pub dimensions: usize,
+    /// Recorded steps, ascending, at which the offset takes values of its own: linear between two, constant before the first
+    /// and after the last. Empty: constant in the trial.
+    pub knots: Vec<f64>,
+    /// The value of the stimulus times this factor goes into the map as one more coordinate, after ψ; `None`: it doesn't. Only
+    /// of [`LatentKind::Mlp`], where it meets ψ in the hidden layer.
+    pub stimulus: Option<f64>,
     /// Clip the offset at ±0.2·threshold.
     pub is_bounded: bool,
     /// Factor on the published initial values of the last map (w2, theta): offsets start that much smaller.
@@ -196,17 +202,19 @@ impl RsnnSpec {
         if self.input != InputSpec::None {
             shapes.push(("w_in", vec![self.input.n_inputs(), n]));
         }
-        if let Some(LatentSpec {
-            dimensions: l, kind, ..
-        }) = self.latent
-        {
-            match kind {
+        if let Some(latent) = &self.latent {
+            let l = latent.dimensions;
+            let mut map = vec![l, n];
+            if !latent.knots.is_empty() {
+                map.insert(0, latent.knots.len());
+            }
+            match latent.kind {
                 LatentKind::Mlp => shapes.extend([
                     ("latent.b1", vec![l]),
-                    ("latent.w1", vec![l, l]),
-                    ("latent.w2", vec![l, n]),
+                    ("latent.w1", vec![latent.n_sources(), l]),
+                    ("latent.w2", map),
                 ]),
-                LatentKind::Linear => shapes.push(("latent.theta", vec![l, n])),
+                LatentKind::Linear => shapes.push(("latent.theta", map)),
             }
         }
         if let Some(behaviour) = &self.behaviour {
@@ -266,6 +274,20 @@ impl RsnnSpec {
             return Err(range("dimensions of the latent", 0.0, "at least 1"));
         }
         if let Some(latent) = &self.latent {
+            if let Some(bad) = latent.knots.iter().find(|knot| !knot.is_finite()) {
+                return Err(range("knot of the latent in steps", *bad, "finite"));
+            }
+            if let Some(pair) = latent.knots.windows(2).find(|pair| pair[1] <= pair[0]) {
+                return Err(range("knot of the latent in steps", pair[1], "above the one before"));
+            }
+            if let Some(factor) = latent.stimulus.filter(|factor| !factor.is_finite()) {
+                return Err(range("factor of the latent on the stimulus", factor, "finite"));
+            }
+            if latent.stimulus.is_some() && latent.kind != LatentKind::Mlp {
+                return Err(CoreError::Population {
+                    what: "only a latent with a hidden layer can see the stimulus".into(),
+                });
+            }
             for (what, value) in [
                 ("initial scale of the latent", latent.init_scale),
                 ("weight decay of the latent", latent.weight_decay),

@@ -331,6 +331,32 @@ pub(super) fn drive_gradient(
     }
 }
 
+/// `out[k, b, j] = Σ_t course[t, b] δ[t, k, j]`.
+#[cube(launch_unchecked)]
+pub(super) fn offset_gradient(
+    delta: &[f32],
+    course: &[f32],
+    out: &mut [f32],
+    n_neurons: u32,
+    n_trials: u32,
+    n_steps: u32,
+    n_courses: u32,
+) {
+    let j = ABSOLUTE_POS_X as usize;
+    let n = n_neurons as usize;
+    if j < n {
+        let b = CUBE_POS_Y as usize;
+        let k = CUBE_POS_Z as usize;
+        let courses = n_courses as usize;
+        let trials = n_trials as usize;
+        let mut sum = 0.0f32;
+        for t in 0..n_steps as usize {
+            sum += course[t * courses + b] * delta[(t * trials + k) * n + j];
+        }
+        out[(k * courses + b) * n + j] = sum;
+    }
+}
+
 /// Sets every value to zero.
 #[cube(launch_unchecked)]
 pub(super) fn clear(out: &mut [f32], size: u32) {

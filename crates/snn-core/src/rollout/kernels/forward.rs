@@ -51,6 +51,7 @@ pub(super) fn forward_steps(
     n_history: u32,
     n_warmup: u32,
     n_steps: u32,
+    n_courses: u32,
     n_refractory: u32,
     temperature: f32,
     p_scale: f32,
@@ -218,7 +219,12 @@ pub(super) fn forward_steps(
                 potential += drive[(drive_index[k] as usize * n_steps as usize + t) * n + i_neuron];
             }
             if options & HAS_OFFSET != 0u32 {
-                potential += offset[here];
+                // The shares of the rows at each step follow the rows.
+                let courses = n_courses as usize;
+                for b in 0..courses {
+                    let share = offset[(trials * n + t) * courses + b];
+                    potential += share * offset[(k * courses + b) * n + i_neuron];
+                }
             }
             let x = (potential - constants[THRESHOLD * n + i_neuron]) * constants[INVERSE_SCALE * n + i_neuron];
             let p = p_scale * sigmoid(temperature * x);

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::simulate::{DeviceRollout, Sizes, with_lengths};
 use crate::CoreError;
 use crate::rollout::gradients::Totals;
-use crate::rollout::{Gradients, Network, Run, SpikeAdjoint, Wanted};
+use crate::rollout::{Gradients, Network, Run, SpikeAdjoint, TrialOffset, Wanted};
 use crate::surrogate::Surrogate;
 use cubecl::prelude::*;
 use ndarray::{Array1, Array2, Array3};
@@ -225,10 +225,12 @@ impl DeviceRollout {
             noise: wanted.noise.then(|| total(part(2))),
         };
         gradients.finish(network, &totals);
-        if let Some(offset) = &mut gradients.trial_offset {
-            for (to, from) in offset.iter_mut().zip(part(0)) {
-                *to = *from;
-            }
+        if let (Some(out), Some(offset)) = (&mut gradients.trial_offset, &run.trial_offset) {
+            *out = if offset.is_constant() {
+                to_array(part(0).to_vec(), out.dim())
+            } else {
+                self.offset_gradient(&delta, offset)?
+            };
         }
         Ok(gradients)
     }
@@ -456,6 +458,33 @@ impl DeviceRollout {
             );
         }
         Ok(to_array(self.kernels.download(&out)?, (stimuli, steps, n)))
+    }
+
+    /// Gradient of the values of a trial offset, `[K, B, N]`.
+    fn offset_gradient(&self, delta: &Buffer, offset: &TrialOffset) -> Result<Array3<f32>, CoreError> {
+        let (k, courses, n) = offset.values.dim();
+        let out = self.kernels.empty(k * courses * n);
+        let course = self
+            .kernels
+            .upload(&offset.course.iter().copied().collect::<Vec<f32>>());
+        let count = CubeCount::Static(n.div_ceil(UNITS as usize) as u32, courses as u32, k as u32);
+        // SAFETY: the kernel checks the neuron; rows and trials are those of the launch.
+        #[allow(unsafe_code)]
+        unsafe {
+            backward::offset_gradient::launch_unchecked(
+                &self.kernels.client,
+                count,
+                CubeDim::new_1d(UNITS),
+                delta.arg(),
+                course.arg(),
+                out.arg(),
+                n as u32,
+                k as u32,
+                self.sizes.steps as u32,
+                courses as u32,
+            );
+        }
+        Ok(to_array(self.kernels.download(&out)?, (k, courses, n)))
     }
 
     /// δ of the first recorded step, `[K, N]`.

@@ -28,6 +28,8 @@ pub struct Plan {
     pub inputs: usize,
     /// Drives `[S, T, N]` that trials share.
     pub stimuli: usize,
+    /// Rows of the trial offset of a trial; 0 without one.
+    pub courses: usize,
     /// Conditions C whose spikes are summed.
     pub conditions: usize,
     /// Population traces R.
@@ -64,6 +66,7 @@ impl Plan {
             delays: network.delays.clone(),
             inputs: run.events.as_ref().map_or(0, |_| network.w_in.nrows()),
             stimuli: run.drive.as_ref().map_or(0, |d| d.values.dim().0),
+            courses: run.trial_offset.as_ref().map_or(0, |offset| offset.values.dim().1),
             is_noise_given: matches!(run.noise, Noise::Given { .. }),
             ..Self::default()
         }
@@ -107,6 +110,7 @@ impl Plan {
             of("input spikes", 1, &[all, k, input_words]),
             of("given noise", 2 * given, &[k, all, n]),
             of("drive", 1, &[self.stimuli, t, n]),
+            of("trial offsets", 1, &[self.courses, k, n]),
             of("states of the neurons", 4, &[k, n]),
             of("sums of spikes", 1, &[self.conditions, t, n]),
             of("population traces", 1, &[k, t.max(self.warmup), self.channels]),
@@ -128,6 +132,7 @@ impl Plan {
                 of("gradient of the recurrent weights", 1, &[delays, n, n]),
                 of("gradient of the input weights", 1, &[self.inputs, n]),
                 of("gradient of the drive", 1, &[self.stimuli, t, n]),
+                of("gradient of the trial offsets", 1, &[self.courses, k, n]),
             ]);
         }
         buffers
@@ -141,6 +146,7 @@ impl Plan {
             ("neurons", self.neurons as u64),
             ("inputs", self.inputs as u64),
             ("stimuli", self.stimuli as u64),
+            ("knots of the trial offset", self.courses as u64),
             ("conditions", self.conditions as u64),
         ];
         if self.has_gradient {

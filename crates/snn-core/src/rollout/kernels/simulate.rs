@@ -6,7 +6,7 @@ use super::forward::{self, UNITS};
 use super::plan::Plan;
 use crate::CoreError;
 use crate::bits::SpikeBits;
-use crate::rollout::{Channel, Network, Noise, Rollout, Run, State};
+use crate::rollout::{Channel, Network, Noise, Rollout, Run, State, TrialOffset};
 use cubecl::prelude::*;
 use ndarray::{Array2, Array3};
 
@@ -254,6 +254,17 @@ fn event_bits(run: &Run, inputs: usize, all: usize) -> Vec<u32> {
     bits
 }
 
+/// Rows of a trial offset `[K, B, N]`, then their shares at each step `[T, B]`; one buffer, because devices bind few.
+fn rows_and_shares(offset: &TrialOffset) -> Vec<f32> {
+    let mut values: Vec<f32> = offset.values.iter().chain(&offset.course).copied().collect();
+    if offset.course.nrows() == 0 {
+        // The warm-up of a run without a recorded step.
+        values.push(1.0);
+        values.extend(vec![0.0; offset.values.dim().1.saturating_sub(1)]);
+    }
+    values
+}
+
 impl DeviceRollout {
     /// Enqueues all steps.
     fn launch(&self, network: &Network, run: &Run) {
@@ -280,7 +291,7 @@ impl DeviceRollout {
             None => kernels.empty(1),
         };
         let offset = match &run.trial_offset {
-            Some(offset) => kernels.upload(&offset.iter().copied().collect::<Vec<f32>>()),
+            Some(offset) => kernels.upload(&rows_and_shares(offset)),
             None => kernels.empty(1),
         };
         let (n_units, per_unit) = kernels.cube_of(n);
@@ -335,6 +346,7 @@ impl DeviceRollout {
                     self.sizes.history as u32,
                     warmup as u32,
                     self.sizes.steps as u32,
+                    run.trial_offset.as_ref().map_or(0, |offset| offset.values.dim().1) as u32,
                     u32::from(network.n_refractory),
                     network.temperature,
                     network.p_scale,

@@ -168,10 +168,19 @@ fn reduce(
         noise: wanted.noise.then(|| total(&|s| &s.noise)),
     };
     gradients.finish(network, &totals);
-    if let Some(offset) = &mut gradients.trial_offset {
-        for (mut row, trial) in offset.rows_mut().into_iter().zip(sums) {
-            row.assign(&ndarray::ArrayView1::from(&trial.delta));
-        }
+    if let (Some(out), Some(offset)) = (&mut gradients.trial_offset, &run.trial_offset) {
+        let trials: Vec<_> = out.outer_iter_mut().zip(delta.outer_iter()).zip(sums).collect();
+        trials.into_par_iter().for_each(|((mut out, delta), sums)| {
+            if offset.is_constant() {
+                out.row_mut(0).assign(&ndarray::ArrayView1::from(&sums.delta));
+                return;
+            }
+            for (t, delta) in delta.outer_iter().enumerate() {
+                for (b, share) in offset.at(t) {
+                    out.row_mut(b).scaled_add(share, &delta);
+                }
+            }
+        });
     }
     if let Some(history) = &mut gradients.history {
         for (mut block, trial) in history.outer_iter_mut().zip(sums) {

@@ -6,7 +6,7 @@ use crate::bits::{SpikeBits, for_each_set};
 use crate::rng::{self, Place};
 use crate::rollout::feedback::{FeedbackState, Loop};
 use crate::rollout::{Network, Noise, Rollout, Run, State};
-use ndarray::{Array2, Array3, ArrayView1, CowArray, Ix1, Ix2, Ix3};
+use ndarray::{Array2, Array3, ArrayView1, Axis, CowArray, Ix1, Ix2, Ix3};
 use rayon::prelude::*;
 
 /// What the time loop reads, in standard memory layout: borrowed where it is already, else copied.
@@ -283,7 +283,10 @@ fn simulate_trial(prepared: &Prepared<'_>, run: &Run, k: usize, scratch: &mut Sc
             add_view(row, &drive.values.slice(ndarray::s![drive.index[k], held, ..]));
         }
         if let Some(offset) = &run.trial_offset {
-            add_view(row, &offset.row(k));
+            let rows = offset.values.index_axis(Axis(0), k);
+            for (b, share) in offset.at(recorded.unwrap_or(0)) {
+                add_multiple(row, &rows.row(b), share);
+            }
         }
         kernels::draw(
             constants,
@@ -414,6 +417,16 @@ fn add_view(v: &mut [f32], more: &ArrayView1<'_, f32>) {
     } else {
         for (x, y) in v.iter_mut().zip(more) {
             *x += y;
+        }
+    }
+}
+
+fn add_multiple(v: &mut [f32], more: &ArrayView1<'_, f32>, factor: f32) {
+    if let Some(row) = more.as_slice() {
+        kernels::add_multiple(v, row, factor);
+    } else {
+        for (x, y) in v.iter_mut().zip(more) {
+            *x += factor * y;
         }
     }
 }

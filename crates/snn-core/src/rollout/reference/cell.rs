@@ -20,8 +20,8 @@ pub(super) struct Cell {
     pub(super) threshold: Tensor<2>,
     pub(super) scale: Tensor<2>,
     pub(super) reset: Tensor<2>,
-    /// `[K, N]`.
-    pub(super) trial_offset: Tensor<2>,
+    /// One matrix `[K, N]` per row of the trial offset, if the run has one.
+    pub(super) trial_offset: Option<Vec<Tensor<2>>>,
     /// One matrix `[S, N]` per recorded step, if the run has a drive.
     pub(super) drive: Option<Vec<Tensor<2>>>,
     pub(super) temperature: f64,
@@ -48,6 +48,8 @@ pub(super) struct Input {
     /// Input spikes `[K, N_in]`.
     pub(super) events: Option<Tensor<2>>,
     pub(super) drive: Option<Tensor<2>>,
+    /// Trial offset.
+    pub(super) offset: Option<Tensor<2>>,
     pub(super) normals: Tensor<2>,
     pub(super) uniforms: Tensor<2>,
     /// Where neurons are clamped, and the recorded spikes there (0 elsewhere).
@@ -78,10 +80,9 @@ impl Reference {
         let mut potential = cell.alpha.clone() * state.v.clone()
             + cell.gain.clone() * current
             + cell.bias.clone()
-            + cell.trial_offset.clone()
             + cell.noise.clone() * input.normals;
-        if let Some(drive) = input.drive {
-            potential = potential + drive;
+        for more in [input.drive, input.offset].into_iter().flatten() {
+            potential = potential + more;
         }
         let x = (potential.clone() - cell.threshold.clone()) / cell.scale.clone();
         let p = sigmoid(x.clone() * cell.temperature) * cell.p_scale;
@@ -152,13 +153,13 @@ impl Cell {
             &mut self.noise,
             &mut self.threshold,
             &mut self.reset,
-            &mut self.trial_offset,
         ];
         let matrices = self
             .w
             .iter_mut()
             .chain(&mut self.w_in)
-            .chain(self.drive.iter_mut().flatten());
+            .chain(self.drive.iter_mut().flatten())
+            .chain(self.trial_offset.iter_mut().flatten());
         for leaf in rows.into_iter().chain(matrices) {
             *leaf = leaf.clone().require_grad();
         }

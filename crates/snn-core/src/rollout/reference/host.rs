@@ -75,7 +75,10 @@ impl Reference {
             threshold: row(&values.threshold),
             scale: row(&values.scale),
             reset: row(&values.reset),
-            trial_offset: self.put(&device, values.trial_offset.view()),
+            trial_offset: values
+                .trial_offset
+                .as_ref()
+                .map(|o| o.axis_iter(Axis(1)).map(|o| self.put(&device, o)).collect()),
             drive: values
                 .drive
                 .as_ref()
@@ -126,6 +129,7 @@ impl Stage<'_> {
         Input {
             events: self.cell.w_in.as_ref().and_then(|_| self.events(t)),
             drive: self.drive(t),
+            offset: self.offset(t),
             normals: self.rows(&self.values.normals, t),
             uniforms: self.rows(&self.values.uniforms, t),
             clamp: t.checked_sub(self.run.n_warmup).and_then(|t| self.clamp(t)),
@@ -153,6 +157,16 @@ impl Stage<'_> {
             f64::from(u8::from(index[k] == s))
         });
         Some(self.reference.put(&self.device, pick.view()).matmul(step.clone()))
+    }
+
+    /// The warm-up holds the first step.
+    fn offset(&self, t: usize) -> Option<Tensor<2>> {
+        let offset = self.run.trial_offset.as_ref()?;
+        let rows = self.cell.trial_offset.as_ref()?;
+        let parts = offset.at(t.saturating_sub(self.run.n_warmup));
+        parts
+            .filter_map(|(b, share)| Some(rows.get(b)?.clone() * f64::from(share)))
+            .reduce(|sum, part| sum + part)
     }
 
     /// Mask and recorded spikes of recorded step `t`.
@@ -211,7 +225,10 @@ impl Reader<'_> {
             reset: self.row(&cell.reset)?,
             gain: self.row(&cell.gain)?,
             noise: self.row(&cell.noise)?,
-            trial_offset: self.of(&cell.trial_offset)?,
+            trial_offset: match &cell.trial_offset {
+                Some(rows) => Some(self.stack(1, rows, [0, 0, n])?),
+                None => None,
+            },
             drive: match &cell.drive {
                 Some(steps) => Some(self.stack(1, steps, [0, 0, n])?),
                 None => None,

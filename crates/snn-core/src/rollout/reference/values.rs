@@ -51,8 +51,8 @@ pub struct Values {
     pub p_scale: f64,
     /// Dampening γ of the network's surrogate.
     pub gamma: f64,
-    /// Constant drive c per trial, `[K, N]`; zero when the run has none.
-    pub trial_offset: Array2<f64>,
+    /// Values of the trial offset, `[K, B, N]`, if the run has one.
+    pub trial_offset: Option<Array3<f64>>,
     /// Drive per stimulus `[S, T, N]`, if the run has one.
     pub drive: Option<Array3<f64>>,
     /// Standard normals ε, `[K, warm-up + T, N]`.
@@ -99,8 +99,8 @@ pub struct Gradients64 {
     pub gain: Array1<f64>,
     /// dL/ds, `[N]`.
     pub noise: Array1<f64>,
-    /// dL/dc, `[K, N]`.
-    pub trial_offset: Array2<f64>,
+    /// dL/d of the values of the trial offset, `[K, B, N]`, if the run has one.
+    pub trial_offset: Option<Array3<f64>>,
     /// dL/ddrive `[S, T, N]`, if the run has a drive.
     pub drive: Option<Array3<f64>>,
     /// dL/dz before the first recorded step, `[K, H, N]`.
@@ -138,10 +138,6 @@ impl Values {
         let gamma = match network.surrogate {
             Surrogate::Sigmoid { gamma } | Surrogate::Triangle { gamma } => f64::from(gamma),
         };
-        let trial_offset = match &run.trial_offset {
-            Some(c) => c.mapv(f64::from),
-            None => Array2::zeros((run.n_trials, network.n_neurons())),
-        };
         Ok(Self {
             w: network.w.mapv(f64::from),
             w_in: network.w_in.mapv(f64::from),
@@ -155,7 +151,7 @@ impl Values {
             temperature: f64::from(network.temperature),
             p_scale: f64::from(network.p_scale),
             gamma,
-            trial_offset,
+            trial_offset: run.trial_offset.as_ref().map(|offset| offset.values.mapv(f64::from)),
             drive: run.drive.as_ref().map(|drive| drive.values.mapv(f64::from)),
             normals,
             uniforms,
@@ -189,7 +185,15 @@ impl Values {
         ] {
             shape(what, a.shape(), &[n])?;
         }
-        shape("trial offset", self.trial_offset.shape(), &[k, n])?;
+        let offset = run
+            .trial_offset
+            .as_ref()
+            .map_or(&[][..], |offset| offset.values.shape());
+        shape(
+            "trial offset",
+            self.trial_offset.as_ref().map_or(&[][..], |offset| offset.shape()),
+            offset,
+        )?;
         let drive = run.drive.as_ref().map_or(&[][..], |drive| drive.values.shape());
         shape(
             "drive",
@@ -231,7 +235,11 @@ impl Gradients64 {
             reset: self.reset.mapv(|g| g as f32),
             gain: self.gain.mapv(|g| g as f32),
             noise: wanted.noise.then(|| self.noise.mapv(|g| g as f32)),
-            trial_offset: wanted.trial_offset.then(|| self.trial_offset.mapv(|g| g as f32)),
+            trial_offset: self
+                .trial_offset
+                .as_ref()
+                .filter(|_| wanted.trial_offset)
+                .map(|offset| offset.mapv(|g| g as f32)),
             drive: self
                 .drive
                 .as_ref()

@@ -132,7 +132,15 @@ fn model(assembly: &Assembly) -> Vec<(&'static str, String)> {
         };
         facts.push((
             "Latent",
-            format!("{kind}, {} dimensions for each trial", latent.dimensions),
+            format!(
+                "{kind}, {} dimensions for each trial{}{}",
+                latent.dimensions,
+                match latent.knots_ms.len() {
+                    0 => String::new(),
+                    n => format!(", values of its own at {n} times"),
+                },
+                if latent.stimulus { ", sees the stimulus" } else { "" },
+            ),
         ));
     }
     if let Some(behaviour) = &model.behaviour {

@@ -34,7 +34,6 @@ impl Linearised<'_> {
         let history = rollout.start.history.shape()[1];
         let mut loss = 0.0;
         for k in 0..n_trials {
-            let offset = self.offset(p, k);
             let mut v: Vec<f64> = rollout.start.v.row(k).iter().map(|v| f64::from(*v)).collect();
             // Spikes of the H steps before the trial, then of the trial.
             let mut z: Vec<Vec<f64>> = (0..history)
@@ -68,7 +67,7 @@ impl Linearised<'_> {
                     };
                     let (alpha, rest, kappa) = ((-2.0f64 / tau).exp(), p["v_rest"][[j]], p["noise_gain"][[j]]);
                     let noise = self.normals[[k, t, j]] * kappa * (0.1 - rest) * 0.3 * 2f64.sqrt();
-                    v[j] = alpha * v[j] + (1.0 - alpha) * (0.5 * current + offset[j] + rest) + noise;
+                    v[j] = alpha * v[j] + (1.0 - alpha) * (0.5 * current + self.offset(p, k, t, j) + rest) + noise;
                     let x = (v[j] - 0.1) / 0.1;
                     let z0 = f64::from(u8::from(rollout.spikes.get(k, t, j)));
                     now[j] = z0
@@ -160,20 +159,16 @@ impl Linearised<'_> {
         values
     }
 
-    fn offset(&self, p: &Named, k: usize) -> Vec<f64> {
-        let (n, Some(latent), Some(psi)) = (
-            self.model.spec.n_neurons(),
-            self.model.spec.latent,
-            &self.simulation.latent,
-        ) else {
-            return vec![0.0; self.model.spec.n_neurons()];
+    /// Offset of neuron `j` at step `t` of trial `k`.
+    fn offset(&self, p: &Named, k: usize, t: usize, j: usize) -> f64 {
+        let (Some(latent), Some(psi)) = (&self.model.spec.latent, &self.simulation.latent) else {
+            return 0.0;
         };
         let psi = psi.row(k);
-        let l = psi.len();
+        let l = latent.dimensions;
+        let into = |h: usize| (0..psi.len()).map(|i| psi[i] * p["latent.w1"][[i, h]]).sum::<f64>();
         let source: Vec<f64> = match latent.kind {
-            LatentKind::Mlp => (0..l)
-                .map(|h| ((0..l).map(|i| psi[i] * p["latent.w1"][[i, h]]).sum::<f64>() + p["latent.b1"][[h]]).max(0.0))
-                .collect(),
+            LatentKind::Mlp => (0..l).map(|h| (into(h) + p["latent.b1"][[h]]).max(0.0)).collect(),
             LatentKind::Linear => psi.to_vec(),
         };
         let out = if latent.kind == LatentKind::Mlp {
@@ -182,14 +177,21 @@ impl Linearised<'_> {
             "latent.theta"
         };
         let bound = if latent.is_bounded { 0.02 } else { f64::INFINITY };
-        (0..n)
-            .map(|j| {
-                (0..l)
-                    .map(|h| source[h] * p[out][[h, j]])
-                    .sum::<f64>()
-                    .clamp(-bound, bound)
-            })
-            .collect()
+        let with = |weight: &dyn Fn(usize) -> f64| -> f64 {
+            let sum: f64 = (0..l).map(|h| source[h] * weight(h)).sum();
+            sum.clamp(-bound, bound)
+        };
+        let knots = &latent.knots;
+        let at = |b: usize| with(&|h| p[out][[b, h, j]]);
+        match knots.iter().position(|knot| t as f64 <= *knot) {
+            _ if knots.is_empty() => with(&|h| p[out][[h, j]]),
+            Some(0) => at(0),
+            None => at(knots.len() - 1),
+            Some(b) => {
+                let later = (t as f64 - knots[b - 1]) / (knots[b] - knots[b - 1]);
+                (1.0 - later) * at(b - 1) + later * at(b)
+            }
+        }
     }
 
     fn input_current(&self, p: &Named, k: usize, t: usize) -> Vec<f64> {
@@ -418,6 +420,20 @@ fn every_gradient_of_a_network_without_inputs_or_trained_noise_is_a_central_diff
         latent: Some(latent(LatentKind::Mlp, true)),
         ..small_spec()
     });
+}
+
+#[test]
+fn every_gradient_of_offsets_that_change_in_the_trial_is_a_central_difference() {
+    for (kind, is_bounded) in [(LatentKind::Mlp, false), (LatentKind::Linear, true)] {
+        check_every_gradient(RsnnSpec {
+            latent: Some(LatentSpec {
+                dimensions: 8, // some of the hidden layer are above 0
+                ..latent_with_knots(kind, is_bounded)
+            }),
+            behaviour: Some(readout(Link::Log)),
+            ..small_spec()
+        });
+    }
 }
 
 #[test]

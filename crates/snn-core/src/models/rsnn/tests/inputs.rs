@@ -409,20 +409,100 @@ fn latents_are_uniform_and_bounded_offsets_stay_below_a_fifth_of_the_threshold()
     // An eighth of what fits, and far beyond.
     let theta = model.parameters.get_mut("latent.theta").unwrap();
     theta.mapv_inplace(|x| x * 10.0);
-    let psi = model.spec.latent.unwrap().draw(2000, Key::new(1, "latent"), 0, 0);
+    let latent = model.spec.latent.clone().unwrap();
+    let psi = latent.draw(&[0.0; 2000], Key::new(1, "latent"), 0, 0);
     assert!(psi.iter().all(|x| (-0.5..0.5).contains(x)));
     // 6000 draws: standard errors 0.0037 of the mean and 0.00096 of the variance 1/12.
     assert!(psi.mean().unwrap().abs() < 0.019);
     assert!((psi.mapv(|x| x * x).mean().unwrap() - 1.0 / 12.0).abs() < 0.005);
-    let offset = model.trial_offset(&psi).unwrap();
+    let offset = model.trial_offset(&latent, &psi, 5).unwrap();
+    assert_eq!(offset.course, ndarray::Array2::<f32>::ones((5, 1)));
     let alpha = model.alpha();
     let mut clipped = 0;
-    for ((_, n), c) in offset.indexed_iter() {
+    for ((_, _, n), c) in offset.values.indexed_iter() {
         let o = f64::from(*c) / (1.0 - alpha[n]);
         assert!(o.abs() < 0.02 + 1e-7);
         clipped += usize::from(o.abs() > 0.02 - 1e-7);
     }
     assert!(clipped > 1000 && clipped < 20_000, "{clipped} clipped");
+}
+
+#[test]
+fn offsets_are_linear_between_knots_and_constant_beyond_them() {
+    let latent = LatentSpec {
+        knots: vec![-4.0, 2.0, 2.5, 6.0],
+        ..latent(LatentKind::Mlp, false)
+    };
+    let course = latent.course(9);
+    // A mixture of the knots' own times is the time, held between the first and the last.
+    for (t, shares) in course.outer_iter().enumerate() {
+        assert!((shares.sum() - 1.0).abs() < 1e-6 && shares.iter().all(|share| *share >= 0.0));
+        assert!(shares.iter().filter(|share| **share > 0.0).count() <= 2);
+        let time: f64 = shares
+            .iter()
+            .zip(&latent.knots)
+            .map(|(share, knot)| f64::from(*share) * knot)
+            .sum();
+        assert!((time - (t as f64).min(6.0)).abs() < 1e-6, "step {t}: {shares}");
+    }
+    assert_eq!(course.row(2).to_vec(), [0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(course.row(8).to_vec(), [0.0, 0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn the_stimulus_is_one_more_coordinate_of_the_latent_and_the_others_are_drawn_as_without() {
+    let seeing = LatentSpec {
+        stimulus: Some(0.5),
+        ..latent(LatentKind::Mlp, false)
+    };
+    let key = Key::new(1, "latent");
+    let stimulus = [0.0, 2.0, 1.0];
+    let with = seeing.draw(&stimulus, key, 3, 7);
+    let without = latent(LatentKind::Mlp, false).draw(&stimulus, key, 3, 7);
+    assert_eq!(with.slice(ndarray::s![.., ..3]), without);
+    assert_eq!(with.column(3).to_vec(), [0.0, 1.0, 0.5]);
+    let spec = |latent| RsnnSpec {
+        latent: Some(latent),
+        ..small_spec()
+    };
+    assert!(Rsnn::new(spec(seeing.clone()), 1).is_ok());
+    let refused = |change: &dyn Fn(&mut LatentSpec)| {
+        let mut latent = seeing.clone();
+        change(&mut latent);
+        Rsnn::new(spec(latent), 1).is_err()
+    };
+    assert!(refused(&|latent| latent.kind = LatentKind::Linear));
+    assert!(refused(&|latent| latent.stimulus = Some(f64::INFINITY)));
+    assert!(refused(&|latent| latent.knots = vec![1.0, 1.0]));
+    assert!(refused(&|latent| latent.knots = vec![f64::NAN]));
+}
+
+#[test]
+fn equal_values_at_all_knots_are_a_constant_offset() {
+    let constant = latent(LatentKind::Mlp, false);
+    let knots = LatentSpec {
+        knots: vec![2.0, 11.0],
+        ..constant.clone()
+    };
+    let spec = |latent| RsnnSpec {
+        latent: Some(latent),
+        ..small_spec()
+    };
+    let model = Rsnn::new(spec(constant), 1).unwrap();
+    let mut other = Rsnn::new(spec(knots), 1).unwrap();
+    let map = model.parameters.matrix("latent.w2").unwrap().to_owned();
+    let both = ndarray::stack(ndarray::Axis(0), &[map.view(), map.view()]).unwrap();
+    for (name, values) in model.parameters.iter() {
+        other.parameters.insert(name, values.clone());
+    }
+    other.parameters.insert("latent.w2", both);
+    let spikes = |model: &Rsnn| {
+        let simulation = model
+            .simulate(&Engine::Native, &trials(0, 6), N_STEPS, draws(0), false)
+            .unwrap();
+        simulation.rollout.host().unwrap().spikes.to_array()
+    };
+    assert_eq!(spikes(&model), spikes(&other));
 }
 
 #[test]

@@ -115,7 +115,18 @@ pub(super) fn latent(kind: LatentKind, is_bounded: bool) -> LatentSpec {
         is_bounded,
         init_scale: 1.0,
         weight_decay: 0.0,
+        knots: Vec::new(),
+        stimulus: None,
         kind,
+    }
+}
+
+/// A latent whose offsets change in the trial, between steps too.
+pub(super) fn latent_with_knots(kind: LatentKind, is_bounded: bool) -> LatentSpec {
+    LatentSpec {
+        knots: vec![3.0, 9.5, 20.0],
+        stimulus: (kind == LatentKind::Mlp).then_some(0.25),
+        ..latent(kind, is_bounded)
     }
 }
 

@@ -162,14 +162,17 @@ fn oracle_run(file: &hdf5::File, model: &Rsnn) -> (Prepared, (Readout, Array2<f6
         out.extend((0..n_inputs as u16).filter(|i| inputs[[k, t, usize::from(*i)]] > 0.0));
     });
     let history = trial_major(file, "state_z").mapv(|z| z as u8);
-    let psi = model.spec.latent.map(|_| array::<Ix2>(file, "trial_noise"));
+    let psi = model.spec.latent.as_ref().map(|_| array::<Ix2>(file, "trial_noise"));
     let run = Run {
         n_trials,
         n_warmup: 0,
         n_steps,
         events: Some(events),
         drive: None,
-        trial_offset: psi.as_ref().map(|psi| model.trial_offset(psi).unwrap()),
+        trial_offset: psi.as_ref().map(|psi| {
+            let latent = model.spec.latent.as_ref().unwrap();
+            model.trial_offset(latent, psi, n_steps).unwrap()
+        }),
         noise: Noise::Given {
             normals: single(&trial_major(file, "gauss")),
             uniforms: single(&trial_major(file, "uniforms")),
@@ -308,7 +311,9 @@ fn the_model_with_a_closed_loop_gives_the_spikes_behaviour_and_gradients_of_the_
 fn latent_offsets_are_those_of_the_published_program() {
     let Some(file) = open("sim_latent.h5") else { return };
     let model = oracle_model(&file, true);
-    let ours = model.trial_offset(&array(&file, "trial_noise")).unwrap();
+    let latent = model.spec.latent.as_ref().unwrap();
+    let ours = model.trial_offset(latent, &array(&file, "trial_noise"), 1).unwrap();
+    let ours = ours.values.index_axis_move(Axis(1), 0);
     let theirs: Array2<f64> = array::<Ix2>(&file, "trial_offset") * (1.0 - model.alpha());
     assert!(largest(&(ours.mapv(f64::from) - theirs)) < 1e-7);
 }

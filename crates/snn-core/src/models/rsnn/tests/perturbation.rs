@@ -24,7 +24,7 @@ fn full_spec() -> RsnnSpec {
 /// Both kinds of input, with latent and readout.
 fn models() -> [Rsnn; 2] {
     let recorded = RsnnSpec {
-        latent: Some(latent(LatentKind::Linear, true)),
+        latent: Some(latent_with_knots(LatentKind::Linear, true)),
         behaviour: Some(readout(Link::Linear)),
         ..recorded_spec()
     };
@@ -290,7 +290,7 @@ fn currents_are_removed_at_the_steps_at_which_they_arrive() {
     let simulate::Prepared { network, mut run, .. } = model.prepare(&trials(0, 1), 20, draws(0)).unwrap();
     let mut offset = ndarray::Array2::zeros((1, 2));
     offset[[0, 0]] = 1.0;
-    run.trial_offset = Some(offset);
+    run.trial_offset = Some(crate::rollout::TrialOffset::constant(offset, 20));
     let all = silence(&[0], 0..20, Silenced::Outgoing);
     let mut state = run.initial.clone();
     let mut v = Vec::new();

@@ -10,7 +10,7 @@ use ndarray::{Array2, Array3, ArrayD, Axis, concatenate};
 
 fn full_spec() -> RsnnSpec {
     RsnnSpec {
-        latent: Some(latent(LatentKind::Mlp, false)),
+        latent: Some(latent_with_knots(LatentKind::Mlp, false)),
         behaviour: Some(readout(Link::Log)),
         ..small_spec()
     }
@@ -349,6 +349,9 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
         unreachable!("the small network has Poisson inputs")
     };
     input.first_steps = vec![1000, 1000];
+    // The warm-up holds the first step's offset.
+    let knots = &mut alone.spec.latent.as_mut().unwrap().knots;
+    knots.iter_mut().for_each(|knot| *knot += 1000.0);
     let warmup = alone
         .simulate(&Engine::Native, &trials(0, 6), 9, draws(0), false)
         .unwrap();

@@ -17,7 +17,7 @@ use crate::spike_history::fitted::Fitted;
 use crate::spike_history::recorded::Recorded;
 use crate::spike_history::simulated::Trials;
 
-/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`. Stimuli are those of training trials: no test
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or `perturbation-NAME.json`. Stimuli are those of training trials: no test
 /// trial is opened.
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
     let [path] = args.runs.as_slice() else {
@@ -112,8 +112,9 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         }],
         against: None,
     };
-    super::super::super::write_json(&run.perturbation(), &report)?;
-    tracing::info!("every neuron's change in {}", run.perturbation().display());
+    let file = run.perturbation(args.name.as_deref());
+    super::super::super::write_json(&file, &report)?;
+    tracing::info!("every neuron's change in {}", file.display());
     if global.format == Format::Json {
         super::super::super::print_json(&report)?;
     } else {
