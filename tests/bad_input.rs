@@ -226,7 +226,7 @@ fn a_configuration_that_does_not_fit_the_recording_is_refused_with_one_clear_err
             "a latent that sees stimuli which are all 0",
             &[
                 "data.files = [\"no_stimulus.h5\"]",
-                "model.rsnn.latent.mlp.stimulus = true",
+                "model.rsnn.latent.mlp = { knots_ms = [0.0, 20.0], stimulus_from_ms = 0.0 }",
             ],
             3,
         ),

@@ -626,7 +626,15 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         set("one knot of offsets", &["model.rsnn.latent.linear.knots_ms = [10.0]"]),
         set(
             "a linear latent that shall see the stimulus",
-            &["model.rsnn.latent.linear.stimulus = true"],
+            &["model.rsnn.latent.linear = { knots_ms = [0.0, 9.0], stimulus_from_ms = 0.0 }"],
+        ),
+        set(
+            "a stimulus that is seen from no knot on",
+            &["model.rsnn.latent.mlp = { knots_ms = [0.0, 9.0], stimulus_from_ms = 9.0 }"],
+        ),
+        set(
+            "a knot that is no time",
+            &["model.rsnn.latent.mlp.knots_ms = [0.0, nan]"],
         ),
         set(
             "refractory period beyond 255 steps",

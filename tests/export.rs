@@ -440,7 +440,7 @@ fn fitted() -> Folder {
         "model.rsnn.delay_groups = 2",
         "model.rsnn.max_delay_ms = 6.0",
         "model.rsnn.latent.mlp.knots_ms = [-20.0, 0.0, 33.0]",
-        "model.rsnn.latent.mlp.stimulus = true",
+        "model.rsnn.latent.mlp.stimulus_from_ms = 0.0",
     ];
     train(&folder, "a", &sets);
     folder
@@ -468,6 +468,13 @@ fn a_fitted_network_is_exported_whole_and_in_every_form_the_same() {
     let shape = |name: &str| file.dataset(name).unwrap().shape();
     // Knots, hidden layer, neurons; the stimulus is the last of what goes into the hidden layer.
     assert_eq!((shape("latent/w2"), shape("latent/w1")), (vec![3, 5, 52], vec![6, 5]));
+    let numbers = |name: &str| file.dataset(name).unwrap().read_raw::<f64>().unwrap();
+    assert_eq!(numbers("latent/knot_ms"), [-20.0, 0.0, 33.0]);
+    // The largest stimulus of the recording is 4.
+    assert_eq!(
+        (numbers("latent/stimulus_scale"), numbers("latent/stimulus_from_ms")),
+        (vec![0.25], vec![0.0])
+    );
     drop(file);
     let readout = hdf5::File::open(folder.path("parameters.h5"))
         .unwrap()

@@ -204,7 +204,7 @@ impl Plan {
 
 /// A trial offset of one to three rows for each trial, the first given; single rows are constant, others mix at random.
 fn with_course(first: Array2<f32>, t: usize, seed: u64) -> TrialOffset {
-    let rows = 1 + (seed % 3) as usize;
+    let rows = 1 + (seed / 3 % 3) as usize;
     if rows == 1 {
         return TrialOffset::constant(first, t);
     }

@@ -181,7 +181,7 @@ fn every_kind_of_run_goes_on_bit_by_bit_with_any_number_of_threads() {
         ],
         &[
             "model.rsnn.latent.mlp.knots_ms = [-20.0, 0.0, 33.0]",
-            "model.rsnn.latent.mlp.stimulus = true",
+            "model.rsnn.latent.mlp.stimulus_from_ms = 0.0",
         ],
     ];
     for (i, variant) in variants.iter().enumerate() {

@@ -19,8 +19,10 @@ seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(0 1 2)
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 mkdir -p "$out" "$records" data
-keep_settings "$out" "STEPS=${STEPS:-}"
-keep_settings "$records" "STEPS=${STEPS:-}"
+# What the configuration says, without its comments.
+config=$(sed 's/ *#.*//' configs/six_area_600.toml | sha256sum | cut -c1-12)
+keep_settings "$out" "STEPS=${STEPS:-} CONFIG=$config"
+keep_settings "$records" "STEPS=${STEPS:-} CONFIG=$config"
 recording=data/six_area_600
 size=(--neurons-per-area 100 --session-sizes 50,50,50,50,50,50,50,50,50,50,50,50)
 # Area and window (ms after the whisker stimulus): the response to it, and the delay before the cue.

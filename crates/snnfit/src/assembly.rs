@@ -12,7 +12,7 @@ use ndarray::{Array3, Axis, concatenate, s};
 use snn_core::connectivity::{self, Neuron};
 use snn_core::models::rsnn::{
     Amplitude, BehaviourSpec, FeedbackSpec, InputChannel, InputSpec, LatentKind, LatentSpec, Link, Onset, PoissonInput,
-    RecordedInput, RsnnSpec, StimulusScale, TraceSpec, Trials,
+    RecordedInput, RsnnSpec, SeenStimulus, StimulusScale, TraceSpec, Trials,
 };
 use snn_core::rng::StreamRng;
 use snn_core::surrogate::Surrogate;
@@ -1000,7 +1000,7 @@ fn spec(
         latent: model
             .latent
             .as_ref()
-            .map(|options| latent(options, sessions, start_ms, dt_ms))
+            .map(|options| latent(options, largest_stimulus(sessions), start_ms, dt_ms))
             .transpose()?,
         behaviour,
     };
@@ -1008,26 +1008,26 @@ fn spec(
     Ok(spec)
 }
 
-fn latent(
-    options: &checked::Latent,
-    sessions: &[BinnedSession],
-    start_ms: f64,
-    dt_ms: f64,
-) -> Result<LatentSpec, FitError> {
-    let stimulus = if options.stimulus {
-        let trials = sessions.iter().flat_map(|session| &session.trials);
-        let largest = trials.map(|trial| trial.stimulus.abs()).fold(0.0, f64::max);
-        if !(largest.is_normal()) {
-            return Err(FitError::LatentStimulus { largest });
-        }
-        Some(largest.recip())
-    } else {
-        None
-    };
+/// Largest absolute value of a stimulus.
+fn largest_stimulus(sessions: &[BinnedSession]) -> f64 {
+    let trials = sessions.iter().flat_map(|session| &session.trials);
+    trials.map(|trial| trial.stimulus.abs()).fold(0.0, f64::max)
+}
+
+fn latent(options: &checked::Latent, largest_stimulus: f64, start_ms: f64, dt_ms: f64) -> Result<LatentSpec, FitError> {
+    let step = |ms: f64| (ms - start_ms) / dt_ms;
+    if options.stimulus_from_ms.is_some() && !largest_stimulus.is_normal() {
+        return Err(FitError::LatentStimulus {
+            largest: largest_stimulus,
+        });
+    }
     Ok(LatentSpec {
         dimensions: options.dimensions,
-        knots: options.knots_ms.iter().map(|knot| (knot - start_ms) / dt_ms).collect(),
-        stimulus,
+        knots: options.knots_ms.iter().map(|knot| step(*knot)).collect(),
+        stimulus: options.stimulus_from_ms.map(|after| SeenStimulus {
+            factor: largest_stimulus.recip(),
+            after: step(after),
+        }),
         is_bounded: options.bound,
         init_scale: options.init_scale,
         weight_decay: options.weight_decay,
@@ -1091,5 +1091,36 @@ fn input(
                 offset: r.offset,
             }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knots_are_counted_in_bins_from_the_start_and_the_stimulus_in_parts_of_the_largest() {
+        let mut options = checked::Latent {
+            kind: checked::LatentKind::Mlp,
+            dimensions: 3,
+            bound: true,
+            init_scale: 0.5,
+            weight_decay: 2.0,
+            knots_ms: vec![-50.0, 0.0, 33.0],
+            stimulus_from_ms: Some(0.0),
+        };
+        let spec = latent(&options, 8.0, -40.0, 2.0).unwrap();
+        assert_eq!(spec.knots, [-5.0, 20.0, 36.5]);
+        let seen = SeenStimulus {
+            factor: 0.125,
+            after: 20.0,
+        };
+        assert_eq!(spec.stimulus, Some(seen));
+        assert!(matches!(
+            latent(&options, 0.0, -40.0, 2.0),
+            Err(FitError::LatentStimulus { .. })
+        ));
+        options.stimulus_from_ms = None;
+        assert_eq!(latent(&options, 0.0, -40.0, 2.0).unwrap().stimulus, None);
     }
 }

@@ -325,7 +325,7 @@ impl FitError {
                  observed in no trial, which don't count",
             ),
             Self::LatentStimulus { .. } => Some(
-                "set model.rsnn.latent.mlp.stimulus = false, or correct trials/stimulus; `snnfit inspect FILE` lists its values",
+                "leave model.rsnn.latent.mlp.stimulus_from_ms out, or correct trials/stimulus; `snnfit inspect FILE` lists its values",
             ),
             Self::NothingObserved { .. } => Some(
                 "choose a narrower window (data.window_ms), or correct units/obs_intervals or binned/presence; `snnfit inspect FILE` \

@@ -91,6 +91,15 @@ impl StepMemory {
         // chunk and the sum of chunks.
         let weights = spec.delays.len() * n * n;
         let parameters = bytes(weights, 4) * 7 + bytes(spec.input.n_inputs() * n, 4) * 6;
+        // Of the offsets of trials: the map at each knot, like the other parameters; values and gradients in both precisions.
+        let (knots, maps) = match &spec.latent {
+            Some(latent) => (
+                latent.knots.len().max(1),
+                latent.knots.len().max(1) * latent.dimensions * n,
+            ),
+            None => (0, 0),
+        };
+        let parameters = parameters + bytes(maps, 4) * 6;
         // Sums of spikes [C, T, N] in double precision, their filtered averages, the gradient of each loss, in single
         // precision for the network.
         let sums = bytes(comparison.recording.n_conditions() * t * n, 8) * 5;
@@ -112,6 +121,7 @@ impl StepMemory {
             + bytes((2 * t + spec.n_warmup) * n.div_ceil(64), 8)
             // Two input spikes of 2 bytes and a place in the list for each step, drawn per trial and then joined.
             + bytes(steps, 8) * 2
+            + bytes(knots * n, 24)
             + bytes(steps * spec.input.n_inputs() / 50, 2) * 2
             // States at start and end, sums over time, the last steps of δ.
             + bytes(n, 4) * (7 + 2 * block as u64 + history as u64);

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! I   = Σ_d W_d z(t − delay_d) + W_in x(t)
-//! v⁻  = α_j v + g_j I + b_j + drive_sj(t) + c_kj + s_j ε
+//! v⁻  = α_j v + g_j I + b_j + drive_sj(t) + c_kj(t) + s_j ε
 //! x   = (v⁻ − θ_j) / h_j          p = p_scale · σ(temperature · x)
 //! z   = recorded spike if clamped, else 0 if refractory (r > 0), else [u < p]
 //! v   = v⁻ − R_j z                r = n_refractory if z else max(r − 1, 0)
@@ -258,15 +258,26 @@ impl TrialOffset {
         self.values.dim().1 == 1
     }
 
-    /// Rows with a share at a recorded step (at the last one for later ones), and the shares.
+    /// Rows with a share at a recorded step, and the shares: at the last step for later ones, all of the first row where no step
+    /// is recorded.
     pub(crate) fn at(&self, step: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
-        let last = self.course.nrows().saturating_sub(1);
-        let row = (self.course.nrows() > 0).then(|| self.course.row(step.min(last)));
-        let shares = row.into_iter().flatten().copied().enumerate();
+        let last = self.course.nrows().checked_sub(1);
+        let row = last.map(|last| self.course.row(step.min(last)));
+        let first = row.is_none().then_some(1.0);
+        let shares = row.into_iter().flatten().copied().chain(first).enumerate();
         shares.filter(|(_, share)| *share != 0.0)
     }
 
-    fn check(&self, k: usize, t: usize, n: usize) -> Result<(), CoreError> {
+    /// Shares of all rows at a step, `[B]`.
+    pub(crate) fn shares(&self, step: usize) -> Array1<f32> {
+        let mut shares = Array1::zeros(self.values.dim().1);
+        for (b, share) in self.at(step) {
+            shares[b] = share;
+        }
+        shares
+    }
+
+    pub(crate) fn check(&self, k: usize, t: usize, n: usize) -> Result<(), CoreError> {
         let b = self.values.dim().1;
         shape("trial offset", self.values.shape(), &[k, b, n])?;
         shape("course of the trial offset", self.course.shape(), &[t, b])?;

@@ -54,9 +54,11 @@ impl Run {
             }),
             trial_offset: self.trial_offset.as_ref().map(|offset| TrialOffset {
                 values: offset.values.clone(),
-                course: match offset.course.outer_iter().next() {
-                    Some(first) if is_warmup => Array2::from_shape_fn((steps.len(), first.len()), |(_, b)| first[b]),
-                    _ => offset.course.slice(s![recorded.clone(), ..]).to_owned(),
+                course: if is_warmup {
+                    let first = offset.shares(0);
+                    Array2::from_shape_fn((steps.len(), first.len()), |(_, b)| first[b])
+                } else {
+                    offset.course.slice(s![recorded.clone(), ..]).to_owned()
                 },
             }),
             noise: match &self.noise {

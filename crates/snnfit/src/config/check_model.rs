@@ -264,46 +264,79 @@ fn check_latent(r: &mut Resolver<'_>, raw: Option<raw::Latent>, data: &Data) -> 
         raw::Latent::Linear(options) => (LatentKind::Linear, "linear", options),
     };
     let key = |option: &str| format!("model.rsnn.latent.{name}.{option}");
+    let dimensions = r.count(&key("dimensions"), raw.dimensions, d::LATENT_DIMENSIONS, 1..=4096);
+    let bound = r.value(&key("bound"), raw.bound, None, false);
+    let init_scale = r.number(&key("init_scale"), raw.init_scale, 1.0, Rule::NonNegative);
+    let weight_decay = r.number(&key("weight_decay"), raw.weight_decay, 0.0, Rule::NonNegative);
     let knots_ms = r.value(&key("knots_ms"), raw.knots_ms, None, Vec::new());
-    let is_ascending = knots_ms.windows(2).all(|pair| pair[0] < pair[1]);
-    if knots_ms.iter().any(|knot| !knot.is_finite()) || !is_ascending || knots_ms.len() == 1 {
+    check_knots(r, &key("knots_ms"), &knots_ms, data);
+    let from = key("stimulus_from_ms");
+    if kind == LatentKind::Linear && raw.stimulus_from_ms.is_some() {
+        let message = format!("`{from}` is an option of `[model.rsnn.latent.mlp]`");
+        let help = "without a hidden layer every trial would get the same from the stimulus; take mlp";
+        r.problem(&from, &message, help);
+    }
+    let stimulus_from_ms = match kind {
+        LatentKind::Mlp => r.optional(&from, raw.stimulus_from_ms, None),
+        LatentKind::Linear => None,
+    };
+    if let Some(after) = stimulus_from_ms
+        && !knots_ms.iter().rev().skip(1).any(|knot| *knot == after)
+    {
         let message = format!(
-            "`{}` = {knots_ms:?} must be two or more ascending times",
+            "`{from}` = {after} must be one of `{}`, and not the last",
             key("knots_ms")
         );
-        r.problem(
-            &key("knots_ms"),
-            &message,
-            "times in ms after alignment; [] for offsets that are constant in the trial",
-        );
-    } else {
-        for knot in &knots_ms {
-            warn_outside(r, &key("knots_ms"), *knot, data);
-        }
+        let help =
+            "offsets change from this knot to the next; with the time of the stimulus they know nothing of it before";
+        r.problem(&from, &message, help);
     }
-    let stimulus = match kind {
-        LatentKind::Mlp => r.value(&key("stimulus"), raw.stimulus, None, false),
-        LatentKind::Linear => {
-            if raw.stimulus.is_some() {
-                let message = format!("`{}` is an option of `[model.rsnn.latent.mlp]`", key("stimulus"));
-                r.problem(
-                    &key("stimulus"),
-                    &message,
-                    "without a hidden layer the stimulus could change no trial's spread; take mlp",
-                );
-            }
-            false
-        }
-    };
     Some(Latent {
         kind,
-        dimensions: r.count(&key("dimensions"), raw.dimensions, d::LATENT_DIMENSIONS, 1..=4096),
-        bound: r.value(&key("bound"), raw.bound, None, false),
-        init_scale: r.number(&key("init_scale"), raw.init_scale, 1.0, Rule::NonNegative),
-        weight_decay: r.number(&key("weight_decay"), raw.weight_decay, 0.0, Rule::NonNegative),
+        dimensions,
+        bound,
+        init_scale,
+        weight_decay,
         knots_ms,
-        stimulus,
+        stimulus_from_ms,
     })
+}
+
+/// Most knots of the offsets of a trial.
+const MOST_KNOTS: usize = 1000;
+/// Latest time of a knot, ms.
+const LATEST_KNOT_MS: f64 = 1e7;
+
+fn check_knots(r: &mut Resolver<'_>, key: &str, knots: &[f64], data: &Data) {
+    let help = "times in ms after alignment, ascending; [] for offsets that are constant in the trial";
+    if knots.len() == 1 || knots.len() > MOST_KNOTS {
+        let message = format!("`{key}` has {} times; it takes 2 to {MOST_KNOTS}, or none", knots.len());
+        r.problem(key, &message, help);
+        return;
+    }
+    let is_time = |knot: &f64| knot.is_finite() && knot.abs() <= LATEST_KNOT_MS;
+    if let Some(bad) = knots.iter().find(|knot| !is_time(knot)) {
+        r.problem(key, &format!("`{key}` has {bad}, which is no time in a trial"), help);
+        return;
+    }
+    let mut pairs = knots.iter().zip(knots.iter().skip(1));
+    if let Some((before, knot)) = pairs.find(|(before, knot)| *knot - *before < data.bin_ms) {
+        let message = format!("`{key}` has {knot} after {before}: a knot is a bin or more after the one before");
+        r.problem(key, &message, help);
+        return;
+    }
+    // A knot outside of the window still shapes the offset up to its neighbour.
+    if let Some([start, stop]) = data.window_ms {
+        for (i, knot) in knots.iter().enumerate() {
+            let is_unseen =
+                knots.get(i + 1).is_some_and(|next| *next <= start) || i > 0 && knots[i - 1] >= stop - data.bin_ms;
+            if is_unseen {
+                r.warn(&format!(
+                    "{key}: nothing in the window [{start}, {stop}) ms depends on the knot at {knot} ms"
+                ));
+            }
+        }
+    }
 }
 
 fn check_behaviour(

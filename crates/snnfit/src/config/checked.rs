@@ -324,8 +324,8 @@ pub struct Latent {
     pub weight_decay: f64,
     /// Times (ms), ascending, at which offsets take values of their own; empty: constant in the trial.
     pub knots_ms: Vec<f64>,
-    /// Whether the map sees the value of the stimulus beside ψ.
-    pub stimulus: bool,
+    /// Knot (ms) after which the map sees the value of the stimulus beside ψ, if it does.
+    pub stimulus_from_ms: Option<f64>,
 }
 
 /// Behaviour readout (§1.7).

@@ -347,12 +347,13 @@ const SECTIONS: &[Section] = &[
             key(
                 "knots_ms",
                 Default("[]"),
-                "times at which a trial's offset takes values of its own, linear between them; []: constant in the trial",
+                "times (ms after alignment, two or more) at which a trial's offset takes values of its own, linear between, constant \
+                 before and after; []: constant in the trial",
             ),
             key(
-                "stimulus",
-                Default("false"),
-                "the map also sees the value of the stimulus: inputs that nobody recorded may depend on it",
+                "stimulus_from_ms",
+                Optional("0.0", "never"),
+                "one of the knots: after it, not at it or before, offsets may depend on the value of the stimulus",
             ),
         ],
     },
@@ -376,7 +377,8 @@ const SECTIONS: &[Section] = &[
             key(
                 "knots_ms",
                 Default("[]"),
-                "times at which a trial's offset takes values of its own, linear between them; []: constant in the trial",
+                "times (ms after alignment, two or more) at which a trial's offset takes values of its own, linear between, constant \
+                 before and after; []: constant in the trial",
             ),
         ],
     },

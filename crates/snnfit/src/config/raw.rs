@@ -453,8 +453,9 @@ pub struct LatentOptions {
     pub weight_decay: Option<f64>,
     /// Times at which offsets take values of their own.
     pub knots_ms: Option<Vec<f64>>,
-    /// Whether the map sees the stimulus.
-    pub stimulus: Option<bool>,
+    /// Knot after which the map sees the stimulus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stimulus_from_ms: Option<f64>,
 }
 
 /// `[model.rsnn.behaviour]`

@@ -229,7 +229,7 @@ fn rsnn_to_raw(rsnn: &checked::Rsnn, names: &[String]) -> raw::Rsnn {
                 init_scale: Some(latent.init_scale),
                 weight_decay: Some(latent.weight_decay),
                 knots_ms: Some(latent.knots_ms.clone()),
-                stimulus: (latent.kind == LatentKind::Mlp).then_some(latent.stimulus),
+                stimulus_from_ms: latent.stimulus_from_ms,
             };
             match latent.kind {
                 LatentKind::Mlp => raw::Latent::Mlp(options),

@@ -268,7 +268,7 @@ fn collapsed_types(report: &Report, losses: &[Loss]) -> Option<Finding> {
             .to_owned(),
         remedy: format!(
             "{}; more trials a step: `train.n_trials`; where what makes the difference may come from areas that nobody recorded: \
-             offsets with a course, `model.rsnn.latent.mlp.knots_ms` and `stimulus`",
+             offsets with a course, `model.rsnn.latent.mlp.knots_ms` and `model.rsnn.latent.mlp.stimulus_from_ms`",
             more_of_single_trials(losses)
         ),
     })
@@ -290,8 +290,8 @@ fn merged_modes(report: &Report, losses: &[Loss]) -> Option<Finding> {
         why: "a share of trial types by template counts trials on either side of a line even where there is no gap"
             .to_owned(),
         remedy: format!(
-            "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.dimensions`, \
-             `model.rsnn.latent.mlp.knots_ms`; {}",
+            "more steps: `train.max_steps`; a latent that tells trials apart: `model.rsnn.latent.mlp.init_scale`, \
+             `model.rsnn.latent.mlp.dimensions`, `model.rsnn.latent.mlp.knots_ms`; {}",
             more_of_single_trials(losses)
         ),
     })

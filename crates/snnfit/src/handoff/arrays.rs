@@ -8,6 +8,7 @@ use super::{HandOff, Origin, POTENTIAL, input_types};
 use crate::config::checked;
 use crate::cues;
 use crate::fit_error::FitError;
+use crate::perturbation::Time;
 use crate::provenance;
 use crate::trace_rules::in_words;
 
@@ -43,6 +44,7 @@ impl HandOff<'_> {
         arrays.extend(self.neuron_arrays()?);
         arrays.extend(self.input_arrays()?);
         arrays.extend(self.other_parameters());
+        arrays.extend(self.latent());
         arrays.extend(self.readout_arrays());
         arrays.extend(self.constants());
         arrays.extend(provenance(origin, self.fitted.state.step));
@@ -261,6 +263,41 @@ impl HandOff<'_> {
         arrays
     }
 
+    /// What the axes of the latent's maps are, and what they see of the stimulus.
+    fn latent(&self) -> Vec<Annotated> {
+        let Some(latent) = self.spec().latent.as_ref().filter(|latent| !latent.knots.is_empty()) else {
+            return Vec::new();
+        };
+        let time = Time::of(&self.fitted.assembly);
+        let ms = |step: f64| time.ms_of(0) + step * self.spec().dt_ms;
+        let number = |path: &str, value: f64, unit: &str, description: &str| {
+            annotated(path, Values::F64(arr0(value).into_dyn()), unit, description, &[])
+        };
+        let knots = latent.knots.iter().map(|knot| ms(*knot));
+        let mut arrays = vec![annotated(
+            "latent/knot_ms",
+            Values::F64(Array1::from_iter(knots).into_dyn()),
+            "ms",
+            "times of the maps latent/w2 or latent/theta; offsets are linear between them and constant before and after",
+            &["knot"],
+        )];
+        if let Some(seen) = latent.stimulus {
+            arrays.push(number(
+                "latent/stimulus_scale",
+                seen.factor,
+                "1",
+                "factor on the stimulus where it goes into latent/w1",
+            ));
+            arrays.push(number(
+                "latent/stimulus_from_ms",
+                ms(seen.after),
+                "ms",
+                "the stimulus goes into the maps of later knots",
+            ));
+        }
+        arrays
+    }
+
     /// Numbers of the whole network.
     fn constants(&self) -> Vec<Annotated> {
         let spec = self.spec();
@@ -383,7 +420,7 @@ fn meaning(name: &str) -> (&'static str, &'static str, &'static [&'static str]) 
     match name {
         "latent.w1" => (
             "1",
-            "offset of a trial: relu(psi w1 + b1) w2, psi uniform in (-1/2, 1/2), and after it, where model.rsnn.latent.mlp.stimulus says so, the stimulus over its largest absolute value; at each knot in the trial, with linear interpolation, where there are knots",
+            "offset of a trial: relu(psi w1 + b1) w2, psi uniform in (-1/2, 1/2), and after it at knots later than latent/stimulus_from_ms the stimulus times latent/stimulus_scale, 0 at others; with linear interpolation between knots",
             &["latent", "hidden"],
         ),
         "latent.b1" => ("1", "see latent/w1", &["hidden"]),

@@ -4,8 +4,9 @@ use super::spec::{LatentKind, LatentSpec};
 use crate::CoreError;
 use crate::models::Parameters;
 use crate::rng::{Key, Place, fill_uniforms};
-use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, IxDyn, Zip};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn, Zip};
 use rand::{Rng, RngExt};
+use std::ops::Range;
 
 /// Fraction of the threshold at which a bounded offset is clipped (specification §1.6).
 const BOUND: f64 = 0.2;
@@ -79,8 +80,8 @@ impl LatentSpec {
             row.iter_mut()
                 .zip(&uniforms)
                 .for_each(|(psi, u)| *psi = f64::from(*u) - 0.5);
-            if let Some(factor) = self.stimulus {
-                row[l] = factor * stimulus;
+            if let Some(seen) = self.stimulus {
+                row[l] = seen.factor * stimulus;
             }
         }
         psi
@@ -105,6 +106,18 @@ impl LatentSpec {
             row[after] = share as f32;
         }
         course
+    }
+
+    /// Knots, and what goes into their map: those that see the stimulus `psi`, those before the same with 0 for the stimulus.
+    fn groups(&self, psi: &Array2<f64>) -> Vec<(Range<usize>, Array2<f64>)> {
+        let n_knots = self.knots.len().max(1);
+        let Some(seen) = self.stimulus else {
+            return vec![(0..n_knots, psi.to_owned())];
+        };
+        let first = self.knots.partition_point(|knot| *knot <= seen.after);
+        let mut blind = psi.to_owned();
+        blind.column_mut(self.dimensions).fill(0.0);
+        vec![(0..first, blind), (first..n_knots, psi.to_owned())]
     }
 
     /// Offset o `[K, B, N]` of each trial at each knot (B = 1 without): `relu(ψ·w1 + b1)·w2` or `ψ·θ`, clipped when bounded.
@@ -135,40 +148,39 @@ impl LatentSpec {
                 .and(&offset)
                 .for_each(|d, o| *d *= f64::from(u8::from(o.abs() <= BOUND * threshold)));
         }
-        let mut gradients = Parameters::new();
-        let d_knots = d_offset.axis_iter(Axis(1));
-        match self.kind {
-            LatentKind::Mlp => {
-                let hidden = hidden(parameters, psi)?; // [K, L]
-                let mut d_hidden = Array2::zeros(hidden.dim());
-                for (d, w2) in d_knots.zip(self.maps(parameters)?.outer_iter()) {
-                    d_hidden += &d.dot(&w2.t());
-                }
-                Zip::from(&mut d_hidden)
-                    .and(&hidden)
-                    .for_each(|d, h| *d *= f64::from(u8::from(*h > 0.0)));
-                gradients.insert("latent.w1", psi.t().dot(&d_hidden).mapv(|x| x as f32));
-                gradients.insert("latent.b1", d_hidden.sum_axis(Axis(0)).mapv(|x| x as f32));
-                let source = hidden.mapv(|h| h.max(0.0));
-                gradients.insert("latent.w2", self.map_gradient(source.view(), &d_offset));
+        let maps = self.maps(parameters)?;
+        let mut d_maps = Array3::<f64>::zeros(maps.dim());
+        let mut d_w1 = Array2::<f64>::zeros((self.n_sources(), self.dimensions));
+        let mut d_b1 = Array1::<f64>::zeros(self.dimensions);
+        for (knots, psi) in self.groups(psi) {
+            let source = self.source(parameters, &psi)?;
+            let mut d_source = Array2::<f64>::zeros(source.dim());
+            for b in knots {
+                let d = d_offset.index_axis(Axis(1), b);
+                d_maps.index_axis_mut(Axis(0), b).assign(&source.t().dot(&d));
+                d_source += &d.dot(&maps.index_axis(Axis(0), b).t());
             }
-            LatentKind::Linear => gradients.insert("latent.theta", self.map_gradient(psi.view(), &d_offset)),
+            if self.kind == LatentKind::Mlp {
+                // Where the hidden layer is rectified, its activity is 0.
+                Zip::from(&mut d_source)
+                    .and(&source)
+                    .for_each(|d, h| *d *= f64::from(u8::from(*h > 0.0)));
+                d_w1 += &psi.t().dot(&d_source);
+                d_b1 += &d_source.sum_axis(Axis(0));
+            }
+        }
+        let mut gradients = Parameters::new();
+        if self.kind == LatentKind::Mlp {
+            gradients.insert("latent.w1", d_w1.mapv(|x| x as f32));
+            gradients.insert("latent.b1", d_b1.mapv(|x| x as f32));
+        }
+        let d_maps = d_maps.mapv(|x| x as f32);
+        if self.knots.is_empty() {
+            gradients.insert(self.map(), d_maps.index_axis_move(Axis(0), 0));
+        } else {
+            gradients.insert(self.map(), d_maps);
         }
         Ok(gradients)
-    }
-
-    /// Gradient of the last map, whose source is `[K, L]`.
-    fn map_gradient(&self, source: ArrayView2<'_, f64>, d_offset: &Array3<f64>) -> ArrayD<f32> {
-        let (_, b, n) = d_offset.dim();
-        let mut maps = Array3::<f32>::zeros((b, source.ncols(), n));
-        for (mut map, d) in maps.outer_iter_mut().zip(d_offset.axis_iter(Axis(1))) {
-            map.assign(&source.t().dot(&d).mapv(|x| x as f32));
-        }
-        if self.knots.is_empty() {
-            maps.index_axis_move(Axis(0), 0).into_dyn()
-        } else {
-            maps.into_dyn()
-        }
     }
 
     /// The last map at each knot, `[B, L, N]`.
@@ -181,25 +193,28 @@ impl LatentSpec {
     }
 
     fn unbounded(&self, parameters: &Parameters, psi: &Array2<f64>) -> Result<Array3<f64>, CoreError> {
-        let source = match self.kind {
-            LatentKind::Mlp => hidden(parameters, psi)?.mapv(|h| h.max(0.0)),
-            LatentKind::Linear => psi.to_owned(),
-        };
         let maps = self.maps(parameters)?;
         let (b, _, n) = maps.dim();
         let mut offset = Array3::zeros((psi.nrows(), b, n));
-        for (map, mut offset) in maps.outer_iter().zip(offset.axis_iter_mut(Axis(1))) {
-            offset.assign(&source.dot(&map));
+        for (knots, psi) in self.groups(psi) {
+            let source = self.source(parameters, &psi)?;
+            for b in knots {
+                let of_knot = source.dot(&maps.index_axis(Axis(0), b));
+                offset.index_axis_mut(Axis(1), b).assign(&of_knot);
+            }
         }
         Ok(offset)
     }
-}
 
-/// Hidden layer before its rectification, `[K, L]`.
-fn hidden(parameters: &Parameters, psi: &Array2<f64>) -> Result<Array2<f64>, CoreError> {
-    let (w1, b1) = (
-        parameters.matrix("latent.w1")?.mapv(f64::from),
-        parameters.vector("latent.b1")?.mapv(f64::from),
-    );
-    Ok(psi.dot(&w1) + &b1)
+    /// What the last map takes, `[K, L]`: the rectified hidden layer, or ψ.
+    fn source(&self, parameters: &Parameters, psi: &Array2<f64>) -> Result<Array2<f64>, CoreError> {
+        if self.kind == LatentKind::Linear {
+            return Ok(psi.to_owned());
+        }
+        let (w1, b1) = (
+            parameters.matrix("latent.w1")?.mapv(f64::from),
+            parameters.vector("latent.b1")?.mapv(f64::from),
+        );
+        Ok((psi.dot(&w1) + &b1).mapv(|h| h.max(0.0)))
+    }
 }

@@ -15,7 +15,7 @@ mod tests;
 pub use inputs::{Amplitude, Cues, InputChannel, InputSpec, Onset, PoissonInput, RecordedInput, StimulusScale, Trials};
 pub use perturbation::{Effect, Perturbation, PerturbedTrials, Silenced, light_sensitive, segments};
 pub use simulate::{Draws, Engine, Rolled, Simulation};
-pub use spec::{BehaviourSpec, FeedbackSpec, LatentKind, LatentSpec, Link, RsnnSpec, TraceSpec};
+pub use spec::{BehaviourSpec, FeedbackSpec, LatentKind, LatentSpec, Link, RsnnSpec, SeenStimulus, TraceSpec};
 
 use crate::models::Parameters;
 
@@ -27,8 +27,8 @@ use crate::models::Parameters;
 /// | `w_in` | `[N_in, N]` | signed input weights; of a recorded stimulus, row `lag·C + channel` |
 /// | `v_rest` | `[N]` | resting potential |
 /// | `noise_gain` | `[N]` | noise gain κ |
-/// | `latent.w1`, `latent.b1`, `latent.w2` | `[L, L]`, `[L]`, `[L, N]` | offset `relu(ψ·w1 + b1)·w2`; where it sees the stimulus, w1 has a last row for its value |
-/// | `latent.theta` | `[L, N]` | offset `ψ·theta`; with B knots in the trial, `latent.w2` and `latent.theta` are `[B, L, N]` |
+/// | `latent.w1`, `latent.b1`, `latent.w2` | `[L, L]`, `[L]`, `[L, N]` | offset `relu(ψ·w1 + b1)·w2`; w1 `[L + 1, L]` with the stimulus |
+/// | `latent.theta` | `[L, N]` | offset `ψ·theta`; with Q knots `latent.w2` and it are `[Q, L, N]` |
 /// | `readout.w` | `[M, B]` | behaviour weights of the motor neurons |
 /// | `readout.baseline` | `[B]` | baseline b of a log readout |
 /// | `readout.mean`, `readout.std` | `[B]` | shift and scale of a linear readout |

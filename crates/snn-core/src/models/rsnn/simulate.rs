@@ -214,7 +214,7 @@ pub struct Simulation {
     pub rollout: Rolled,
     /// Behaviour traces `[K, T, B]`, if the network has a readout.
     pub behaviour: Option<Array3<f64>>,
-    /// Latent ψ `[K, L]`, if the network has one.
+    /// Latent ψ, and after it the stimulus where the latent sees it, `[K, L or L + 1]`, if the network has one.
     pub latent: Option<Array2<f64>>,
     /// Constants of the cell.
     pub network: Network,
@@ -386,6 +386,15 @@ impl Rsnn {
             values *= &network.gain;
             drive = Some(Drive { values, index });
             stimuli = Some(used);
+        }
+        if let Some(bad) = trials.stimulus.iter().find(|value| !value.is_finite())
+            && spec.latent.as_ref().is_some_and(|latent| latent.stimulus.is_some())
+        {
+            return Err(CoreError::Range {
+                what: "stimulus that a latent sees".into(),
+                value: *bad,
+                expected: "finite",
+            });
         }
         let latent = spec
             .latent

@@ -75,10 +75,12 @@ pub struct LatentSpec {
     pub dimensions: usize,
     /// Recorded steps, ascending, at which the offset takes values of its own: linear between two, constant before the first
     /// and after the last. Empty: constant in the trial.
+    #[serde(default)]
     pub knots: Vec<f64>,
-    /// The value of the stimulus times this factor goes into the map as one more coordinate, after ψ; `None`: it doesn't. Only
-    /// of [`LatentKind::Mlp`], where it meets ψ in the hidden layer.
-    pub stimulus: Option<f64>,
+    /// What the map sees of the stimulus, as one more coordinate after ψ; `None`: nothing. Only of [`LatentKind::Mlp`], where
+    /// it meets ψ in the hidden layer, and with knots.
+    #[serde(default)]
+    pub stimulus: Option<SeenStimulus>,
     /// Clip the offset at ±0.2·threshold.
     pub is_bounded: bool,
     /// Factor on the published initial values of the last map (w2, theta): offsets start that much smaller.
@@ -87,6 +89,16 @@ pub struct LatentSpec {
     pub weight_decay: f64,
     /// How ψ becomes an offset.
     pub kind: LatentKind,
+}
+
+/// What a latent sees of the stimulus.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenStimulus {
+    /// Factor on its value.
+    pub factor: f64,
+    /// Recorded step: the map sees it at later knots; up to this one the coordinate is 0.
+    pub after: f64,
 }
 
 /// Map from ψ `[L]` to the offset `[N]`.
@@ -280,8 +292,16 @@ impl RsnnSpec {
             if let Some(pair) = latent.knots.windows(2).find(|pair| pair[1] <= pair[0]) {
                 return Err(range("knot of the latent in steps", pair[1], "above the one before"));
             }
-            if let Some(factor) = latent.stimulus.filter(|factor| !factor.is_finite()) {
-                return Err(range("factor of the latent on the stimulus", factor, "finite"));
+            for value in latent.stimulus.iter().flat_map(|seen| [seen.factor, seen.after]) {
+                if !value.is_finite() {
+                    let what = "factor on the stimulus that a latent sees, or the step after which it does";
+                    return Err(range(what, value, "finite"));
+                }
+            }
+            if latent.stimulus.is_some() && latent.knots.is_empty() {
+                return Err(CoreError::Population {
+                    what: "a latent that sees the stimulus needs knots: a constant offset would know it before".into(),
+                });
             }
             if latent.stimulus.is_some() && latent.kind != LatentKind::Mlp {
                 return Err(CoreError::Population {

@@ -223,7 +223,9 @@ pub(super) fn forward_steps(
                 let courses = n_courses as usize;
                 for b in 0..courses {
                     let share = offset[(trials * n + t) * courses + b];
-                    potential += share * offset[(k * courses + b) * n + i_neuron];
+                    if share != 0.0f32 {
+                        potential += share * offset[(k * courses + b) * n + i_neuron];
+                    }
                 }
             }
             let x = (potential - constants[THRESHOLD * n + i_neuron]) * constants[INVERSE_SCALE * n + i_neuron];

@@ -165,6 +165,9 @@ impl DeviceRollout {
             ..
         } = self.sizes;
         adjoint.check(k, t_end, n)?;
+        if let Some(offset) = &run.trial_offset {
+            offset.check(k, t_end, n)?;
+        }
         if let Some(dp) = d_probabilities {
             crate::rollout::shape("probability adjoint", dp.shape(), &[k, t_end, n])?;
         }
@@ -462,13 +465,15 @@ impl DeviceRollout {
 
     /// Gradient of the values of a trial offset, `[K, B, N]`.
     fn offset_gradient(&self, delta: &Buffer, offset: &TrialOffset) -> Result<Array3<f32>, CoreError> {
-        let (k, courses, n) = offset.values.dim();
+        let (k, n) = (self.sizes.trials, self.sizes.neurons);
+        let courses = offset.values.dim().1;
         let out = self.kernels.empty(k * courses * n);
         let course = self
             .kernels
             .upload(&offset.course.iter().copied().collect::<Vec<f32>>());
         let count = CubeCount::Static(n.div_ceil(UNITS as usize) as u32, courses as u32, k as u32);
-        // SAFETY: the kernel checks the neuron; rows and trials are those of the launch.
+        // SAFETY: the kernel checks the neuron; rows and trials are those of the launch, and the offset was found to be of so many
+        // trials, steps and neurons.
         #[allow(unsafe_code)]
         unsafe {
             backward::offset_gradient::launch_unchecked(

@@ -110,7 +110,11 @@ impl Plan {
             of("input spikes", 1, &[all, k, input_words]),
             of("given noise", 2 * given, &[k, all, n]),
             of("drive", 1, &[self.stimuli, t, n]),
-            of("trial offsets", 1, &[self.courses, k, n]),
+            of(
+                "trial offsets",
+                1,
+                &[self.courses, k.saturating_mul(n).saturating_add(t)],
+            ),
             of("states of the neurons", 4, &[k, n]),
             of("sums of spikes", 1, &[self.conditions, t, n]),
             of("population traces", 1, &[k, t.max(self.warmup), self.channels]),
@@ -132,7 +136,16 @@ impl Plan {
                 of("gradient of the recurrent weights", 1, &[delays, n, n]),
                 of("gradient of the input weights", 1, &[self.inputs, n]),
                 of("gradient of the drive", 1, &[self.stimuli, t, n]),
-                of("gradient of the trial offsets", 1, &[self.courses, k, n]),
+                of(
+                    "gradient of the trial offsets",
+                    usize::from(self.courses > 1),
+                    &[self.courses, k, n],
+                ),
+                of(
+                    "course of the trial offsets",
+                    usize::from(self.courses > 1),
+                    &[self.courses, t],
+                ),
             ]);
         }
         buffers

@@ -259,8 +259,7 @@ fn rows_and_shares(offset: &TrialOffset) -> Vec<f32> {
     let mut values: Vec<f32> = offset.values.iter().chain(&offset.course).copied().collect();
     if offset.course.nrows() == 0 {
         // The warm-up of a run without a recorded step.
-        values.push(1.0);
-        values.extend(vec![0.0; offset.values.dim().1.saturating_sub(1)]);
+        values.extend(offset.shares(0));
     }
     values
 }

@@ -139,7 +139,10 @@ fn model(assembly: &Assembly) -> Vec<(&'static str, String)> {
                     0 => String::new(),
                     n => format!(", values of its own at {n} times"),
                 },
-                if latent.stimulus { ", sees the stimulus" } else { "" },
+                match latent.stimulus_from_ms {
+                    Some(after) => format!(", with the stimulus from {after} ms on"),
+                    None => String::new(),
+                },
             ),
         ));
     }

@@ -166,10 +166,10 @@ impl Linearised<'_> {
         };
         let psi = psi.row(k);
         let l = latent.dimensions;
-        let into = |h: usize| (0..psi.len()).map(|i| psi[i] * p["latent.w1"][[i, h]]).sum::<f64>();
-        let source: Vec<f64> = match latent.kind {
-            LatentKind::Mlp => (0..l).map(|h| (into(h) + p["latent.b1"][[h]]).max(0.0)).collect(),
-            LatentKind::Linear => psi.to_vec(),
+        let into = |h: usize, n_seen: usize| (0..n_seen).map(|i| psi[i] * p["latent.w1"][[i, h]]).sum::<f64>();
+        let source = |h: usize, n_seen: usize| match latent.kind {
+            LatentKind::Mlp => (into(h, n_seen) + p["latent.b1"][[h]]).max(0.0),
+            LatentKind::Linear => psi[h],
         };
         let out = if latent.kind == LatentKind::Mlp {
             "latent.w2"
@@ -177,14 +177,17 @@ impl Linearised<'_> {
             "latent.theta"
         };
         let bound = if latent.is_bounded { 0.02 } else { f64::INFINITY };
-        let with = |weight: &dyn Fn(usize) -> f64| -> f64 {
-            let sum: f64 = (0..l).map(|h| source[h] * weight(h)).sum();
+        let with = |n_seen: usize, weight: &dyn Fn(usize) -> f64| -> f64 {
+            let sum: f64 = (0..l).map(|h| source(h, n_seen) * weight(h)).sum();
             sum.clamp(-bound, bound)
         };
         let knots = &latent.knots;
-        let at = |b: usize| with(&|h| p[out][[b, h, j]]);
+        let at = |b: usize| {
+            let sees = latent.stimulus.is_some_and(|seen| knots[b] > seen.after);
+            with(l + usize::from(sees), &|h| p[out][[b, h, j]])
+        };
         match knots.iter().position(|knot| t as f64 <= *knot) {
-            _ if knots.is_empty() => with(&|h| p[out][[h, j]]),
+            _ if knots.is_empty() => with(l, &|h| p[out][[h, j]]),
             Some(0) => at(0),
             None => at(knots.len() - 1),
             Some(b) => {
@@ -238,6 +241,22 @@ fn warmup_traces(model: &Rsnn, n_trials: usize) -> Array3<f64> {
         return Array3::zeros((n_trials, model.spec.n_warmup, 0));
     }
     alone.spec.n_warmup = 0;
+    // The warm-up holds the offset of the first step.
+    if let Some(latent) = alone.spec.latent.as_mut().filter(|latent| !latent.knots.is_empty()) {
+        let course = latent.course(1);
+        for name in ["latent.w2", "latent.theta"] {
+            let Some(maps) = alone.parameters.get_mut(name) else {
+                continue;
+            };
+            let mut first = ndarray::ArrayD::<f32>::zeros(maps.raw_dim());
+            for mut to in first.outer_iter_mut() {
+                for (share, from) in course.row(0).iter().zip(maps.outer_iter()) {
+                    to.scaled_add(*share, &from);
+                }
+            }
+            *maps = first;
+        }
+    }
     let mut trials = trials(0, n_trials);
     let warmup = model.spec.n_warmup;
     let first = trials.movies.unwrap().slice_move(ndarray::s![.., ..1, ..]);

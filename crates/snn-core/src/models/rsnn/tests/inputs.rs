@@ -451,8 +451,13 @@ fn offsets_are_linear_between_knots_and_constant_beyond_them() {
 
 #[test]
 fn the_stimulus_is_one_more_coordinate_of_the_latent_and_the_others_are_drawn_as_without() {
+    let seen = SeenStimulus {
+        factor: 0.5,
+        after: 4.0,
+    };
     let seeing = LatentSpec {
-        stimulus: Some(0.5),
+        knots: vec![0.0, 4.0, 9.0],
+        stimulus: Some(seen),
         ..latent(LatentKind::Mlp, false)
     };
     let key = Key::new(1, "latent");
@@ -465,14 +470,25 @@ fn the_stimulus_is_one_more_coordinate_of_the_latent_and_the_others_are_drawn_as
         latent: Some(latent),
         ..small_spec()
     };
-    assert!(Rsnn::new(spec(seeing.clone()), 1).is_ok());
+    let model = Rsnn::new(spec(seeing.clone()), 1).unwrap();
+    // Up to the knot at 4 the stimulus changes nothing.
+    let others = seeing.draw(&[1.0, 0.0, 3.0], key, 3, 7);
+    let [a, b] = [&with, &others].map(|psi| seeing.offset(&model.parameters, psi, 0.1).unwrap());
+    assert_eq!(a.slice(ndarray::s![.., ..2, ..]), b.slice(ndarray::s![.., ..2, ..]));
+    for (a, b) in a.outer_iter().zip(b.outer_iter()) {
+        assert_ne!(a.row(2), b.row(2));
+    }
     let refused = |change: &dyn Fn(&mut LatentSpec)| {
         let mut latent = seeing.clone();
         change(&mut latent);
         Rsnn::new(spec(latent), 1).is_err()
     };
     assert!(refused(&|latent| latent.kind = LatentKind::Linear));
-    assert!(refused(&|latent| latent.stimulus = Some(f64::INFINITY)));
+    assert!(refused(
+        &|latent| latent.stimulus.as_mut().unwrap().factor = f64::INFINITY
+    ));
+    assert!(refused(&|latent| latent.stimulus.as_mut().unwrap().after = f64::NAN));
+    assert!(refused(&|latent| latent.knots.clear()));
     assert!(refused(&|latent| latent.knots = vec![1.0, 1.0]));
     assert!(refused(&|latent| latent.knots = vec![f64::NAN]));
 }

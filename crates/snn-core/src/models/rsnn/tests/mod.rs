@@ -124,8 +124,11 @@ pub(super) fn latent(kind: LatentKind, is_bounded: bool) -> LatentSpec {
 /// A latent whose offsets change in the trial, between steps too.
 pub(super) fn latent_with_knots(kind: LatentKind, is_bounded: bool) -> LatentSpec {
     LatentSpec {
-        knots: vec![3.0, 9.5, 20.0],
-        stimulus: (kind == LatentKind::Mlp).then_some(0.25),
+        knots: vec![-4.0, 3.0, 9.5, 20.0],
+        stimulus: (kind == LatentKind::Mlp).then_some(SeenStimulus {
+            factor: 0.25,
+            after: 3.0,
+        }),
         ..latent(kind, is_bounded)
     }
 }

@@ -349,9 +349,10 @@ fn the_warm_ups_behaviour_is_carried_into_the_trial() {
         unreachable!("the small network has Poisson inputs")
     };
     input.first_steps = vec![1000, 1000];
-    // The warm-up holds the first step's offset.
-    let knots = &mut alone.spec.latent.as_mut().unwrap().knots;
-    knots.iter_mut().for_each(|knot| *knot += 1000.0);
+    // The warm-up holds the first step's offset: knots so far apart that nothing else is reached.
+    let latent = alone.spec.latent.as_mut().unwrap();
+    latent.knots = vec![-4e9, 3e9, 9e9, 20e9];
+    latent.stimulus.as_mut().unwrap().after = 3e9;
     let warmup = alone
         .simulate(&Engine::Native, &trials(0, 6), 9, draws(0), false)
         .unwrap();
