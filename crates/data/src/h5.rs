@@ -11,7 +11,7 @@ mod texts;
 mod values;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
@@ -98,6 +98,12 @@ pub(crate) fn file_error(path: &Path, opened: &Path, action: &'static str, error
             "open the file"
         } else {
             "write the file"
+        };
+        let source = if source.kind() == ErrorKind::WouldBlock {
+            let text = "another program has it open for writing; close it there, or read it as it is with HDF5_USE_FILE_LOCKING=FALSE";
+            std::io::Error::new(ErrorKind::WouldBlock, text)
+        } else {
+            source
         };
         return crate::fs::FsError::new(path, action, source).into();
     }
@@ -644,6 +650,22 @@ fn read_all<T: H5Type + Copy + Default>(container: &Container, n_elements: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_another_program_writes_is_told_as_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("busy.h5");
+        File::create(&path).unwrap().close().unwrap();
+        let writer = std::fs::File::open(&path).unwrap();
+        writer.lock().unwrap();
+        let message = open(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("busy.h5: could not open the file: another program has it open for writing"),
+            "{message}"
+        );
+        writer.unlock().unwrap();
+        open(&path).unwrap();
+    }
 
     #[test]
     fn of_a_system_error_only_the_cause_is_told_with_the_path_of_the_user() {
