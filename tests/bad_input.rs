@@ -171,6 +171,30 @@ fn training_on_a_bad_recording_is_refused_with_one_clear_error() {
 }
 
 #[test]
+fn a_recording_that_another_program_writes_is_told_as_that() {
+    let folder = folder();
+    let writer = std::fs::File::open(folder.path("recording.h5")).unwrap();
+    writer.lock().unwrap();
+    // Cargo's configuration switches locks off for the tests.
+    let inspect = || {
+        let mut command = folder.command(&["inspect", "recording.h5"]);
+        let output = command.env_remove("HDF5_USE_FILE_LOCKING").output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap().replace("\n  │ ", " "),
+        )
+    };
+    let (code, told) = inspect();
+    assert!(
+        code == Some(4) && told.contains("another program has it open for writing"),
+        "{told}"
+    );
+    writer.unlock().unwrap();
+    let (code, told) = inspect();
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
 fn a_recording_that_was_cut_off_anywhere_is_refused() {
     let folder = folder();
     let bytes = std::fs::read(folder.path("recording.h5")).unwrap();

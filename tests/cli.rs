@@ -32,8 +32,6 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snnfit"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("NO_COLOR").env_remove("RUST_BACKTRACE");
-        // A program that another test starts while this one writes a recording inherits the open file, and its lock with it.
-        command.env("HDF5_USE_FILE_LOCKING", "FALSE");
         command
     }
 

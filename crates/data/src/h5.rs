@@ -652,22 +652,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_another_program_writes_is_told_as_that() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("busy.h5");
-        File::create(&path).unwrap().close().unwrap();
-        let writer = std::fs::File::open(&path).unwrap();
-        writer.lock().unwrap();
-        let message = open(&path).unwrap_err().to_string();
-        assert!(
-            message.contains("busy.h5: could not open the file: another program has it open for writing"),
-            "{message}"
-        );
-        writer.unlock().unwrap();
-        open(&path).unwrap();
-    }
-
-    #[test]
     fn of_a_system_error_only_the_cause_is_told_with_the_path_of_the_user() {
         let (path, temporary) = (Path::new("/data/mouse.h5"), Path::new("/data/.snnfit-x.tmp"));
         let message =
