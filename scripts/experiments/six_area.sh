@@ -8,7 +8,7 @@
 # RECORDS/SEED.json, of which the tables are made; fits that are noted there are left alone.
 #
 # SNNFIT: the program (default target/release/snnfit). STEPS: other than the configuration's. RECORDS: folder of the notes
-# (default OUT/records; ours are in docs/results/six_area).
+# (default OUT/records; ours go to docs/results/six_area; that in six_area_constant is of an offset that is constant in the trial).
 set -euo pipefail
 out=$(realpath -m "${1:?usage: scripts/experiments/six_area.sh OUT [SEED ...]}")
 records=$(realpath -m "${RECORDS:-$out/records}")
