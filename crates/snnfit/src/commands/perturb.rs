@@ -16,8 +16,9 @@ use crate::memory::{self, BatchSize};
 use crate::perturbation::{Neurons, Plan, Time};
 use crate::trainer::comparison_by_stimulus;
 
-/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or `perturbation-NAME.json`. Stimuli and templates are those of
-/// the training trials; test trials are opened only to be compared with a recorded perturbation.
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or
+/// `perturbation-NAME.json`. Stimuli and templates are those of the training trials; test trials are opened only to be
+/// compared with a recorded perturbation.
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
     let [path] = args.runs.as_slice() else {
         return Err(Error::Usage {

@@ -17,6 +17,12 @@ impl LatentSpec {
         self.dimensions + usize::from(self.stimulus.is_some())
     }
 
+    /// Shape of the last map: `[L, N]`, with knots `[B, L, N]`.
+    pub(super) fn map_shape(&self, n: usize) -> Vec<usize> {
+        let knots = (!self.knots.is_empty()).then_some(self.knots.len());
+        knots.into_iter().chain([self.dimensions, n]).collect()
+    }
+
     /// Name of the last map.
     fn map(&self) -> &'static str {
         match self.kind {
@@ -37,10 +43,7 @@ impl LatentSpec {
         let mut draw = |width: f64, shape: &[usize]| {
             ArrayD::from_shape_fn(IxDyn(shape), |_| ((2.0 * rng.random::<f64>() - 1.0) * width) as f32)
         };
-        let mut map = vec![l, n];
-        if !self.knots.is_empty() {
-            map.insert(0, self.knots.len());
-        }
+        let map = self.map_shape(n);
         let mut parameters = Parameters::new();
         match self.kind {
             LatentKind::Mlp => {

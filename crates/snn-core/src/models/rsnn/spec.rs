@@ -216,10 +216,7 @@ impl RsnnSpec {
         }
         if let Some(latent) = &self.latent {
             let l = latent.dimensions;
-            let mut map = vec![l, n];
-            if !latent.knots.is_empty() {
-                map.insert(0, latent.knots.len());
-            }
+            let map = latent.map_shape(n);
             match latent.kind {
                 LatentKind::Mlp => shapes.extend([
                     ("latent.b1", vec![l]),

@@ -17,8 +17,8 @@ use crate::spike_history::fitted::Fitted;
 use crate::spike_history::recorded::Recorded;
 use crate::spike_history::simulated::Trials;
 
-/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or `perturbation-NAME.json`. Stimuli are those of training trials: no test
-/// trial is opened.
+/// Compares perturbed with unperturbed trials of one run; writes `perturbation.json`, or
+/// `perturbation-NAME.json`. Stimuli are those of training trials: no test trial is opened.
 pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> Result<u8, Error> {
     let [path] = args.runs.as_slice() else {
         return Err(Error::Usage {
