@@ -443,7 +443,11 @@ fn every_gradient_of_a_network_without_inputs_or_trained_noise_is_a_central_diff
 
 #[test]
 fn every_gradient_of_offsets_that_change_in_the_trial_is_a_central_difference() {
-    for (kind, is_bounded) in [(LatentKind::Mlp, false), (LatentKind::Linear, true)] {
+    for (kind, is_bounded) in [
+        (LatentKind::Mlp, false),
+        (LatentKind::Mlp, true),
+        (LatentKind::Linear, true),
+    ] {
         check_every_gradient(RsnnSpec {
             latent: Some(LatentSpec {
                 dimensions: 8, // some of the hidden layer are above 0

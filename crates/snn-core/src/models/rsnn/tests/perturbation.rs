@@ -355,6 +355,69 @@ fn activation_moves_the_mean_potential_of_its_neuron_alone_by_the_closed_form() 
 }
 
 #[test]
+fn activation_adds_to_offsets_that_change_in_the_trial_by_the_closed_form() {
+    let latent = LatentSpec {
+        stimulus: None,
+        ..latent_with_knots(LatentKind::Linear, false)
+    };
+    let spec = RsnnSpec {
+        n_warmup: 0,
+        sigma: 0.0,
+        input: InputSpec::None,
+        p_scale: 1e-12,
+        latent: Some(latent.clone()),
+        ..small_spec()
+    };
+    let mut model = Rsnn::new(spec, 2).unwrap();
+    parameter(&mut model, "w", |w| w.fill(0.0));
+    let rest = model.parameters.vector("v_rest").unwrap().to_owned();
+    let theta = model.parameters.get("latent.theta").unwrap().clone();
+    let simulate::Prepared {
+        network,
+        run,
+        latent: psi,
+        ..
+    } = model.prepare(&trials(0, 3), N_STEPS, draws(0)).unwrap();
+    let psi = psi.unwrap();
+    let (chosen, strength) = ([4, 9], [0.7, -0.3]);
+    let perturbations = [0, 1].map(|i| activate(&chosen[i..=i], 0..N_STEPS, strength[i]));
+    let (network, run) = model.perturbed(perturbations.iter(), &network, &run).unwrap();
+    let rollout = native::simulate(&network, &run, true).unwrap();
+    assert_eq!(rollout.spikes.count(), 0);
+    let potentials = rollout.potentials.unwrap();
+    for k in 0..3 {
+        for n in 0..N {
+            // Inhibitory neurons have a time constant of 10 ms, others of 30 ms; a step is 2 ms.
+            let is_inhibitory = model.spec.neurons[n].cell_type == CellType::Inhibitory;
+            let alpha = (-2.0f64 / if is_inhibitory { 10.0 } else { 30.0 }).exp();
+            let v_rest = f64::from(rest[n]);
+            let at = |knot: usize| -> f64 { (0..3).map(|h| psi[[k, h]] * f64::from(theta[[knot, h, n]])).sum() };
+            let mut expected = v_rest;
+            for t in 0..N_STEPS {
+                let (time, knots) = (t as f64, &latent.knots);
+                let next = knots.iter().position(|knot| time < *knot).unwrap_or(knots.len());
+                let offset = if next == knots.len() {
+                    at(next - 1)
+                } else {
+                    let later = (time - knots[next - 1]) / (knots[next] - knots[next - 1]);
+                    (1.0 - later) * at(next - 1) + later * at(next)
+                };
+                let moved: f64 = (0..2)
+                    .filter(|i| chosen[*i] == n)
+                    .map(|i| strength[i] * (0.1 - v_rest))
+                    .sum();
+                expected = alpha * expected + (1.0 - alpha) * (v_rest + offset + moved);
+                let found = f64::from(potentials[[k, t, n]]);
+                assert!(
+                    (found - expected).abs() < 2e-6,
+                    "trial {k}, step {t}, neuron {n}: {found} for {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn activating_a_neuron_without_connections_changes_its_spikes_alone() {
     let mut model = Rsnn::new(small_spec(), 2).unwrap();
     parameter(&mut model, "w", |w| w.fill(0.0));
