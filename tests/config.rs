@@ -71,7 +71,7 @@ first_ms = 6.0
 [[loss]]
 psth = { weight = 1.0 }
 [[loss]]
-trial_matching = {}
+trial_matching = { method = \"energy\" }
 [[loss]]
 firing_rate = {}
 [train]
@@ -412,8 +412,9 @@ fn documented_defaults_are_the_defaults() {
             .replace("pixels = [4, 5]\nlayers", "# layers")
             .replace("initial_bias", "# initial_bias"),
     );
+    let with_energy = format!("{MINIMAL}\n[[loss]]\ntrial_matching = {{ method = \"energy\" }}\n");
     // A later one wins: keys of both models are documented as those of rsnn.
-    let of_rsnn = [&with_rule, &with_latent, &with_behaviour, LOSSES].map(|text| load(text).values);
+    let of_rsnn = [&with_rule, &with_latent, &with_behaviour, &with_energy, LOSSES].map(|text| load(text).values);
     let resolved: BTreeMap<String, (Origin, Option<toml::Value>)> = of_spike_history
         .values
         .into_iter()
@@ -826,7 +827,7 @@ fn invalid() -> Vec<(&'static str, String, Vec<&'static str>)> {
         ),
         set(
             "settings of soft matching on hard matching",
-            &["loss = [{ trial_matching = { method = \"hard\", exponent = 1.0, debias = true } }]"],
+            &["loss = [{ trial_matching = { method = \"hard\", exponent = 1.0, debias = true, by_part = true } }]"],
         ),
         set(
             "two blurs",

@@ -28,16 +28,20 @@ def table(head, rows):
 def metric_rows(runs):
     """Trial types, and correlations with what stands beside them."""
     found = [{m["name"]: m for m in run["metrics"]["metrics"]} for run in runs]
-    names = [name for name in found[0] if name.startswith(("type_fraction/", "type_fraction_threshold/"))]
+    shares = ("type_fraction/", "type_fraction_classifier/", "type_fraction_threshold/", "session_type_fraction/")
+    names = [name for of in shares for name in found[0] if name.startswith(of)]
     names += ["psth_pearson", "trial_matched_pearson", "peak_rate_wasserstein", "firing_rate_wasserstein"]
-    names += ["feature_variance_ratio", "feature_variance_ratio_within_type", "fano_ratio", "noise_correlation_r"]
+    names += ["energy_distance", "feature_variance_ratio", "feature_variance_ratio_within_type", "population_variance_ratio"]
+    names += [name for name in found[0] if name.startswith("behaviour_variance_ratio/")]
+    names += ["fano_ratio", "noise_correlation_r"]
     for name in names:
         cells = []
         for metrics in found:
             m = metrics.get(name)
             cells.append("–" if m is None else number(m["value"]) + interval(m.get("ci95")))
         m = found[0].get(name) or {}
-        data = found[0].get(name.replace("type_fraction_threshold/", "type_fraction/").replace("type_fraction/", "type_fraction_data/"))
+        recorded = name.replace("_classifier/", "/").replace("_threshold/", "/").replace("fraction/", "fraction_data/")
+        data = found[0].get(recorded)
         data = number(data["value"]) + interval(data.get("ci95")) if data and "type_fraction" in name else ""
         nulls = m.get("nulls") or {}
         yield [name, *cells, data, number(m.get("reference_train_test")), number(m.get("ceiling_noiseless")),

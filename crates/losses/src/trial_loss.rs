@@ -27,6 +27,9 @@ pub enum Method {
     Energy {
         /// Exponent β of the distance, in (0, 2).
         exponent: f64,
+        /// Whether the distances of the parts of the features are added: [`Method::of_features`].
+        #[serde(default)]
+        by_part: bool,
     },
 }
 
@@ -86,7 +89,7 @@ impl Method {
                 let found = Processor.divergences(&sinkhorn, &clouds)?;
                 Ok(soft(&sinkhorn, model.dim(), &usable, found))
             }
-            Self::Energy { exponent } => {
+            Self::Energy { exponent, .. } => {
                 let usable = self.usable(candidates);
                 let scale = (model.ncols() as f64).powf(0.5 * exponent);
                 let found = Clouds::of_conditions(model, data, &usable)?
@@ -106,7 +109,8 @@ impl Method {
         candidates.iter().filter(is_enough).collect()
     }
 
-    /// The mean over sessions of [`Method::of_session`], for features that are there: the floor of the loss, null models.
+    /// The mean over sessions of [`Method::of_session`] (of the energy distance with those of its parts, where it has them),
+    /// for features that are there: the floor of the loss, null models.
     ///
     /// # Shapes
     /// `model`: features `[K, F]` for each session of `data`, normalised like it; `candidates` one list per session; an
@@ -144,9 +148,7 @@ impl Method {
                 .par_iter()
                 .zip(model)
                 .zip(candidates)
-                .map(|((session, model), candidates)| {
-                    self.of_session(&model.view(), &session.features.view(), candidates)
-                })
+                .map(|((session, model), candidates)| whole_and_parts(self, &model.view(), session, candidates))
                 .collect::<Result<_, LossError>>()?,
         };
         let values: Vec<f64> = sessions.iter().flatten().map(|session| session.value).collect();
@@ -185,6 +187,39 @@ impl Method {
             .map(|(model, usable)| soft(sinkhorn, model.dim(), usable, found.by_ref().take(usable.len())))
             .collect())
     }
+}
+
+/// [`Method::of_session`]; with `by_part`
+///
+/// $$\ell + \frac1P \sum_p \ell_p$$
+///
+/// with ℓ_p of the features of each population and of each trace of behaviour by themselves. Why: among all features the
+/// noise of many neurons is most of the distance of two trials, and a gap that one of the parts has between kinds of
+/// trials makes little of it.
+fn whole_and_parts(
+    method: &Method,
+    model: &ArrayView2<'_, f64>,
+    session: &SessionFeatures,
+    candidates: &[Candidates],
+) -> Result<Option<SessionLoss>, LossError> {
+    let data = session.features.view();
+    let Some(mut whole) = method.of_session(model, &data, candidates)? else {
+        return Ok(None);
+    };
+    let n_parts = session.populations.len() + session.channels.len();
+    if matches!(method, Method::Energy { by_part: true, .. }) && n_parts > 1 {
+        let width = model.ncols() / n_parts;
+        for p in 0..n_parts {
+            let columns = s![.., p * width..(p + 1) * width];
+            let Some(part) = method.of_session(&model.slice(columns), &data.slice(columns), candidates)? else {
+                continue;
+            };
+            let share = (n_parts as f64).recip();
+            whole.value += share * part.value;
+            whole.d_features.slice_mut(columns).scaled_add(share, &part.d_features);
+        }
+    }
+    Ok(Some(whole))
 }
 
 /// The comparison of one session.

@@ -14,9 +14,9 @@ use losses::spike_gradient::{Batch, SpikeGradient};
 use losses::statistics::{
     FeatureOptions, Filters, MovingMean, PSTH_STD_FLOOR, Populations, Psth, RecordedFeatures, Recording, Segments,
 };
-use losses::trial_loss::{Method, trial_loss};
+use losses::trial_loss::{Method, model_features, trial_loss};
 use losses::trial_matching::{Candidates, TrialSubset};
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, Axis, s};
 use proptest::prelude::*;
 use rand::RngExt;
 
@@ -256,8 +256,18 @@ fn trial_matching_gradient_equals_central_differences() {
     // Of the Sinkhorn divergence only where its potentials have converged: that is tested on its own.
     for method in [
         Method::Hard,
-        Method::Energy { exponent: 1.0 },
-        Method::Energy { exponent: 0.6 },
+        Method::Energy {
+            exponent: 1.0,
+            by_part: false,
+        },
+        Method::Energy {
+            exponent: 0.6,
+            by_part: false,
+        },
+        Method::Energy {
+            exponent: 1.0,
+            by_part: true,
+        },
     ] {
         let candidates = match method {
             Method::Hard => candidates.clone(),
@@ -273,6 +283,40 @@ fn trial_matching_gradient_equals_central_differences() {
         };
         let result = evaluate(&traces, &behaviour);
         assert_eq!(result.sessions.iter().flatten().count(), 2);
+        if let Method::Energy {
+            exponent,
+            by_part: true,
+        } = method
+        {
+            let alone = Method::Energy {
+                exponent,
+                by_part: false,
+            };
+            let model = model_features(
+                &data,
+                &filters,
+                &traces.view(),
+                Some(&filters.features(&behaviour.view())),
+            )
+            .unwrap();
+            let mut sum = 0.0;
+            for ((session, model), candidates) in data.sessions.iter().zip(&model).zip(&candidates) {
+                let of = |columns: std::ops::Range<usize>| {
+                    let columns = s![.., columns];
+                    let (model, data) = (model.slice(columns), session.features.slice(columns));
+                    alone.of_session(&model, &data, candidates).unwrap().unwrap().value
+                };
+                let (n, width) = (session.populations.len() + 1, filters.n_feature_bins());
+                let parts: f64 = (0..n).map(|p| of(p * width..(p + 1) * width)).sum();
+                sum += of(0..n * width) + parts / n as f64;
+            }
+            assert!(
+                (result.value - sum / 2.0).abs() < 1e-12,
+                "{} for {}",
+                result.value,
+                sum / 2.0
+            );
+        }
         for seed in 10..30 {
             let direction = random(traces.dim(), seed);
             let slope = central_difference(&traces, &direction, STEP, |x| evaluate(x, &behaviour).value);
@@ -332,7 +376,10 @@ fn sessions_are_compared_on_the_behaviours_that_they_recorded() {
         .iter()
         .map(|s| TrialSubset::All.candidates(&conditions, &s.conditions))
         .collect();
-    let method = Method::Energy { exponent: 1.0 };
+    let method = Method::Energy {
+        exponent: 1.0,
+        by_part: false,
+    };
     let evaluate = |behaviour: &Array3<f64>| {
         trial_loss(
             &method,

@@ -429,7 +429,13 @@ fn a_small_blur_rewards_too_little_variability_and_a_large_one_and_energy_do_not
     assert!((0.3..=0.5).contains(&small), "{small}");
     assert!((0.8..=1.0).contains(&middle), "{middle}");
     assert!((0.9..=1.1).contains(&large), "{large}");
-    let energy = best_scale(&Method::Energy { exponent: 1.0 }, 23);
+    let energy = best_scale(
+        &Method::Energy {
+            exponent: 1.0,
+            by_part: false,
+        },
+        23,
+    );
     assert!((0.9..=1.1).contains(&energy), "{energy}");
 }
 
@@ -587,7 +593,10 @@ fn clouds_that_cannot_be_compared_are_refused() {
     }
     // One model trial of the condition: the energy distance has nothing to say, a divergence has.
     let candidates = TrialSubset::All.candidates(&[0], &[0, 0, 0]);
-    let energy = Method::Energy { exponent: 1.0 };
+    let energy = Method::Energy {
+        exponent: 1.0,
+        by_part: false,
+    };
     assert!(
         energy
             .of_session(&one.view(), &x.view(), &candidates)

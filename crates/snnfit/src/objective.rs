@@ -846,7 +846,10 @@ fn method_of(loss: &Loss) -> Method {
         | Loss::Psth { .. }
         | Loss::FiringRate { .. }
         | Loss::CountVariance { .. }
-        | Loss::CountCovariance { .. } => Method::Energy { exponent: 1.0 },
+        | Loss::CountCovariance { .. } => Method::Energy {
+            exponent: 1.0,
+            by_part: false,
+        },
     }
 }
 

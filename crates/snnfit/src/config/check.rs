@@ -494,6 +494,10 @@ fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> M
         let message = format!("`{}` belongs to method = \"sinkhorn\"", key(name));
         r.problem(&key(name), &message, "remove it, or change the method");
     }
+    if raw.by_part.is_some() && method != raw::MatchingMethod::Energy {
+        let message = format!("`{}` belongs to method = \"energy\"", key("by_part"));
+        r.problem(&key("by_part"), &message, "remove it, or change the method");
+    }
     match method {
         raw::MatchingMethod::Hard => {
             if raw.exponent.is_some() {
@@ -511,7 +515,10 @@ fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> M
                 );
                 r.problem(&key("exponent"), &message, "with 2, only the means would be compared");
             }
-            Method::Energy { exponent }
+            Method::Energy {
+                exponent,
+                by_part: r.value(&key("by_part"), raw.by_part, None, false),
+            }
         }
         raw::MatchingMethod::Sinkhorn => {
             let exponent = r.value(&key("exponent"), raw.exponent, None, d::MATCHING_EXPONENT);

@@ -510,6 +510,11 @@ const SECTIONS: &[Section] = &[
                     Default("true"),
                     "sinkhorn: less the divergence of each side from itself",
                 ),
+                key(
+                    "by_part",
+                    Default("false"),
+                    "energy: besides all features together, compare each population and each behaviour by itself",
+                ),
             ],
         )],
     },

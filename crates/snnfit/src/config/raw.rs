@@ -642,6 +642,9 @@ pub struct TrialMatching {
     pub updates: Option<u64>,
     /// Whether the divergence of each side from itself is subtracted (sinkhorn).
     pub debias: Option<bool>,
+    /// Whether distances of each population and trace are added (energy).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_part: Option<bool>,
 }
 
 /// How trials are matched.

@@ -333,8 +333,9 @@ fn matching_to_raw(method: Method) -> raw::TrialMatching {
     };
     match method {
         Method::Hard => of(raw::MatchingMethod::Hard),
-        Method::Energy { exponent } => raw::TrialMatching {
+        Method::Energy { exponent, by_part } => raw::TrialMatching {
             exponent: Some(exponent),
+            by_part: Some(by_part),
             ..of(raw::MatchingMethod::Energy)
         },
         Method::Sinkhorn(sinkhorn) => {

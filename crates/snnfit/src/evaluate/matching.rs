@@ -86,7 +86,10 @@ pub(super) fn trial_loss(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
 /// trials that vary too little.
 pub(super) fn energy(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     const EXPONENT: f64 = 1.0;
-    let method = Method::Energy { exponent: EXPONENT };
+    let method = Method::Energy {
+        exponent: EXPONENT,
+        by_part: false,
+    };
     let data = in_scales_of_training(context)?;
     let values = context.each(|stand_in| {
         let model = opponents(context, stand_in, &data)?;

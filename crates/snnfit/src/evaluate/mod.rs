@@ -57,7 +57,7 @@ struct Group {
 }
 
 /// The metrics, in the order of the report.
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 16] = [
     Group {
         names: &["psth_pearson", "psth_pearson_ref_centered", "psth_pearson_all_trials"],
         compute: psth::correlations,
@@ -81,6 +81,10 @@ const GROUPS: [Group; 15] = [
     Group {
         names: &["type_fraction", "hit_fraction", "hit_fraction_data"],
         compute: trial_types::fractions,
+    },
+    Group {
+        names: &["session_type_fraction", "session_type_fraction_data"],
+        compute: session_types::fractions,
     },
     Group {
         names: &["peak_rate_wasserstein", "peak_rate_above_threshold"],

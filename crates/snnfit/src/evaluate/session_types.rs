@@ -5,11 +5,16 @@
 //! neurons of all sessions, which only the model has in one trial.
 
 use losses::LossError;
-use losses::metrics::{TemplateOptions, TrialTypeTemplates};
-use losses::statistics::{RecordedSession, Recording};
+use losses::bootstrap::bootstrap_ci95;
+use losses::metrics::{MetricValue, TemplateOptions, TrialTypeTemplates, fraction_of_type};
+use losses::statistics::{RecordedSession, Recording, mean};
 use ndarray::{Array2, Array3, Axis};
+use rand::Rng;
 
+use super::context::Context;
 use super::inputs::EvaluationInputs;
+use super::report;
+use super::stand_in::StandIn;
 
 /// Templates of one session's training trials over its populations (the areas whose features are compared).
 pub(super) struct SessionTyper {
@@ -94,6 +99,19 @@ impl SessionTyper {
         traces
     }
 
+    /// Types of those of the complete trials whose behaviour is known, if the templates have some.
+    fn classify_known(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
+        let channels = self.templates.channels();
+        let is_known = |k: &usize| match &session.behaviour {
+            Some(behaviour) => channels
+                .iter()
+                .all(|&b| behaviour.slice(ndarray::s![*k, .., b]).iter().all(|v| v.is_finite())),
+            None => channels.is_empty(),
+        };
+        let known: Vec<usize> = trials.iter().copied().filter(is_known).collect();
+        self.classify(session, &known)
+    }
+
     /// Types of some complete trials, of the model or of anything else that has the session's neurons.
     pub(super) fn classify(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
         let traces = self.traces(session, trials);
@@ -103,4 +121,79 @@ impl SessionTyper {
         self.templates
             .classify(&traces.view(), behaviour.as_ref().map(|b| b.view()).as_ref())
     }
+}
+
+/// `session_type_fraction/<name>` of the model and `session_type_fraction_data/<name>` of the recorded trials, both by the
+/// templates of each session; means over sessions.
+///
+/// Where kinds of trials overlap, trials of one are taken for the other, of a perfect model as of the recording: unlike
+/// `type_fraction`, whose recorded share is that of the labels, the two are then still equal.
+pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
+    let inputs = context.inputs;
+    let mut typers = Vec::new();
+    for session in 0..inputs.recording.sessions().len() {
+        let typer = report::if_defined(SessionTyper::new(inputs, session))?;
+        typers.push(typer.filter(SessionTyper::is_typing));
+    }
+    // Sessions without types are left out on all sides.
+    let types = |stand_in: &StandIn<'_>| {
+        let sessions = stand_in.recording.sessions().iter().zip(&stand_in.usable);
+        let of_session = |((session, trials), typer): ((&RecordedSession, &Vec<usize>), &Option<SessionTyper>)| {
+            let typed = typer.as_ref().map(|typer| typer.classify_known(session, trials));
+            typed.transpose().map(Option::unwrap_or_default)
+        };
+        sessions
+            .zip(&typers)
+            .map(of_session)
+            .collect::<Result<Vec<Vec<usize>>, LossError>>()
+    };
+    let recorded = types(&context.test.stand_in)?;
+    if recorded.iter().all(Vec::is_empty) {
+        return Err(LossError::NoData {
+            what: "shares of trial types in sessions",
+            reason: "no session has training trials of two types".to_owned(),
+        });
+    }
+    let of = context.each(types)?;
+    let n_resamples = inputs.settings.n_resamples;
+    let mut interval = |types: &[Vec<usize>], label: usize| {
+        bootstrap_ci95(types, n_resamples, rng, |sessions| {
+            let of_session = |types: &Vec<&usize>| {
+                let types: Vec<usize> = types.iter().map(|y| **y).collect();
+                share(&types, label)
+            };
+            mean(&sessions.iter().filter_map(of_session).collect::<Vec<_>>())
+        })
+    };
+    let value = |types: &Vec<Vec<usize>>, label: usize| {
+        mean(&types.iter().filter_map(|types| share(types, label)).collect::<Vec<_>>())
+    };
+    let n_of = |types: &[Vec<usize>]| types.iter().map(Vec::len).sum();
+    let mut metrics = Vec::new();
+    for (label, name) in inputs.trial_types.iter().enumerate() {
+        metrics.push(MetricValue {
+            ci95: Some(interval(&of.model, label)?),
+            ..of.metric(
+                &format!("session_type_fraction/{name}"),
+                n_of(&of.model),
+                "1",
+                |types| value(types, label),
+            )
+        });
+        metrics.push(MetricValue {
+            ci95: Some(interval(&recorded, label)?),
+            ..MetricValue::new(
+                format!("session_type_fraction_data/{name}"),
+                value(&recorded, label),
+                n_of(&recorded),
+                "1",
+            )
+        });
+    }
+    Ok(metrics)
+}
+
+/// Share of one session's trials that are of a type; none without trials.
+fn share(types: &[usize], label: usize) -> Option<f64> {
+    (!types.is_empty()).then(|| fraction_of_type(types, label))
 }

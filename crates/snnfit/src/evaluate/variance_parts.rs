@@ -14,6 +14,7 @@ use ndarray::{Array2, Axis, s};
 use rand::Rng;
 
 use super::context::{Context, Each};
+use super::dispersion::spread_about_means;
 use super::interval;
 use super::matching::features;
 use super::report::VarianceInTime;
@@ -93,10 +94,11 @@ pub(super) fn parts(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Parts, L
         train: of.train.as_ref().map(|train| layout.whole(train, &recorded)),
     };
     let (first, second) = (places(&of.model), places(&recorded));
+    let (spread_model, spread_data) = (spread(&of.model), spread(&recorded));
     let intervals = bootstrap_ci95_of_several(&first, &second, n_resamples, rng, |model, recorded_| {
         let drawn = model.iter().zip(recorded_);
         layout
-            .statistics(drawn.filter_map(|(m, d)| Drawn::new((&of.model, m), (&recorded, d))))
+            .statistics(drawn.filter_map(|(m, d)| Drawn::new((&spread_model, m), (&spread_data, d))))
             .0
     })?;
     let interval_of = |i: usize| intervals.get(i).copied().flatten();
@@ -183,6 +185,20 @@ fn rms_difference(pairs: &[Pair]) -> f64 {
 fn places(sessions: &[Trials]) -> Vec<Vec<(usize, usize)>> {
     let of_session = |(s, trials): (usize, &Trials)| (0..trials.conditions.len()).map(|k| (s, k)).collect();
     sessions.iter().enumerate().map(of_session).collect()
+}
+
+/// The trials to resample for intervals: their variances are those of the trials in the mean over resamples.
+fn spread(sessions: &[Trials]) -> Vec<Trials> {
+    let of_session = |trials: &Trials| {
+        let mut features = trials.features.clone();
+        spread_about_means(&mut features, &vec![0; trials.conditions.len()]);
+        Trials {
+            features,
+            areas: trials.areas.clone(),
+            conditions: trials.conditions.clone(),
+        }
+    };
+    sessions.iter().map(of_session).collect()
 }
 
 /// Trials of one session on both sides, some of them more than once.

@@ -175,7 +175,10 @@ fn what_makes_trials_vary_more_depends_on_how_they_were_matched() {
             "a wider blur: `loss.trial_matching.blur_relative` above 0.3",
         ),
         (
-            &fitted_by(Method::Energy { exponent: 1.0 }),
+            &fitted_by(Method::Energy {
+                exponent: 1.0,
+                by_part: false,
+            }),
             "give single trials more weight: `loss.trial_matching.weight`",
         ),
         (

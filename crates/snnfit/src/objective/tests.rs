@@ -55,7 +55,10 @@ fn comparison(recording: Recording, is_masked: bool) -> Comparison {
         },
         Loss::TrialMatching {
             weight: 3.0,
-            method: Method::Energy { exponent: 1.0 },
+            method: Method::Energy {
+                exponent: 1.0,
+                by_part: false,
+            },
         },
         Loss::CountVariance {
             weight: 5.0,

@@ -157,6 +157,22 @@ pub const METRICS: &[Definition] = &[
         text: "share of recorded trials of this type",
     },
     Definition {
+        names: &["session_type_fraction/TYPE"],
+        unit: "1",
+        right: Right::AsData,
+        family: Family::SingleTrials,
+        text: "share of model trials that look like this trial type through the neurons of a session, by templates of its \
+               training trials; mean over sessions. Unlike `type_fraction` equal to that of recorded trials for a perfect model \
+               also where types overlap",
+    },
+    Definition {
+        names: &["session_type_fraction_data/TYPE"],
+        unit: "1",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "share of recorded trials that look like it by the same templates",
+    },
+    Definition {
         names: &["peak_rate_wasserstein", "peak_rate_wasserstein/AREA"],
         unit: "Hz",
         right: Right::Low,
@@ -347,8 +363,9 @@ pub const COLUMNS: &[Term] = &[
     Term {
         name: "ci95",
         text: "95 % interval of a hierarchical bootstrap: sessions, then trials or neurons of each (for noise \
-               correlations: neurons, and with them their pairs). The fit itself is not repeated: for that, fit several \
-               seeds and give all runs to one `evaluate`",
+               correlations: neurons, and with them their pairs). A resample repeats trials, which makes variances \
+               smaller by 1/n of n trials on average: those of ratios of variances are made up for it. The fit itself is \
+               not repeated: for that, fit several seeds and give all runs to one `evaluate`",
     },
     Term {
         name: "nulls",
