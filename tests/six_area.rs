@@ -23,6 +23,23 @@ fn small() -> &'static Recording {
     SMALL.get_or_init(|| generate(&SixAreaOptions::small(1)))
 }
 
+#[test]
+fn whole_sessions_have_the_trials_of_the_recording_and_all_neurons() {
+    let whole = generate(&SixAreaOptions {
+        is_whole: true,
+        ..SixAreaOptions::small(1)
+    });
+    for (whole, session) in whole.sessions.iter().zip(&small().sessions) {
+        assert_eq!((whole.units.len(), &whole.trials), (240, &session.trials));
+        assert_eq!(jaw(whole), jaw(session));
+        for (unit, recorded) in session.units.iter().zip(times(session)) {
+            let of_whole = whole.units.iter().position(|other| other.id == unit.id).unwrap();
+            assert_eq!(&times(whole)[of_whole], recorded, "{}", unit.id);
+            assert_eq!(&whole.units[of_whole], unit);
+        }
+    }
+}
+
 fn times(session: &Session) -> &[Vec<f64>] {
     match &session.activity {
         Activity::SpikeTimes { times_s, .. } => times_s,

@@ -100,6 +100,7 @@ fn six_area_options(args: &SixAreaArgs) -> Result<SixAreaOptions, Error> {
         },
         seed: args.seed,
         silenced,
+        is_whole: args.whole,
     })
 }
 

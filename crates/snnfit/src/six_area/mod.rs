@@ -64,6 +64,8 @@ pub struct SixAreaOptions {
     pub seed: u64,
     /// An area that is silenced in every trial, if any.
     pub silenced: Option<SilencedArea>,
+    /// Whether each session has all neurons of the teacher, in the trials that it has otherwise.
+    pub is_whole: bool,
 }
 
 /// An area without synaptic currents, from it or to it, in a part of every trial ([`Silenced::Both`]).
@@ -86,6 +88,7 @@ impl SixAreaOptions {
             frequencies: Frequencies::default(),
             seed,
             silenced: None,
+            is_whole: false,
         }
     }
 
@@ -182,7 +185,10 @@ pub fn six_area(
     let shares = options.check()?;
     let teacher = Teacher::new(options.n_per_area, options.frequencies, options.seed).map_err(internal)?;
     let mut rng = StreamRng::new(options.seed, "synth.units", 0);
-    let units = draw_units(&shares, &teacher.members(), &mut rng);
+    let mut units = draw_units(&shares, &teacher.members(), &mut rng);
+    if options.is_whole {
+        units.fill((0..teacher.rsnn.spec.n_neurons()).collect());
+    }
     let n_all = options.n_trials * units.len();
     let mut sessions = Vec::with_capacity(units.len());
     for (s, units) in units.into_iter().enumerate() {
