@@ -33,6 +33,7 @@ def metric_rows(runs):
     names += ["psth_pearson", "trial_matched_pearson", "peak_rate_wasserstein", "firing_rate_wasserstein"]
     names += ["energy_distance", "feature_variance_ratio", "feature_variance_ratio_within_type", "population_variance_ratio"]
     names += [name for name in found[0] if name.startswith("behaviour_variance_ratio/")]
+    names += [name for name in found[0] if name.startswith("active_fraction") and "_data" not in name]
     names += ["fano_ratio", "noise_correlation_r"]
     for name in names:
         cells = []
@@ -41,8 +42,9 @@ def metric_rows(runs):
             cells.append("–" if m is None else number(m["value"]) + interval(m.get("ci95")))
         m = found[0].get(name) or {}
         recorded = name.replace("_classifier/", "/").replace("_threshold/", "/").replace("fraction/", "fraction_data/")
+        recorded = "active_fraction_data" if name == "active_fraction" else recorded
         data = found[0].get(recorded)
-        data = number(data["value"]) + interval(data.get("ci95")) if data and "type_fraction" in name else ""
+        data = number(data["value"]) + interval(data.get("ci95")) if data and "fraction" in name else ""
         nulls = m.get("nulls") or {}
         yield [name, *cells, data, number(m.get("reference_train_test")), number(m.get("ceiling_noiseless")),
                ", ".join(f"{null} {number(v)}" for null, v in nulls.items())]

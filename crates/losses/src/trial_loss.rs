@@ -47,7 +47,7 @@ impl Method {
         }
     }
 
-    /// Compares the candidates of one session.
+    /// Compares the candidates of one session, all features together: `by_part` is of [`Method::of_features`].
     ///
     /// $$\ell = \sum_c \frac{n_c}{\sum_{c'} n_{c'}}\,\frac{D(x_c, y_c)}{F^{q}}$$
     ///
@@ -189,7 +189,7 @@ impl Method {
     }
 }
 
-/// [`Method::of_session`]; with `by_part`
+/// [`Method::of_session`]; with `by_part` and P > 1 parts
 ///
 /// $$\ell + \frac1P \sum_p \ell_p$$
 ///

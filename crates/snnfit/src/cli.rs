@@ -733,7 +733,7 @@ pub struct SixAreaArgs {
         allow_negative_numbers = true
     )]
     pub silence_ms: Option<Vec<f64>>,
-    /// Record every neuron of the network in each session, in the same trials: what nobody could record
+    /// Record every neuron of the network in each session, in the same trials; of --session-sizes the number counts
     #[arg(long)]
     pub whole: bool,
     /// Also write the weights of the network, for comparison with fitted ones; must not exist

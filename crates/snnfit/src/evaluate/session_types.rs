@@ -4,6 +4,8 @@
 //! the same boundaries on all sides. Not the typing behind `hit_fraction` ([`super::trial_types`]): that looks at the
 //! neurons of all sessions, which only the model has in one trial.
 
+use std::collections::BTreeMap;
+
 use losses::LossError;
 use losses::bootstrap::bootstrap_ci95;
 use losses::metrics::{MetricValue, TemplateOptions, TrialTypeTemplates, fraction_of_type};
@@ -13,8 +15,7 @@ use rand::Rng;
 
 use super::context::Context;
 use super::inputs::EvaluationInputs;
-use super::report;
-use super::stand_in::StandIn;
+use super::{interval, report};
 
 /// Templates of one session's training trials over its populations (the areas whose features are compared).
 pub(super) struct SessionTyper {
@@ -99,19 +100,6 @@ impl SessionTyper {
         traces
     }
 
-    /// Types of those of the complete trials whose behaviour is known, if the templates have some.
-    fn classify_known(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
-        let channels = self.templates.channels();
-        let is_known = |k: &usize| match &session.behaviour {
-            Some(behaviour) => channels
-                .iter()
-                .all(|&b| behaviour.slice(ndarray::s![*k, .., b]).iter().all(|v| v.is_finite())),
-            None => channels.is_empty(),
-        };
-        let known: Vec<usize> = trials.iter().copied().filter(is_known).collect();
-        self.classify(session, &known)
-    }
-
     /// Types of some complete trials, of the model or of anything else that has the session's neurons.
     pub(super) fn classify(&self, session: &RecordedSession, trials: &[usize]) -> Result<Vec<usize>, LossError> {
         let traces = self.traces(session, trials);
@@ -123,77 +111,130 @@ impl SessionTyper {
     }
 }
 
+/// A session's model trials by its templates.
+struct Typed {
+    trials: Vec<usize>,
+    types: Vec<usize>,
+    /// What each counts: conditions count as much as among the session's recorded trials.
+    weights: Vec<f64>,
+}
+
 /// `session_type_fraction/<name>` of the model and `session_type_fraction_data/<name>` of the recorded trials, both by the
 /// templates of each session; means over sessions.
 ///
 /// Where kinds of trials overlap, trials of one are taken for the other, of a perfect model as of the recording: unlike
-/// `type_fraction`, whose recorded share is that of the labels, the two are then still equal.
+/// `type_fraction`, whose recorded share is that of the labels, the two are then still equal. Neither nulls nor a
+/// reference: both are made of the very trials that the templates are averages of.
 pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     let inputs = context.inputs;
-    let mut typers = Vec::new();
-    for session in 0..inputs.recording.sessions().len() {
-        let typer = report::if_defined(SessionTyper::new(inputs, session))?;
-        typers.push(typer.filter(SessionTyper::is_typing));
+    let (mut model, mut recorded) = (Vec::new(), Vec::new());
+    for (s, trials) in context.test.usable.iter().enumerate() {
+        if trials.is_empty() {
+            continue;
+        }
+        let typer = report::if_defined(SessionTyper::new(inputs, s))?.filter(SessionTyper::is_typing);
+        let Some(typer) = typer else { continue };
+        let session = &inputs.recording.sessions()[s];
+        recorded.push(typer.classify(session, trials)?);
+        let conditions: Vec<usize> = trials.iter().map(|&k| session.conditions[k]).collect();
+        let seen = &context.model.recording.sessions()[s];
+        let of_model = &context.model.usable[s];
+        let types = typer.classify(seen, of_model)?;
+        let of_trials: Vec<usize> = of_model.iter().map(|&k| seen.conditions[k]).collect();
+        model.push(Typed {
+            trials: of_model.clone(),
+            types,
+            weights: weights(&of_trials, &conditions),
+        });
     }
-    // Sessions without types are left out on all sides.
-    let types = |stand_in: &StandIn<'_>| {
-        let sessions = stand_in.recording.sessions().iter().zip(&stand_in.usable);
-        let of_session = |((session, trials), typer): ((&RecordedSession, &Vec<usize>), &Option<SessionTyper>)| {
-            let typed = typer.as_ref().map(|typer| typer.classify_known(session, trials));
-            typed.transpose().map(Option::unwrap_or_default)
-        };
-        sessions
-            .zip(&typers)
-            .map(of_session)
-            .collect::<Result<Vec<Vec<usize>>, LossError>>()
-    };
-    let recorded = types(&context.test.stand_in)?;
-    if recorded.iter().all(Vec::is_empty) {
+    if recorded.is_empty() {
         return Err(LossError::NoData {
             what: "shares of trial types in sessions",
             reason: "no session has training trials of two types".to_owned(),
         });
     }
-    let of = context.each(types)?;
     let n_resamples = inputs.settings.n_resamples;
-    let mut interval = |types: &[Vec<usize>], label: usize| {
-        bootstrap_ci95(types, n_resamples, rng, |sessions| {
-            let of_session = |types: &Vec<&usize>| {
-                let types: Vec<usize> = types.iter().map(|y| **y).collect();
-                share(&types, label)
-            };
-            mean(&sessions.iter().filter_map(of_session).collect::<Vec<_>>())
-        })
-    };
-    let value = |types: &Vec<Vec<usize>>, label: usize| {
-        mean(&types.iter().filter_map(|types| share(types, label)).collect::<Vec<_>>())
-    };
-    let n_of = |types: &[Vec<usize>]| types.iter().map(Vec::len).sum();
+    let n_recorded = recorded.iter().map(Vec::len).sum();
     let mut metrics = Vec::new();
     for (label, name) in inputs.trial_types.iter().enumerate() {
+        // The trials of the model are the same in all sessions: each of them has one vote.
+        let votes = votes(&model, label);
+        let (n, value) = (votes.len(), mean(&votes));
+        let ci95 = if value > 0.0 && value < 1.0 {
+            interval::of_mean(&[votes], n_resamples, rng)?
+        } else {
+            interval::wilson(if value > 0.0 { n } else { 0 }, n)
+        };
         metrics.push(MetricValue {
-            ci95: Some(interval(&of.model, label)?),
-            ..of.metric(
-                &format!("session_type_fraction/{name}"),
-                n_of(&of.model),
-                "1",
-                |types| value(types, label),
-            )
+            ci95: Some(ci95),
+            ..MetricValue::new(format!("session_type_fraction/{name}"), value, n, "1")
         });
+        let value = mean(
+            &recorded
+                .iter()
+                .map(|types| fraction_of_type(types, label))
+                .collect::<Vec<_>>(),
+        );
+        let ci95 = if value > 0.0 && value < 1.0 {
+            bootstrap_ci95(&recorded, n_resamples, rng, |sessions| {
+                let share =
+                    |types: &Vec<&usize>| types.iter().filter(|&&&y| y == label).count() as f64 / types.len() as f64;
+                mean(&sessions.iter().map(share).collect::<Vec<_>>())
+            })?
+        } else {
+            interval::wilson(if value > 0.0 { n_recorded } else { 0 }, n_recorded)
+        };
         metrics.push(MetricValue {
-            ci95: Some(interval(&recorded, label)?),
-            ..MetricValue::new(
-                format!("session_type_fraction_data/{name}"),
-                value(&recorded, label),
-                n_of(&recorded),
-                "1",
-            )
+            ci95: Some(ci95),
+            ..MetricValue::new(format!("session_type_fraction_data/{name}"), value, n_recorded, "1")
         });
     }
     Ok(metrics)
 }
 
-/// Share of one session's trials that are of a type; none without trials.
-fn share(types: &[usize], label: usize) -> Option<f64> {
-    (!types.is_empty()).then(|| fraction_of_type(types, label))
+/// What each trial counts so that its condition has the share that it has among `recorded` ones; their mean is 1 if all
+/// conditions of the recorded trials occur.
+fn weights(conditions: &[usize], recorded: &[usize]) -> Vec<f64> {
+    let share = |of: &[usize], condition: usize| fraction_of_type(of, condition);
+    let weight = |&condition: &usize| share(recorded, condition) / share(conditions, condition);
+    conditions.iter().map(weight).collect()
+}
+
+/// Mean over sessions, for each trial of the model, of what it counts where it is of a type and 0 where it is not.
+fn votes(sessions: &[Typed], label: usize) -> Vec<f64> {
+    let mut votes = BTreeMap::<usize, f64>::new();
+    for typed in sessions {
+        for ((&k, &y), weight) in typed.trials.iter().zip(&typed.types).zip(&typed.weights) {
+            let vote = if y == label { *weight } else { 0.0 };
+            *votes.entry(k).or_default() += vote / sessions.len() as f64;
+        }
+    }
+    votes.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_count_as_much_as_in_the_recording() {
+        // Three of four model trials are of condition 0, one of four recorded ones.
+        let (model, recorded) = ([0, 0, 1, 0], [1, 0, 1, 1]);
+        let of = weights(&model, &recorded);
+        assert_eq!(of, [1.0 / 3.0, 1.0 / 3.0, 3.0, 1.0 / 3.0]);
+        // All of condition 1 are of type 5: three quarters of the trials.
+        let typed = |types: &[usize]| Typed {
+            trials: vec![3, 4, 6, 9],
+            types: types.to_vec(),
+            weights: of.clone(),
+        };
+        let one = votes(&[typed(&[2, 2, 5, 2])], 5);
+        assert_eq!(one, [0.0, 0.0, 3.0, 0.0]);
+        assert!((mean(&one) - 0.75).abs() < 1e-12);
+        // Sessions that see the same trials are no more trials.
+        let both = [typed(&[2, 2, 5, 2]), typed(&[2, 2, 5, 5])];
+        let two = votes(&both, 5);
+        assert_eq!(two.len(), 4);
+        assert!((mean(&two) - 0.5 * (0.75 + 0.75 + 1.0 / 12.0)).abs() < 1e-12);
+    }
 }

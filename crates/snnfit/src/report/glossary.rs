@@ -162,8 +162,8 @@ pub const METRICS: &[Definition] = &[
         right: Right::AsData,
         family: Family::SingleTrials,
         text: "share of model trials that look like this trial type through the neurons of a session, by templates of its \
-               training trials; mean over sessions. Unlike `type_fraction` equal to that of recorded trials for a perfect model \
-               also where types overlap",
+               training trials; mean over sessions, in which stimuli count as often as they were recorded. Unlike \
+               `type_fraction` equal to that of recorded trials for a perfect model also where types overlap",
     },
     Definition {
         names: &["session_type_fraction_data/TYPE"],
