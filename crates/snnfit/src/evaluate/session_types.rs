@@ -159,9 +159,10 @@ pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<
     for (label, name) in inputs.trial_types.iter().enumerate() {
         // The trials of the model are the same in all sessions: each of them has one vote.
         let votes = votes(&model, label);
-        let (n, value) = (votes.len(), mean(&votes));
+        let (n, value) = (votes.len(), mean(&votes).min(1.0));
         let ci95 = if value > 0.0 && value < 1.0 {
-            interval::of_mean(&[votes], n_resamples, rng)?
+            // Resampled stimuli don't have the recorded shares: votes of all trials may add up to more than all.
+            interval::of_mean(&[votes], n_resamples, rng)?.map(|bound| bound.min(1.0))
         } else {
             interval::wilson(if value > 0.0 { n } else { 0 }, n)
         };
