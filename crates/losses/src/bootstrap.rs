@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use ndarray::{Array2, Axis};
 use rand::{Rng, RngExt};
 
 use crate::LossError;
-use crate::statistics::quantile_sorted;
+use crate::statistics::{quantile_sorted, rows_by_label};
 
 /// Resamples by default.
 pub const N_RESAMPLES: usize = 1000;
@@ -214,6 +215,35 @@ impl<'a, T> SessionPairs<'a, T> {
     }
 }
 
+/// Moves the rows of each group away from their mean by √(n/(n − 1)), n rows: resamples of such rows have the variance of
+/// the rows themselves.
+///
+/// A resample has some rows more than once and others not at all: over all resamples the mean of its unbiased variance is
+/// (n − 1)/n of that of the n rows, half of it for two. Without this an interval of a ratio of variances lies beside
+/// its value where groups are small. A group of one row stays as it is.
+///
+/// # Shapes
+/// `features` `[K, F]`; `groups` `[K]`.
+///
+/// # Source
+/// Rao & Wu 1988 (rescaled bootstrap).
+///
+/// # Errors
+/// [`LossError::Shape`] if they disagree.
+pub fn spread_about_means(features: &mut Array2<f64>, groups: &[usize]) -> Result<(), LossError> {
+    crate::error::check_shape("groups of rows", &[groups.len()], &[features.nrows()])?;
+    for rows in rows_by_label(groups).into_values().filter(|rows| rows.len() > 1) {
+        let n = rows.len() as f64;
+        let mean = features.select(Axis(0), &rows).sum_axis(Axis(0)) / n;
+        let factor = (n / (n - 1.0)).sqrt();
+        for k in rows {
+            let mut row = features.row_mut(k);
+            row.zip_mut_with(&mean, |x, mean| *x = mean + factor * (*x - mean));
+        }
+    }
+    Ok(())
+}
+
 fn check_resamples(n_resamples: usize) -> Result<(), LossError> {
     if n_resamples > 0 {
         return Ok(());
@@ -241,4 +271,41 @@ fn draw<'a, T, R: Rng + ?Sized>(values: &'a [T], rng: &mut R) -> Vec<&'a T> {
 pub fn pooled_mean(sessions: &[Vec<&f64>]) -> f64 {
     let n: usize = sessions.iter().map(Vec::len).sum();
     sessions.iter().flatten().copied().sum::<f64>() / n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array1, array};
+
+    #[test]
+    fn the_variance_of_resampled_rows_is_that_of_the_rows_in_the_mean_of_all_resamples() {
+        let features = array![[0.5, 3.0], [-2.0, 1.0], [4.0, 1.5]];
+        let spread = |groups: &[usize]| {
+            let mut features = features.clone();
+            spread_about_means(&mut features, groups).unwrap();
+            features
+        };
+        let variance = |features: &Array2<f64>| features.var_axis(Axis(0), 1.0);
+        // Every one of the 27 resamples of three.
+        let all = spread(&[0; 3]);
+        let mut sum = Array1::zeros(2);
+        for i in 0..27 {
+            sum += &variance(&all.select(Axis(0), &[i % 3, i / 3 % 3, i / 9]));
+        }
+        for (found, expected) in (sum / 27.0).iter().zip(variance(&features)) {
+            assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
+        }
+        // In a group of two, two of four resamples have no variance, the others twice that of the rows; a group of one stays.
+        let within = spread(&[7, 2, 7]);
+        assert_eq!(within.row(1), features.row(1));
+        let two = |features: &Array2<f64>| variance(&features.select(Axis(0), &[0, 2]));
+        for (found, plain) in two(&within).iter().zip(two(&features)) {
+            assert!((found - 2.0 * plain).abs() < 1e-12, "{found} for twice {plain}");
+        }
+        assert!(matches!(
+            spread_about_means(&mut features.clone(), &[0; 2]),
+            Err(LossError::Shape { .. })
+        ));
+    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::LossError;
 use crate::error::check_shape;
-use crate::statistics::{Presence, RecordedSession, Recording, TrialSelection, unbiased_variance};
+use crate::statistics::{Presence, RecordedSession, Recording, TrialSelection, rows_by_label, unbiased_variance};
 
 /// What a null model keeps of the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -275,7 +275,7 @@ fn shuffled<R: Rng + ?Sized>(
     rng: &mut R,
 ) -> Result<Array3<u8>, LossError> {
     let counts = &recorded.counts;
-    let rows = rows_by_label(counts, labels, wanted)?;
+    let rows = rows_of_labels(counts, labels, wanted)?;
     let (_, n_bins, n_neurons) = counts.dim();
     let mut made = Array3::zeros((wanted.len(), n_bins, n_neurons));
     for (label, rows) in &rows {
@@ -353,7 +353,7 @@ fn with_gain<R: Rng + ?Sized>(
         });
     }
     let gains = gain_distribution(gain_variance)?;
-    let rows = rows_by_label(counts, labels, wanted)?;
+    let rows = rows_of_labels(counts, labels, wanted)?;
     let psths: BTreeMap<usize, Array2<f64>> = rows
         .iter()
         .map(|(&label, rows)| (label, smooth(&mean_counts(recorded, rows).view(), smoothing_bins)))
@@ -378,7 +378,7 @@ fn with_gain<R: Rng + ?Sized>(
 /// # Errors
 /// [`LossError::Shape`] if labels do not fit.
 pub fn shared_gain_variance(counts: &ArrayView3<'_, u8>, labels: &[usize]) -> Result<f64, LossError> {
-    let rows = rows_by_label(counts, labels, labels)?;
+    let rows = rows_of_labels(counts, labels, labels)?;
     let (mut excess, mut scale) = (0.0, 0.0);
     for rows in rows.values().filter(|rows| rows.len() > 1) {
         let sums: Vec<f64> = rows
@@ -423,7 +423,7 @@ fn poisson_count<R: Rng + ?Sized>(mean: f64, rng: &mut R) -> u8 {
 }
 
 /// Rows of each wanted label.
-fn rows_by_label(
+fn rows_of_labels(
     counts: &ArrayView3<'_, u8>,
     labels: &[usize],
     wanted: &[usize],
@@ -433,10 +433,7 @@ fn rows_by_label(
         &[labels.len()],
         &[counts.len_of(Axis(0))],
     )?;
-    let mut rows = BTreeMap::<usize, Vec<usize>>::new();
-    for (k, &label) in labels.iter().enumerate() {
-        rows.entry(label).or_default().push(k);
-    }
+    let rows = rows_by_label(labels);
     match wanted.iter().find(|&label| !rows.contains_key(label)) {
         None => Ok(rows),
         Some(label) => Err(LossError::NoData {

@@ -2,14 +2,13 @@
 //!
 //! Trial matching rewards too little variability and correlations hide it; these ratios show it. 1 is right.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::LossError;
 use crate::error::check_shape;
-use crate::statistics::{Recording, TrialSelection, mean, median};
+use crate::statistics::{Recording, TrialSelection, mean, median, rows_by_label};
 
 /// Variance of trial features, model over data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,14 +74,6 @@ pub fn feature_variance_ratio(
     }
     let within_type = (denominator > 0.0).then(|| numerator / denominator);
     Ok(VarianceRatio { total, within_type })
-}
-
-fn rows_by_label(labels: &[usize]) -> BTreeMap<usize, Vec<usize>> {
-    let mut rows = BTreeMap::<usize, Vec<usize>>::new();
-    for (k, &label) in labels.iter().enumerate() {
-        rows.entry(label).or_default().push(k);
-    }
-    rows
 }
 
 /// Σ over features of the unbiased variance over some rows; `None` for fewer than two.

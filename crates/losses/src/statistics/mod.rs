@@ -19,7 +19,7 @@ pub use features::{
     DataFeatures, FEATURE_STD_FLOOR, FeatureOptions, RecordedFeatures, SessionFeatures, SkippedTrials, mask_beyond,
 };
 pub use filters::{Filters, MovingMean};
-pub use moments::{mean, median, quantile_sorted, unbiased_variance};
+pub use moments::{mean, median, quantile_sorted, rows_by_label, unbiased_variance};
 pub use populations::{LeftOut, Population, Populations};
 pub use psth::{PSTH_STD_FLOOR, Psth, PsthScale};
 pub use recording::{Presence, RecordedSession, Recording, TrialSelection};

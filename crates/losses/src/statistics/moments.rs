@@ -1,4 +1,6 @@
-//! Mean, variance, quantiles: the elementary summaries.
+//! Mean, variance, quantiles, groups: the elementary summaries.
+
+use std::collections::BTreeMap;
 
 /// Arithmetic mean; NaN for no values.
 pub fn mean(values: &[f64]) -> f64 {
@@ -35,6 +37,15 @@ pub fn quantile_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     let above = (below + 1).min(last);
     let weight = position - below as f64;
     Some(sorted[below] * (1.0 - weight) + sorted[above] * weight)
+}
+
+/// Positions of each label, in ascending order: rows of each trial type, trials of each condition.
+pub fn rows_by_label(labels: &[usize]) -> BTreeMap<usize, Vec<usize>> {
+    let mut rows = BTreeMap::<usize, Vec<usize>>::new();
+    for (k, &label) in labels.iter().enumerate() {
+        rows.entry(label).or_default().push(k);
+    }
+    rows
 }
 
 #[cfg(test)]

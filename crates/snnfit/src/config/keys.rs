@@ -626,7 +626,11 @@ const SECTIONS: &[Section] = &[
                 "draw recorded trials so that types are balanced",
             ),
             key("validate_every", Default("100"), "steps between validations"),
-            key("validation_trials", Default("150"), "model trials of a validation"),
+            key(
+                "validation_trials",
+                Default("150"),
+                "model trials of a validation: with few, its losses hardly tell steps apart",
+            ),
             key(
                 "patience",
                 Default("8000"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use losses::LossError;
-use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two};
+use losses::bootstrap::{OfPair, bootstrap_ci95, bootstrap_ci95_of_pairs, bootstrap_ci95_of_two, spread_about_means};
 use losses::metrics::{
     MetricValue, PairValue, compare_noise_correlations, fano_factors, fano_ratio, feature_variance_ratio,
     noise_correlations, pearson_weighted, spike_counts,
@@ -29,38 +29,17 @@ struct Rows {
 
 impl Rows {
     /// The rows to resample for an interval of the variance over all trials or within their types.
-    fn spread(&self, is_within: bool) -> Self {
+    fn spread(&self, is_within: bool) -> Result<Self, LossError> {
         let mut features = self.features.clone();
         if is_within {
-            spread_about_means(&mut features, &self.types);
+            spread_about_means(&mut features, &self.types)?;
         } else {
-            spread_about_means(&mut features, &vec![0; self.types.len()]);
+            spread_about_means(&mut features, &vec![0; self.types.len()])?;
         }
-        Self {
+        Ok(Self {
             features,
             types: self.types.clone(),
-        }
-    }
-}
-
-/// Moves each group's rows away from their mean by √(n/(n − 1)), n rows.
-///
-/// A resample has some trials more than once and others not at all: over all resamples the mean of its unbiased variance is
-/// (n − 1)/n of that of the n trials, half of it for two. Without this an interval of a ratio of variances lies beside
-/// its value where groups are small. (Rao and Wu 1988 rescale resamples so.)
-pub(super) fn spread_about_means(features: &mut Array2<f64>, groups: &[usize]) {
-    let mut rows = BTreeMap::<usize, Vec<usize>>::new();
-    for (k, &group) in groups.iter().enumerate() {
-        rows.entry(group).or_default().push(k);
-    }
-    for rows in rows.into_values().filter(|rows| rows.len() > 1) {
-        let n = rows.len() as f64;
-        let mean = features.select(Axis(0), &rows).sum_axis(Axis(0)) / n;
-        let factor = (n / (n - 1.0)).sqrt();
-        for k in rows {
-            let mut row = features.row_mut(k);
-            row.zip_mut_with(&mean, |x, mean| *x = mean + factor * (*x - mean));
-        }
+        })
     }
 }
 
@@ -87,8 +66,10 @@ pub(super) fn variance_ratios(context: &Context<'_>, rng: &mut dyn Rng) -> Resul
         sessions.iter().enumerate().map(of_session).collect()
     };
     let mut metric = |name: &str, is_within: bool| {
-        let spread = |sessions: &[Rows]| -> Vec<Rows> { sessions.iter().map(|rows| rows.spread(is_within)).collect() };
-        let (of_model, of_data) = (spread(&rows.model), spread(&data_rows));
+        let spread = |sessions: &[Rows]| -> Result<Vec<Rows>, LossError> {
+            sessions.iter().map(|rows| rows.spread(is_within)).collect()
+        };
+        let (of_model, of_data) = (spread(&rows.model)?, spread(&data_rows)?);
         let ci95 = bootstrap_ci95_of_two(
             &indices(&of_model),
             &indices(&of_data),
@@ -135,8 +116,10 @@ pub(super) fn by_session(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec
     };
     let of = context.each(like)?;
     let recorded: Vec<Rows> = data.sessions.iter().cloned().map(untyped).collect();
-    let spread = |sessions: &[Rows]| -> Vec<Rows> { sessions.iter().map(|rows| rows.spread(false)).collect() };
-    let (of_model, of_data) = (spread(&of.model), spread(&recorded));
+    let spread = |sessions: &[Rows]| -> Result<Vec<Rows>, LossError> {
+        sessions.iter().map(|rows| rows.spread(false)).collect()
+    };
+    let (of_model, of_data) = (spread(&of.model)?, spread(&recorded)?);
     let ratio = |model: Rows, data: Rows| mean_ratio(std::iter::once((model, data)), false);
     let n_resamples = context.inputs.settings.n_resamples.min(MAX_SESSION_RESAMPLES);
     let mut sessions = Vec::new();
@@ -328,39 +311,4 @@ fn common_pairs(model: &[Vec<PairValue>], data: &[Vec<PairValue>]) -> Vec<Vec<Of
         model.iter().filter_map(both).collect()
     };
     model.iter().zip(data).map(of_session).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ndarray::array;
-
-    #[test]
-    fn the_variance_of_resampled_rows_is_that_of_the_rows_in_the_mean_of_all_resamples() {
-        let features = array![[0.5, 3.0], [-2.0, 1.0], [4.0, 1.5]];
-        let rows = |is_within| {
-            Rows {
-                features: features.clone(),
-                types: vec![7, 2, 7],
-            }
-            .spread(is_within)
-        };
-        let variance = |features: &Array2<f64>| features.var_axis(Axis(0), 1.0);
-        // Every one of the 27 resamples of three.
-        let spread = rows(false).features;
-        let mut sum = ndarray::Array1::zeros(2);
-        for i in 0..27 {
-            sum += &variance(&spread.select(Axis(0), &[i % 3, i / 3 % 3, i / 9]));
-        }
-        for (found, expected) in (sum / 27.0).iter().zip(variance(&features)) {
-            assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
-        }
-        // Within a type of two, two of four resamples have no variance, the others twice that of the rows; a type of one stays.
-        let within = rows(true).features;
-        assert_eq!(within.row(1), features.row(1));
-        let two = |features: &Array2<f64>| variance(&features.select(Axis(0), &[0, 2]));
-        for (found, plain) in two(&within).iter().zip(two(&features)) {
-            assert!((found - 2.0 * plain).abs() < 1e-12, "{found} for twice {plain}");
-        }
-    }
 }

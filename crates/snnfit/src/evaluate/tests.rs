@@ -11,6 +11,7 @@ use super::*;
 
 mod absent;
 mod movement;
+mod session_types;
 mod variance_parts;
 
 const N_BINS: usize = 100;

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 
 use losses::LossError;
-use losses::bootstrap::bootstrap_ci95_of_several;
+use losses::bootstrap::{bootstrap_ci95_of_several, spread_about_means};
 use losses::metrics::{MetricValue, population_correlation};
 use losses::statistics::{DataFeatures, SessionFeatures, mean};
 use ndarray::{Array2, Axis, s};
 use rand::Rng;
 
 use super::context::{Context, Each};
-use super::dispersion::spread_about_means;
 use super::interval;
 use super::matching::features;
 use super::report::VarianceInTime;
@@ -94,7 +93,7 @@ pub(super) fn parts(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Parts, L
         train: of.train.as_ref().map(|train| layout.whole(train, &recorded)),
     };
     let (first, second) = (places(&of.model), places(&recorded));
-    let (spread_model, spread_data) = (spread(&of.model), spread(&recorded));
+    let (spread_model, spread_data) = (spread(&of.model)?, spread(&recorded)?);
     let intervals = bootstrap_ci95_of_several(&first, &second, n_resamples, rng, |model, recorded_| {
         let drawn = model.iter().zip(recorded_);
         layout
@@ -188,15 +187,15 @@ fn places(sessions: &[Trials]) -> Vec<Vec<(usize, usize)>> {
 }
 
 /// The trials to resample for intervals: their variances are those of the trials in the mean over resamples.
-fn spread(sessions: &[Trials]) -> Vec<Trials> {
+fn spread(sessions: &[Trials]) -> Result<Vec<Trials>, LossError> {
     let of_session = |trials: &Trials| {
         let mut features = trials.features.clone();
-        spread_about_means(&mut features, &vec![0; trials.conditions.len()]);
-        Trials {
+        spread_about_means(&mut features, &vec![0; trials.conditions.len()])?;
+        Ok(Trials {
             features,
             areas: trials.areas.clone(),
             conditions: trials.conditions.clone(),
-        }
+        })
     };
     sessions.iter().map(of_session).collect()
 }

@@ -190,8 +190,9 @@ fn of_variance(ratio: f64, parts: Option<&str>, how_much: String, losses: &[Loss
                   narrow"
                 .to_owned(),
             remedy: format!(
-                "{}; `train.n_trials` large enough to show all kinds of trials; a latent with more dimensions: \
+                "{}{}; `train.n_trials` large enough to show all kinds of trials; a latent with more dimensions: \
                  `model.rsnn.latent.mlp.dimensions`; raise `model.rsnn.noise`",
+                if parts.is_some() { of_each_part(losses) } else { "" },
                 more_variance(losses)
             ),
         };
@@ -205,6 +206,24 @@ fn of_variance(ratio: f64, parts: Option<&str>, how_much: String, losses: &[Loss
         remedy: "let latent offsets start smaller with `model.rsnn.latent.mlp.init_scale`, or bound them with \
                  `model.rsnn.latent.mlp.bound`; lower `model.rsnn.noise`; more steps: `train.max_steps`"
             .to_owned(),
+    }
+}
+
+/// Among all features, a small population or a trace hardly counts.
+fn of_each_part(losses: &[Loss]) -> &'static str {
+    let of_all = |loss: &Loss| {
+        matches!(
+            loss,
+            Loss::TrialMatching {
+                method: Method::Energy { by_part: false, .. },
+                ..
+            }
+        )
+    };
+    if losses.iter().any(of_all) {
+        "compare each population and trace by itself as well: `loss.trial_matching.by_part` = true; "
+    } else {
+        ""
     }
 }
 

@@ -222,6 +222,17 @@ fn parts_that_make_up_for_each_other_are_told_where_their_intervals_are_beyond_t
             .how_much
             .contains("LM 1.6 (95 % interval 1.3 to 1.9); of all parts together it is 1.0")
     );
+    // Where all features are compared together, each part by itself may help.
+    for (by_part, is_told) in [(false, true), (true, false)] {
+        let losses = fitted_by(Method::Energy { exponent: 1.0, by_part });
+        let metrics = ["feature_variance_ratio", "behaviour_variance_ratio/jaw"];
+        let values = [(1.0, [1.0; 2]), (0.6, [0.5, 0.7])];
+        let metrics = metrics.iter().zip(values);
+        let metrics = metrics.map(|(name, (value, ci95))| metric(name, value, ci95, &[]));
+        let jaw = of_metrics(&report(metrics.collect()), &losses);
+        assert_eq!(kinds(&jaw), [Kind::UnderDispersion]);
+        assert_eq!(jaw[0].remedy.contains("`loss.trial_matching.by_part`"), is_told);
+    }
     let unclear = [
         ("population_variance_ratio/V1", 0.7, [0.5, 0.81]),
         ("population_variance_ratio/LM", 1.4, [1.24, 1.9]),
