@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use snnfit::config::checked::{Experiment, Interval, LatentKind, MatchWithin, MatchingTrials, Model};
+use losses::trial_loss::Method;
+use snnfit::config::checked::{Experiment, Interval, LatentKind, Loss, MatchWithin, MatchingTrials, Model};
 use snnfit::config::{self, AnyExperiment, ConfigError, Loaded, Origin};
 
 use crate::cli::{Folder, section};
@@ -546,6 +547,46 @@ fn overrides_are_typed_and_the_last_one_wins() {
         .experiment;
     assert_eq!(experiment.train.checkpoint_every, Interval::Seconds(120.0));
     assert!(load_with(MINIMAL, &["train.max_steps = \"10\""]).is_err());
+}
+
+#[test]
+fn overrides_find_a_listed_loss_by_its_name() {
+    let both = MINIMAL.replace(
+        "psth = {}",
+        "psth = {}\n[[loss]]\n[loss.trial_matching]\nmethod = \"energy\"",
+    );
+    let sets = ["loss.trial_matching.weight = 7.5", "loss = { psth.weight = 2.0 }"];
+    let loaded = load_with(&both, &sets).unwrap();
+    let weights: Vec<(&str, f64)> = loaded
+        .experiment
+        .losses
+        .iter()
+        .map(|loss| (loss.name(), loss.weight()))
+        .collect();
+    assert_eq!(weights, [("psth", 2.0), ("trial_matching", 7.5)]);
+    assert!(matches!(
+        loaded.experiment.losses[1],
+        Loss::TrialMatching {
+            method: Method::Energy { .. },
+            ..
+        }
+    ));
+    let is_weight = |value: &&config::ShownValue| value.key == "loss[1].trial_matching.weight";
+    assert_eq!(loaded.values.iter().find(is_weight).unwrap().origin, Origin::Set);
+    // An error of what is set points at it, one of a name that isn't listed says which are.
+    let told = |text: &str, sets: &[&str]| load_with(text, sets).unwrap_err().problems()[0].message.clone();
+    let wrong = told(&both, &["loss.psth.weight = -1.0"]);
+    assert!(wrong.contains("loss[0].psth.weight"), "{wrong}");
+    let unknown = told(&both, &["loss.spike_gan.weight = 1.0"]);
+    assert!(
+        unknown.contains("no loss `spike_gan`; it lists `psth`, `trial_matching`"),
+        "{unknown}"
+    );
+    let none = told(
+        &MINIMAL.replace("[[loss]]\npsth = {}\n", ""),
+        &["loss.psth.weight = 1.0"],
+    );
+    assert!(none.contains("lists no loss that `loss.psth` could change"), "{none}");
 }
 
 #[test]

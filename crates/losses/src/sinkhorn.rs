@@ -21,6 +21,10 @@ pub const SQUARED_DISTANCE_FLOOR: f64 = 1e-8;
 /// Largest factor from one blur to the next: more steps than that takes change nothing.
 pub const MAX_SCALING: f64 = 0.99;
 
+/// Least ratio of the final ε to the diameter of the clouds (to the power of the cost): below it the rounding of costs is no
+/// longer little beside ε. Its reciprocal is the largest: above it, differences of costs are lost beside ε.
+const FINEST: f64 = 1e-12;
+
 /// What it costs to move a trial to another, by their distance r.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,11 +93,12 @@ impl Sinkhorn {
     pub fn check(&self) -> Result<(), LossError> {
         let (Blur::Absolute(blur) | Blur::Relative(blur)) = self.blur;
         check_positive("blur", blur)?;
-        if blur.powf(self.cost.exponent()) == 0.0 {
+        let epsilon = blur.powf(self.cost.exponent());
+        if epsilon == 0.0 || epsilon.is_infinite() {
             return Err(LossError::Parameter {
                 name: "blur",
                 found: blur.to_string(),
-                expected: "a blur whose square is above 0",
+                expected: "a blur whose square is above 0 and finite",
             });
         }
         if !(self.scaling > 0.0 && self.scaling <= MAX_SCALING) {
@@ -140,7 +145,7 @@ impl Sinkhorn {
         let yx = xy.t().as_standard_layout().into_owned();
         let of_data = squared_distances_within(data);
         let (xx, yy) = (self.costs(&of_data), self.costs(&squared_distances_within(model)));
-        let Annealing { blur, schedule, .. } = self.anneal(diameter(model, data), || median_distance(&of_data));
+        let Annealing { blur, schedule, .. } = self.anneal(diameter(model, data), || median_distance(&of_data))?;
         let (ln_x, ln_y) = (-(data.nrows() as f64).ln(), -(model.nrows() as f64).ln());
         let start = schedule[0];
         let mut f = softmin(start, &xy, ln_y, None);
@@ -200,7 +205,7 @@ impl Sinkhorn {
     pub fn annealing_by(&self, clouds: &Clouds, median: impl FnOnce() -> f64) -> Result<Annealing, LossError> {
         let (model, data) = (clouds.model.view(), clouds.data.view());
         self.check_clouds(&model, &data)?;
-        Ok(self.anneal(diameter(&model, &data), median))
+        self.anneal(diameter(&model, &data), median)
     }
 
     fn check_clouds(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<(), LossError> {
@@ -217,7 +222,7 @@ impl Sinkhorn {
         Ok(())
     }
 
-    fn anneal(&self, diameter: f64, median: impl FnOnce() -> f64) -> Annealing {
+    fn anneal(&self, diameter: f64, median: impl FnOnce() -> f64) -> Result<Annealing, LossError> {
         let blur = match self.blur {
             Blur::Absolute(blur) => blur,
             Blur::Relative(share) => {
@@ -225,11 +230,19 @@ impl Sinkhorn {
                 share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
             }
         };
-        Annealing {
+        let share = (blur / diameter).powf(self.cost.exponent());
+        if diameter > 0.0 && !(FINEST..=1.0 / FINEST).contains(&share) {
+            return Err(LossError::Parameter {
+                name: "blur",
+                found: format!("{blur:e} where trials are up to {diameter} apart"),
+                expected: "a blur that double precision can tell from none, ε = blur^exponent from 1e-12 to 1e12 of that distance^exponent",
+            });
+        }
+        Ok(Annealing {
             blur,
             diameter,
             schedule: self.schedule(diameter, blur),
-        }
+        })
     }
 
     fn costs(&self, squares: &Array2<f64>) -> Array2<f64> {

@@ -640,11 +640,18 @@ fn templates_need_no_particular_labels_and_compare_behaviour_in_its_own_scale() 
         "behaviour is missing"
     );
     // As published, the model's behaviour is compared unscaled with scaled templates: that misfires.
-    let options = TemplateOptions {
+    let unscaled = TemplateOptions {
         is_model_behaviour_normalized: false,
         ..options
     };
-    let published = TrialTypeTemplates::new(&recording, &all, filters, options).unwrap();
+    let published = TrialTypeTemplates::new(&recording, &all, filters, unscaled).unwrap();
+    let same = TrialTypeTemplates::new(&recording, &all, filters, options).unwrap();
+    assert_eq!(
+        same.as_published()
+            .classify(&silent.view(), Some(&behaviour.view()))
+            .unwrap(),
+        vec![8; n_trials]
+    );
     let found = published.classify(&silent.view(), Some(&behaviour.view())).unwrap();
     assert_eq!(found, vec![8; n_trials]);
 }

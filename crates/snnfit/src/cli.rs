@@ -162,7 +162,8 @@ pub struct TrainArgs {
     /// SHA-256
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     pub data: Vec<PathBuf>,
-    /// Override a value of the configuration, in TOML: --set 'train.max_steps = 10'
+    /// Override a value of the configuration, in TOML: --set 'train.max_steps = 10'; of a listed loss by its name:
+    /// --set 'loss.psth.weight = 20.0'
     #[arg(long, value_name = "KEY = VALUE")]
     pub set: Vec<String>,
     /// Same as --set 'seed = N'
@@ -950,7 +951,8 @@ pub enum ConfigAction {
 pub struct ConfigFileArgs {
     /// Configuration file
     pub file: PathBuf,
-    /// Override a value, in TOML: --set 'train.max_steps = 10'
+    /// Override a value, in TOML: --set 'train.max_steps = 10'; of a listed loss by its name: --set
+    /// 'loss.psth.weight = 20.0'
     #[arg(long, value_name = "KEY = VALUE")]
     pub set: Vec<String>,
 }

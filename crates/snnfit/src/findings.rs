@@ -65,6 +65,10 @@ pub enum Kind {
     CountVariability,
     /// A recorded trial type that the model hardly shows.
     CollapsedTrialType,
+    /// Shares of trial types by the same rule on both sides differ.
+    WrongTypeShares,
+    /// The animal's traces move before the cue in another share of trials.
+    WrongMovement,
     /// Recorded trials are of separate kinds, the model's are not.
     MergedModes,
     /// Nearly all recurrent weights are at the floor.

@@ -6,7 +6,7 @@ use ndarray::{ArrayView1, ArrayView2};
 
 use crate::LossError;
 use crate::error::check_positive;
-use crate::statistics::median;
+use crate::statistics::{median, unbiased_variance};
 
 /// Steps of the trace that are this many times larger than in the baseline are movement. Source: the publication.
 const ACTIVE_FACTOR: f64 = 4.0;
@@ -98,6 +98,33 @@ impl MovementRule {
     }
 }
 
+/// Whether a trial is active by the published rule: the largest step of the trace in the delay is above four standard
+/// deviations of its steps in the trial's own baseline.
+///
+/// $$\max_{t \in \text{delay}} |y_t - y_{t-1}| > 4\,\mathrm{std}_{t \in \text{baseline}} |y_t - y_{t-1}|$$
+///
+/// It takes nearly all trials of noise for active ones ([`MovementRule`] says why); to be set beside published shares.
+/// `None` for fewer than three bins of baseline or two of the delay, or where a value in them isn't finite.
+///
+/// # Shapes
+/// `trace` `[T]`; `baseline` and `delay` are ranges of its bins.
+///
+/// # Source
+/// Sourmpis et al. 2023 (specification §1.18); the standard deviation without bias.
+pub fn is_active_as_published(
+    trace: &ArrayView1<'_, f64>,
+    baseline: Range<usize>,
+    delay: Range<usize>,
+) -> Option<bool> {
+    let unsmoothed = [1.0];
+    let of_baseline = steps(trace, baseline, &unsmoothed)?;
+    let of_delay = steps(trace, delay, &unsmoothed)?;
+    let deviation = unbiased_variance(&of_baseline).sqrt();
+    deviation
+        .is_finite()
+        .then(|| of_delay.into_iter().fold(0.0, f64::max) > ACTIVE_FACTOR * deviation)
+}
+
 /// A Gaussian window with this standard deviation in bins; its sum is 1.
 fn gaussian(deviation: f64) -> Vec<f64> {
     let half = (HALF_WINDOW * deviation).ceil() as i64;
@@ -169,16 +196,30 @@ mod tests {
         traces.outer_iter().filter(|trace| active(*trace)).count() as f64 / traces.nrows() as f64
     }
 
-    /// The published rule.
+    /// The published rule, in the function and written out once more.
     fn share_active_as_published(traces: &Array2<f64>) -> f64 {
-        let steps = |trace: &ArrayView1<'_, f64>, range: Range<usize>| -> Vec<f64> {
-            range.skip(1).map(|t| (trace[t] - trace[t - 1]).abs()).collect()
-        };
         let active = |trace: ArrayView1<'_, f64>| {
-            let limit = 4.0 * crate::statistics::unbiased_variance(&steps(&trace, BASELINE)).sqrt();
-            steps(&trace, DELAY).into_iter().fold(0.0, f64::max) > limit
+            let step = |t: usize| (trace[t] - trace[t - 1]).abs();
+            let of_baseline: Vec<f64> = BASELINE.skip(1).map(step).collect();
+            let mean = of_baseline.iter().sum::<f64>() / of_baseline.len() as f64;
+            let squares: f64 = of_baseline.iter().map(|step| (step - mean).powi(2)).sum();
+            let limit = 4.0 * (squares / (of_baseline.len() - 1) as f64).sqrt();
+            let is_active = DELAY.skip(1).any(|t| step(t) > limit);
+            assert_eq!(is_active_as_published(&trace, BASELINE, DELAY), Some(is_active));
+            is_active
         };
         traces.outer_iter().filter(|trace| active(*trace)).count() as f64 / traces.nrows() as f64
+    }
+
+    #[test]
+    fn the_published_rule_needs_two_steps_of_baseline_and_one_of_the_delay() {
+        let trace = Array1::from_vec(vec![0.0, 1.0, 1.0, 7.0, f64::NAN]);
+        let of = |baseline: Range<usize>, delay: Range<usize>| is_active_as_published(&trace.view(), baseline, delay);
+        // Steps of 1 and 0: deviation 1/sqrt 2, four of which are 2.8.
+        assert_eq!(of(0..3, 2..4), Some(true));
+        assert_eq!(of(0..3, 1..3), Some(false));
+        assert_eq!((of(0..2, 2..4), of(0..3, 3..4)), (None, None));
+        assert_eq!((of(0..3, 2..5), of(0..3, 2..9)), (None, None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod template;
 mod trial_matched;
 mod value;
 
-pub use behaviour::{MovementRule, best_threshold};
+pub use behaviour::{MovementRule, best_threshold, is_active_as_published};
 pub use correlation::{
     PEARSON_EPS, TRIAL_PEARSON_EPS, pearson, pearson_ref_centered, pearson_weighted, spearman_brown,
 };

@@ -198,6 +198,18 @@ impl TrialTypeTemplates {
         })
     }
 
+    /// The same with the model's behaviour as it is beside scaled templates, as published: what behaviour weighs then depends
+    /// on its unit.
+    ///
+    /// # Source
+    /// Sourmpis et al. 2023 (specification §1.18).
+    #[must_use]
+    pub fn as_published(&self) -> Self {
+        let mut published = self.clone();
+        published.options.is_model_behaviour_normalized = false;
+        published
+    }
+
     /// Trial type of each model trial: the type whose templates have the least mean squared distance over
     /// all blocks (the lowest type in a tie).
     ///

@@ -217,3 +217,32 @@ fn a_vanishing_blur_is_the_assignment_for_both_costs_and_for_twice_as_many_recor
         }
     }
 }
+
+#[test]
+fn blurs_that_double_precision_loses_are_refused_and_those_before_them_are_right() {
+    let mut rng = rng(29);
+    let (y, x) = (noise(12, &mut rng), noise(12, &mut rng));
+    for cost in [Cost::Distance, Cost::HalfSquare] {
+        let of = |blur: f64| {
+            let sinkhorn = Sinkhorn {
+                cost,
+                blur: Blur::Absolute(blur),
+                scaling: 0.5,
+                updates: 3,
+                debias: false,
+            };
+            sinkhorn.divergence(&y.view(), &x.view())
+        };
+        // ε of 1e-8 and 1e-6: both are the assignment, whose gradient has no ε.
+        let p = if cost == Cost::Distance { 1.0 } else { 2.0 };
+        let [fine, coarse] = [1e-8f64, 1e-6].map(|epsilon| of(epsilon.powf(1.0 / p)).unwrap().d_model);
+        assert!(worst(&fine, &coarse) < 1e-4, "{cost:?}: {}", worst(&fine, &coarse));
+        for epsilon in [1e-17f64, 1e-13, 1e20] {
+            let error = of(epsilon.powf(1.0 / p)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("blur is ") && error.contains("double precision"),
+                "{error}"
+            );
+        }
+    }
+}

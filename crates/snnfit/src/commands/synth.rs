@@ -1,5 +1,7 @@
 //! `snnfit synth`: artificial recordings.
 
+use std::path::Path;
+
 use data::six_area::{AREAS, Frequencies};
 use data::synth::{RecordedAreas, TwoAreaOptions};
 use data::{Connectivity, DataError, Recording};
@@ -24,20 +26,14 @@ pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
         }
         SynthKind::SixArea(args) => {
             let options = six_area_options(args)?;
-            super::refuse_existing(&args.out)?;
-            if let Some(network) = &args.network {
-                super::refuse_existing(network)?;
-            }
+            check_outputs(&args.out, args.network.as_deref())?;
             let (recording, connectivity) = six_area_recording(&options, global)?;
             connectivity_to_write = args.network.as_ref().map(|network| (network, connectivity));
             (&args.out, recording)
         }
         SynthKind::Teacher(args) => {
             let options = teacher_options(args);
-            super::refuse_existing(&args.out)?;
-            if let Some(network) = &args.network {
-                super::refuse_existing(network)?;
-            }
+            check_outputs(&args.out, args.network.as_deref())?;
             let generated = teacher::teacher(&options)?;
             tracing::info!("{}", of_teacher(&generated.statistics));
             let connectivity = generated.connectivity;
@@ -53,6 +49,20 @@ pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
     }
     print_summary(&recording, global)?;
     Ok(exit_code::DONE)
+}
+
+/// Refuses files that exist, and one file for both: the second would find the first.
+fn check_outputs(out: &Path, network: Option<&Path>) -> Result<(), Error> {
+    super::refuse_existing(out)?;
+    let Some(network) = network else { return Ok(()) };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(network) == absolute(out) {
+        return Err(Error::Usage {
+            message: format!("--out and --network are the same file, {}", out.display()),
+            help: "the recording and the network are two files: name another one".to_owned(),
+        });
+    }
+    super::refuse_existing(network)
 }
 
 fn six_area_recording(options: &SixAreaOptions, global: &Global) -> Result<(Recording, Connectivity), Error> {

@@ -170,7 +170,6 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
     manifest
         .left_out
         .extend(absent_by_session(&manifest.partly_observed, &trainer));
-    manifest.left_out.extend(by_session(&manifest.few_spikes, &trainer));
     for left in &manifest.left_out {
         tracing::info!(
             "left out: session {}{}: {}",
@@ -178,6 +177,9 @@ fn start(loaded: Loaded, out: &Path, args: &TrainArgs, threads: usize) -> Result
             left.area.as_ref().map(|a| format!(", area {a}")).unwrap_or_default(),
             left.reason
         );
+    }
+    for line in few_by_session(&manifest.few_spikes, &trainer) {
+        tracing::info!("{line}");
     }
     let floors = trainer.floor()?;
     let (run, lock) = RunDir::create(out, &run_toml, &manifest, &trainer.assembly.splits)?;
@@ -322,17 +324,16 @@ fn absent_by_session(found: &[PartlyObserved], trainer: &Trainer) -> Vec<LeftOut
 }
 
 /// How many neurons of each session have few spikes; `few_spikes` of the manifest says which.
-fn by_session(few: &[FewSpikes], trainer: &Trainer) -> Vec<LeftOut> {
+fn few_by_session(few: &[FewSpikes], trainer: &Trainer) -> Vec<String> {
     let least = trainer.assembly.experiment.statistics.min_spikes;
     let sessions = trainer.comparison.recording.sessions().iter();
     let counted = sessions.map(|s| (s, few.iter().filter(|neuron| neuron.session == s.name).count()));
-    let tell = |(session, n): (&losses::statistics::RecordedSession, usize)| LeftOut {
-        session: session.name.clone(),
-        area: None,
-        reason: format!(
-            "{} (statistics.min_spikes): less weight in the PSTH loss, not in PSTH metrics",
+    let tell = |(session, n): (&losses::statistics::RecordedSession, usize)| {
+        format!(
+            "session {}: {} (statistics.min_spikes): less weight in the PSTH loss, not in PSTH metrics",
+            session.name,
             few_spikes::in_words(n, session.neurons.len(), least)
-        ),
+        )
     };
     counted.filter(|(_, n)| *n > 0).map(tell).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use miette::NamedSource;
 use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ConfigError, Place, Problem};
 use super::raw;
@@ -139,7 +139,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
 pub(crate) fn parse(input: &Texts) -> Result<Parsed<'_>, ConfigError> {
     let mut tree = DeTable::new();
     for (text, padded) in input.texts.iter().zip(&input.padded) {
-        let part = parse_tree(padded, text)?;
+        let mut part = parse_tree(padded, text)?;
         if text.is_override && part.is_empty() {
             return Err(one_problem(Problem {
                 code: "snnfit::config::override",
@@ -150,6 +150,9 @@ pub(crate) fn parse(input: &Texts) -> Result<Parsed<'_>, ConfigError> {
             }));
         }
         check_schema(&part, &input.texts)?;
+        if text.is_override {
+            merge_losses(&mut tree, &mut part, &input.texts)?;
+        }
         merge(&mut tree, part);
     }
     let deserializer = toml::de::Deserializer::from(toml::Spanned::new(0..0, tree.clone()));
@@ -221,6 +224,60 @@ fn merge<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
             }
         }
     }
+}
+
+/// Overrides such as `loss.psth.weight = 3.0`: `loss` is a list, of which each entry is found by its name.
+fn merge_losses<'a>(tree: &mut DeTable<'a>, part: &mut DeTable<'a>, texts: &[Text]) -> Result<(), ConfigError> {
+    if !part.get("loss").is_some_and(|value| value.get_ref().is_table()) {
+        return Ok(());
+    }
+    let Some(DeValue::Table(changes)) = part.remove("loss").map(toml::Spanned::into_inner) else {
+        return Ok(());
+    };
+    let mut none = DeArray::new();
+    let losses = match tree.get_mut("loss").map(toml::Spanned::get_mut) {
+        Some(DeValue::Array(losses)) => losses,
+        _ => &mut none,
+    };
+    for (name, change) in changes {
+        let has_name = |loss: &&mut toml::Spanned<DeValue<'_>>| loss.get_ref().get(name.get_ref().as_ref()).is_some();
+        let listed = losses.iter_mut().find(has_name).map(toml::Spanned::get_mut);
+        if let Some(DeValue::Table(loss)) = listed {
+            let mut over = DeTable::new();
+            over.insert(name, change);
+            merge(loss, over);
+            continue;
+        }
+        let names: Vec<String> = losses
+            .iter()
+            .filter_map(|loss| {
+                loss.get_ref()
+                    .as_table()?
+                    .keys()
+                    .next()
+                    .map(|name| format!("`{}`", name.get_ref()))
+            })
+            .collect();
+        return Err(one_problem(Problem {
+            code: "snnfit::config::override",
+            message: if names.is_empty() {
+                format!(
+                    "the configuration lists no loss that `loss.{}` could change",
+                    name.get_ref()
+                )
+            } else {
+                format!(
+                    "the configuration has no loss `{}`; it lists {}",
+                    name.get_ref(),
+                    names.join(", ")
+                )
+            },
+            label: None,
+            help: Some("a new list replaces all losses: --set 'loss = [{ psth = { weight = 10.0 } }]'".to_owned()),
+            place: place(texts, name.span()),
+        }));
+    }
+    Ok(())
 }
 
 fn place(texts: &[Text], span: std::ops::Range<usize>) -> Option<Place> {

@@ -48,8 +48,9 @@ pub struct AgainstReport {
     pub perturbed_trials: usize,
     /// Rates and behaviour, in the periods of the prediction.
     pub periods: Vec<AgainstPeriod>,
-    /// Changes of the shares of trial types, by each session's own templates (`template`) and by the height of the first
-    /// behaviour trace after the cue (`threshold`).
+    /// Changes of the shares of trial types, by each session's own templates (`template`), by those over its neurons that are
+    /// not perturbed themselves (`template of other neurons`: what a perturbation takes from its own neurons, templates
+    /// take for another kind of trial), and by the height of the first behaviour trace after the cue (`threshold`).
     pub type_fractions: Vec<Predicted>,
     /// What is undefined.
     pub left_out: Vec<LeftOutMetric>,
@@ -246,10 +247,20 @@ pub(super) fn against(
         let found = period(inputs, &sessions, name, bins.clone(), &mut report.left_out, rng)?;
         report.periods.push(found);
     }
-    for (by, found) in [
-        ("template", by_template(evaluation, &sessions)),
-        ("threshold", by_threshold(evaluation, &sessions)),
-    ] {
+    let touched = touched(inputs);
+    let is_other = |n: usize| !touched.contains(&inputs.ids[n]);
+    let is_any_touched = sessions
+        .iter()
+        .any(|session| session.baseline.session.neurons.iter().any(|&n| !is_other(n)));
+    let mut rules = vec![("template", by_template(evaluation, &sessions, |_| true))];
+    if is_any_touched {
+        rules.push((
+            "template of other neurons",
+            by_template(evaluation, &sessions, is_other),
+        ));
+    }
+    rules.push(("threshold", by_threshold(evaluation, &sessions)));
+    for (by, found) in rules {
         match found {
             Ok(types) => {
                 let n_left_out = sessions.len() - types.len();
@@ -271,6 +282,11 @@ pub(super) fn against(
         }
     }
     Ok(report)
+}
+
+/// Ids of the neurons that are perturbed themselves.
+fn touched<'a>(inputs: &'a PerturbationInputs<'_>) -> BTreeSet<&'a String> {
+    inputs.perturbations.iter().flat_map(|p| &p.neurons).collect()
 }
 
 /// The sessions that have complete trials of a stimulus on all sides.
@@ -394,7 +410,7 @@ fn period(
     rng: &mut dyn Rng,
 ) -> Result<AgainstPeriod, EvaluateError> {
     let bin_ms = inputs.evaluation.bin_ms;
-    let touched: BTreeSet<&String> = inputs.perturbations.iter().flat_map(|p| &p.neurons).collect();
+    let touched = touched(inputs);
     let of_session: Vec<SessionRates> = sessions.iter().map(|s| SessionRates::new(s, &bins, bin_ms)).collect();
     let mut neurons = Vec::new();
     let mut points = Vec::new();
@@ -787,11 +803,17 @@ fn behaviour(
 /// Trial types of all sides of the sessions that could be typed, by place in the list of sessions.
 type Types = Vec<(usize, [Vec<usize>; 4])>;
 
-/// Types by each session's own templates.
-fn by_template(inputs: &EvaluationInputs<'_>, sessions: &[Compared<'_>]) -> Result<Types, LossError> {
+/// Types by each session's own templates, over the neurons of the model that `is_counted`.
+fn by_template(
+    inputs: &EvaluationInputs<'_>,
+    sessions: &[Compared<'_>],
+    is_counted: impl Fn(usize) -> bool,
+) -> Result<Types, LossError> {
     let mut types = Types::new();
     for (place, session) in sessions.iter().enumerate() {
-        let typer = match SessionTyper::of_columns(inputs, session.session, |column| session.is_kept[column]) {
+        let neurons = &session.baseline.session.neurons;
+        let is_wanted = |column: usize| session.is_kept[column] && is_counted(neurons[column]);
+        let typer = match SessionTyper::of_columns(inputs, session.session, is_wanted) {
             Ok(typer) if typer.is_typing() => typer,
             Ok(_) | Err(LossError::NoData { .. } | LossError::NoPopulation { .. }) => continue,
             Err(error) => return Err(error),

@@ -79,7 +79,12 @@ const GROUPS: [Group; 16] = [
         compute: matching::energy,
     },
     Group {
-        names: &["type_fraction", "hit_fraction", "hit_fraction_data"],
+        names: &[
+            "type_fraction",
+            "hit_fraction",
+            "hit_fraction_data",
+            "type_fraction_published",
+        ],
         compute: trial_types::fractions,
     },
     Group {
@@ -123,7 +128,13 @@ const GROUPS: [Group; 16] = [
         compute: behaviour_types::by_threshold,
     },
     Group {
-        names: &["active_threshold", "active_fraction", "active_fraction_data"],
+        names: &[
+            "active_threshold",
+            "active_fraction",
+            "active_fraction_data",
+            "active_fraction_published",
+            "active_fraction_published_data",
+        ],
         compute: movement::activity,
     },
 ];

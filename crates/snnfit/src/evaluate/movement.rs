@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use losses::LossError;
-use losses::metrics::{MetricValue, MovementRule};
+use losses::metrics::{MetricValue, MovementRule, is_active_as_published};
 use losses::statistics::{RecordedSession, Recording, TrialSelection, mean, median};
 use ndarray::{Axis, s};
 use rand::Rng;
 
 use super::behaviour_types::{FIRST, LickRule, lick_rule};
-use super::context::Context;
+use super::context::{Context, Each};
 use super::inputs::EvaluationInputs;
 use super::report::if_defined;
 use super::stand_in::StandIn;
@@ -25,6 +25,8 @@ struct Judged {
     trial_type: usize,
     /// 1 for an active trial, 0 for a quiet one; of a model trial the share of the sessions whose rule says so.
     active: f64,
+    /// The same by the published rule; NaN where it says nothing.
+    as_published: f64,
 }
 
 /// How trials are judged, the same for all sides: a rule of movement for each session, from its training trials, and one
@@ -32,11 +34,13 @@ struct Judged {
 struct Judge {
     movement: Vec<Option<MovementRule>>,
     licks: Option<LickRule>,
+    baseline: Range<usize>,
     delay: Range<usize>,
 }
 
 /// `active_threshold`, `active_fraction` of all trials and of each type, and the same of the recorded trials
-/// (`active_fraction_data`): trials in which the first trace moves in the delay between stimulus and cue.
+/// (`active_fraction_data`): trials in which the first trace moves in the delay between stimulus and cue. By the published rule
+/// `active_fraction_published` of all trials, and of the recorded ones.
 ///
 /// Types are by stimulus and height of the trace after the cue ([`lick_rule`]), of model and recorded trials alike: labels
 /// for the ones and templates for the others would cut types at different boundaries, and the shares of trials that move
@@ -66,18 +70,45 @@ pub(super) fn activity(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<M
     let types = inputs.trial_types.iter().enumerate();
     let types = types.map(|(label, name)| (Some(label), format!("/{name}")));
     for (label, of_type) in std::iter::once((None, String::new())).chain(types) {
-        let model = activities(&judged.model, label);
-        let n = model.iter().map(Vec::len).sum();
-        let found = judged.metric(&format!("active_fraction{of_type}"), n, "1", |judged| {
-            mean(&activities(judged, label).concat())
-        });
-        metrics.push(with_interval(found, &model, inputs, rng)?);
-        let recorded = activities(&data, label);
-        let all = recorded.concat();
-        let found = MetricValue::new(format!("active_fraction_data{of_type}"), mean(&all), all.len(), "1");
-        metrics.push(with_interval(found, &recorded, inputs, rng)?);
+        metrics.extend(of_rule(
+            ["active_fraction", "active_fraction_data"].map(|name| format!("{name}{of_type}")),
+            &judged,
+            &data,
+            |judged| activities(judged, label),
+            inputs,
+            rng,
+        )?);
     }
+    metrics.extend(of_rule(
+        ["active_fraction_published", "active_fraction_published_data"].map(str::to_owned),
+        &judged,
+        &data,
+        activities_as_published,
+        inputs,
+        rng,
+    )?);
     Ok(metrics)
+}
+
+/// A share of the model's trials, with nulls and reference, and that of recorded ones.
+fn of_rule(
+    [of_model, of_data]: [String; 2],
+    judged: &Each<Vec<Vec<Judged>>>,
+    data: &[Vec<Judged>],
+    values: impl Fn(&[Vec<Judged>]) -> Vec<Vec<f64>>,
+    inputs: &EvaluationInputs<'_>,
+    rng: &mut dyn Rng,
+) -> Result<[MetricValue; 2], LossError> {
+    let model = values(&judged.model);
+    let n = model.iter().map(Vec::len).sum();
+    let found = judged.metric(&of_model, n, "1", |judged| mean(&values(judged).concat()));
+    let recorded = values(data);
+    let all = recorded.concat();
+    let found_data = MetricValue::new(of_data, mean(&all), all.len(), "1");
+    Ok([
+        with_interval(found, &model, inputs, rng)?,
+        with_interval(found_data, &recorded, inputs, rng)?,
+    ])
 }
 
 fn undefined(reason: &str) -> LossError {
@@ -108,6 +139,15 @@ fn activities(judged: &[Vec<Judged>], label: Option<usize>) -> Vec<Vec<f64>> {
     judged.iter().map(of_session).collect()
 }
 
+/// By the published rule, by session.
+fn activities_as_published(judged: &[Vec<Judged>]) -> Vec<Vec<f64>> {
+    let of_session = |session: &Vec<Judged>| {
+        let shares = session.iter().map(|judged| judged.as_published);
+        shares.filter(|share| !share.is_nan()).collect()
+    };
+    judged.iter().map(of_session).collect()
+}
+
 fn without_numbers(sessions: Vec<Vec<(usize, Judged)>>) -> Vec<Vec<Judged>> {
     let of_session = |session: Vec<(usize, Judged)>| session.into_iter().map(|(_, judged)| judged).collect();
     sessions.into_iter().map(of_session).collect()
@@ -115,16 +155,16 @@ fn without_numbers(sessions: Vec<Vec<(usize, Judged)>>) -> Vec<Vec<Judged>> {
 
 /// One entry for each trial that all sessions see: the mean over them.
 fn by_trial(sessions: &[Vec<(usize, Judged)>]) -> Vec<Judged> {
-    let mut of_trial = BTreeMap::<usize, (usize, Vec<f64>)>::new();
+    let mut of_trial = BTreeMap::<usize, (Judged, Vec<f64>)>::new();
     for (k, judged) in sessions.iter().flatten() {
-        let (_, active) = of_trial.entry(*k).or_insert((judged.trial_type, Vec::new()));
+        let (_, active) = of_trial.entry(*k).or_insert((*judged, Vec::new()));
         active.push(judged.active);
     }
     let judged = of_trial.into_values();
     judged
-        .map(|(trial_type, active)| Judged {
-            trial_type,
+        .map(|(judged, active)| Judged {
             active: mean(&active),
+            ..judged
         })
         .collect()
 }
@@ -150,6 +190,7 @@ impl Judge {
         Ok(Self {
             movement,
             licks: if_defined(lick_rule(inputs))?,
+            baseline,
             delay: inputs.bin_at(from_ms)..inputs.bin_at(to_ms),
         })
     }
@@ -170,9 +211,15 @@ impl Judge {
                     None => vec![usize::MAX; trials.len()],
                 };
                 let of_trial = |(row, (&k, trial_type)): (usize, (&usize, usize))| {
-                    let is_active = rule.is_active(&traces.slice(s![row, .., 0]), self.delay.clone())?;
-                    let active = f64::from(u8::from(is_active));
-                    Some((k, Judged { trial_type, active }))
+                    let trace = traces.slice(s![row, .., 0]);
+                    let share = |is_active: bool| f64::from(u8::from(is_active));
+                    let as_published = is_active_as_published(&trace, self.baseline.clone(), self.delay.clone());
+                    let judged = Judged {
+                        trial_type,
+                        active: share(rule.is_active(&trace, self.delay.clone())?),
+                        as_published: as_published.map_or(f64::NAN, share),
+                    };
+                    Some((k, judged))
                 };
                 trials.iter().zip(types).enumerate().filter_map(of_trial).collect()
             })

@@ -1079,8 +1079,27 @@ fn types_by_other_neurons_do_not_see_the_spikes_of_the_perturbed_ones() {
         behaviour: None,
         valid_bins: None,
     });
-    let others: Vec<_> = fixture.recording.sessions().iter().cloned().map(Ok).collect();
+    // The recorded perturbation likewise.
+    let mut others = fixture.recording.sessions().to_vec();
+    others[0].counts.slice_mut(s![.., 20.., ..5]).fill(9);
+    let others: Vec<_> = others.into_iter().map(Ok).collect();
     let found = compare_with(&fixture, trials, &others).unwrap();
+    let against = found.against.as_ref().unwrap();
+    assert_eq!(against.paired_sessions, 3);
+    for (by, is_seen) in [("template", true), ("template of other neurons", false)] {
+        let of_rule = against
+            .type_fractions
+            .iter()
+            .filter(|found| found.by.as_deref() == Some(by));
+        let changes: Vec<[f64; 2]> = of_rule.map(|found| [found.predicted, found.recorded]).collect();
+        assert_eq!(changes.len(), 2);
+        for change in changes.concat() {
+            assert!(
+                if is_seen { change.abs() > 0.05 } else { change == 0.0 },
+                "{by}: {change}"
+            );
+        }
+    }
     let deltas = |by: &str| -> Vec<f64> {
         let of_rule = found
             .type_fractions
@@ -1246,7 +1265,7 @@ fn a_perturbation_that_is_predicted_rightly_agrees_with_the_recorded_one() {
         "{jaw:?}"
     );
     // Hits: 80 % without, half of the trials with the perturbation, whatever the stimulus.
-    for by in ["template", "threshold"] {
+    for by in ["template", "template of other neurons", "threshold"] {
         let is = |found: &&Predicted| found.name == "Hit" && found.by.as_deref() == Some(by);
         let hits = against.type_fractions.iter().find(is).unwrap();
         assert!(

@@ -198,7 +198,8 @@ impl<'s> Composer<'s> {
     }
 }
 
-/// `type_fraction/<name>` and `hit_fraction` of the model with their recorded values (`…_data`), all trials pooled.
+/// `type_fraction/<name>` and `hit_fraction` of the model with their recorded values (`…_data`), all trials pooled;
+/// `type_fraction_published/<name>` where there is behaviour ([`TrialTypeTemplates::as_published`]).
 ///
 /// The model is typed from trials that all its neurons share. Nulls and training trials are put together from
 /// sessions recorded one by one, so that variability shared by a session's neurons averages out over sessions:
@@ -212,6 +213,7 @@ pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<
         });
     }
     let types = context.each(|stand_in| pooled_types(stand_in))?;
+    let published = as_published(context, templates, rng)?;
     let n_resamples = context.inputs.settings.n_resamples;
     let recorded = recorded_types(context);
     let n_recorded = recorded.iter().map(Vec::len).sum();
@@ -242,8 +244,38 @@ pub(super) fn fractions(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<
         if type_name.eq_ignore_ascii_case("hit") {
             push("hit_fraction".to_owned(), "hit_fraction_data".to_owned());
         }
+        if let Some(types) = &published {
+            let value = fraction_of_type(types, label);
+            let found = MetricValue::new(format!("type_fraction_published/{type_name}"), value, types.len(), "1");
+            metrics.push(MetricValue {
+                ci95: Some(interval::of_fraction(
+                    std::slice::from_ref(types),
+                    label,
+                    n_resamples,
+                    rng,
+                )?),
+                ..found
+            });
+        }
     }
     Ok(metrics)
+}
+
+/// Types of the model's trials as published, with behaviour that isn't scaled; none without behaviour.
+fn as_published(
+    context: &Context<'_>,
+    templates: &TrialTypeTemplates,
+    rng: &mut dyn Rng,
+) -> Result<Option<Vec<usize>>, LossError> {
+    if !context.inputs.has_behaviour || templates.channels().is_empty() {
+        return Ok(None);
+    }
+    let published = templates.as_published();
+    let Some(trials) = context.model.usable.first() else {
+        return Ok(None);
+    };
+    let types = Composer::new(&context.model, &published, context.inputs).classify(0, trials, rng)?;
+    Ok(Some(types.into_iter().flatten().collect()))
 }
 
 /// Types of all usable trials; of the model each trial once.

@@ -38,6 +38,8 @@ const REWARD_NARROWNESS: [&str; 2] = ["trial_loss", "trial_matched_pearson"];
 /// Findings of the metrics, with what to do about them after a fit with these losses.
 pub fn of_metrics(report: &Report, losses: &[Loss]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = collapsed_types(report, losses).into_iter().collect();
+    findings.extend(wrong_type_shares(report, losses));
+    findings.extend(wrong_movement(report, losses));
     findings.extend(merged_modes(report, losses));
     findings.extend(dispersion(report, losses));
     findings.extend(count_variability(report, losses));
@@ -289,6 +291,102 @@ fn collapsed_types(report: &Report, losses: &[Loss]) -> Option<Finding> {
             "{}; more trials a step: `train.n_trials`; where what makes the difference may come from areas that nobody recorded: \
              offsets with a course, `model.rsnn.latent.mlp.knots_ms` and `model.rsnn.latent.mlp.stimulus_from_ms`",
             more_of_single_trials(losses)
+        ),
+    })
+}
+
+/// Shares whose intervals have nothing in common with those of the recorded ones, which `recorded` names.
+fn beyond_recorded<'r>(
+    report: &'r Report,
+    family: &str,
+    recorded: impl Fn(&str) -> String,
+) -> Vec<(&'r str, &'r MetricValue, &'r MetricValue)> {
+    let of_share = |metric: &'r MetricValue| {
+        let name = metric.name.strip_prefix(family)?;
+        let data = report.metric(&recorded(name))?;
+        let ([low, high], [data_low, data_high]) = (metric.ci95?, data.ci95?);
+        (high < data_low || low > data_high).then_some((name, metric, data))
+    };
+    report.metrics.iter().filter_map(of_share).collect()
+}
+
+/// A share and the recorded one in words.
+fn beside_recorded((name, metric, data): &(&str, &MetricValue, &MetricValue)) -> String {
+    format!("{name} {}, recorded {}", with_interval(metric), with_interval(data))
+}
+
+/// Trial types whose shares, by rules that type recorded trials too, are beyond the recorded ones. `type_fraction` is not among
+/// them: its recorded shares are those of labels.
+fn wrong_type_shares(report: &Report, losses: &[Loss]) -> Option<Finding> {
+    let rules = [
+        (
+            "session_type_fraction/",
+            "session_type_fraction_data/",
+            "by the templates of each session",
+        ),
+        (
+            "type_fraction_threshold/",
+            "type_fraction_data/",
+            "by the height of the trace",
+        ),
+    ];
+    let mut names = Vec::new();
+    let mut lines = Vec::new();
+    for (family, of_data, rule) in rules {
+        let found = beyond_recorded(report, family, |name| format!("{of_data}{name}"));
+        for share in &found {
+            if !names.contains(&share.0) {
+                names.push(share.0);
+            }
+            lines.push(format!("{}, {rule}", beside_recorded(share)));
+        }
+    }
+    (!lines.is_empty()).then(|| Finding {
+        kind: Kind::WrongTypeShares,
+        severity: Severity::Moderate,
+        what: format!("the model shows trials of type {} too often or too rarely", names.join(", ")),
+        how_much: lines.join("; "),
+        why: "what the network says of a type's share, and of what changes it, starts from another share than the animal's"
+            .to_owned(),
+        remedy: format!(
+            "{}; more steps: `train.max_steps`; where types by the trace are wrong, and its log link makes trials of all sizes: \
+             `model.rsnn.behaviour.link` = \"linear\"; offsets with a course: `model.rsnn.latent.mlp.knots_ms`",
+            parts_or_weight(losses)
+        ),
+    })
+}
+
+/// Single trials with more say: by each part where that is to be had.
+fn parts_or_weight(losses: &[Loss]) -> String {
+    let by_part = of_each_part(losses);
+    if by_part.is_empty() {
+        more_of_single_trials(losses)
+    } else {
+        by_part.trim_end_matches("; ").to_owned()
+    }
+}
+
+/// Shares of trials with movement before the cue that are beyond the recorded ones.
+fn wrong_movement(report: &Report, losses: &[Loss]) -> Option<Finding> {
+    let mut found = beyond_recorded(report, "active_fraction/", |name| {
+        format!("active_fraction_data/{name}")
+    });
+    for share in beyond_recorded(report, "active_fraction", |_| "active_fraction_data".to_owned()) {
+        // All trials have no name of a type.
+        if share.0.is_empty() {
+            found.insert(0, ("all trials", share.1, share.2));
+        }
+    }
+    (!found.is_empty()).then(|| Finding {
+        kind: Kind::WrongMovement,
+        severity: Severity::Moderate,
+        what: "the first trace moves before the cue in another share of trials than the animal's".to_owned(),
+        how_much: found.iter().map(beside_recorded).collect::<Vec<_>>().join("; "),
+        why: "trials that are active and quiet are told apart by it; what the model says of either may be of the other".to_owned(),
+        remedy: format!(
+            "{}; a slower readout, which noise moves less: `model.rsnn.behaviour.tau_ms`; more areas or neurons that drive it: \
+             `model.rsnn.behaviour.motor_areas`",
+            parts_or_weight(losses)
         ),
     })
 }

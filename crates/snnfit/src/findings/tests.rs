@@ -268,6 +268,44 @@ fn a_trial_type_has_collapsed_when_its_share_is_a_fifth_and_the_interval_exclude
 }
 
 #[test]
+fn shares_by_the_same_rule_are_wrong_where_their_intervals_have_nothing_in_common() {
+    let of_pair = |family: &str, data: &str, model: [f64; 2], recorded: [f64; 2]| {
+        let middle = |[low, high]: [f64; 2]| 0.5 * (low + high);
+        of(vec![
+            metric(family, middle(model), model, &[]),
+            metric(data, middle(recorded), recorded, &[]),
+        ])
+    };
+    for (family, data, kind) in [
+        (
+            "session_type_fraction/Hit",
+            "session_type_fraction_data/Hit",
+            Kind::WrongTypeShares,
+        ),
+        (
+            "type_fraction_threshold/Hit",
+            "type_fraction_data/Hit",
+            Kind::WrongTypeShares,
+        ),
+        ("active_fraction/Hit", "active_fraction_data/Hit", Kind::WrongMovement),
+        ("active_fraction", "active_fraction_data", Kind::WrongMovement),
+    ] {
+        for beyond in [[0.1, 0.19], [0.31, 0.4]] {
+            let found = of_pair(family, data, beyond, [0.2, 0.3]);
+            assert_eq!(kinds(&found), [kind], "{family} {beyond:?}");
+            assert!(
+                found[0].how_much.contains("recorded 0.25 (95 % interval 0.20 to 0.30)"),
+                "{}",
+                found[0].how_much
+            );
+        }
+        assert!(of_pair(family, data, [0.1, 0.2], [0.2, 0.3]).is_empty(), "{family}");
+    }
+    // Labels on one side, templates on the other: where types overlap, a perfect model differs.
+    assert!(of_pair("type_fraction/Hit", "type_fraction_data/Hit", [0.2, 0.24], [0.3, 0.4]).is_empty());
+}
+
+#[test]
 fn modes_have_merged_where_recorded_trials_are_separate_and_the_models_are_not() {
     let modes = |model: f64, recorded: Option<f64>| {
         let silhouette = MetricValue {
@@ -355,6 +393,18 @@ fn a_falling_validation_loss_is_not_converged_and_one_that_rises_for_long_overfi
     assert_eq!(kind(&late), None, "the best step is not early");
     let broken: Vec<f64> = vec![f64::NAN; 20];
     assert_eq!(kind(&broken), None);
+    // An energy distance without bias comes to 0 and below, where changes have no percent.
+    let noise = |i: i32| 0.02 * f64::from(i * 7 % 5 - 2);
+    let falling: Vec<f64> = (0..20).map(|i| 1.0 - 0.1 * f64::from(i) + noise(i)).collect();
+    let found = of_validations(&validations(&falling)).unwrap();
+    assert_eq!(found.kind, Kind::NotConverged);
+    assert!(!found.how_much.contains('%'), "{}", found.how_much);
+    let plateau: Vec<f64> = (0..20).map(|i| (-f64::from(i)).exp() + noise(i)).collect();
+    assert_eq!(kind(&plateau), None);
+    let rising: Vec<f64> = (0..20)
+        .map(|i| if i < 5 { -0.5 } else { -0.5 + 0.1 * f64::from(i - 4) } + noise(i))
+        .collect();
+    assert_eq!(kind(&rising), Some(Kind::Overfitting));
 }
 
 #[test]
@@ -365,6 +415,11 @@ fn the_verdict_compares_the_halves_of_the_validations() {
     assert_eq!(of(&[2.0, 2.0, 2.0, 2.01]), "converged");
     assert_eq!(of(&[-0.01; 8]), "converged");
     assert_eq!(of(&[-1.0, -1.0, -2.0, -2.0]), "improving");
+    assert_eq!(
+        of(&[0.01, -0.02, 0.03, -0.02, 0.02, -0.01]),
+        "converged",
+        "noise around 0"
+    );
     assert_eq!(of(&[2.0, 1.0]), "stopped");
     // Only the latest hundred count.
     let long: Vec<f64> = (0..150).map(|i| if i < 50 { 9.0 } else { 1.0 }).collect();
@@ -386,6 +441,9 @@ fn every_kind() -> Vec<Finding> {
         metric("fano_ratio", 5.0, [5.0; 2], &[]),
         metric("type_fraction/miss", 0.0, [0.0; 2], &[]),
         metric("type_fraction_data/miss", 0.5, [0.5; 2], &[]),
+        metric("type_fraction_threshold/miss", 0.3, [0.3; 2], &[]),
+        metric("active_fraction", 0.3, [0.3; 2], &[]),
+        metric("active_fraction_data", 0.4, [0.4; 2], &[]),
         lost("psth_pearson", 0.1),
         lost("energy_distance", 0.9),
         lost("firing_rate_wasserstein", 0.9),
@@ -416,7 +474,7 @@ fn remedies_name_keys_that_the_configuration_has() {
     let keys: Vec<String> = schema_table().into_iter().map(|row| row.key).collect();
     let findings = every_kind();
     let by_kind: BTreeMap<Kind, usize> = findings.iter().map(|finding| (finding.kind, 1)).collect();
-    assert_eq!(by_kind.len(), 14, "{by_kind:?}");
+    assert_eq!(by_kind.len(), 16, "{by_kind:?}");
     for finding in &findings {
         let quoted: Vec<&str> = finding.remedy.split('`').skip(1).step_by(2).collect();
         assert!(!quoted.is_empty(), "{}", finding.remedy);

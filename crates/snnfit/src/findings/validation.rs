@@ -1,6 +1,6 @@
 //! What the validation losses of a run say: converged or not, overfitting, and the verdict in one word.
 
-use losses::statistics::mean;
+use losses::statistics::{mean, unbiased_variance};
 
 use super::{Finding, Kind, Severity, number, percent};
 use crate::run_dir::StopReason;
@@ -15,6 +15,9 @@ const EARLY_BEST: f64 = 0.5;
 const WORSE_THAN_BEST: f64 = 0.05;
 /// Halves of the validations whose means differ by less than this are equal, for the verdict.
 const VERDICT_CHANGE: f64 = 0.02;
+/// Losses that come to 0 or below, as an energy distance without bias does, have no shares: their changes count from so many
+/// standard errors.
+const STANDARD_ERRORS: f64 = 3.0;
 
 /// Validations that count, the latest: as many as a fit remembers, so that it and `evaluate` say the same.
 pub const LATEST_VALIDATIONS: usize = 100;
@@ -33,12 +36,11 @@ impl Validations {
         &self.totals[self.totals.len().saturating_sub(LATEST_VALIDATIONS)..]
     }
 
-    fn mean_of_fifth(&self, from_end: usize) -> f64 {
+    fn fifth(&self, from_end: usize) -> Vec<f64> {
         let totals = self.latest();
         let fifth = totals.len() / 5;
         let end = totals.len() - from_end * fifth;
-        let values: Vec<f64> = totals[end - fifth..end].iter().map(|(_, value)| *value).collect();
-        mean(&values)
+        totals[end - fifth..end].iter().map(|(_, value)| *value).collect()
     }
 
     fn best(&self) -> Option<(u64, f64)> {
@@ -47,29 +49,52 @@ impl Validations {
     }
 }
 
+/// Variance of a loss around its means in two stretches of the validations.
+fn scatter(before: &[f64], after: &[f64]) -> f64 {
+    0.5 * (unbiased_variance(before) + unbiased_variance(after))
+}
+
+/// Change of the mean from one stretch of the validations to the next, in units of what counts: a share of the first where
+/// losses are above 0, else a number of standard errors.
+fn change(before: &[f64], after: &[f64], best: f64, share: f64) -> f64 {
+    let (from, to) = (mean(before), mean(after));
+    if best > 0.0 {
+        return (to - from) / (share * from);
+    }
+    let standard_error = (scatter(before, after) * (1.0 / before.len() as f64 + 1.0 / after.len() as f64)).sqrt();
+    (to - from) / (STANDARD_ERRORS * standard_error)
+}
+
 /// Not converged, or overfitting.
 pub fn of_validations(validations: &Validations) -> Option<Finding> {
     let totals = validations.latest();
     let (Some((best_step, best)), Some((last_step, _))) = (validations.best(), totals.last()) else {
         return None;
     };
-    if totals.len() < LEAST_VALIDATIONS || best <= 0.0 {
+    if totals.len() < LEAST_VALIDATIONS {
         return None;
     }
-    let (before, last) = (validations.mean_of_fifth(1), validations.mean_of_fifth(0));
-    if last < (1.0 - STILL_FALLING) * before {
-        return Some(not_converged(validations, before, last));
+    let (before, latest) = (validations.fifth(1), validations.fifth(0));
+    let last = mean(&latest);
+    if change(&before, &latest, best, STILL_FALLING) < -1.0 {
+        return Some(not_converged(validations, mean(&before), last, best));
     }
     let is_early = (best_step as f64) < EARLY_BEST * *last_step as f64;
-    (is_early && last > (1.0 + WORSE_THAN_BEST) * best).then(|| Finding {
+    let least = if best > 0.0 {
+        WORSE_THAN_BEST * best
+    } else {
+        // The best of many is below their mean by some of these alone.
+        STANDARD_ERRORS * scatter(&before, &latest).sqrt()
+    };
+    (is_early && last - best > least).then(|| Finding {
         kind: Kind::Overfitting,
         severity: Severity::Moderate,
         what: "the validation loss has been rising for a long time".to_owned(),
         how_much: format!(
-            "best {} at step {best_step}, {} at the end, step {last_step} (+{})",
+            "best {} at step {best_step}, {} at the end, step {last_step}{}",
             number(best),
             number(last),
-            percent(last / best - 1.0)
+            in_percent("+", last / best - 1.0, best)
         ),
         why: "later steps fit the training trials themselves; the best checkpoint, which `evaluate` takes, has seen only \
               part of the training"
@@ -80,7 +105,16 @@ pub fn of_validations(validations: &Validations) -> Option<Finding> {
     })
 }
 
-fn not_converged(validations: &Validations, before: f64, last: f64) -> Finding {
+/// A change in percent, where losses are above 0.
+fn in_percent(sign: &str, share: f64, best: f64) -> String {
+    if best > 0.0 {
+        format!(" ({sign}{})", percent(share))
+    } else {
+        String::new()
+    }
+}
+
+fn not_converged(validations: &Validations, before: f64, last: f64, best: f64) -> Finding {
     let go_on = match validations.stop_reason {
         Some(StopReason::MaxSteps) => "more steps: `train.max_steps` (with `--resume` and `--set`, the run goes on)",
         _ => "let the run go on: `snnfit train --resume`",
@@ -90,10 +124,10 @@ fn not_converged(validations: &Validations, before: f64, last: f64) -> Finding {
         severity: Severity::Moderate,
         what: "training has not converged".to_owned(),
         how_much: format!(
-            "the validation loss fell from {} to {} over the last fifth of the validations (−{})",
+            "the validation loss fell from {} to {} over the last fifth of the validations{}",
             number(before),
             number(last),
-            percent(1.0 - last / before)
+            in_percent("−", 1.0 - last / before, best)
         ),
         why: "every number of this fit would still change".to_owned(),
         remedy: format!("{go_on}; or larger ones: `optimizer.adamw.lr`"),
@@ -107,18 +141,16 @@ pub fn verdict(validations: &Validations) -> &'static str {
         Some(StopReason::Converged) => return "converged",
         _ => {}
     }
-    let values = validations.latest();
-    let half = values.len() / 2;
-    if half < 2 {
+    let values: Vec<f64> = validations.latest().iter().map(|(_, value)| *value).collect();
+    let (before, after) = values.split_at(values.len() / 2);
+    if before.len() < 2 {
         return "stopped";
     }
-    let mean_of = |part: &[(u64, f64)]| part.iter().map(|(_, v)| v).sum::<f64>() / part.len() as f64;
-    let (before, after) = (mean_of(&values[..half]), mean_of(&values[half..]));
-    // An energy distance may be negative.
-    let change = (after - before) / before.abs();
-    if !after.is_finite() || change > VERDICT_CHANGE {
+    let best = validations.best().map_or(f64::NAN, |(_, best)| best);
+    let change = change(before, after, best, VERDICT_CHANGE);
+    if !mean(after).is_finite() || change > 1.0 {
         "worsening"
-    } else if change < -VERDICT_CHANGE {
+    } else if change < -1.0 {
         "improving"
     } else {
         "converged"

@@ -157,6 +157,14 @@ pub const METRICS: &[Definition] = &[
         text: "share of recorded trials of this type",
     },
     Definition {
+        names: &["type_fraction_published/TYPE"],
+        unit: "1",
+        right: Right::AsShares,
+        family: Family::SingleTrials,
+        text: "`type_fraction` as published: the model's behaviour isn't scaled as that of the templates is, so that what it weighs \
+               depends on its unit",
+    },
+    Definition {
         names: &["session_type_fraction/TYPE"],
         unit: "1",
         right: Right::AsData,
@@ -347,6 +355,22 @@ pub const METRICS: &[Definition] = &[
     },
     Definition {
         names: &["active_fraction_data", "active_fraction_data/TYPE"],
+        unit: "1",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "the same share of recorded trials",
+    },
+    Definition {
+        names: &["active_fraction_published"],
+        unit: "1",
+        right: Right::AsData,
+        family: Family::SingleTrials,
+        text: "`active_fraction` by the published rule: the largest step of the first trace in the delay is above four standard \
+               deviations of its absolute steps in the 200 ms before the trial's own stimulus. Of mere noise, that takes 98 % of \
+               trials for active ones",
+    },
+    Definition {
+        names: &["active_fraction_published_data"],
         unit: "1",
         right: Right::None,
         family: Family::SingleTrials,
