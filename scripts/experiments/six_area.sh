@@ -7,8 +7,9 @@
 # Each run then has metrics.json (test trials), couplings.json, and perturbation-AREA.json for two silenced areas, and is noted in
 # RECORDS/SEED.json, of which the tables are made; fits that are noted there are left alone.
 #
-# SNNFIT: the program (default target/release/snnfit). STEPS: other than the configuration's. RECORDS: folder of the notes
-# (default OUT/records; ours go to docs/results/six_area; that in six_area_constant is of an offset that is constant in the trial).
+# SNNFIT: the program (default target/release/snnfit). STEPS: other than the configuration's. SETS: more of `--set`, one a line.
+# RECORDS: folder of the notes (default OUT/records; ours go to docs/results/six_area; those in six_area_soft are of the default matching,
+# that in six_area_constant is of an offset that is constant in the trial).
 set -euo pipefail
 out=$(realpath -m "${1:?usage: scripts/experiments/six_area.sh OUT [SEED ...]}")
 records=$(realpath -m "${RECORDS:-$out/records}")
@@ -21,8 +22,14 @@ snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 mkdir -p "$out" "$records" data
 # What the configuration says, without its comments.
 config=$(sed 's/ *#.*//' configs/six_area_600.toml | sha256sum | cut -c1-12)
-keep_settings "$out" "STEPS=${STEPS:-} CONFIG=$config"
-keep_settings "$records" "STEPS=${STEPS:-} CONFIG=$config"
+settings="STEPS=${STEPS:-} CONFIG=$config${SETS:+ SETS=$SETS}"
+keep_settings "$out" "$settings"
+keep_settings "$records" "$settings"
+more=()
+while IFS= read -r line; do
+    [ -z "$line" ] || more+=(--set "$line")
+done <<<"${SETS:-}"
+[ -z "${STEPS:-}" ] || more+=(--set "train.max_steps = $STEPS")
 recording=data/six_area_600
 size=(--neurons-per-area 100 --session-sizes 50,50,50,50,50,50,50,50,50,50,50,50)
 # Area and window (ms after the whisker stimulus): the response to it, and the delay before the cue.
@@ -54,7 +61,7 @@ evaluate() { # run
 for seed in "${seeds[@]}"; do
     run=$out/$seed
     [ ! -f "$records/$seed.json" ] || continue
-    fit "$run" --config configs/six_area_600.toml --seed "$seed" ${STEPS:+--set "train.max_steps = $STEPS"}
+    fit "$run" --config configs/six_area_600.toml --seed "$seed" "${more[@]}"
     is_done "$run" || continue
     if evaluate "$run"; then
         python3 scripts/experiments/record.py "$run" "$records/$seed.json"
