@@ -9,6 +9,8 @@
 # evaluated on the test trials, once, and noted in RECORDS/METHOD_SEED.json, of which the table is made; fits that are noted
 # there are left alone, others go on where they stopped; one that fails is told and passed over.
 #
+# TIME=1: instead, 21 steps of each method; the median time of the last 20 goes to RECORDS/seconds.json. Nothing else should run.
+#
 # SNNFIT: the program (default target/release/snnfit). SETS: more of `--set` for all fits, one a line. METHODS: some of
 # the eight. RECORDS: folder of the notes (default OUT/records; ours are in docs/results/two_area_methods).
 set -euo pipefail
@@ -52,15 +54,39 @@ while IFS= read -r line; do
 done <<<"${SETS:-}"
 [ -z "${STEPS:-}" ] || more+=(--set "train.max_steps = $STEPS")
 
+splitter() { # method
+    case $1 in gan | likelihood) echo false ;; *) echo true ;; esac
+}
+
+if [ -n "${TIME:-}" ]; then
+    timed=$(mktemp -d)
+    trap 'rm -r "$timed"' EXIT
+    for method in "${methods[@]}"; do
+        "$snnfit" -q train --config configs/two_area_soft.toml --out "$timed/$method" --set "$(losses "$method")" \
+            --set "train.gradient_splitter = $(splitter "$method")" --set "statistics.min_spikes = 0" "${more[@]}" \
+            --set "train.max_steps = 21" --set "train.log_every = 1" --set "train.validate_every = 1000" >/dev/null
+    done
+    python3 - "$timed" "$records/seconds.json" <<'EOF'
+import json, pathlib, statistics, sys
+
+seconds = {}
+for run in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    events = map(json.loads, (run / "events.ndjson").read_text().splitlines())
+    ends = [event["wall_s"] for event in events if event["event"] == "step"]
+    seconds[run.name] = round(statistics.median(b - a for a, b in zip(ends, ends[1:])), 3)
+pathlib.Path(sys.argv[2]).write_text(json.dumps(seconds, indent=1) + "\n")
+EOF
+    cat "$records/seconds.json"
+    exit
+fi
+
 for seed in "${seeds[@]}"; do
     for method in "${methods[@]}"; do
         run=$out/${method}_$seed
         record=$records/${method}_$seed.json
         [ ! -f "$record" ] || continue
-        splitter=true
-        case $method in gan | likelihood) splitter=false ;; esac
         fit "$run" --config configs/two_area_soft.toml --seed "$seed" --set "$(losses "$method")" \
-            --set "train.gradient_splitter = $splitter" --set "statistics.min_spikes = 0" "${more[@]}"
+            --set "train.gradient_splitter = $(splitter "$method")" --set "statistics.min_spikes = 0" "${more[@]}"
         is_done "$run" || continue
         if [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run"; then
             python3 scripts/experiments/record.py "$run" "$record"

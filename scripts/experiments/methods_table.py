@@ -5,8 +5,8 @@ usage: methods_table.py RECORDS METHOD ...
 
 A row for each method: mean over seeds and standard deviation, or the value and its 95 % interval for one seed. Below them what
 stands in the model's place (means over all runs, which share recording and split): training trials, the ceiling, null models.
-The last two columns are the published figures (Sourmpis et al. 2023, stored logs): trial-matched correlation of training
-batches, and the share of hits. A second table compares each method with hard matching, seed by seed.
+Seconds are those of a step, where RECORDS/seconds.json has them (methods.sh with TIME=1). The last two columns are the published
+figures (Sourmpis et al. 2023, stored logs): trial-matched correlation of training batches, and the share of hits. A second table compares each method with hard matching, seed by seed.
 """
 
 import json
@@ -93,11 +93,12 @@ def main():
             runs.setdefault(method, {})[path.stem.rsplit("_", 1)[1]] = (record["fit"], found)
     if not runs:
         sys.exit(f"{folder} has no record")
+    timed = folder / "seconds.json"
+    seconds = json.loads(timed.read_text()) if timed.exists() else {}
     rows = []
     for method, of in runs.items():
-        seconds = statistics.median(fit["wall_s"] for fit, _ in of.values())
         cells = [cell([found.get(name) for _, found in of.values()]) for name in METRICS]
-        rows.append([method, str(len(of)), *cells, f"{seconds:.0f}", *PUBLISHED.get(method, ("–", "–"))])
+        rows.append([method, str(len(of)), *cells, number(seconds.get(method)), *PUBLISHED.get(method, ("–", "–"))])
     every = [found for of in runs.values() for _, found in of.values()]
     data = [beside(every, f"{name}_data", lambda metric: metric["value"]) for name in METRICS]
     rows.append(["recorded", "–", *data, "–", "–", "–"])
@@ -107,7 +108,7 @@ def main():
     for null in sorted({null for found in every for name in METRICS for null in found.get(name, {}).get("nulls") or {}}):
         cells = [beside(every, name, lambda metric: (metric.get("nulls") or {}).get(null)) for name in METRICS]
         rows.append([f"null: {null}", "–", *cells, "–", "–", "–"])
-    head = ["method", "seeds", *(f"`{name}`" for name in METRICS), "seconds", "published correlation", "published hits"]
+    head = ["method", "seeds", *(f"`{name}`" for name in METRICS), "s a step", "published correlation", "published hits"]
     table(head, rows)
     if "hard" in runs and len(runs) > 1:
         def values(method, name):

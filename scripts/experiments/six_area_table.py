@@ -25,8 +25,29 @@ def table(head, rows):
     print()
 
 
+def badness(name):
+    """How far a value of a metric is from the right one."""
+    if "pearson" in name or name == "noise_correlation_r":
+        return lambda value: -value
+    if "wasserstein" in name or name == "energy_distance":
+        return lambda value: value
+    if "ratio" in name:
+        return lambda value: abs(value - 1.0)
+    # Shares: null models are made type by type, with the recorded ones.
+    return None
+
+
+def span(values, digits=3):
+    """A value of each seed, as they differ by the trials drawn."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return ""
+    low, high = number(min(values), digits), number(max(values), digits)
+    return low if low == high else f"{low} to {high}"
+
+
 def metric_rows(runs):
-    """Trial types, and correlations with what stands beside them."""
+    """Trial types, and correlations with what stands beside them. Worse than the best null model of the same seed: †."""
     found = [{m["name"]: m for m in run["metrics"]["metrics"]} for run in runs]
     shares = ("type_fraction/", "type_fraction_classifier/", "type_fraction_threshold/", "session_type_fraction/")
     names = [name for of in shares for name in found[0] if name.startswith(of)]
@@ -36,18 +57,28 @@ def metric_rows(runs):
     names += [name for name in found[0] if name.startswith("active_fraction") and "_data" not in name]
     names += ["fano_ratio", "noise_correlation_r"]
     for name in names:
-        cells = []
+        recorded = name.replace("_classifier/", "/").replace("_threshold/", "/").replace("fraction/", "fraction_data/")
+        recorded = {"active_fraction": "active_fraction_data",
+                    "active_fraction_published": "active_fraction_published_data"}.get(name, recorded)
+        data = [of.get(recorded) if "fraction" in name else None for of in found]
+        cells, references, ceilings, nulls = [], [], [], []
         for metrics in found:
             m = metrics.get(name)
-            cells.append("–" if m is None else number(m["value"]) + interval(m.get("ci95")))
-        m = found[0].get(name) or {}
-        recorded = name.replace("_classifier/", "/").replace("_threshold/", "/").replace("fraction/", "fraction_data/")
-        recorded = "active_fraction_data" if name == "active_fraction" else recorded
-        data = found[0].get(recorded)
-        data = number(data["value"]) + interval(data.get("ci95")) if data and "fraction" in name else ""
-        nulls = m.get("nulls") or {}
-        yield [name, *cells, data, number(m.get("reference_train_test")), number(m.get("ceiling_noiseless")),
-               ", ".join(f"{null} {number(v)}" for null, v in nulls.items())]
+            if m is None:
+                cells.append("–")
+                continue
+            of = badness(name)
+            values = [v for v in (m.get("nulls") or {}).values() if v is not None]
+            best = min(values, key=of) if values and of else None
+            mark = " †" if best is not None and of(m["value"]) > of(best) else ""
+            cells.append(number(m["value"]) + interval(m.get("ci95")) + mark)
+            references.append(m.get("reference_train_test"))
+            ceilings.append(m.get("ceiling_noiseless"))
+            nulls.append(best)
+        data = [d for d in data if d]
+        # The recorded value is the same for all seeds, its interval up to its resamples.
+        recorded = number(data[0]["value"]) + interval(data[0].get("ci95")) if data else ""
+        yield [name, *cells, recorded, span(references), span(ceilings), span(nulls)]
 
 
 def union(lists):
@@ -78,12 +109,17 @@ def perturbation_rows(runs, area):
             cells.append("–" if c is None else f"{number(c['pearson'])}{interval(c['ci95'])}; rate {number(c['null_rate'])}")
         first = next(of[key] for of in changes if key in of)
         yield [f"Δ rate, pearson, {key[0]}, {key[1]}", *cells, f"ceiling {number(first['ceiling_noiseless'])}"]
-    shares = [{(f["name"], f["by"]): f for f in of["type_fractions"]} for of in against]
-    for key in union(shares):
-        cells = [number(of[key]["predicted"]) if key in of else "–" for of in shares]
-        first = next(of[key] for of in shares if key in of)
-        recorded = f"recorded {number(first['recorded'])}{interval(first['recorded_ci95'])}"
-        yield [f"Δ share of {key[0]} by {key[1]}", *cells, recorded]
+    shares = [{f"Δ share of {f['name']} by {f['by']}": f for f in of["type_fractions"]} for of in against]
+    # Of the window in which it is silenced.
+    window = [next(p for p in of["periods"] if p["name"] == "window") for of in against]
+    rates = [{f"Δ rate of {f['name']}, Hz": f for f in of["rates_hz"]} for of in window]
+    behaviour = [{f"Δ {f['name']}": f for f in of["behaviour"]} for of in window]
+    for changes in (shares, rates, behaviour):
+        for key in union(changes):
+            cells = [number(of[key]["predicted"]) if key in of else "–" for of in changes]
+            first = next(of[key] for of in changes if key in of)
+            recorded = f"recorded {number(first['recorded'])}{interval(first['recorded_ci95'])}"
+            yield [key, *cells, recorded]
 
 
 def main():
@@ -92,7 +128,7 @@ def main():
         sys.exit(f"{sys.argv[1]} has no record")
     runs = [json.loads(path.read_text()) for path in paths]
     columns = [f"seed {path.stem}" for path in paths]
-    table(["metric", *columns, "recorded", "train–test", "ceiling", "nulls"], metric_rows(runs))
+    table(["metric", *columns, "recorded", "training trials", "ceiling", "best null"], metric_rows(runs))
     table(["level", "from", "areas", "sessions", *(f"{column}; permuted" for column in columns)], coupling_rows(runs))
     for area in sorted({area for run in runs for area in run["perturbations"]}):
         print(f"{area} silenced\n")
