@@ -122,4 +122,5 @@ def main():
         table(["less hard", *(f"`{name}`" for name in METRICS)], rows)
 
 
-main()
+if __name__ == "__main__":
+    main()

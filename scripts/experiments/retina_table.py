@@ -10,11 +10,13 @@ and one network of PyTorch, on the same test trials.
 """
 
 import json
+import math
 import pathlib
 import statistics
 import sys
 
-from record import rounded
+from methods_table import T_95
+from record import fit, rounded
 
 WINDOWS = ["20ms", "33.3ms", "41.7ms"]
 METRICS = ["psth_correlation"] + [
@@ -34,20 +36,7 @@ def note(run, evaluation, record):
     manifest = json.loads((run / "manifest.json").read_text())
     report = found["reports"][0] if "reports" in found else found
     report["run"] = run.name
-    steps = [json.loads(line) for line in (run / "events.ndjson").read_text().splitlines()]
-    wall = [event["wall_s"] for event in steps if event["event"] == "step"]
-    out = {
-        "fit": {
-            "version": manifest["version"],
-            "commit": manifest["commit"],
-            "seed": manifest["seed"],
-            "steps": steps and max(event.get("step", 0) for event in steps),
-            "wall_s": wall[-1] if wall else None,
-            "initial": manifest.get("initial"),
-            "test_openings": manifest["test_openings"],
-        },
-        "report": report,
-    }
+    out = {"fit": {**fit(run), "initial": manifest.get("initial")}, "report": report}
     if out["fit"]["initial"]:
         out["fit"]["initial"]["run"] = pathlib.Path(out["fit"]["initial"]["run"]).name
     if "differences" in found:
@@ -103,6 +92,17 @@ def table(folder):
         shown = [d for d in record.get("differences", []) if "r2_offset_free_" in d["metric"] and d["ci95"]]
         text = ", ".join(f"{d['metric'].rsplit('_', 1)[1]} {d['value']:+.3f} [{d['ci95'][0]:+.3f}, {d['ci95'][1]:+.3f}]" for d in shown)
         print(f"- seed {record['fit']['seed']}: {text}")
+    over_seeds = []
+    for window in WINDOWS:
+        name = f"noise_correlation_r2_offset_free_{window}"
+        x = [d["value"] for record in records.get("sm", []) for d in record.get("differences", []) if d["metric"] == name]
+        if len(x) > 1:
+            half = T_95[min(len(x) - 1, 9)] * statistics.stdev(x) / math.sqrt(len(x))
+            over_seeds.append(f"{window} {statistics.mean(x):+.3f} [{statistics.mean(x) - half:+.3f}, {statistics.mean(x) + half:+.3f}]")
+    if over_seeds:
+        print(f"- mean over seeds, 95 % (Student's t over seeds): {', '.join(over_seeds)}")
+    for key, of in records.items():
+        print(f"- {NAMES[key]}: {statistics.median(r['fit']['wall_s'] for r in of):.0f} s a fit (median)")
 
 
 if __name__ == "__main__":
