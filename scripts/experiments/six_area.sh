@@ -47,7 +47,8 @@ done
 # What a fit reached; each part is made once.
 evaluate() { # run
     local run=$1 silence area
-    [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run" || return
+    # So many that the noise of the model's shares of trial types is little beside that of the recorded ones.
+    [ -f "$run/metrics.json" ] || "$snnfit" evaluate "$run" --trials 1000 || return
     [ -f "$run/couplings.json" ] || "$snnfit" evaluate "$run" --truth ${recording}_network.h5 || return
     for silence in "${silenced[@]}"; do
         area=${silence%%:*}
