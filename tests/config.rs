@@ -582,6 +582,8 @@ fn overrides_find_a_listed_loss_by_its_name() {
         unknown.contains("no loss `spike_gan`; it lists `psth`, `trial_matching`"),
         "{unknown}"
     );
+    let nothing = told(&both, &["loss = {}"]);
+    assert!(nothing.contains("changes no loss"), "{nothing}");
     let none = told(
         &MINIMAL.replace("[[loss]]\npsth = {}\n", ""),
         &["loss.psth.weight = 1.0"],

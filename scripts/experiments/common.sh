@@ -31,6 +31,7 @@ fit() { # run, options of train
 
 # Refuses a folder whose results were made with other settings, and notes those of this one.
 keep_settings() { # folder, settings
+    set -- "$1" "$(printf '%s' "$2")" # without line ends at the end, as they are read back
     if [ -f "$1/settings" ] && [ "$(cat "$1/settings")" != "$2" ]; then
         echo "$1 has results of other settings (see $1/settings): name another folder" >&2
         exit 2

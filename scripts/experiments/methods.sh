@@ -69,12 +69,17 @@ if [ -n "${TIME:-}" ]; then
     python3 - "$timed" "$records/seconds.json" <<'EOF'
 import json, pathlib, statistics, sys
 
-seconds = {}
+file = pathlib.Path(sys.argv[2])
+found = json.loads(file.read_text()) if file.exists() else {}
 for run in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     events = map(json.loads, (run / "events.ndjson").read_text().splitlines())
     ends = [event["wall_s"] for event in events if event["event"] == "step"]
-    seconds[run.name] = round(statistics.median(b - a for a, b in zip(ends, ends[1:])), 3)
-pathlib.Path(sys.argv[2]).write_text(json.dumps(seconds, indent=1) + "\n")
+    manifest = json.loads((run / "manifest.json").read_text())
+    found[run.name] = {
+        "s_a_step": round(statistics.median(b - a for a, b in zip(ends, ends[1:])), 3),
+        **{key: manifest[key] for key in ("commit", "device", "threads")},
+    }
+file.write_text(json.dumps(found, indent=1) + "\n")
 EOF
     cat "$records/seconds.json"
     exit

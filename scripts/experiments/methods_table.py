@@ -6,7 +6,8 @@ usage: methods_table.py RECORDS METHOD ...
 A row for each method: mean over seeds and standard deviation, or the value and its 95 % interval for one seed. Below them what
 stands in the model's place (means over all runs, which share recording and split): training trials, the ceiling, null models.
 Seconds are those of a step, where RECORDS/seconds.json has them (methods.sh with TIME=1). The last two columns are the published
-figures (Sourmpis et al. 2023, stored logs): trial-matched correlation of training batches, and the share of hits. A second table compares each method with hard matching, seed by seed.
+figures (Sourmpis et al. 2023, stored logs): trial-matched correlation of training batches, and the share of hits. A second table
+compares each method with hard matching, seed by seed.
 """
 
 import json
@@ -95,6 +96,7 @@ def main():
         sys.exit(f"{folder} has no record")
     timed = folder / "seconds.json"
     seconds = json.loads(timed.read_text()) if timed.exists() else {}
+    seconds = {method: of["s_a_step"] for method, of in seconds.items()}
     rows = []
     for method, of in runs.items():
         cells = [cell([found.get(name) for _, found in of.values()]) for name in METRICS]

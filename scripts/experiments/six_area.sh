@@ -22,7 +22,7 @@ snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 mkdir -p "$out" "$records" data
 # What the configuration says, without its comments.
 config=$(sed 's/ *#.*//' configs/six_area_600.toml | sha256sum | cut -c1-12)
-settings="STEPS=${STEPS:-} CONFIG=$config${SETS:+ SETS=$SETS}"
+settings=$(printf '%s' "STEPS=${STEPS:-} CONFIG=$config${SETS:+ SETS=$SETS}")
 keep_settings "$out" "$settings"
 keep_settings "$records" "$settings"
 more=()

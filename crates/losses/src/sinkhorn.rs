@@ -21,9 +21,11 @@ pub const SQUARED_DISTANCE_FLOOR: f64 = 1e-8;
 /// Largest factor from one blur to the next: more steps than that takes change nothing.
 pub const MAX_SCALING: f64 = 0.99;
 
-/// Least ratio of the final ε to the diameter of the clouds (to the power of the cost): below it the rounding of costs is no
-/// longer little beside ε. Its reciprocal is the largest: above it, differences of costs are lost beside ε.
-const FINEST: f64 = 1e-12;
+/// Least ratio of the final ε to the diameter of the clouds (to the power of the cost). Below it the rounding of costs is no
+/// longer little beside ε, while the divergence is already within 1e-9 of that of ε = 0: smaller ones are taken for it.
+const FINEST: f64 = 1e-10;
+/// Largest ratio. Above it differences of costs are lost beside ε, while the divergence is within 1e-6 of that of an infinite one.
+const COARSEST: f64 = 1e6;
 
 /// What it costs to move a trial to another, by their distance r.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +99,7 @@ impl Sinkhorn {
         if epsilon == 0.0 || epsilon.is_infinite() {
             return Err(LossError::Parameter {
                 name: "blur",
-                found: blur.to_string(),
+                found: format!("{blur:e}"),
                 expected: "a blur whose square is above 0 and finite",
             });
         }
@@ -145,7 +147,7 @@ impl Sinkhorn {
         let yx = xy.t().as_standard_layout().into_owned();
         let of_data = squared_distances_within(data);
         let (xx, yy) = (self.costs(&of_data), self.costs(&squared_distances_within(model)));
-        let Annealing { blur, schedule, .. } = self.anneal(diameter(model, data), || median_distance(&of_data))?;
+        let Annealing { blur, schedule, .. } = self.anneal(diameter(model, data), || median_distance(&of_data));
         let (ln_x, ln_y) = (-(data.nrows() as f64).ln(), -(model.nrows() as f64).ln());
         let start = schedule[0];
         let mut f = softmin(start, &xy, ln_y, None);
@@ -205,7 +207,7 @@ impl Sinkhorn {
     pub fn annealing_by(&self, clouds: &Clouds, median: impl FnOnce() -> f64) -> Result<Annealing, LossError> {
         let (model, data) = (clouds.model.view(), clouds.data.view());
         self.check_clouds(&model, &data)?;
-        self.anneal(diameter(&model, &data), median)
+        Ok(self.anneal(diameter(&model, &data), median))
     }
 
     fn check_clouds(&self, model: &ArrayView2<'_, f64>, data: &ArrayView2<'_, f64>) -> Result<(), LossError> {
@@ -222,7 +224,7 @@ impl Sinkhorn {
         Ok(())
     }
 
-    fn anneal(&self, diameter: f64, median: impl FnOnce() -> f64) -> Result<Annealing, LossError> {
+    fn anneal(&self, diameter: f64, median: impl FnOnce() -> f64) -> Annealing {
         let blur = match self.blur {
             Blur::Absolute(blur) => blur,
             Blur::Relative(share) => {
@@ -230,19 +232,17 @@ impl Sinkhorn {
                 share * scales.into_iter().find(|scale| *scale > 0.0).unwrap_or(1.0)
             }
         };
-        let share = (blur / diameter).powf(self.cost.exponent());
-        if diameter > 0.0 && !(FINEST..=1.0 / FINEST).contains(&share) {
-            return Err(LossError::Parameter {
-                name: "blur",
-                found: format!("{blur:e} where trials are up to {diameter} apart"),
-                expected: "a blur that double precision can tell from none, ε = blur^exponent from 1e-12 to 1e12 of that distance^exponent",
-            });
-        }
-        Ok(Annealing {
+        let [finest, coarsest] = [FINEST, COARSEST].map(|share| diameter * share.powf(1.0 / self.cost.exponent()));
+        let told_apart = if diameter > 0.0 {
+            blur.clamp(finest, coarsest)
+        } else {
+            blur
+        };
+        Annealing {
             blur,
             diameter,
-            schedule: self.schedule(diameter, blur),
-        })
+            schedule: self.schedule(diameter, told_apart),
+        }
     }
 
     fn costs(&self, squares: &Array2<f64>) -> Array2<f64> {

@@ -564,11 +564,7 @@ fn clouds_that_cannot_be_compared_are_refused() {
         blur: Blur::Absolute(1e-300),
         ..Sinkhorn::PUBLISHED
     };
-    // A blur that rounding drowns.
-    assert!(matches!(
-        tiny.divergence(&y.view(), &far.view()),
-        Err(LossError::Parameter { name: "blur", .. })
-    ));
+    assert!(tiny.divergence(&y.view(), &far.view()).unwrap().value.is_finite());
     y[[1, 2]] = f64::NAN;
     assert!(matches!(
         Sinkhorn::PUBLISHED.divergence(&y.view(), &x.view()),

@@ -219,29 +219,52 @@ fn a_vanishing_blur_is_the_assignment_for_both_costs_and_for_twice_as_many_recor
 }
 
 #[test]
-fn blurs_that_double_precision_loses_are_refused_and_those_before_them_are_right() {
+fn blurs_beyond_double_precision_have_the_values_and_gradients_of_the_limits() {
     let mut rng = rng(29);
     let (y, x) = (noise(12, &mut rng), noise(12, &mut rng));
-    for cost in [Cost::Distance, Cost::HalfSquare] {
-        let of = |blur: f64| {
-            let sinkhorn = Sinkhorn {
-                cost,
-                blur: Blur::Absolute(blur),
-                scaling: 0.5,
-                updates: 3,
-                debias: false,
-            };
-            sinkhorn.divergence(&y.view(), &x.view())
+    let of = |cost: Cost, epsilon: f64, debias: bool| {
+        let sinkhorn = Sinkhorn {
+            cost,
+            blur: Blur::Absolute(epsilon.powf(1.0 / cost.exponent())),
+            scaling: 0.5,
+            updates: 3,
+            debias,
         };
-        // ε of 1e-8 and 1e-6: both are the assignment, whose gradient has no ε.
-        let p = if cost == Cost::Distance { 1.0 } else { 2.0 };
-        let [fine, coarse] = [1e-8f64, 1e-6].map(|epsilon| of(epsilon.powf(1.0 / p)).unwrap().d_model);
-        assert!(worst(&fine, &coarse) < 1e-4, "{cost:?}: {}", worst(&fine, &coarse));
-        for epsilon in [1e-17f64, 1e-13, 1e20] {
-            let error = of(epsilon.powf(1.0 / p)).unwrap_err().to_string();
+        divergence(&sinkhorn, &y, &x)
+    };
+    let distances = |a: &Array2<f64>, b: &Array2<f64>| {
+        Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| {
+            (&a.row(i) - &b.row(j)).mapv(|d| d * d).sum().sqrt()
+        })
+    };
+    for cost in [Cost::Distance, Cost::HalfSquare] {
+        let of_cost = |d: Array2<f64>| match cost {
+            Cost::Distance => d,
+            Cost::HalfSquare => d.mapv(|d| 0.5 * d * d),
+        };
+        // None: the assignment, whose gradient has no ε.
+        let costs = of_cost(distances(&y, &x));
+        let columns = assign(&costs.view()).unwrap();
+        let total: f64 = columns.iter().enumerate().map(|(i, &j)| costs[[i, j]]).sum();
+        let coarse = of(cost, 1e-6, false);
+        for epsilon in [1e-9, 1e-17, 1e-100] {
+            let fine = of(cost, epsilon, false);
             assert!(
-                error.starts_with("blur is ") && error.contains("double precision"),
-                "{error}"
+                (fine.value / (total / 12.0) - 1.0).abs() < 1e-3,
+                "{cost:?} {epsilon}: {}",
+                fine.value
+            );
+            let off = worst(&fine.d_model, &coarse.d_model);
+            assert!(off < 1e-4, "{cost:?} {epsilon}: {off}");
+        }
+        // An infinite one: the energy distance of the cost.
+        let [xy, xx, yy] = [(&y, &x), (&x, &x), (&y, &y)].map(|(a, b)| of_cost(distances(a, b)).mean().unwrap());
+        let limit = xy - 0.5 * (xx + yy);
+        for epsilon in [1e9, 1e20, 1e100] {
+            let wide = of(cost, epsilon, true).value;
+            assert!(
+                (wide / limit - 1.0).abs() < 1e-4,
+                "{cost:?} {epsilon}: {wide} for {limit}"
             );
         }
     }

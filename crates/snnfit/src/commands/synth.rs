@@ -55,8 +55,14 @@ pub(super) fn run(args: &SynthArgs, global: &Global) -> Result<u8, Error> {
 fn check_outputs(out: &Path, network: Option<&Path>) -> Result<(), Error> {
     super::refuse_existing(out)?;
     let Some(network) = network else { return Ok(()) };
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(network) == absolute(out) {
+    // Folders may have several names; the files are not there yet.
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        path.file_name().map(|name| folder.join(name))
+    };
+    if place(network) == place(out) {
         return Err(Error::Usage {
             message: format!("--out and --network are the same file, {}", out.display()),
             help: "the recording and the network are two files: name another one".to_owned(),

@@ -478,6 +478,8 @@ fn check_count_windows(r: &mut Resolver<'_>, at: &str, raw: &raw::CountCovarianc
     }
 }
 
+const OTHER_METHOD: &str = "remove it, or change the method (with --set, write the whole list: 'loss = [...]')";
+
 /// The method of the trial loss with its own settings; those of another method are refused, not ignored.
 fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> Method {
     let key = |name: &str| format!("{at}.{name}");
@@ -492,17 +494,17 @@ fn check_matching(r: &mut Resolver<'_>, at: &str, raw: &raw::TrialMatching) -> M
     ];
     for (name, _) in of_sinkhorn.iter().filter(|(_, is_given)| *is_given && !is_sinkhorn) {
         let message = format!("`{}` belongs to method = \"sinkhorn\"", key(name));
-        r.problem(&key(name), &message, "remove it, or change the method");
+        r.problem(&key(name), &message, OTHER_METHOD);
     }
     if raw.by_part.is_some() && method != raw::MatchingMethod::Energy {
         let message = format!("`{}` belongs to method = \"energy\"", key("by_part"));
-        r.problem(&key("by_part"), &message, "remove it, or change the method");
+        r.problem(&key("by_part"), &message, OTHER_METHOD);
     }
     match method {
         raw::MatchingMethod::Hard => {
             if raw.exponent.is_some() {
                 let message = format!("`{}` belongs to method = \"sinkhorn\" or \"energy\"", key("exponent"));
-                r.problem(&key("exponent"), &message, "remove it, or change the method");
+                r.problem(&key("exponent"), &message, OTHER_METHOD);
             }
             Method::Hard
         }

@@ -226,14 +226,28 @@ fn merge<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
+const LOSS_HELP: &str = "change one by its name: --set 'loss.psth.weight = 20.0'; a new list replaces all losses: --set 'loss = \
+                         [{ psth = { weight = 10.0 } }]'";
+
 /// Overrides such as `loss.psth.weight = 3.0`: `loss` is a list, of which each entry is found by its name.
 fn merge_losses<'a>(tree: &mut DeTable<'a>, part: &mut DeTable<'a>, texts: &[Text]) -> Result<(), ConfigError> {
     if !part.get("loss").is_some_and(|value| value.get_ref().is_table()) {
         return Ok(());
     }
-    let Some(DeValue::Table(changes)) = part.remove("loss").map(toml::Spanned::into_inner) else {
+    let given = part.remove("loss");
+    let span = given.as_ref().map(toml::Spanned::span);
+    let Some(DeValue::Table(changes)) = given.map(toml::Spanned::into_inner) else {
         return Ok(());
     };
+    if changes.is_empty() {
+        return Err(one_problem(Problem {
+            code: "snnfit::config::override",
+            message: "`loss = {}` changes no loss".to_owned(),
+            label: None,
+            help: Some(LOSS_HELP.to_owned()),
+            place: span.and_then(|span| place(texts, span)),
+        }));
+    }
     let mut none = DeArray::new();
     let losses = match tree.get_mut("loss").map(toml::Spanned::get_mut) {
         Some(DeValue::Array(losses)) => losses,
@@ -273,7 +287,7 @@ fn merge_losses<'a>(tree: &mut DeTable<'a>, part: &mut DeTable<'a>, texts: &[Tex
                 )
             },
             label: None,
-            help: Some("a new list replaces all losses: --set 'loss = [{ psth = { weight = 10.0 } }]'".to_owned()),
+            help: Some(LOSS_HELP.to_owned()),
             place: place(texts, name.span()),
         }));
     }

@@ -60,7 +60,8 @@ pub(super) fn by_classifier(context: &Context<'_>, rng: &mut dyn Rng) -> Result<
     Ok(metrics)
 }
 
-/// `lick_threshold` and `type_fraction_threshold/<type>`: types by the height of the first trace after the cue.
+/// `lick_threshold` and `type_fraction_threshold/<type>`: types by the height of the first trace after the cue;
+/// `type_fraction_threshold_data/<type>` of the recorded trials by the same rule.
 pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<Vec<MetricValue>, LossError> {
     if !context.inputs.has_behaviour {
         return Ok(Vec::new());
@@ -80,6 +81,27 @@ pub(super) fn by_threshold(context: &Context<'_>, rng: &mut dyn Rng) -> Result<V
         (&FIRST, licks),
         rng,
     )?);
+    let Ok(test) = recorded(context, false, &FIRST) else {
+        return Ok(metrics);
+    };
+    let types: Vec<Vec<usize>> = test
+        .iter()
+        .map(|traces| rule.types(&traces.values.view(), &traces.conditions))
+        .collect();
+    let pooled = types.concat();
+    for (label, type_name) in context.inputs.trial_types.iter().enumerate() {
+        let value = fraction_of_type(&pooled, label);
+        let name = format!("type_fraction_threshold_data/{type_name}");
+        metrics.push(MetricValue {
+            ci95: Some(super::interval::of_fraction(
+                &types,
+                label,
+                context.inputs.settings.n_resamples,
+                rng,
+            )?),
+            ..MetricValue::new(name, value, pooled.len(), "1")
+        });
+    }
     Ok(metrics)
 }
 

@@ -124,7 +124,11 @@ const GROUPS: [Group; 16] = [
         compute: behaviour_types::by_classifier,
     },
     Group {
-        names: &["lick_threshold", "type_fraction_threshold"],
+        names: &[
+            "lick_threshold",
+            "type_fraction_threshold",
+            "type_fraction_threshold_data",
+        ],
         compute: behaviour_types::by_threshold,
     },
     Group {

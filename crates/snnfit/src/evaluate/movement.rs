@@ -124,8 +124,13 @@ fn with_interval(
     inputs: &EvaluationInputs<'_>,
     rng: &mut dyn Rng,
 ) -> Result<MetricValue, LossError> {
-    let ci95 = if values.iter().all(Vec::is_empty) {
+    let all = values.concat();
+    let ci95 = if all.is_empty() {
         None
+    } else if all.iter().all(|share| *share == 0.0) || all.iter().all(|share| *share == 1.0) {
+        // Every resample would be the same.
+        let k = if all[0] == 0.0 { 0 } else { all.len() };
+        Some(super::interval::wilson(k, all.len()))
     } else {
         Some(super::interval::of_mean(values, inputs.settings.n_resamples, rng)?)
     };

@@ -326,7 +326,7 @@ fn wrong_type_shares(report: &Report, losses: &[Loss]) -> Option<Finding> {
         ),
         (
             "type_fraction_threshold/",
-            "type_fraction_data/",
+            "type_fraction_threshold_data/",
             "by the height of the trace",
         ),
     ];

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use losses::metrics::MetricValue;
 use losses::sinkhorn::{Blur, Cost, Sinkhorn};
 use losses::trial_loss::Method;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand_distr::{Distribution, StandardNormal};
 
 use super::*;
 use crate::config::checked::Loss;
@@ -284,7 +287,7 @@ fn shares_by_the_same_rule_are_wrong_where_their_intervals_have_nothing_in_commo
         ),
         (
             "type_fraction_threshold/Hit",
-            "type_fraction_data/Hit",
+            "type_fraction_threshold_data/Hit",
             Kind::WrongTypeShares,
         ),
         ("active_fraction/Hit", "active_fraction_data/Hit", Kind::WrongMovement),
@@ -405,6 +408,20 @@ fn a_falling_validation_loss_is_not_converged_and_one_that_rises_for_long_overfi
         .map(|i| if i < 5 { -0.5 } else { -0.5 + 0.1 * f64::from(i - 4) } + noise(i))
         .collect();
     assert_eq!(kind(&rising), Some(Kind::Overfitting));
+    // Of normal noise around 0, hardly any is taken for either.
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+    for n in [10, 20, 50, 100] {
+        let is_told = |rng: &mut Xoshiro256PlusPlus| {
+            let noise = |_| {
+                let z: f64 = StandardNormal.sample(rng);
+                0.02 * z - 0.01
+            };
+            let values: Vec<f64> = (0..n).map(noise).collect();
+            kind(&values).is_some()
+        };
+        let n_told = (0..1000).filter(|_| is_told(&mut rng)).count();
+        assert!(n_told < 60, "{n_told} of 1000 series of {n}");
+    }
 }
 
 #[test]
@@ -415,11 +432,13 @@ fn the_verdict_compares_the_halves_of_the_validations() {
     assert_eq!(of(&[2.0, 2.0, 2.0, 2.01]), "converged");
     assert_eq!(of(&[-0.01; 8]), "converged");
     assert_eq!(of(&[-1.0, -1.0, -2.0, -2.0]), "improving");
-    assert_eq!(
-        of(&[0.01, -0.02, 0.03, -0.02, 0.02, -0.01]),
-        "converged",
-        "noise around 0"
-    );
+    let around_0 = [0.01, -0.02, 0.03, -0.02, 0.02, -0.01, 0.0, 0.01];
+    assert_eq!(of(&around_0), "converged");
+    assert_eq!(of(&around_0[..6]), "stopped", "too few to say");
+    // A fall that crosses 0 is no noise.
+    assert_eq!(of(&[10.0, 1.0, 0.1, 0.01, -0.01, -0.02, -0.03, -0.03]), "improving");
+    assert_eq!(of(&[5.0, 2.0, 1.0, 0.5, 0.2, -0.01]), "improving");
+    assert_eq!(of(&[3.0, 2.0, 1.0, -0.1]), "stopped");
     assert_eq!(of(&[2.0, 1.0]), "stopped");
     // Only the latest hundred count.
     let long: Vec<f64> = (0..150).map(|i| if i < 50 { 9.0 } else { 1.0 }).collect();
@@ -442,6 +461,7 @@ fn every_kind() -> Vec<Finding> {
         metric("type_fraction/miss", 0.0, [0.0; 2], &[]),
         metric("type_fraction_data/miss", 0.5, [0.5; 2], &[]),
         metric("type_fraction_threshold/miss", 0.3, [0.3; 2], &[]),
+        metric("type_fraction_threshold_data/miss", 0.5, [0.5; 2], &[]),
         metric("active_fraction", 0.3, [0.3; 2], &[]),
         metric("active_fraction_data", 0.4, [0.4; 2], &[]),
         lost("psth_pearson", 0.1),

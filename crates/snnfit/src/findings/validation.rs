@@ -1,6 +1,6 @@
 //! What the validation losses of a run say: converged or not, overfitting, and the verdict in one word.
 
-use losses::statistics::{mean, unbiased_variance};
+use losses::statistics::{mean, median};
 
 use super::{Finding, Kind, Severity, number, percent};
 use crate::run_dir::StopReason;
@@ -18,6 +18,10 @@ const VERDICT_CHANGE: f64 = 0.02;
 /// Losses that come to 0 or below, as an energy distance without bias does, have no shares: their changes count from so many
 /// standard errors.
 const STANDARD_ERRORS: f64 = 3.0;
+/// And the last fifth must be further from the best validation, in standard deviations, than the least of pure noise is.
+const NOISE_MARGIN: f64 = 1.5;
+/// With fewer of them the noise of such losses isn't known well enough to call them converged.
+const LEAST_CONVERGED: usize = 8;
 
 /// Validations that count, the latest: as many as a fit remembers, so that it and `evaluate` say the same.
 pub const LATEST_VALIDATIONS: usize = 100;
@@ -49,19 +53,21 @@ impl Validations {
     }
 }
 
-/// Variance of a loss around its means in two stretches of the validations.
-fn scatter(before: &[f64], after: &[f64]) -> f64 {
-    0.5 * (unbiased_variance(before) + unbiased_variance(after))
+/// Standard deviation of the noise of validations, from the steps between them, of which a slow trend is no part; normal noise
+/// has a median step of 0.954 of it.
+fn noise(values: &[f64]) -> f64 {
+    let steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+    median(&steps).unwrap_or(f64::NAN) / 0.954
 }
 
 /// Change of the mean from one stretch of the validations to the next, in units of what counts: a share of the first where
 /// losses are above 0, else a number of standard errors.
-fn change(before: &[f64], after: &[f64], best: f64, share: f64) -> f64 {
+fn change(before: &[f64], after: &[f64], best: f64, share: f64, noise: f64) -> f64 {
     let (from, to) = (mean(before), mean(after));
     if best > 0.0 {
         return (to - from) / (share * from);
     }
-    let standard_error = (scatter(before, after) * (1.0 / before.len() as f64 + 1.0 / after.len() as f64)).sqrt();
+    let standard_error = noise * (1.0 / before.len() as f64 + 1.0 / after.len() as f64).sqrt();
     (to - from) / (STANDARD_ERRORS * standard_error)
 }
 
@@ -76,15 +82,17 @@ pub fn of_validations(validations: &Validations) -> Option<Finding> {
     }
     let (before, latest) = (validations.fifth(1), validations.fifth(0));
     let last = mean(&latest);
-    if change(&before, &latest, best, STILL_FALLING) < -1.0 {
+    let values: Vec<f64> = totals.iter().map(|(_, value)| *value).collect();
+    let noise = noise(&values);
+    if change(&before, &latest, best, STILL_FALLING, noise) < -1.0 {
         return Some(not_converged(validations, mean(&before), last, best));
     }
     let is_early = (best_step as f64) < EARLY_BEST * *last_step as f64;
     let least = if best > 0.0 {
         WORSE_THAN_BEST * best
     } else {
-        // The best of many is below their mean by some of these alone.
-        STANDARD_ERRORS * scatter(&before, &latest).sqrt()
+        // The best of n is below their mean by √(2 ln n) standard deviations of normal noise.
+        ((2.0 * (totals.len() as f64).ln()).sqrt() + NOISE_MARGIN) * noise
     };
     (is_early && last - best > least).then(|| Finding {
         kind: Kind::Overfitting,
@@ -147,11 +155,13 @@ pub fn verdict(validations: &Validations) -> &'static str {
         return "stopped";
     }
     let best = validations.best().map_or(f64::NAN, |(_, best)| best);
-    let change = change(before, after, best, VERDICT_CHANGE);
+    let change = change(before, after, best, VERDICT_CHANGE, noise(&values));
     if !mean(after).is_finite() || change > 1.0 {
         "worsening"
     } else if change < -1.0 {
         "improving"
+    } else if best <= 0.0 && values.len() < LEAST_CONVERGED {
+        "stopped"
     } else {
         "converged"
     }

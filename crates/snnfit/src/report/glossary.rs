@@ -335,9 +335,16 @@ pub const METRICS: &[Definition] = &[
     Definition {
         names: &["type_fraction_threshold/TYPE"],
         unit: "1",
-        right: Right::AsShares,
+        right: Right::AsData,
         family: Family::SingleTrials,
         text: "share of model trials of this type, by that threshold and the stimulus",
+    },
+    Definition {
+        names: &["type_fraction_threshold_data/TYPE"],
+        unit: "1",
+        right: Right::None,
+        family: Family::SingleTrials,
+        text: "share of recorded trials of this type, by the same threshold and the stimulus",
     },
     Definition {
         names: &["active_threshold"],
