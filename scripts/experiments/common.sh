@@ -38,3 +38,13 @@ keep_settings() { # folder, settings
     fi
     echo "$2" >"$1/settings"
 }
+
+# Options of train by SETS, a `--set` in each line, and STEPS: the array `more`.
+more_options() {
+    local line
+    more=()
+    while IFS= read -r line; do
+        [ -z "$line" ] || more+=(--set "$line")
+    done <<<"${SETS:-}"
+    [ -z "${STEPS:-}" ] || more+=(--set "train.max_steps = $STEPS")
+}

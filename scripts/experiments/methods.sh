@@ -48,11 +48,7 @@ losses() {
 settings=$(printf 'STEPS=%s\n%s\n' "${STEPS:-}" "${SETS:-}")
 keep_settings "$out" "$settings"
 keep_settings "$records" "$settings"
-more=()
-while IFS= read -r line; do
-    [ -z "$line" ] || more+=(--set "$line")
-done <<<"${SETS:-}"
-[ -z "${STEPS:-}" ] || more+=(--set "train.max_steps = $STEPS")
+more_options
 
 splitter() { # method
     case $1 in gan | likelihood) echo false ;; *) echo true ;; esac

@@ -25,11 +25,7 @@ config=$(sed 's/ *#.*//' configs/six_area_600.toml | sha256sum | cut -c1-12)
 settings=$(printf '%s' "STEPS=${STEPS:-} CONFIG=$config${SETS:+ SETS=$SETS}")
 keep_settings "$out" "$settings"
 keep_settings "$records" "$settings"
-more=()
-while IFS= read -r line; do
-    [ -z "$line" ] || more+=(--set "$line")
-done <<<"${SETS:-}"
-[ -z "${STEPS:-}" ] || more+=(--set "train.max_steps = $STEPS")
+more_options
 recording=data/six_area_600
 size=(--neurons-per-area 100 --session-sizes 50,50,50,50,50,50,50,50,50,50,50,50)
 # Area and window (ms after the whisker stimulus): the response to it, and the delay before the cue.
