@@ -168,7 +168,7 @@ bin_ms = 2.0
 [split.sessions.session1]
 test = \"all\"
 [split.sessions.session2]
-validation = [3, 1]
+validation = [\"7-10\", 3, 1]
 [model.spike_history]
 n_hidden = 7
 shared_units = true
@@ -230,6 +230,13 @@ fn a_resolved_spike_history_configuration_is_read_back_identically() {
     };
     assert_eq!(experiment.model.history.steps, 20);
     assert_eq!(experiment.losses.len(), 6);
+    let named = &experiment.split.sessions["session2"].validation;
+    assert_eq!(*named, data::NamedTrials::These(vec![7, 8, 9, 10, 3, 1]));
+    let written = config::any_to_toml(&AnyExperiment::SpikeHistory(experiment)).unwrap();
+    assert!(
+        written.contains("\"7-10\""),
+        "trials in a row are written as a range: {written}"
+    );
     let error = config::load_text("x.toml", SPIKE_HISTORY, Path::new("/"), &[]).unwrap_err();
     assert!(error.to_string().contains("[model.spike_history]"), "{error}");
 }
@@ -273,6 +280,11 @@ fn what_does_not_go_with_a_spike_history_network_is_refused_by_name() {
         ),
         ("statistics.count_windows_ms = [0.5]", "at least one bin"),
         ("split.sessions.a.test = \"some\"", "\"all\", or a list"),
+        ("split.sessions.a.test = [\"9-7\"]", "first not above last"),
+        ("split.sessions.a.test = [\"7-\"]", "a range \"first-last\""),
+        ("split.sessions.a.test = [-1]", "a trial number from 0"),
+        ("split.sessions.a.test = [\"0-1000000\"]", "at most 1000000 trials"),
+        ("split.sessions.a.test = [\"0-999999\", 7]", "more than 1000000 trials"),
         (
             "model.spike_history.kernels.raised_cosine.n = 30",
             "more than there are lags",

@@ -150,7 +150,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "test",
                 Default("[]"),
-                "\"all\", or trials by number in the recording, from 0",
+                "\"all\", or a list of trials by number in the recording, from 0, and of ranges such as \"80-119\"",
             ),
             key("validation", Default("[]"), "the same for validation"),
         ],

@@ -4,11 +4,14 @@
 //! are read by `parse`, turned into [`super::checked`] types by `check`, and written back as `run.toml`.
 
 pub mod spike_history;
+mod trial_list;
 
 use std::collections::BTreeMap;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use trial_list::TrialList;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,50 +132,6 @@ pub struct SessionParts {
     pub test: Option<TrialList>,
     /// Trials for validation.
     pub validation: Option<TrialList>,
-}
-
-/// Trials of a session: `"all"`, or a list of their numbers in the recording, from 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrialList {
-    /// Every trial.
-    All,
-    /// These.
-    These(Vec<u64>),
-}
-
-impl Serialize for TrialList {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("all"),
-            Self::These(trials) => trials.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for TrialList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TrialListVisitor;
-        impl<'de> Visitor<'de> for TrialListVisitor {
-            type Value = TrialList;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("\"all\", or a list of trial numbers from 0")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TrialList, E> {
-                match text {
-                    "all" => Ok(TrialList::All),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<TrialList, A::Error> {
-                let mut trials = Vec::new();
-                while let Some(trial) = list.next_element()? {
-                    trials.push(trial);
-                }
-                Ok(TrialList::These(trials))
-            }
-        }
-        deserializer.deserialize_any(TrialListVisitor)
-    }
 }
 
 /// `[model.…]`

@@ -31,10 +31,16 @@ pub struct EncodedRows {
 
 impl Encoder {
     /// About how many bytes the features of a row and its layers take while the gradient may still be asked for.
-    pub fn bytes_per_row(&self) -> usize {
-        // Each layer keeps what went in and what came out before and after its rectification, and convolutions are products with
-        // neighbourhoods written out.
-        3 * size_of::<f32>() * (self.n_values() + self.n_unfolded())
+    pub fn bytes_per_row(&self, device: &Device) -> usize {
+        let values = if *device == Device::flex() {
+            // What went into each layer, and a chunk in the order of the next one.
+            2 * self.n_values()
+        } else {
+            // Each layer keeps what went in and what came out before and after its rectification, and convolutions are products with
+            // neighbourhoods written out.
+            3 * (self.n_values() + self.n_unfolded())
+        };
+        size_of::<f32>() * values
     }
 
     /// Drive of `n` rows of features, in pieces of at most `most_bytes`.
@@ -49,7 +55,7 @@ impl Encoder {
         rows: &R,
         most_bytes: usize,
     ) -> Result<EncodedRows, R::Error> {
-        let most = (most_bytes / self.bytes_per_row()).max(1);
+        let most = (most_bytes / self.bytes_per_row(device)).max(1);
         let mut drive = Array2::zeros((n, self.n_neurons()));
         let mut kept = None;
         for piece in pieces(n, most) {
@@ -127,7 +133,7 @@ mod tests {
             rng.random_range(-1.0..1.0)
         }));
         let d = Array::from_shape_simple_fn((n, 2), || rng.random_range(-1.0..1.0));
-        let device = Device::default();
+        let device = Device::flex();
         let run = |most_bytes: usize| {
             let encoded = encoder.encode_rows(&device, &parameters, n, &rows, most_bytes).unwrap();
             let drive = encoded.drive.clone();
@@ -139,7 +145,7 @@ mod tests {
         };
         let (drive, gradient) = run(usize::MAX);
         // Pieces of 5, 5, 5, 5 and 3 rows, and of one.
-        for most_bytes in [5 * encoder.bytes_per_row(), 1] {
+        for most_bytes in [5 * encoder.bytes_per_row(&device), 1] {
             let (in_pieces, of_pieces) = run(most_bytes);
             assert!((&drive - &in_pieces).iter().all(|x| x.abs() < 1e-6));
             for (name, whole) in gradient.iter() {
