@@ -78,21 +78,29 @@ pub struct Stretch {
 pub struct Drives {
     /// `[S, T, N]`; none where nothing drives.
     pub values: Option<Array3<f32>>,
-    encoded: Option<EncodedRows>,
+    encoded: Option<(EncodedRows, DistinctBins)>,
     stretches: Vec<Stretch>,
-    bins: usize,
     skipped: usize,
 }
 
-/// Features of the bins of some stretches, one after another.
-struct StretchRows<'a> {
+/// The bins of stimuli that some stretches have: each once, however many stretches show it.
+#[derive(Debug)]
+struct DistinctBins {
+    /// Bins that follow one another, and their number.
+    runs: Vec<(Stretch, usize)>,
+    /// Row of the first bin of each run.
+    rows_of_runs: Vec<usize>,
+    /// Row of the first bin of each stretch.
+    rows_of_stretches: Vec<usize>,
+    n_rows: usize,
+}
+
+/// Features of some bins, one after another.
+struct BinRows<'a> {
     encoder: &'a Encoder,
     moments: &'a FeatureMoments,
     recorded: &'a Recorded,
-    stretches: &'a [Stretch],
-    /// Bins at the start of each stretch that are not among the rows, and those that are.
-    skipped: usize,
-    bins: usize,
+    bins: &'a DistinctBins,
 }
 
 impl Model {
@@ -266,24 +274,22 @@ impl Model {
             }
             Driver::Stimulus { encoder, moments } => {
                 let counted = bins - skipped;
-                let rows = StretchRows {
+                let distinct = DistinctBins::of(stretches, skipped, counted);
+                let rows = BinRows {
                     encoder,
                     moments,
                     recorded,
-                    stretches,
-                    skipped,
-                    bins: counted,
+                    bins: &distinct,
                 };
-                let n_rows = stretches.len() * counted;
+                let n_rows = distinct.n_rows;
                 let encoded =
                     encoder.encode_rows(&device.device, &self.driver_parameters, n_rows, &rows, ENCODED_BYTES)?;
                 let mut values = Array3::zeros(shape);
-                for (mut of_stretch, rows) in values
-                    .outer_iter_mut()
-                    .zip(encoded.drive.axis_chunks_iter(Axis(0), counted))
-                {
-                    of_stretch.slice_mut(s![skipped.., ..]).assign(&rows);
+                for (mut of_stretch, row) in values.outer_iter_mut().zip(&distinct.rows_of_stretches) {
+                    let drive = encoded.drive.slice(s![*row..row + counted, ..]);
+                    of_stretch.slice_mut(s![skipped.., ..]).assign(&drive);
                 }
+                let encoded = (encoded, distinct);
                 (Some(values), Some(encoded))
             }
         };
@@ -291,27 +297,68 @@ impl Model {
             values,
             encoded,
             stretches: stretches.to_vec(),
-            bins: bins - skipped,
             skipped,
         })
     }
 }
 
-impl Rows for StretchRows<'_> {
+impl DistinctBins {
+    /// The bins of stretches, each `bins` bins after the first `skipped`.
+    fn of(stretches: &[Stretch], skipped: usize, bins: usize) -> Self {
+        let place = |stretch: &Stretch| (stretch.session, stretch.stimulus, stretch.first);
+        let mut order: Vec<usize> = (0..stretches.len()).collect();
+        order.sort_by_key(|&i| place(&stretches[i]));
+        let mut distinct = Self {
+            runs: Vec::new(),
+            rows_of_runs: Vec::new(),
+            rows_of_stretches: vec![0; stretches.len()],
+            n_rows: 0,
+        };
+        for i in order {
+            let first = stretches[i].first + skipped;
+            let stretch = Stretch { first, ..stretches[i] };
+            let (session, stimulus, _) = place(&stretch);
+            let run = match distinct.runs.last_mut() {
+                Some(run) if (run.0.session, run.0.stimulus) == (session, stimulus) && first <= run.0.first + run.1 => {
+                    let more = (first + bins).saturating_sub(run.0.first + run.1);
+                    run.1 += more;
+                    distinct.n_rows += more;
+                    run.0
+                }
+                _ => {
+                    distinct.runs.push((stretch, bins));
+                    distinct.rows_of_runs.push(distinct.n_rows);
+                    distinct.n_rows += bins;
+                    stretch
+                }
+            };
+            let row_of_run = distinct.rows_of_runs[distinct.rows_of_runs.len() - 1];
+            distinct.rows_of_stretches[i] = row_of_run + first - run.first;
+        }
+        distinct
+    }
+}
+
+impl Rows for BinRows<'_> {
     type Error = FitError;
 
     fn features(&self, rows: Range<usize>) -> Result<Array2<f32>, FitError> {
         let mut features = Array2::zeros((rows.len(), self.encoder.n_features()));
+        let DistinctBins { runs, rows_of_runs, .. } = self.bins;
+        // The run that the first row is in; none before it ends later.
+        let mut run = rows_of_runs.partition_point(|&row| row <= rows.start).saturating_sub(1);
         let mut row = rows.start;
         while row < rows.end {
-            let (stretch, bin) = (self.stretches[row / self.bins], row % self.bins);
-            let bins = (self.bins - bin).min(rows.end - row);
-            let first = stretch.first + self.skipped + bin;
+            let (stretch, n_bins) = runs[run];
+            let bin = row - rows_of_runs[run];
+            let bins = (n_bins - bin).min(rows.end - row);
+            let first = stretch.first + bin;
             let mut part = features_of(self.encoder, self.recorded, Stretch { first, ..stretch }, bins)?;
             self.moments.standardise(&mut part);
             let at = row - rows.start;
             features.slice_mut(s![at..at + bins, ..]).assign(&in_rows(part)?);
             row += bins;
+            run += 1;
         }
         Ok(features)
     }
@@ -329,22 +376,18 @@ impl Drives {
         recorded: &Recorded,
         d_values: Array3<f32>,
     ) -> Result<Parameters, FitError> {
-        if let (Some(encoded), Driver::Stimulus { encoder, moments }) = (self.encoded, &model.driver) {
-            let counted = d_values
-                .slice_axis(Axis(1), (self.skipped..).into())
-                .as_standard_layout()
-                .into_owned();
-            let d = counted.into_shape_with_order(encoded.drive.raw_dim());
-            let d = d.map_err(|error| FitError::Internal {
-                what: error.to_string(),
-            })?;
-            let rows = StretchRows {
+        if let (Some((encoded, distinct)), Driver::Stimulus { encoder, moments }) = (self.encoded, &model.driver) {
+            let mut d = Array2::zeros(encoded.drive.raw_dim());
+            for (of_stretch, row) in d_values.outer_iter().zip(&distinct.rows_of_stretches) {
+                let counted = of_stretch.slice_axis(Axis(0), (self.skipped..).into());
+                let mut rows = d.slice_mut(s![*row..row + counted.nrows(), ..]);
+                rows += &counted;
+            }
+            let rows = BinRows {
                 encoder,
                 moments,
                 recorded,
-                stretches: &self.stretches,
-                skipped: self.skipped,
-                bins: self.bins,
+                bins: &distinct,
             };
             return encoded.backward(encoder, &device.device, &model.driver_parameters, &rows, &d);
         }
@@ -489,5 +532,51 @@ impl FeatureMoments {
             mean: means.mapv(|x| x as f32),
             sd: sds.mapv(|x| x as f32),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bin_of_a_stimulus_is_encoded_once_however_many_stretches_show_it() {
+        let stretch = |session, stimulus, first| Stretch {
+            session,
+            stimulus,
+            first,
+        };
+        // Overlapping, adjacent, equal and apart; the same bins of another stimulus and of another session.
+        let stretches = [
+            stretch(0, 1, 50),
+            stretch(0, 0, 12),
+            stretch(0, 0, 10),
+            stretch(1, 0, 10),
+            stretch(0, 0, 18),
+            stretch(0, 0, 10),
+            stretch(0, 0, 24),
+        ];
+        let (skipped, bins) = (2, 4);
+        let distinct = DistinctBins::of(&stretches, skipped, bins);
+        let mut rows = Vec::new();
+        for (run, n_bins) in &distinct.runs {
+            rows.extend((run.first..run.first + n_bins).map(|bin| (run.session, run.stimulus, bin)));
+        }
+        assert_eq!(rows.len(), distinct.n_rows);
+        let mut once = rows.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), rows.len(), "a bin twice");
+        for (stretch, row) in stretches.iter().zip(&distinct.rows_of_stretches) {
+            let first = stretch.first + skipped;
+            let expected = (first..first + bins).map(|bin| (stretch.session, stretch.stimulus, bin));
+            assert!(rows[*row..*row + bins].iter().copied().eq(expected), "{stretch:?}");
+        }
+        // 12 to 18 in one run, of three stretches and their copy; 20 to 24 and 26 to 30 alone.
+        assert_eq!(rows.len(), 4 + 6 + 4 + 4 + 4);
+        assert_eq!(distinct.runs.len(), 5);
+        for (run, row) in distinct.runs.iter().zip(&distinct.rows_of_runs) {
+            assert_eq!(rows[*row], (run.0.session, run.0.stimulus, run.0.first));
+        }
     }
 }
