@@ -163,6 +163,7 @@ fn the_student_takes_its_first_step_on_the_teacher_of_its_size() {
     let made = [
         "synth",
         "teacher",
+        "--trials=840",
         "--hidden=31",
         "--connection-probability=0.05",
         "--out=data/teacher.h5",

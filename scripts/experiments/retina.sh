@@ -18,6 +18,9 @@ seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(0 1 2 3 4)
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 mkdir -p "$out" "$records"
+settings="CONFIG=$(config_hash configs/retina_glm.toml configs/retina_mle.toml configs/retina_sample_and_measure.toml)"
+keep_settings "$out" "$settings"
+keep_settings "$records" "$settings"
 
 # The three parts of the file, as data/README.md has them.
 part() { # name of the part, file, more options

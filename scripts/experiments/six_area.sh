@@ -20,8 +20,7 @@ seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(0 1 2)
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 mkdir -p "$out" "$records" data
-# What the configuration says, without its comments.
-config=$(sed 's/ *#.*//' configs/six_area_600.toml | sha256sum | cut -c1-12)
+config=$(config_hash configs/six_area_600.toml)
 settings=$(printf '%s' "STEPS=${STEPS:-} CONFIG=$config${SETS:+ SETS=$SETS}")
 keep_settings "$out" "$settings"
 keep_settings "$records" "$settings"

@@ -4,15 +4,17 @@
 usage: teacher_student_table.py note RUN EVALUATION COUPLINGS RECORD
        teacher_student_table.py table RECORDS
 
-A row for each method and number of hidden neurons: mean over seeds [lowest, highest]. Couplings are those between different visible
+A row for each method and number of hidden neurons: mean over seeds and, from three seeds on, its 95 % interval (Student's t). Couplings are those between different visible
 neurons, log-odds: summed over lags, and at lag 1.
 """
 
 import json
+import math
 import pathlib
 import statistics
 import sys
 
+from methods_table import T_95
 from record import rounded
 
 METHODS = {
@@ -67,9 +69,11 @@ def shown(values):
     values = [v for v in values if v is not None]
     if not values:
         return "–"
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{statistics.mean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+    mean = statistics.mean(values)
+    if len(values) < 3:
+        return f"{mean:.3f}"
+    half = T_95[min(len(values) - 1, 9)] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
 
 
 def row(cells):
@@ -100,6 +104,11 @@ def table(folder):
         for lags in ("sum", "one"):
             cells += [shown([base[lags]["baselines"][name][key]]) for key in ("r2", "pearson")]
         row(cells + ["–"] * len(METRICS))
+    for name, key in (("the training trials in the model's place", "nulls"), ("ceiling (noiseless model)", "ceiling_noiseless")):
+        metrics = {m["name"]: m.get(key) for m in any_of["metrics"]}
+        of = [metrics.get(metric) for metric in METRICS]
+        of = [value.get("training_noise_correlations") if isinstance(value, dict) else value for value in of]
+        row([name, "", ""] + ["–"] * 4 + [shown([value]) for value in of])
     for n, (nc, connectivity) in PUBLISHED.items():
         row(["published (another teacher)", str(n), "", f"{connectivity:.2f}", "–", "–", "–", f"{nc:.2f}"] + ["–"] * (len(METRICS) - 1))
 

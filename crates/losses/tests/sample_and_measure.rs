@@ -112,10 +112,21 @@ fn gradients_of_hidden_rates_equal_central_differences() {
         check("hidden rate", &z, found.d_spikes.as_ref().unwrap(), |z| {
             hidden_rate_loss(z, &targets, form).unwrap().value
         });
-        // At the targets there is nothing to gain: the squared error is 0, the cross-entropy's slope.
-        let at = Array3::from_shape_fn((4, 6, 3), |(_, _, i)| targets[i]);
+        // At the targets there is nothing to gain: the squared error is 0, the cross-entropy's slope, of half a spike more in one bin more.
+        let at = Array3::from_shape_fn((4, 6, 3), |(_, _, i)| match form {
+            HiddenRate::CrossEntropy => (targets[i] * 25.0 - 0.5) / 24.0,
+            HiddenRate::SquaredError => targets[i],
+        });
         let there = hidden_rate_loss(&at.view(), &targets, form).unwrap();
         assert!(there.d_spikes.unwrap().iter().all(|d| d.abs() < 1e-12));
+    }
+    // A silent neuron is drawn to its target no harder than one of half a spike.
+    let silent = Array3::zeros((4, 6, 3));
+    let found = hidden_rate_loss(&silent.view(), &targets, HiddenRate::CrossEntropy).unwrap();
+    let rate = 0.5 / 25.0;
+    for ((_, _, i), d) in found.d_spikes.unwrap().indexed_iter() {
+        let expected = (rate - targets[i]) / (rate * (1.0 - rate)) / 25.0 / 3.0;
+        assert!((d - expected).abs() < 1e-12, "{d} {expected}");
     }
 }
 

@@ -25,6 +25,9 @@ pub enum HiddenRate {
 ///
 /// # Source
 /// Bellec, Wang et al. 2021, SM-h; specification §1.4.
+///
+/// # Departures
+/// The rate within the cross-entropy is (spikes + ½) / (bins + 1): of a neuron that was silent in these bins the published one is infinite.
 pub fn hidden_rate_loss(
     spikes: &ArrayView3<'_, f64>,
     targets: &[f64],
@@ -48,14 +51,21 @@ pub fn hidden_rate_loss(
     }
     let mut value = 0.0;
     let mut d_spikes = Array3::zeros(spikes.raw_dim());
+    let bins = (k * t) as f64;
     for (i, target) in targets.iter().enumerate() {
-        let rate = spikes.index_axis(Axis(2), i).sum() / (k * t) as f64;
+        let count = spikes.index_axis(Axis(2), i).sum();
         let (loss, slope) = match form {
-            HiddenRate::CrossEntropy => cross_entropy(*target, rate),
-            HiddenRate::SquaredError => ((rate - target).powi(2), 2.0 * (rate - target)),
+            HiddenRate::CrossEntropy => {
+                let (loss, slope) = cross_entropy(*target, (count + 0.5) / (bins + 1.0));
+                (loss, slope / (bins + 1.0))
+            }
+            HiddenRate::SquaredError => {
+                let difference = count / bins - target;
+                (difference.powi(2), 2.0 * difference / bins)
+            }
         };
         value += loss / h as f64;
-        d_spikes.index_axis_mut(Axis(2), i).fill(slope / (h * k * t) as f64);
+        d_spikes.index_axis_mut(Axis(2), i).fill(slope / h as f64);
     }
     Ok(SampledLoss {
         value,

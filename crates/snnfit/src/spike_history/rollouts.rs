@@ -218,6 +218,7 @@ impl Rollouts<'_> {
         let mut sessions: Vec<usize> = windows.iter().map(|w| w.session).collect();
         sessions.sort_unstable();
         sessions.dedup();
+        let mut first_window = 0;
         for session in sessions {
             let rows: Vec<usize> = (0..windows.len()).filter(|&i| windows[i].session == session).collect();
             let seen = Seen::new(&self.model.network, &self.recorded.sessions[session].neurons)?;
@@ -242,7 +243,7 @@ impl Rollouts<'_> {
                     seed: numbers.seed,
                     step: numbers.number as u32,
                     stream: &stream,
-                    first_trial: (rows[0] * samples) as u32,
+                    first_trial: (first_window * samples) as u32,
                 };
                 let sampled = self.sample(&seen, session, &starts, all_bins, until, drive, draws)?;
                 let mut slopes = Slopes::zeros(&sampled.probabilities);
@@ -276,6 +277,7 @@ impl Rollouts<'_> {
                     }
                 }
             }
+            first_window += rows.len();
         }
         self.through_driver(drives, d_values, gradient)?;
         Ok(values)

@@ -160,19 +160,32 @@ fn panel(history: &LossHistory, name: Option<&str>, area: &Canvas<'_>) -> Result
     let mut builder = style::builder(area, &labels);
     if lowest > 0.0 {
         let (low, high) = (lowest / 1.15, curves.values(0.0).fold(0.0, f64::max) * 1.15);
-        let axis = (low..high).log_scale().with_key_points(ticks(low, high));
+        let ticks = ticks(low, high);
+        make_room(&mut builder, &ticks);
+        let axis = (low..high).log_scale().with_key_points(ticks);
         curves.draw(builder.build_cartesian_2d(0.0..curves.last, axis)?, labels.y)?;
     } else {
         let late = |f: fn(f64, f64) -> f64, start: f64| curves.values(0.1 * curves.last).fold(start, f);
         let (low, high) = (late(f64::min, lowest), late(f64::max, 0.0));
         let margin = 0.08 * (high - low).max(1e-6);
         let axis = low - margin..high + margin;
+        make_room(&mut builder, &[axis.start, axis.end]);
         curves.draw(
             builder.build_cartesian_2d(0.0..curves.last, axis)?,
             "loss × weight (linear)",
         )?;
     }
     Ok(true)
+}
+
+/// Widens the room left of a panel where its numbers would lie in the name of the axis.
+fn make_room(builder: &mut ChartBuilder<'_, '_, SVGBackend<'_>>, numbers: &[f64]) {
+    const NAME: i32 = 24;
+    // Digits are wider than letters, by a third in some fonts.
+    let widths = numbers
+        .iter()
+        .map(|value| style::text_width(&style::significant(*value), style::SMALL) * 4 / 3);
+    builder.y_label_area_size((widths.max().unwrap_or(0) + NAME).max(style::Y_LABELS));
 }
 
 /// 1, 2, 5 of each decade in the range; decades only where that would be more than a dozen.

@@ -38,6 +38,9 @@ pub(in crate::report) const MEDIUM: u32 = 15;
 /// Size of the title of a picture, pixels.
 const LARGE: u32 = 18;
 
+/// Room for the numbers and the name of a vertical axis, pixels.
+pub(in crate::report) const Y_LABELS: i32 = 58;
+
 /// A font of the size.
 pub(in crate::report) fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
@@ -182,7 +185,7 @@ pub(in crate::report) fn builder<'a, 'b>(
         .margin(6)
         .margin_right(14)
         .x_label_area_size(if labels.x.is_empty() { 22 } else { 42 })
-        .y_label_area_size(if labels.y.is_empty() { 40 } else { 58 });
+        .y_label_area_size(if labels.y.is_empty() { 40 } else { Y_LABELS });
     if !labels.title.is_empty() {
         builder.caption(labels.title, font(MEDIUM));
     }

@@ -14,12 +14,13 @@ use ndarray::{Array2, ArrayD, ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// A chunk has at most so many rows, and about so many values between two layers.
-const CHUNK_ROWS: usize = 64;
+/// A chunk has about so many values between two layers, and at least and at most so many rows.
 const CHUNK_VALUES: usize = 1 << 16;
+const CHUNK_ROWS: [usize; 2] = [16, 64];
 
-/// Gradients are summed in at most so many parts at once.
+/// Gradients are summed in at most so many parts at once, of about so many values together.
 const PARTS: usize = 32;
+const PARTS_VALUES: usize = 1 << 24;
 
 /// Neighbourhoods are written out for about so many pixels at a time.
 const UNFOLDED_PIXELS: usize = 1024;
@@ -91,7 +92,7 @@ impl Forward {
         let network = Network::new(encoder, parameters)?;
         let n_rows = features.nrows();
         let largest = network.shapes.iter().map(|shape| shape.len()).max().unwrap_or(1).max(1);
-        let rows = (CHUNK_VALUES / largest).clamp(1, CHUNK_ROWS);
+        let rows = (CHUNK_VALUES / largest).clamp(CHUNK_ROWS[0], CHUNK_ROWS[1]);
         let n_neurons = encoder.n_neurons;
         let mut drive = vec![0.0; n_rows * n_neurons];
         let chunks = drive
@@ -116,11 +117,13 @@ impl Forward {
     /// Gradients of the parameters, given dL/ddrive `[R, N]`.
     pub(super) fn backward(&self, d_drive: &Array2<f32>) -> Parameters {
         let network = &self.network;
-        let first: Vec<usize> = self.firsts();
+        let firsts = self.firsts();
+        let n_parts = (PARTS_VALUES / network.n_weights().max(1)).clamp(1, PARTS);
+        let chunks_of_part = self.chunks.len().div_ceil(n_parts).max(1);
         let parts: Vec<Gradients> = self
             .chunks
-            .par_chunks(self.chunks.len().div_ceil(PARTS).max(1))
-            .zip(first.par_chunks(self.chunks.len().div_ceil(PARTS).max(1)))
+            .par_chunks(chunks_of_part)
+            .zip(firsts.par_chunks(chunks_of_part))
             .map(|(chunks, firsts)| {
                 let mut gradients = network.no_gradients();
                 for (chunk, first) in chunks.iter().zip(firsts) {
@@ -195,6 +198,14 @@ impl Network {
             out: rows_of(get("encoder.out.w")?),
             shapes,
         })
+    }
+
+    fn n_weights(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| match layer {
+            Weighted::Conv { w, .. } | Weighted::Dense { w, .. } => w.len(),
+            Weighted::Pool(_) => 0,
+        });
+        layers.sum::<usize>() + self.out.len()
     }
 
     fn no_gradients(&self) -> Gradients {
@@ -297,7 +308,7 @@ impl Network {
             return Vec::new();
         }
         let mut d = Values {
-            data: d_drive.dot(&self.out.t()).into_raw_vec_and_offset().0,
+            data: product(d_drive, &self.out.t()),
             by_map: false,
         };
         for (l, layer) in self.layers.iter().enumerate().rev() {
@@ -345,11 +356,7 @@ impl Network {
                             }
                         }
                     }
-                    let data = if wanted {
-                        dy.dot(w).into_raw_vec_and_offset().0
-                    } else {
-                        Vec::new()
-                    };
+                    let data = if wanted { product(&dy, &w.view()) } else { Vec::new() };
                     Values { data, by_map: false }
                 }
             };
@@ -412,6 +419,15 @@ fn rows_of(array: &ArrayD<f32>) -> Array2<f32> {
 
 fn matrix(data: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
     ArrayView2::from_shape((rows, columns), data).expect("as many values as the shape has")
+}
+
+/// Matrix product in row-major order, which `dot` doesn't promise.
+fn product(a: &ArrayView2<'_, f32>, b: &ArrayView2<'_, f32>) -> Vec<f32> {
+    let mut out = vec![0.0; a.nrows() * b.ncols()];
+    let mut view =
+        ArrayViewMut2::from_shape((a.nrows(), b.ncols()), &mut out[..]).expect("as many values as the shape has");
+    general_mat_mul(1.0, a, b, 0.0, &mut view);
+    out
 }
 
 /// Each bias `n` times.
@@ -484,7 +500,7 @@ fn convolve_back(
             let x = matrix(&input.data, shape.maps, n * pixels);
             general_mat_mul(1.0, &d, &x.t(), 1.0, d_w);
         }
-        let d_input = wanted.then(|| w.t().dot(&d).iter().copied().collect());
+        let d_input = wanted.then(|| product(&w.t(), &d));
         return d_input.unwrap_or_default();
     }
     let mut d_input = vec![0.0; if wanted { n * shape.len() } else { 0 }];
@@ -514,7 +530,11 @@ fn overlap(i: usize, side: usize, pixels: usize) -> (usize, usize, usize) {
     // Pixel p sees pixel p + i − half.
     let first = half.saturating_sub(i);
     let seen = i.saturating_sub(half);
-    (first, seen, pixels.saturating_sub(first.max(seen)))
+    match pixels.checked_sub(first.max(seen)) {
+        Some(length) => (first, seen, length),
+        // Nothing of a kernel that is wider than the image.
+        None => (0, 0, 0),
+    }
 }
 
 /// Neighbourhoods `[maps · a · b, rows, pixels]` of `input` `[maps, n, pixels]`, zeros around it.

@@ -306,8 +306,10 @@ fn mixed_specs() -> Vec<EncoderSpec> {
         spec([6, 9], vec![conv(4, 5), pool(3, 2), conv(3, 3), dense(5)]),
         spec([9, 6], vec![pool(2, 2), conv(4, 1), pool(3, 1), dense(5), dense(4)]),
         spec([5, 1], vec![conv(4, 7), conv(2, 1), pool(4, 3)]),
-        // A kernel wider than the image; an image of one pixel.
+        // Kernels wider than the image; an image of one pixel.
         spec([2, 3], vec![conv(3, 7), dense(6), conv(2, 3)]),
+        spec([1, 2], vec![conv(3, 7)]),
+        spec([4, 2], vec![conv(3, 9), conv(2, 7)]),
         spec([1, 40], vec![dense(7)]),
         spec([30, 50], vec![conv(2, 3)]),
         spec([4, 4], vec![]),
@@ -318,7 +320,9 @@ fn mixed_specs() -> Vec<EncoderSpec> {
 fn the_processor_computes_what_burn_does() {
     let device = Device::flex();
     for (number, spec) in mixed_specs().into_iter().chain(specs()).enumerate() {
-        let encoder = Encoder::new(spec.clone(), 3).unwrap();
+        // One neuron or more.
+        let n = [3, 1][number % 2];
+        let encoder = Encoder::new(spec.clone(), n).unwrap();
         let mut parameters = encoder.initial(9);
         for (_, array) in parameters.iter_mut() {
             *array += &(random(array.shape(), 30 + number as u64) * 0.2);
@@ -326,7 +330,7 @@ fn the_processor_computes_what_burn_does() {
         for rows in [1, 150] {
             let features = random(&[rows, encoder.n_features()], number as u64);
             let features = features.into_dimensionality::<ndarray::Ix2>().unwrap();
-            let d = random(&[rows, 3], 90).into_dimensionality::<ndarray::Ix2>().unwrap();
+            let d = random(&[rows, n], 90).into_dimensionality::<ndarray::Ix2>().unwrap();
             let (drive, layers) = processor::Forward::of(&encoder, &parameters, &features.view()).unwrap();
             let (burns, tensors) = tensors::Forward::of(&encoder, &device, &parameters, &features.view()).unwrap();
             let close = |what: &str, found: &[f64], expected: &[f64]| {
@@ -350,8 +354,8 @@ fn the_processor_computes_what_burn_does() {
                 close(name, &wide(found), &wide(expected));
             }
             let expected =
-                tensors::sum_of_feature_gradients(&encoder, &device, &parameters, &features.view(), 2).unwrap();
-            close("features", &layers.sum_of_feature_gradients(2), &expected);
+                tensors::sum_of_feature_gradients(&encoder, &device, &parameters, &features.view(), n - 1).unwrap();
+            close("features", &layers.sum_of_feature_gradients(n - 1), &expected);
         }
     }
 }
@@ -376,15 +380,15 @@ fn sums_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn what_is_no_number_reaches_the_drive() {
+fn what_is_no_number_in_a_feature_reaches_the_drive() {
     for spec in mixed_specs() {
         let encoder = Encoder::new(spec.clone(), 2).unwrap();
-        let mut parameters = encoder.initial(1);
-        for (_, array) in parameters.iter_mut() {
-            array.fill(f32::NAN);
-        }
-        let features = Array2::ones((2, encoder.n_features()));
+        let parameters = encoder.initial(1);
+        // Every neuron, rectifier and pool sees the pixels of the first row; that they are all wrong leaves none that hides it.
+        let mut features = Array2::ones((2, encoder.n_features()));
+        features.row_mut(0).fill(f32::NAN);
         let (drive, _) = processor::Forward::of(&encoder, &parameters, &features.view()).unwrap();
-        assert!(drive.iter().all(|x| x.is_nan()), "{spec:?}");
+        assert!(drive.row(0).iter().all(|x| x.is_nan()), "{spec:?}");
+        assert!(drive.row(1).iter().all(|x| x.is_finite()), "{spec:?}");
     }
 }
