@@ -141,6 +141,49 @@ fn a_step_on_the_device_is_the_step_on_the_processor() {
     assert_eq!(evaluated.code, 0, "{}", evaluated.stderr);
 }
 
+/// Losses of each logged step, by name.
+fn losses(folder: &Folder, run: &str) -> Vec<std::collections::BTreeMap<String, f64>> {
+    let log = std::fs::read_to_string(folder.path(run).join("events.ndjson")).unwrap();
+    let events = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let steps = events.filter(|event| event["event"] == "step");
+    steps
+        .map(|event| serde_json::from_value(event["losses"].clone()).unwrap())
+        .collect()
+}
+
+#[test]
+fn spike_histories_with_hidden_neurons_and_convolutions_take_the_same_steps_on_the_device() {
+    if crate::networks::engines().len() < 3 {
+        return; // said there
+    }
+    let folder = crate::spike_history::folder();
+    let sets = [
+        "train.max_steps = 6",
+        "train.log_every = 1",
+        "model.spike_history.n_hidden = 3",
+        "model.spike_history.encoder.stimulus.layers = [{ conv = { filters = 4, kernel = 3 } }, { dense = { units = 6 } }]",
+        "loss = [{ likelihood = {} }, { single_trial = { clamped_ms = 20.0 } }, { psth_cross_entropy = {} }, \
+         { noise_covariance = { weight = 100.0, window_ms = 10.0 } }, { hidden_rate = { weight = 1e-2 } }]",
+    ];
+    let fit = |out: &str, device: &str| {
+        let arguments = ["train", "--config", "fit.toml", "--out", out, "--device", device];
+        let run = run_with(&folder, &[], &crate::runs::with_sets(&arguments, &sets));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        losses(&folder, out)
+    };
+    let (cpu, gpu) = (fit("cpu", "cpu"), fit("gpu", "wgpu"));
+    assert_eq!((cpu.len(), cpu[0].len()), (6, 5));
+    for (step, (cpu, gpu)) in cpu.iter().zip(&gpu).enumerate() {
+        for (name, a) in cpu {
+            // Spikes are the same; were one not, losses of sampled trials would differ by far more.
+            let b = gpu[name];
+            assert!((a - b).abs() < 1e-4 * a.abs().max(1e-3), "step {step}, {name}: {a} {b}");
+        }
+    }
+}
+
 #[test]
 fn spikes_simulated_in_chunks_on_the_device_are_those_of_all_at_once() {
     if crate::networks::engines().len() < 3 {

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use data::{Activity, Recording};
+use ndarray::Array2;
+
 use crate::cli::Folder;
 use crate::networks::shared;
 use crate::runs::{last_step, succeed};
@@ -187,6 +190,52 @@ fn the_student_takes_its_first_step_on_the_teacher_of_its_size() {
     assert_eq!(parameters["w"].shape, [3, 74, 74]);
     assert_eq!(parameters["encoder.out.w"].shape, [5 * 16, 74]);
     succeed(&folder, &["evaluate", "runs/0", "--truth", "data/teacher_network.h5"]);
+}
+
+#[test]
+fn the_published_network_of_a_movie_takes_its_first_step() {
+    let folder = folder_with("movie_cnn.toml");
+    // 120 trials of a movie of 27 × 27 pixels, short ones.
+    let n_bins = 60;
+    let movie = Array2::from_shape_fn((n_bins, 27 * 27), |(t, c)| ((t * 7 + c * 3) % 11) as f32 / 10.0);
+    let mut session = crate::spike_history::session("movie", &[movie], 120, &[0, 1, 2, 3], 1);
+    for (k, trial) in session.trials.iter_mut().enumerate() {
+        trial.start_s = k as f64 * 3.0;
+        trial.align_s = trial.start_s;
+        trial.stop_s = trial.start_s + n_bins as f64 * 0.04;
+    }
+    if let Some(stimulus) = &mut session.stimulus {
+        stimulus.bin_ms = 40.0;
+    }
+    if let Activity::Binned { bin_ms, .. } = &mut session.activity {
+        *bin_ms = 40.0;
+    }
+    data::write(
+        &folder.path("data/movie.h5"),
+        &Recording {
+            sessions: vec![session],
+        },
+    )
+    .unwrap();
+    let whole = (n_bins - 9) * 40;
+    let train = ["train", "--config", "configs/movie_cnn.toml", "--out", "runs/0"].map(str::to_owned);
+    let short = [
+        format!("model.spike_history.windows.clamped_ms = {whole}.0"),
+        format!("model.spike_history.windows.free_ms = {whole}.0"),
+        "train.max_steps = 1".to_owned(),
+    ];
+    let mut arguments = train.to_vec();
+    for set in short {
+        arguments.extend(["--set".to_owned(), set]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    succeed(&folder, &arguments);
+    let checkpoint = snnfit::checkpoint::read(&crate::runs::step_path(&folder, "runs/0", 1)).unwrap();
+    let parameters = &checkpoint.sections["parameters"];
+    assert_eq!(parameters["encoder.0.w"].shape, [16, 10, 7, 7]);
+    assert_eq!(parameters["encoder.out.w"].shape, [1568, 4]);
+    let split = std::fs::read_to_string(folder.path("runs/0/run.toml")).unwrap();
+    assert!(split.contains("\"80-109\"") && split.contains("\"110-119\""), "{split}");
 }
 
 #[test]

@@ -21,6 +21,9 @@ splits=("$@")
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 python=${PYTHON:-python3}
 mkdir -p "$out" "$records"
+settings="CONFIG=$(config_hash configs/retina_stitching.toml configs/retina_stitching_sm.toml)"
+keep_settings "$out" "$settings"
+keep_settings "$records" "$settings"
 
 # Cells of the left recording; the first is always there, so that no split comes twice.
 left_of=(0,1,2 0,1,3 0,1,4 0,1,5 0,2,3 0,2,4 0,2,5 0,3,4 0,3,5 0,4,5)

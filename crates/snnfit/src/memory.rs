@@ -24,6 +24,28 @@ pub const POTENTIAL: u64 = 4;
 /// Bytes of a spike count, which evaluation and recordings keep.
 pub const COUNT: u64 = 1;
 
+/// Bytes of a spike probability in single and then double precision, which evaluation of networks of spike histories keeps.
+pub const PROBABILITY: u64 = 12;
+
+/// Refuses a network whose parameters don't fit into this machine's memory, with their gradients and moments.
+///
+/// # Errors
+/// [`FitError::SpikeHistory`]: what `advice` says to make smaller.
+pub fn check_parameters(n_values: u64, advice: &str) -> Result<(), FitError> {
+    // The parameters themselves and those of the network's copy, gradients of two passes, two moments.
+    let needed = n_values.saturating_mul(4 * 6);
+    match total_bytes() {
+        Some(available) if needed > available => Err(FitError::SpikeHistory {
+            reason: format!(
+                "{n_values} parameters take {:.1} GiB with their gradients and moments, and this machine has {:.1}; {advice}",
+                gib(needed),
+                gib(available)
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a batch that is beyond the limit of any machine, or beyond this machine's memory.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ use crate::config::checked::Steps;
 use crate::config::checked::spike_history::SpikeHistoryExperiment;
 use crate::evaluate::LeftOutMetric;
 use crate::fit_error::FitError;
+use crate::memory::{self, BatchSize};
 
 /// Version of `metrics.json` of these runs.
 pub const SCHEMA: u32 = 1;
@@ -193,6 +194,12 @@ pub fn simulate(inputs: &Inputs<'_>) -> Result<Vec<Compared>, FitError> {
             bins: repeats.n_bins - first,
             starts: starts(&repeats.trials, inputs.n_trials, &mut rng),
         };
+        memory::check(BatchSize {
+            n_trials: inputs.n_trials,
+            n_steps: window.bins,
+            n_neurons: inputs.rollouts.model.network.spec.n_neurons(),
+            bytes_per_value: memory::PROBABILITY,
+        })?;
         let stream = format!("evaluate.{i}");
         let (p, model) = inputs.rollouts.simulate(&window, inputs.numbers(&stream))?;
         found.push(Compared {
@@ -470,13 +477,18 @@ pub fn resampled_pairs(compared: &[Compared], window: usize, seed: u64) -> Vec<(
     (0..N_RESAMPLES).into_par_iter().map(one).collect()
 }
 
-/// Noise correlations of the same pairs in the training trials, in the order of `compared`; NaN where they have none.
+/// Noise correlations of the same pairs in the training trials, in the order of `compared`; NaN where they have none, and where training
+/// trials themselves are compared.
 fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize) -> Vec<f64> {
     let recorded = inputs.recorded();
     let n = recorded.neurons.len();
     let mut sums = Array2::<f64>::zeros((n, n));
     let mut counts = Array2::<f64>::zeros((n, n));
-    for repeats in recorded.repeats(Part::Train) {
+    let repeats = match inputs.part.0 {
+        Part::Train => Vec::new(),
+        Part::Validation | Part::Test => recorded.repeats(Part::Train),
+    };
+    for repeats in repeats {
         // What comes before the first bin is the same in each trial of a block, unless the user says otherwise.
         let spikes = recorded_spikes(recorded, &repeats, 0);
         let nc = noise_correlations_of_counts(&window_counts(&spikes.view(), window).view(), NoiseFrom::Mean);

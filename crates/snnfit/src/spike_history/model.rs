@@ -12,6 +12,7 @@ use crate::assembly::Part;
 use crate::checkpoint::Checkpoint;
 use crate::config::checked::spike_history::{Encoder as EncoderConfig, InitialBias, SpikeHistoryExperiment};
 use crate::fit_error::FitError;
+use crate::memory;
 use crate::trainer;
 
 /// Mean and size of features are taken from at most so many blocks of so many bins, evenly spread over the training trials' stimuli.
@@ -162,6 +163,11 @@ impl Model {
             gamma: config.surrogate_damping as f32,
         };
         let n = spec.n_neurons();
+        let pairs = (n as u64).saturating_mul(n as u64);
+        memory::check_parameters(
+            pairs.saturating_mul(spec.basis.n_functions(spec.lags) as u64),
+            "fewer `model.spike_history.n_hidden`, a shorter `history_ms`, or `kernels.raised_cosine` of fewer functions",
+        )?;
         let mut network = SpikeHistory::new(spec, experiment.seed)?;
         if config.initial_bias == InitialBias::Rate {
             let biases = initial_biases(&network.spec, &recorded.rates());
@@ -176,7 +182,8 @@ impl Model {
                 if pixels[0] * pixels[1] != channels {
                     return Err(FitError::SpikeHistory {
                         reason: format!(
-                            "encoder.stimulus.pixels = {pixels:?} are {} pixels, but the stimulus has {channels} channels",
+                            "`model.spike_history.encoder.stimulus.pixels = {pixels:?}` are {} pixels, but the stimulus has {channels} \
+                             channels; write two numbers whose product is {channels}, or leave it out for channels in a row",
                             pixels[0] * pixels[1]
                         ),
                     });
@@ -187,6 +194,11 @@ impl Model {
                     basis: stimulus.kernels.basis(experiment.data.bin_ms),
                     layers: stimulus.layers.clone(),
                 };
+                spec.check()?;
+                memory::check_parameters(
+                    spec.n_weights(n),
+                    "smaller `encoder.stimulus.layers`, or pools between them",
+                )?;
                 let encoder = Encoder::new(spec, n)?;
                 let parameters = encoder.initial(experiment.seed);
                 let moments = moments(&encoder)?;
@@ -500,34 +512,27 @@ impl FeatureMoments {
                 }));
             }
         }
-        let mut sums: Vec<[f64; 2]> = Vec::new();
-        let mut count = 0usize;
         let every = blocks.len().div_ceil(SIZED_BLOCKS).max(1);
-        for (stretch, bins) in blocks.into_iter().step_by(every) {
-            let features = features_of(encoder, recorded, stretch, bins)?;
-            sums.resize(features.dim().1, [0.0; 2]);
-            for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
-                for &x in &of_kernel {
-                    sum[0] += f64::from(x);
-                    sum[1] += f64::from(x).powi(2);
-                }
-            }
-            count += features.dim().0 * features.dim().2;
-        }
-        let count = count.max(1) as f64;
-        let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();
-        let sds: Array1<f64> = sums
-            .iter()
-            .zip(&means)
-            .map(|([_, squares], mean)| (squares / count - mean * mean).max(0.0).sqrt())
+        let sampled: Vec<_> = blocks
+            .chunks(every)
+            .enumerate()
+            .map(|(i, of)| of[place_in(i, of.len())])
             .collect();
-        // Rounding leaves something of the square of the mean.
-        let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
-        if sds.iter().zip(&means).any(is_constant) {
-            return Err(FitError::SpikeHistory {
-                reason: "the recorded stimulus of the training trials has one value throughout".to_owned(),
-            });
+        let mut found = moments_of(encoder, recorded, &sampled)?;
+        if found.is_none() && every > 1 {
+            found = moments_of(encoder, recorded, &blocks)?;
         }
+        let Some((means, sds)) = found else {
+            let shown = recorded.sessions.iter().filter(|session| session.movies.is_some());
+            let names: Vec<String> = shown.map(|session| format!("'{}'", session.id)).collect();
+            return Err(FitError::SpikeHistory {
+                reason: format!(
+                    "the recorded stimulus of the training trials ({}) has one value throughout; import what was shown, or take \
+                     `encoder.bins`",
+                    names.join(", ")
+                ),
+            });
+        };
         Ok(Self {
             mean: means.mapv(|x| x as f32),
             sd: sds.mapv(|x| x as f32),
@@ -535,9 +540,61 @@ impl FeatureMoments {
     }
 }
 
+/// Place of a block among `n` that follow one another, by the golden ratio: spread evenly, and in step with no length of movies.
+fn place_in(i: usize, n: usize) -> usize {
+    let golden = (5f64.sqrt() - 1.0) / 2.0;
+    ((i as f64 * golden).fract() * n as f64) as usize
+}
+
+/// Mean and standard deviation of the features of each kernel; none where one has the same value in all these blocks.
+#[allow(clippy::type_complexity, reason = "two rows of numbers, of kernels")]
+fn moments_of(
+    encoder: &Encoder,
+    recorded: &Recorded,
+    blocks: &[(Stretch, usize)],
+) -> Result<Option<(Array1<f64>, Array1<f64>)>, FitError> {
+    let mut sums: Vec<[f64; 2]> = Vec::new();
+    let mut count = 0usize;
+    for &(stretch, bins) in blocks {
+        let features = features_of(encoder, recorded, stretch, bins)?;
+        sums.resize(features.dim().1, [0.0; 2]);
+        for (sum, of_kernel) in sums.iter_mut().zip(features.axis_iter(Axis(1))) {
+            for &x in &of_kernel {
+                sum[0] += f64::from(x);
+                sum[1] += f64::from(x).powi(2);
+            }
+        }
+        count += features.dim().0 * features.dim().2;
+    }
+    let count = count.max(1) as f64;
+    let means: Array1<f64> = sums.iter().map(|[sum, _]| sum / count).collect();
+    let sds: Array1<f64> = sums
+        .iter()
+        .zip(&means)
+        .map(|([_, squares], mean)| (squares / count - mean * mean).max(0.0).sqrt())
+        .collect();
+    // Rounding leaves something of the square of the mean.
+    let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
+    let some_constant = sums.is_empty() || sds.iter().zip(&means).any(is_constant);
+    Ok((!some_constant).then_some((means, sds)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_blocks_are_spread_over_their_strata() {
+        for n in [2, 3, 32] {
+            let mut counts = vec![0usize; n];
+            for i in 0..500 {
+                counts[place_in(i, n)] += 1;
+            }
+            let even = 500 / n;
+            assert!(counts.iter().all(|count| count.abs_diff(even) <= 2), "{n}: {counts:?}");
+        }
+        assert_eq!(place_in(7, 1), 0);
+    }
 
     #[test]
     fn each_bin_of_a_stimulus_is_encoded_once_however_many_stretches_show_it() {

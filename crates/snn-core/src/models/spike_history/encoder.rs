@@ -28,6 +28,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+/// Most weights of a layer: their bytes are far beyond any machine's memory with gradients and moments, and their number still fits.
+const MOST_WEIGHTS: u128 = 1 << 36;
+
 /// One trained layer; a rectifier follows convolutions and dense layers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -189,7 +192,56 @@ impl EncoderSpec {
                 _ => {}
             }
         }
+        self.check_sizes()
+    }
+}
+
+impl EncoderSpec {
+    /// Refuses layers of more weights than can be counted.
+    fn check_sizes(&self) -> Result<(), CoreError> {
+        let mut maps = self.basis.n_functions(self.lags) as u128;
+        let [mut height, mut width] = self.pixels.map(|pixels| pixels as u128);
+        for (l, layer) in self.layers.iter().enumerate() {
+            let weights = match *layer {
+                Layer::Conv { filters, kernel } => {
+                    let side = |pixels: u128| if pixels == 1 { 1 } else { kernel as u128 };
+                    let weights = filters as u128 * maps * side(height) * side(width);
+                    maps = filters as u128;
+                    weights
+                }
+                Layer::MaxPool { stride, .. } => {
+                    (height, width) = (height.div_ceil(stride as u128), width.div_ceil(stride as u128));
+                    0
+                }
+                Layer::Dense { units } => {
+                    let weights = units as u128 * maps * height * width;
+                    (maps, height, width) = (units as u128, 1, 1);
+                    weights
+                }
+            };
+            if weights > MOST_WEIGHTS {
+                return Err(CoreError::Range {
+                    what: format!("weights of layer {l} of the encoder"),
+                    value: weights as f64,
+                    expected: "no more than 2^36: fewer filters or units, a smaller kernel, or a pool before",
+                });
+            }
+        }
         Ok(())
+    }
+
+    /// Weights and biases of an encoder of that many neurons.
+    pub fn n_weights(&self, n_neurons: usize) -> u64 {
+        let shapes = self.shapes();
+        let layers = self.layers.iter().zip(&shapes).map(|(layer, shape)| match *layer {
+            Layer::Conv { filters, kernel } => {
+                let [a, b] = shape.sides(kernel);
+                (filters * (shape.maps * a * b + 1)) as u64
+            }
+            Layer::MaxPool { .. } => 0,
+            Layer::Dense { units } => (units * (shape.len() + 1)) as u64,
+        });
+        layers.sum::<u64>() + (shapes.last().map_or(0, |shape| shape.len()) * n_neurons) as u64
     }
 }
 

@@ -261,7 +261,8 @@ fn initial_weights_are_a_cut_normal_of_the_published_size() {
 
 #[test]
 fn the_likelihood_recovers_the_weights_of_a_known_network() {
-    let (n, k, t) = (4, 60, 500);
+    // Half an hour in bins of 40 ms.
+    let (n, k, t) = (10, 90, 500);
     let mut teacher = SpikeHistory::new(spec(n, 0, Basis::Raw), 2).unwrap();
     let kernels = random((4, n, n), 20) * 0.5;
     teacher.parameters.insert("w", kernels.clone());

@@ -250,7 +250,12 @@ fn the_published_image_encoder_has_the_published_sizes() {
     };
     let shapes = spec.shapes();
     assert_eq!((shapes[2].height, shapes[4].height, shapes[4].len()), (14, 7, 1568));
+    let n_weights = spec.n_weights(69);
     let parameters = Encoder::new(spec, 69).unwrap().initial(0);
+    assert_eq!(
+        n_weights,
+        parameters.iter().map(|(_, array)| array.len() as u64).sum::<u64>()
+    );
     assert_eq!(parameters.get("encoder.out.w").unwrap().shape(), [1568, 69]);
     assert_eq!(parameters.get("encoder.0.w").unwrap().shape(), [16, 10, 7, 7]);
     let limit = (6.0f32 / ((16 + 10) * 49) as f32).sqrt();
@@ -274,6 +279,11 @@ fn numbers_out_of_range_are_refused() {
         with(Layer::Conv { filters: 2, kernel: 4 }),
         with(Layer::MaxPool { size: 1, stride: 2 }),
         with(Layer::Dense { units: 0 }),
+        with(Layer::Conv {
+            filters: 1 << 20,
+            kernel: (1 << 20) + 1,
+        }),
+        with(Layer::Dense { units: 1 << 34 }),
         EncoderSpec {
             pixels: [0, 3],
             ..good.clone()
