@@ -325,6 +325,20 @@ fn more_trials_than_memory_holds_are_refused() {
         }
     }
     assert_eq!(manifest(&folder, "a").test_openings, 0);
+    let other = crate::spike_history::folder();
+    let fit = crate::spike_history::train(&other, "a", &["--set", "train.max_steps = 2"]);
+    assert_eq!(fit.code, 0, "{}", fit.stderr);
+    for n in ["1000000000000", "18446744073709551615"] {
+        for command in [
+            &["evaluate", "a"][..],
+            &["simulate", "a", "--session", "once", "--out", "x.h5"],
+            &["evaluate", "a", "--session", "once", "--silence", "neuron:cell0"],
+        ] {
+            let run = refuse(&other, &[command, &["--trials", n]].concat(), 3);
+            assert!(run.stderr.contains("take fewer trials"), "{command:?}: {}", run.stderr);
+        }
+    }
+    assert_eq!(manifest(&other, "a").test_openings, 0);
     for size in [["--n", "1000000000"], ["--k", "1000000000000"]] {
         refuse(&folder, &[&["bench"], &size[..]].concat(), 2);
     }

@@ -36,6 +36,10 @@ keep_settings() { # folder, settings
         echo "$1 has results of other settings (see $1/settings): name another folder" >&2
         exit 2
     fi
+    if [ ! -f "$1/settings" ] && [ -n "$(find "$1" -name '*.json' -print -quit)" ]; then
+        echo "$1 has results, and no file settings that says of what: name another folder" >&2
+        exit 2
+    fi
     echo "$2" >"$1/settings"
 }
 

@@ -27,17 +27,16 @@ pub const COUNT: u64 = 1;
 /// Bytes of a spike probability in single and then double precision, which evaluation of networks of spike histories keeps.
 pub const PROBABILITY: u64 = 12;
 
-/// Refuses a network whose parameters don't fit into this machine's memory, with their gradients and moments.
+/// Refuses a network of spike histories that takes so many bytes, where this machine has fewer.
 ///
 /// # Errors
-/// [`FitError::SpikeHistory`]: what `advice` says to make smaller.
-pub fn check_parameters(n_values: u64, advice: &str) -> Result<(), FitError> {
-    // The parameters themselves and those of the network's copy, gradients of two passes, two moments.
-    let needed = n_values.saturating_mul(4 * 6);
+/// [`FitError::SpikeHistory`], which says what to make smaller.
+pub fn check_network(needed: u64) -> Result<(), FitError> {
     match total_bytes() {
         Some(available) if needed > available => Err(FitError::SpikeHistory {
             reason: format!(
-                "{n_values} parameters take {:.1} GiB with their gradients and moments, and this machine has {:.1}; {advice}",
+                "the network takes {:.1} GiB, and this machine has {:.1}; take fewer `n_hidden`, a shorter `history_ms`, `kernels.raised_cosine` \
+                 in place of every lag, or smaller layers of the encoder",
                 gib(needed),
                 gib(available)
             ),

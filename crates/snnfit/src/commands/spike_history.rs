@@ -110,6 +110,13 @@ fn recording(fitted: &Fitted, at: usize, args: &SimulateArgs) -> Result<Recordin
     let with_bins: Vec<usize> = (0..session.valid_bins.len())
         .filter(|&k| session.valid_bins[k] > 0)
         .collect();
+    let longest = with_bins.iter().map(|&k| session.valid_bins[k]).max().unwrap_or(0);
+    memory::check(BatchSize {
+        n_trials: args.trials.get(),
+        n_steps: longest,
+        n_neurons: spec.n_neurons(),
+        bytes_per_value: memory::COUNT,
+    })?;
     let shown = trials_of(&with_bins, args.trials.get());
     let bins = shown.iter().map(|&k| session.valid_bins[k]).max().unwrap_or(0);
     if bins == 0 {
@@ -128,12 +135,6 @@ fn recording(fitted: &Fitted, at: usize, args: &SimulateArgs) -> Result<Recordin
     for described in plan.iter().flat_map(|plan| &plan.described) {
         tracing::info!("{}", described.line());
     }
-    memory::check(BatchSize {
-        n_trials: shown.len(),
-        n_steps: bins,
-        n_neurons: spec.n_neurons(),
-        bytes_per_value: memory::COUNT,
-    })?;
     let mut counts = fitted.rollouts().trials(&Trials {
         session: at,
         shown: &shown,

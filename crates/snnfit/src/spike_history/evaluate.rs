@@ -176,11 +176,27 @@ impl Inputs<'_> {
     }
 }
 
+/// Refuses more trials than this machine can simulate.
+///
+/// # Errors
+/// As [`memory::check`].
+pub fn check_size(inputs: &Inputs<'_>) -> Result<(), FitError> {
+    let repeats = inputs.recorded().repeats(inputs.part.0);
+    let longest = repeats.iter().map(|repeats| repeats.n_bins).max().unwrap_or(0);
+    memory::check(BatchSize {
+        n_trials: inputs.n_trials,
+        n_steps: longest.saturating_sub(inputs.first()),
+        n_neurons: inputs.rollouts.model.network.spec.n_neurons(),
+        bytes_per_value: memory::PROBABILITY,
+    })
+}
+
 /// Simulates the repeats of the part.
 ///
 /// # Errors
 /// As [`Rollouts::simulate`].
 pub fn simulate(inputs: &Inputs<'_>) -> Result<Vec<Compared>, FitError> {
+    check_size(inputs)?;
     let first = inputs.first();
     let mut rng = StreamRng::new(inputs.experiment.seed, "evaluate.trials", 0);
     let mut found = Vec::new();
@@ -194,12 +210,6 @@ pub fn simulate(inputs: &Inputs<'_>) -> Result<Vec<Compared>, FitError> {
             bins: repeats.n_bins - first,
             starts: starts(&repeats.trials, inputs.n_trials, &mut rng),
         };
-        memory::check(BatchSize {
-            n_trials: inputs.n_trials,
-            n_steps: window.bins,
-            n_neurons: inputs.rollouts.model.network.spec.n_neurons(),
-            bytes_per_value: memory::PROBABILITY,
-        })?;
         let stream = format!("evaluate.{i}");
         let (p, model) = inputs.rollouts.simulate(&window, inputs.numbers(&stream))?;
         found.push(Compared {

@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use ndarray::{Array1, Array2, Array3, Axis, Ix1, s};
+use rand::RngExt;
 use snn_core::device::OpenDevice;
 use snn_core::models::Parameters;
 use snn_core::models::spike_history::{EncodedRows, Encoder, EncoderSpec, Rows, SpikeHistory, SpikeHistorySpec};
+use snn_core::rng::StreamRng;
 
 use super::recorded::Recorded;
 use crate::assembly::Part;
@@ -21,6 +23,11 @@ const SIZED_BINS: usize = 64;
 
 /// Features and layers of a stimulus take at most so many bytes at a time; more is encoded in pieces, and for its gradient again.
 const ENCODED_BYTES: usize = 1 << 28;
+
+/// Parameters of a network that is fitted: these, the network's own, gradients of two passes, two moments.
+const FITTED_COPIES: u64 = 6;
+/// Of one that is used.
+const USED_COPIES: u64 = 2;
 
 /// What drives the neurons.
 #[derive(Debug)]
@@ -110,7 +117,9 @@ impl Model {
     /// # Errors
     /// A network or encoder that can't be initialised; a stimulus that never changes.
     pub fn new(experiment: &SpikeHistoryExperiment, recorded: &Recorded) -> Result<Self, FitError> {
-        Self::with_moments(experiment, recorded, |encoder| FeatureMoments::of(encoder, recorded))
+        Self::with_moments(experiment, recorded, FITTED_COPIES, |encoder| {
+            FeatureMoments::of(encoder, recorded)
+        })
     }
 
     /// The network of a checkpoint.
@@ -123,7 +132,7 @@ impl Model {
         checkpoint: &Checkpoint,
     ) -> Result<Self, FitError> {
         let moments = |encoder: &Encoder| FeatureMoments::in_checkpoint(checkpoint, encoder.basis().nrows());
-        let mut model = Self::with_moments(experiment, recorded, moments)?;
+        let mut model = Self::with_moments(experiment, recorded, USED_COPIES, moments)?;
         model.set_parameters(&trainer::parameters(checkpoint, "parameters", "")?)?;
         Ok(model)
     }
@@ -147,9 +156,11 @@ impl Model {
         Ok(())
     }
 
+    /// `copies` of the parameters are held at once.
     fn with_moments(
         experiment: &SpikeHistoryExperiment,
         recorded: &Recorded,
+        copies: u64,
         moments: impl FnOnce(&Encoder) -> Result<FeatureMoments, FitError>,
     ) -> Result<Self, FitError> {
         let config = &experiment.model;
@@ -163,11 +174,8 @@ impl Model {
             gamma: config.surrogate_damping as f32,
         };
         let n = spec.n_neurons();
-        let pairs = (n as u64).saturating_mul(n as u64);
-        memory::check_parameters(
-            pairs.saturating_mul(spec.basis.n_functions(spec.lags) as u64),
-            "fewer `model.spike_history.n_hidden`, a shorter `history_ms`, or `kernels.raised_cosine` of fewer functions",
-        )?;
+        let encoder = encoder_spec(experiment, recorded)?;
+        memory::check_network(bytes(&spec, encoder.as_ref(), recorded, experiment, copies))?;
         let mut network = SpikeHistory::new(spec, experiment.seed)?;
         if config.initial_bias == InitialBias::Rate {
             let biases = initial_biases(&network.spec, &recorded.rates());
@@ -176,29 +184,10 @@ impl Model {
         let (driver, driver_parameters) = match &config.encoder {
             None => (Driver::None, Parameters::new()),
             Some(EncoderConfig::Bins) => (Driver::Bins, initial_bins(recorded, n)),
-            Some(EncoderConfig::Stimulus(stimulus)) => {
-                let channels = recorded.n_channels().unwrap_or(0);
-                let pixels = stimulus.pixels.unwrap_or([1, channels]);
-                if pixels[0] * pixels[1] != channels {
-                    return Err(FitError::SpikeHistory {
-                        reason: format!(
-                            "`model.spike_history.encoder.stimulus.pixels = {pixels:?}` are {} pixels, but the stimulus has {channels} \
-                             channels; write two numbers whose product is {channels}, or leave it out for channels in a row",
-                            pixels[0] * pixels[1]
-                        ),
-                    });
-                }
-                let spec = EncoderSpec {
-                    pixels,
-                    lags: stimulus.history.steps,
-                    basis: stimulus.kernels.basis(experiment.data.bin_ms),
-                    layers: stimulus.layers.clone(),
-                };
-                spec.check()?;
-                memory::check_parameters(
-                    spec.n_weights(n),
-                    "smaller `encoder.stimulus.layers`, or pools between them",
-                )?;
+            Some(EncoderConfig::Stimulus(_)) => {
+                let spec = encoder.ok_or_else(|| FitError::Internal {
+                    what: "an encoder without a specification".to_owned(),
+                })?;
                 let encoder = Encoder::new(spec, n)?;
                 let parameters = encoder.initial(experiment.seed);
                 let moments = moments(&encoder)?;
@@ -416,6 +405,67 @@ impl Drives {
     }
 }
 
+/// What the encoder of a stimulus is made of; none without one.
+fn encoder_spec(experiment: &SpikeHistoryExperiment, recorded: &Recorded) -> Result<Option<EncoderSpec>, FitError> {
+    let Some(EncoderConfig::Stimulus(stimulus)) = &experiment.model.encoder else {
+        return Ok(None);
+    };
+    let channels = recorded.n_channels().unwrap_or(0);
+    let pixels = stimulus.pixels.unwrap_or([1, channels]);
+    if pixels[0] * pixels[1] != channels {
+        return Err(FitError::SpikeHistory {
+            reason: format!(
+                "`model.spike_history.encoder.stimulus.pixels = {pixels:?}` are {} pixels, but the stimulus has {channels} channels; write \
+                 two numbers whose product is {channels}, or leave it out for channels in a row",
+                pixels[0] * pixels[1]
+            ),
+        });
+    }
+    let spec = EncoderSpec {
+        pixels,
+        lags: stimulus.history.steps,
+        basis: stimulus.kernels.basis(experiment.data.bin_ms),
+        layers: stimulus.layers.clone(),
+    };
+    spec.check()?;
+    Ok(Some(spec))
+}
+
+/// About the least that a network takes, bytes.
+fn bytes(
+    spec: &SpikeHistorySpec,
+    encoder: Option<&EncoderSpec>,
+    recorded: &Recorded,
+    experiment: &SpikeHistoryExperiment,
+    copies: u64,
+) -> u64 {
+    let product = |factors: &[u64]| factors.iter().fold(1u64, |all, factor| all.saturating_mul(*factor));
+    let n = spec.n_neurons() as u64;
+    let functions = spec.basis.n_functions(spec.lags) as u64;
+    // Coefficients, and the kernels that they make, in double and single precision.
+    let mut sum = product(&[n, n, functions, 4, copies]).saturating_add(product(&[n, n, spec.lags as u64, 12]));
+    if let Some(encoder) = encoder {
+        let weights = product(&[encoder.n_weights(spec.n_neurons()), 4, copies]);
+        // Functions of the lag and their sums, in double and single precision, and the neighbourhoods of a row.
+        let basis = product(&[encoder.basis.n_functions(encoder.lags) as u64, encoder.lags as u64, 16]);
+        sum = sum.saturating_add(weights).saturating_add(basis);
+        sum = sum.saturating_add(product(&[encoder.n_unfolded() as u64, 4]));
+    }
+    if let Some(EncoderConfig::Bins) = experiment.model.encoder {
+        let of_session = |session: &super::recorded::RecordedSession| {
+            product(&[
+                session.stimuli.len() as u64,
+                session.spikes.dim().1 as u64,
+                n,
+                4,
+                copies,
+            ])
+        };
+        sum = recorded.sessions.iter().map(of_session).fold(sum, u64::saturating_add);
+    }
+    sum
+}
+
 fn bins_name(session: usize) -> String {
     format!("drive.{session}")
 }
@@ -523,7 +573,10 @@ impl FeatureMoments {
             found = moments_of(encoder, recorded, &blocks)?;
         }
         let Some((means, sds)) = found else {
-            let shown = recorded.sessions.iter().filter(|session| session.movies.is_some());
+            let shown = recorded
+                .sessions
+                .iter()
+                .filter(|session| session.movies.is_some() && !session.trials(Part::Train).is_empty());
             let names: Vec<String> = shown.map(|session| format!("'{}'", session.id)).collect();
             return Err(FitError::SpikeHistory {
                 reason: format!(
@@ -540,10 +593,9 @@ impl FeatureMoments {
     }
 }
 
-/// Place of a block among `n` that follow one another, by the golden ratio: spread evenly, and in step with no length of movies.
+/// Place of a block among `n` that follow one another, at random: in step with no length of movies.
 fn place_in(i: usize, n: usize) -> usize {
-    let golden = (5f64.sqrt() - 1.0) / 2.0;
-    ((i as f64 * golden).fract() * n as f64) as usize
+    StreamRng::new(0, "features.block", i as u64).random_range(0..n)
 }
 
 /// Mean and standard deviation of the features of each kernel; none where one has the same value in all these blocks.
@@ -584,14 +636,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_of_blocks_are_spread_over_their_strata() {
-        for n in [2, 3, 32] {
-            let mut counts = vec![0usize; n];
-            for i in 0..500 {
-                counts[place_in(i, n)] += 1;
+    fn places_of_blocks_keep_step_with_no_length_of_movies() {
+        // 195 movies of 89 blocks, whose number over that of samples is 1 less the golden ratio; and movies as long as a stratum.
+        for (n_movies, length) in [(195usize, 89), (195, 34), (512, 32)] {
+            let every = (n_movies * length).div_ceil(SIZED_BLOCKS);
+            let mut taken = vec![0usize; length];
+            for i in 0..(n_movies * length) / every {
+                taken[(i * every + place_in(i, every)) % length] += 1;
             }
-            let even = 500 / n;
-            assert!(counts.iter().all(|count| count.abs_diff(even) <= 2), "{n}: {counts:?}");
+            let missed = taken.iter().filter(|count| **count == 0).count();
+            assert!(
+                missed * 20 <= length,
+                "{n_movies} × {length}: {missed} places of movies never"
+            );
         }
         assert_eq!(place_in(7, 1), 0);
     }

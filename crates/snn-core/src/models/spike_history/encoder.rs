@@ -230,6 +230,20 @@ impl EncoderSpec {
         Ok(())
     }
 
+    /// Values of the neighbourhoods of a bin's pixels, those of all convolutions.
+    pub fn n_unfolded(&self) -> usize {
+        let shapes = self.shapes();
+        let layers = self.layers.iter().zip(&shapes);
+        let unfolded = layers.map(|(layer, shape)| match *layer {
+            Layer::Conv { kernel, .. } => {
+                let [a, b] = shape.sides(kernel);
+                shape.len() * a * b
+            }
+            Layer::Dense { .. } | Layer::MaxPool { .. } => 0,
+        });
+        unfolded.sum()
+    }
+
     /// Weights and biases of an encoder of that many neurons.
     pub fn n_weights(&self, n_neurons: usize) -> u64 {
         let shapes = self.shapes();
@@ -284,18 +298,9 @@ impl Encoder {
         self.spec.shapes().into_iter().map(Shape::len).sum::<usize>() + self.n_neurons
     }
 
-    /// Values of the neighbourhoods of a bin's pixels, those of all convolutions.
+    /// As [`EncoderSpec::n_unfolded`].
     pub fn n_unfolded(&self) -> usize {
-        let shapes = self.spec.shapes();
-        let layers = self.spec.layers.iter().zip(&shapes);
-        let unfolded = layers.map(|(layer, shape)| match *layer {
-            Layer::Conv { kernel, .. } => {
-                let [a, b] = shape.sides(kernel);
-                shape.len() * a * b
-            }
-            Layer::Dense { .. } | Layer::MaxPool { .. } => 0,
-        });
-        unfolded.sum()
+        self.spec.n_unfolded()
     }
 
     /// Features of a bin, `B·H·W`.

@@ -21,7 +21,9 @@ use crate::error::Error;
 use crate::evaluate::{number, write_rows};
 use crate::exit_code;
 use crate::run_dir::RunDir;
-use crate::spike_history::evaluate::{Compared, Inputs, SpikeHistoryReport, evaluate, resampled_pairs, simulate};
+use crate::spike_history::evaluate::{
+    Compared, Inputs, SpikeHistoryReport, check_size, evaluate, resampled_pairs, simulate,
+};
 use crate::spike_history::findings;
 use crate::spike_history::fitted::Fitted;
 
@@ -115,9 +117,6 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
     {
         return Err(crate::fit_error::FitError::NoTrials { part: name }.into());
     }
-    if part == Part::Test {
-        run.update_manifest(|manifest| manifest.test_openings += 1)?;
-    }
     let shown = path.display().to_string();
     let inputs = Inputs {
         run: &shown,
@@ -127,6 +126,10 @@ fn evaluate_run(path: &Path, args: &EvaluateArgs, device: &OpenDevice) -> Result
         checkpoint_step: fitted.step,
         n_trials: args.trials.map_or(200, std::num::NonZeroUsize::get),
     };
+    check_size(&inputs)?;
+    if part == Part::Test {
+        run.update_manifest(|manifest| manifest.test_openings += 1)?;
+    }
     let compared = simulate(&inputs)?;
     let mut report = evaluate(&inputs, &compared)?;
     let history = History::read(&run)?;

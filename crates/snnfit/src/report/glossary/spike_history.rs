@@ -51,7 +51,7 @@ pub const METRICS: &[Definition] = &[
         right: Right::High,
         family: Family::Variability,
         text: "how well the model's noise correlations of pairs are the recorded ones: 1 - sum of squared errors over that of recorded \
-               deviations from their mean (strict). Spikes are counted in windows of X ms. Baseline: the same pairs in the training trials. \
+               deviations from their mean (strict). Spikes are counted in windows of X ms. Baseline: the same pairs in the training trials, unless these are compared. \
                The interval resamples trials and pairs",
     },
     Definition {

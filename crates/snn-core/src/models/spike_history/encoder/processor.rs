@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// A chunk has about so many values between two layers, and at least and at most so many rows.
 const CHUNK_VALUES: usize = 1 << 16;
-const CHUNK_ROWS: [usize; 2] = [16, 64];
+const CHUNK_ROWS: [usize; 2] = [16, 256];
 
 /// Gradients are summed in at most so many parts at once, of about so many values together.
 const PARTS: usize = 32;

@@ -337,7 +337,7 @@ fn the_processor_computes_what_burn_does() {
         for (_, array) in parameters.iter_mut() {
             *array += &(random(array.shape(), 30 + number as u64) * 0.2);
         }
-        for rows in [1, 150] {
+        for rows in [1, 400] {
             let features = random(&[rows, encoder.n_features()], number as u64);
             let features = features.into_dimensionality::<ndarray::Ix2>().unwrap();
             let d = random(&[rows, n], 90).into_dimensionality::<ndarray::Ix2>().unwrap();

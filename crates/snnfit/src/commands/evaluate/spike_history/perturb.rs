@@ -40,12 +40,19 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
     let session = session_of(recorded, args.session.as_deref())?;
     let training = recorded.sessions[session].trials(Part::Train);
     let n = args.trials.map_or(200, std::num::NonZeroUsize::get);
-    let shown = trials_of(training, n);
-    let bins = shown
+    let bins = training
         .iter()
+        .take(n)
         .map(|&k| recorded.sessions[session].valid_bins[k])
         .min()
         .unwrap_or(0);
+    memory::check(BatchSize {
+        n_trials: n.saturating_mul(2),
+        n_steps: bins,
+        n_neurons: spec.n_neurons(),
+        bytes_per_value: memory::COUNT,
+    })?;
+    let shown = trials_of(training, n);
     if bins == 0 {
         return Err(FitError::NoTrials { part: "training" }.into());
     }
@@ -60,12 +67,6 @@ pub(super) fn run(args: &EvaluateArgs, global: &Global, device: &OpenDevice) -> 
         training.len(),
         recorded.sessions[session].id
     );
-    memory::check(BatchSize {
-        n_trials: n.saturating_mul(2),
-        n_steps: bins,
-        n_neurons: spec.n_neurons(),
-        bytes_per_value: memory::COUNT,
-    })?;
     let simulate = |perturbations| {
         fitted.rollouts().trials(&Trials {
             session,

@@ -39,22 +39,24 @@ pub(super) fn draw(scene: &Scene<'_>, canvas: &Canvas<'_>) -> Result<(), PlotErr
     } else {
         ""
     };
+    let is_copied = scene.report.pairs.iter().any(|pair| pair.training.is_some());
+    let copy = if is_copied {
+        "; copy: training trials in the model's place, the blue rings"
+    } else {
+        ""
+    };
     let note = format!(
         "{} pairs; {}; spikes counted in windows, less their average over trials of the stimulus. R² is of the points and the dashed \
-         line (strict), or of the line moved to their mean (offset-free); copy: training trials in the model's place, the blue rings. \
-         Brackets: 95 % intervals over trials and pairs{bars}",
+         line (strict), or of the line moved to their mean (offset-free){copy}. Brackets: 95 % intervals over trials and pairs{bars}",
         n_pairs,
         scene.trials(),
     );
     let below = style::titled(canvas, "Noise correlations", &note)?;
-    style::legend(
-        canvas,
-        &[
-            ("model", Mark::Dot(MODEL)),
-            ("training trials", Mark::Dot(SECOND)),
-            ("equal", Mark::Dashed(GUIDE)),
-        ],
-    )?;
+    let mut marks = vec![("model", Mark::Dot(MODEL)), ("equal", Mark::Dashed(GUIDE))];
+    if is_copied {
+        marks.insert(1, ("training trials", Mark::Dot(SECOND)));
+    }
+    style::legend(canvas, &marks)?;
     let n = scene.windows.len();
     let areas = below.split_evenly((n.div_ceil(COLUMNS), n.min(COLUMNS)));
     let values = |of: fn(&crate::spike_history::evaluate::PairReport) -> Option<f64>| {
