@@ -45,7 +45,7 @@ keep_settings() { # folder, settings
 
 # What configurations say, without their comments, as a short hash: for the settings of results.
 config_hash() { # configurations
-    sed 's/ *#.*//' "$@" | sha256sum | cut -c1-12
+    sed 's/ *#.*//; /^$/d' "$@" | sha256sum | cut -c1-12
 }
 
 # Options of train by SETS, a `--set` in each line, and STEPS: the array `more`.

@@ -6,8 +6,8 @@
 //! the image of raw lags the published encoder of movies; with a kernel of one pixel first, a causal convolution over
 //! time followed by spatial ones, that of the retina.
 //!
-//! On an adapter the layers run in burn, under autodiff; on the processor they are written out forward and backward, several times as
-//! fast. Parameters and gradients are plain named arrays, like those of the network.
+//! On an adapter the layers run in burn, under autodiff; on the processor they are written out forward and backward, which with
+//! convolutions is faster. Parameters and gradients are plain named arrays, like those of the network.
 //!
 //! # Source
 //! Bellec, Wang et al. 2021; specification `sample-and-measure` §1.2.1 and §1.2.6.
