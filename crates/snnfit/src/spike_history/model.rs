@@ -572,23 +572,19 @@ impl FeatureMoments {
         if found.is_none() && every > 1 {
             found = moments_of(encoder, recorded, &blocks)?;
         }
-        let Some((means, sds)) = found else {
+        found.ok_or_else(|| {
             let shown = recorded
                 .sessions
                 .iter()
                 .filter(|session| session.movies.is_some() && !session.trials(Part::Train).is_empty());
             let names: Vec<String> = shown.map(|session| format!("'{}'", session.id)).collect();
-            return Err(FitError::SpikeHistory {
+            FitError::SpikeHistory {
                 reason: format!(
                     "the recorded stimulus of the training trials ({}) has one value throughout; import what was shown, or take \
                      `encoder.bins`",
                     names.join(", ")
                 ),
-            });
-        };
-        Ok(Self {
-            mean: means.mapv(|x| x as f32),
-            sd: sds.mapv(|x| x as f32),
+            }
         })
     }
 }
@@ -599,12 +595,11 @@ fn place_in(i: usize, n: usize) -> usize {
 }
 
 /// Mean and standard deviation of the features of each kernel; none where one has the same value in all these blocks.
-#[allow(clippy::type_complexity, reason = "two rows of numbers, of kernels")]
 fn moments_of(
     encoder: &Encoder,
     recorded: &Recorded,
     blocks: &[(Stretch, usize)],
-) -> Result<Option<(Array1<f64>, Array1<f64>)>, FitError> {
+) -> Result<Option<FeatureMoments>, FitError> {
     let mut sums: Vec<[f64; 2]> = Vec::new();
     let mut count = 0usize;
     for &(stretch, bins) in blocks {
@@ -628,7 +623,10 @@ fn moments_of(
     // Rounding leaves something of the square of the mean.
     let is_constant = |(sd, mean): (&f64, &f64)| !sd.is_finite() || *sd <= 1e-6 * mean.abs();
     let some_constant = sums.is_empty() || sds.iter().zip(&means).any(is_constant);
-    Ok((!some_constant).then_some((means, sds)))
+    Ok((!some_constant).then(|| FeatureMoments {
+        mean: means.mapv(|x| x as f32),
+        sd: sds.mapv(|x| x as f32),
+    }))
 }
 
 #[cfg(test)]

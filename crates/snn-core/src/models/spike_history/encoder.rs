@@ -194,9 +194,7 @@ impl EncoderSpec {
         }
         self.check_sizes()
     }
-}
 
-impl EncoderSpec {
     /// Refuses layers of more weights than can be counted.
     fn check_sizes(&self) -> Result<(), CoreError> {
         let mut maps = self.basis.n_functions(self.lags) as u128;
@@ -296,11 +294,6 @@ impl Encoder {
     /// Values of a bin: its features, and what each layer makes of them.
     pub fn n_values(&self) -> usize {
         self.spec.shapes().into_iter().map(Shape::len).sum::<usize>() + self.n_neurons
-    }
-
-    /// As [`EncoderSpec::n_unfolded`].
-    pub fn n_unfolded(&self) -> usize {
-        self.spec.n_unfolded()
     }
 
     /// Features of a bin, `B·H·W`.

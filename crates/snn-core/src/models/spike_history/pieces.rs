@@ -38,7 +38,7 @@ impl Encoder {
         } else {
             // Each layer keeps what went in and what came out before and after its rectification, and convolutions are products with
             // neighbourhoods written out.
-            3 * (self.n_values() + self.n_unfolded())
+            3 * (self.n_values() + self.spec().n_unfolded())
         };
         size_of::<f32>() * values
     }

@@ -30,7 +30,8 @@ const UNFOLDED_PIXELS: usize = 1024;
 pub(super) struct Forward {
     network: Network,
     chunks: Vec<Chunk>,
-    n_rows: usize,
+    /// Rows of each chunk but the last.
+    rows: usize,
 }
 
 /// Layers with their weights.
@@ -106,28 +107,23 @@ impl Forward {
             })
             .collect();
         let drive = Array2::from_shape_vec((n_rows, n_neurons), drive).expect("as many values as the shape has");
-        let forward = Self {
-            network,
-            chunks,
-            n_rows,
-        };
-        Ok((drive, forward))
+        Ok((drive, Self { network, chunks, rows }))
     }
 
     /// Gradients of the parameters, given dL/ddrive `[R, N]`.
     pub(super) fn backward(&self, d_drive: &Array2<f32>) -> Parameters {
         let network = &self.network;
-        let firsts = self.firsts();
         let n_parts = (PARTS_VALUES / network.n_weights().max(1)).clamp(1, PARTS);
         let chunks_of_part = self.chunks.len().div_ceil(n_parts).max(1);
         let parts: Vec<Gradients> = self
             .chunks
             .par_chunks(chunks_of_part)
-            .zip(firsts.par_chunks(chunks_of_part))
-            .map(|(chunks, firsts)| {
+            .enumerate()
+            .map(|(part, chunks)| {
                 let mut gradients = network.no_gradients();
-                for (chunk, first) in chunks.iter().zip(firsts) {
-                    let d = d_drive.slice(s![*first..first + chunk.n, ..]);
+                for (i, chunk) in chunks.iter().enumerate() {
+                    let first = (part * chunks_of_part + i) * self.rows;
+                    let d = d_drive.slice(s![first..first + chunk.n, ..]);
                     network.backward(chunk, &d, Some(&mut gradients), false);
                 }
                 gradients
@@ -158,18 +154,6 @@ impl Forward {
             }
         }
         sum
-    }
-
-    /// First row of each chunk.
-    fn firsts(&self) -> Vec<usize> {
-        let starts = self.chunks.iter().scan(0, |next, chunk| {
-            let first = *next;
-            *next += chunk.n;
-            Some(first)
-        });
-        let firsts: Vec<usize> = starts.collect();
-        debug_assert_eq!(self.chunks.iter().map(|chunk| chunk.n).sum::<usize>(), self.n_rows);
-        firsts
     }
 }
 
@@ -537,6 +521,13 @@ fn overlap(i: usize, side: usize, pixels: usize) -> (usize, usize, usize) {
     }
 }
 
+/// Map that a row of neighbourhoods is of, and the [`overlap`] along both axes of its place in the kernel.
+fn place_of(row: usize, shape: Shape, [a, b]: [usize; 2]) -> (usize, [(usize, usize, usize); 2]) {
+    let (i, j) = (row / b % a, row % b);
+    let overlaps = [overlap(i, a, shape.height), overlap(j, b, shape.width)];
+    (row / (a * b), overlaps)
+}
+
 /// Neighbourhoods `[maps · a · b, rows, pixels]` of `input` `[maps, n, pixels]`, zeros around it.
 fn unfold(input: &[f32], n: usize, rows: Range<usize>, shape: Shape, sides: [usize; 2], unfolded: &mut Vec<f32>) {
     let pixels = shape.pixels();
@@ -544,13 +535,7 @@ fn unfold(input: &[f32], n: usize, rows: Range<usize>, shape: Shape, sides: [usi
     unfolded.resize(shape.maps * sides[0] * sides[1] * rows.len() * pixels, 0.0);
     let places = unfolded.chunks_exact_mut(rows.len() * pixels).enumerate();
     for (place, images) in places {
-        let (map, i, j) = (
-            place / (sides[0] * sides[1]),
-            place / sides[1] % sides[0],
-            place % sides[1],
-        );
-        let (first_i, seen_i, height) = overlap(i, sides[0], shape.height);
-        let (first_j, seen_j, width) = overlap(j, sides[1], shape.width);
+        let (map, [(first_i, seen_i, height), (first_j, seen_j, width)]) = place_of(place, shape, sides);
         let seen = &input[(map * n + rows.start) * pixels..];
         for (image, seen) in images.chunks_exact_mut(pixels).zip(seen.chunks_exact(pixels)) {
             for line in 0..height {
@@ -566,13 +551,7 @@ fn unfold(input: &[f32], n: usize, rows: Range<usize>, shape: Shape, sides: [usi
 fn fold(unfolded: &[f32], n: usize, rows: Range<usize>, shape: Shape, sides: [usize; 2], d_input: &mut [f32]) {
     let pixels = shape.pixels();
     for (place, images) in unfolded.chunks_exact(rows.len() * pixels).enumerate() {
-        let (map, i, j) = (
-            place / (sides[0] * sides[1]),
-            place / sides[1] % sides[0],
-            place % sides[1],
-        );
-        let (first_i, seen_i, height) = overlap(i, sides[0], shape.height);
-        let (first_j, seen_j, width) = overlap(j, sides[1], shape.width);
+        let (map, [(first_i, seen_i, height), (first_j, seen_j, width)]) = place_of(place, shape, sides);
         let seen = &mut d_input[(map * n + rows.start) * pixels..];
         for (image, seen) in images.chunks_exact(pixels).zip(seen.chunks_exact_mut(pixels)) {
             for line in 0..height {
