@@ -8,10 +8,12 @@ use rand::RngExt;
 use snn_core::device::DeviceChoice;
 use snn_core::models::Parameters;
 use snn_core::rng::StreamRng;
+use snnfit::assembly::Part;
 use snnfit::checkpoint::{self, Values};
+
 use snnfit::cli::CheckpointChoice;
 use snnfit::spike_history::fitted::Fitted;
-use snnfit::spike_history::rollouts::{Numbers, Window};
+use snnfit::spike_history::rollouts::{Batch, FreeWindow, Numbers, Window};
 
 use crate::cli::{Folder, Run};
 use crate::runs::assert_same_checkpoints;
@@ -274,9 +276,12 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
         stream: "test",
     };
     let loss = |fitted: &Fitted, gradient: Option<&mut Parameters>| {
-        let values = fitted
-            .rollouts()
-            .clamped(&windows, 40, &likelihood, None, numbers, gradient);
+        let batch = Batch {
+            clamped: &windows,
+            clamped_bins: 40,
+            free: &[],
+        };
+        let values = fitted.rollouts().losses(batch, &likelihood, None, numbers, gradient);
         values.unwrap()["likelihood"]
     };
     let parameters = fitted.model.parameters().unwrap();
@@ -307,6 +312,75 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
     }
 }
 
+#[test]
+fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradients() {
+    let folder = folder();
+    let layers = "model.spike_history.encoder.stimulus.layers = [{ conv = { filters = 3, kernel = 3 } }, { dense = { units = 4 } }]";
+    let losses =
+        "loss = [{ likelihood = {} }, { psth_cross_entropy = {} }, { noise_covariance = { window_ms = 10.0 } }]";
+    let run = train(
+        &folder,
+        "run",
+        &["--set", layers, "--set", losses, "--set", "train.max_steps = 5"],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let repeats = fitted.recorded.repeats(Part::Train);
+    let repeats = repeats.first().unwrap();
+    let clamped: Vec<Window> = (0..3)
+        .map(|i| Window {
+            session: repeats.session,
+            trial: repeats.trials[i],
+            first: 40 + 25 * i,
+        })
+        .collect();
+    let free: Vec<FreeWindow<'_>> = [50, 70]
+        .map(|first| FreeWindow {
+            repeats,
+            first,
+            bins: 35,
+            starts: repeats.trials.clone(),
+        })
+        .to_vec();
+    let numbers = Numbers {
+        seed: 1,
+        number: 0,
+        stream: "test",
+    };
+    let run = |clamped: &[Window], free: &[FreeWindow<'_>]| {
+        let batch = Batch {
+            clamped,
+            clamped_bins: 30,
+            free,
+        };
+        let mut gradient = fitted.model.parameters().unwrap().zeros_like();
+        let losses = &fitted.experiment.losses;
+        let values = fitted
+            .rollouts()
+            .losses(batch, losses, None, numbers, Some(&mut gradient));
+        (values.unwrap(), gradient)
+    };
+    let (together, gradient) = run(&clamped, &free);
+    let (of_clamped, mut sum) = run(&clamped, &[]);
+    let (of_free, of_free_gradient) = run(&[], &free);
+    assert!(of_clamped.keys().eq(["likelihood"]));
+    assert!(of_free.keys().eq(["noise_covariance", "psth_cross_entropy"]));
+    let apart: BTreeMap<String, f64> = of_clamped.into_iter().chain(of_free).collect();
+    assert_eq!(together, apart);
+    for (name, one) in of_free_gradient.iter() {
+        assert!(one.iter().any(|g| g.abs() > 1e-6), "{name}");
+        assert!(sum.get(name).unwrap().iter().any(|g| g.abs() > 1e-6), "{name}");
+    }
+    sum.add(&of_free_gradient).unwrap();
+    for (name, together) in gradient.iter() {
+        let largest = together.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+        let apart = sum.get(name).unwrap();
+        let differs = (together - apart).iter().any(|d| d.abs() > 1e-5 * largest);
+        assert!(!differs, "{name}");
+    }
+}
+
 /// The likelihood loss of some windows, with an encoder's features standardised as the run's checkpoint says.
 fn likelihood_of(folder: &Folder, run: &str) -> f64 {
     let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
@@ -322,10 +396,12 @@ fn likelihood_of(folder: &Folder, run: &str) -> f64 {
         stream: "test",
     };
     let losses = &fitted.experiment.losses[..1];
-    fitted
-        .rollouts()
-        .clamped(&windows, 40, losses, None, numbers, None)
-        .unwrap()["likelihood"]
+    let batch = Batch {
+        clamped: &windows,
+        clamped_bins: 40,
+        free: &[],
+    };
+    fitted.rollouts().losses(batch, losses, None, numbers, None).unwrap()["likelihood"]
 }
 
 #[test]

@@ -81,14 +81,24 @@ pub struct Stretch {
     pub first: usize,
 }
 
-/// Drive of some stretches, with what its gradient needs.
+/// Stretches of the same number of bins, which are run together.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// The stretches.
+    pub stretches: Vec<Stretch>,
+    /// Bins of each.
+    pub bins: usize,
+    /// Bins at the start that need no drive: what the stimulus drives them with is not computed and 0.
+    pub skipped: usize,
+}
+
+/// Drive of some passes, with what its gradient needs.
 #[derive(Debug)]
 pub struct Drives {
-    /// `[S, T, N]`; none where nothing drives.
-    pub values: Option<Array3<f32>>,
+    /// Of each pass, `[S, T, N]`; none where nothing drives.
+    pub values: Vec<Option<Array3<f32>>>,
     encoded: Option<(EncodedRows, DistinctBins)>,
-    stretches: Vec<Stretch>,
-    skipped: usize,
+    passes: Vec<Pass>,
 }
 
 /// The bins of stimuli that some stretches have: each once, however many stretches show it.
@@ -98,8 +108,8 @@ struct DistinctBins {
     runs: Vec<(Stretch, usize)>,
     /// Row of the first bin of each run.
     rows_of_runs: Vec<usize>,
-    /// Row of the first bin of each stretch.
-    rows_of_stretches: Vec<usize>,
+    /// Row of the first bin of each stretch that needs a drive, by pass.
+    rows_of_stretches: Vec<Vec<usize>>,
     n_rows: usize,
 }
 
@@ -247,35 +257,30 @@ impl Model {
         Ok(())
     }
 
-    /// Drive of some stretches, each of `bins` bins, of which the first `skipped` need none: what the stimulus drives them with is
-    /// not computed and 0.
+    /// Drive of the stretches of some passes. Each bin of a stimulus is encoded once, however many stretches of any pass show it.
     ///
     /// # Errors
     /// Bins beyond a stimulus, a device that fails.
-    pub fn drives(
-        &self,
-        device: &OpenDevice,
-        recorded: &Recorded,
-        stretches: &[Stretch],
-        bins: usize,
-        skipped: usize,
-    ) -> Result<Drives, FitError> {
+    pub fn drives(&self, device: &OpenDevice, recorded: &Recorded, passes: Vec<Pass>) -> Result<Drives, FitError> {
         let n = self.network.spec.n_neurons();
-        let shape = (stretches.len(), bins, n);
-        let (values, encoded) = match &self.driver {
-            Driver::None => (None, None),
+        let zeros = |pass: &Pass| Array3::<f32>::zeros((pass.stretches.len(), pass.bins, n));
+        let mut values = Vec::with_capacity(passes.len());
+        let mut encoded = None;
+        match &self.driver {
+            Driver::None => values.extend(passes.iter().map(|_| None)),
             Driver::Bins => {
-                let mut values = Array3::zeros(shape);
-                for (mut out, stretch) in values.outer_iter_mut().zip(stretches) {
-                    let drive = self.driver_parameters.cube(&bins_name(stretch.session))?;
-                    let part = drive.slice(s![stretch.stimulus, stretch.first..stretch.first + bins, ..]);
-                    out.assign(&part);
+                for pass in &passes {
+                    let mut of_pass = zeros(pass);
+                    for (mut out, stretch) in of_pass.outer_iter_mut().zip(&pass.stretches) {
+                        let drive = self.driver_parameters.cube(&bins_name(stretch.session))?;
+                        let part = drive.slice(s![stretch.stimulus, stretch.first..stretch.first + pass.bins, ..]);
+                        out.assign(&part);
+                    }
+                    values.push(Some(of_pass));
                 }
-                (Some(values), None)
             }
             Driver::Stimulus { encoder, moments } => {
-                let counted = bins - skipped;
-                let distinct = DistinctBins::of(stretches, skipped, counted);
+                let distinct = DistinctBins::of(&passes);
                 let rows = BinRows {
                     encoder,
                     moments,
@@ -283,58 +288,66 @@ impl Model {
                     bins: &distinct,
                 };
                 let n_rows = distinct.n_rows;
-                let encoded =
+                let found =
                     encoder.encode_rows(&device.device, &self.driver_parameters, n_rows, &rows, ENCODED_BYTES)?;
-                let mut values = Array3::zeros(shape);
-                for (mut of_stretch, row) in values.outer_iter_mut().zip(&distinct.rows_of_stretches) {
-                    let drive = encoded.drive.slice(s![*row..row + counted, ..]);
-                    of_stretch.slice_mut(s![skipped.., ..]).assign(&drive);
+                for (pass, rows) in passes.iter().zip(&distinct.rows_of_stretches) {
+                    let mut of_pass = zeros(pass);
+                    for (mut of_stretch, row) in of_pass.outer_iter_mut().zip(rows) {
+                        let drive = found.drive.slice(s![*row..row + pass.bins - pass.skipped, ..]);
+                        of_stretch.slice_mut(s![pass.skipped.., ..]).assign(&drive);
+                    }
+                    values.push(Some(of_pass));
                 }
-                let encoded = (encoded, distinct);
-                (Some(values), Some(encoded))
+                encoded = Some((found, distinct));
             }
-        };
+        }
         Ok(Drives {
             values,
             encoded,
-            stretches: stretches.to_vec(),
-            skipped,
+            passes,
         })
     }
 }
 
 impl DistinctBins {
-    /// The bins of stretches, each `bins` bins after the first `skipped`.
-    fn of(stretches: &[Stretch], skipped: usize, bins: usize) -> Self {
-        let place = |stretch: &Stretch| (stretch.session, stretch.stimulus, stretch.first);
-        let mut order: Vec<usize> = (0..stretches.len()).collect();
-        order.sort_by_key(|&i| place(&stretches[i]));
+    /// The bins of all stretches that need a drive.
+    fn of(passes: &[Pass]) -> Self {
         let mut distinct = Self {
             runs: Vec::new(),
             rows_of_runs: Vec::new(),
-            rows_of_stretches: vec![0; stretches.len()],
+            rows_of_stretches: passes.iter().map(|pass| vec![0; pass.stretches.len()]).collect(),
             n_rows: 0,
         };
-        for i in order {
-            let first = stretches[i].first + skipped;
-            let stretch = Stretch { first, ..stretches[i] };
-            let (session, stimulus, _) = place(&stretch);
-            let run = match distinct.runs.last_mut() {
-                Some(run) if (run.0.session, run.0.stimulus) == (session, stimulus) && first <= run.0.first + run.1 => {
-                    let more = (first + bins).saturating_sub(run.0.first + run.1);
+        // Bins that need a drive, and the place of their row.
+        let mut needed = Vec::new();
+        for (p, pass) in passes.iter().enumerate() {
+            for (i, stretch) in pass.stretches.iter().enumerate() {
+                let first = stretch.first + pass.skipped;
+                needed.push((Stretch { first, ..*stretch }, pass.bins - pass.skipped, (p, i)));
+            }
+        }
+        needed.sort_by_key(|(stretch, ..)| (stretch.session, stretch.stimulus, stretch.first));
+        for (stretch, bins, (p, i)) in needed {
+            let joins = |run: &(Stretch, usize)| {
+                (run.0.session, run.0.stimulus) == (stretch.session, stretch.stimulus)
+                    && stretch.first <= run.0.first + run.1
+            };
+            let first_of_run = match distinct.runs.last_mut() {
+                Some(run) if joins(run) => {
+                    let more = (stretch.first + bins).saturating_sub(run.0.first + run.1);
                     run.1 += more;
                     distinct.n_rows += more;
-                    run.0
+                    run.0.first
                 }
                 _ => {
                     distinct.runs.push((stretch, bins));
                     distinct.rows_of_runs.push(distinct.n_rows);
                     distinct.n_rows += bins;
-                    stretch
+                    stretch.first
                 }
             };
             let row_of_run = distinct.rows_of_runs[distinct.rows_of_runs.len() - 1];
-            distinct.rows_of_stretches[i] = row_of_run + first - run.first;
+            distinct.rows_of_stretches[p][i] = row_of_run + stretch.first - first_of_run;
         }
         distinct
     }
@@ -366,7 +379,8 @@ impl Rows for BinRows<'_> {
 }
 
 impl Drives {
-    /// Gradient of the driver's parameters, given that of its values `[S, T, N]`; model, device and recordings are those of the drive.
+    /// Gradient of the driver's parameters, given that of its values `[S, T, N]` of each pass; model, device and recordings are
+    /// those of the drive.
     ///
     /// # Errors
     /// A device that fails.
@@ -375,14 +389,17 @@ impl Drives {
         model: &Model,
         device: &OpenDevice,
         recorded: &Recorded,
-        d_values: Array3<f32>,
+        d_values: &[Option<Array3<f32>>],
     ) -> Result<Parameters, FitError> {
+        let of_passes = self.passes.iter().zip(d_values);
         if let (Some((encoded, distinct)), Driver::Stimulus { encoder, moments }) = (self.encoded, &model.driver) {
             let mut d = Array2::zeros(encoded.drive.raw_dim());
-            for (of_stretch, row) in d_values.outer_iter().zip(&distinct.rows_of_stretches) {
-                let counted = of_stretch.slice_axis(Axis(0), (self.skipped..).into());
-                let mut rows = d.slice_mut(s![*row..row + counted.nrows(), ..]);
-                rows += &counted;
+            for ((pass, d_pass), rows) in of_passes.zip(&distinct.rows_of_stretches) {
+                for (of_stretch, row) in d_pass.iter().flat_map(|d| d.outer_iter()).zip(rows) {
+                    let counted = of_stretch.slice_axis(Axis(0), (pass.skipped..).into());
+                    let mut rows = d.slice_mut(s![*row..row + counted.nrows(), ..]);
+                    rows += &counted;
+                }
             }
             let rows = BinRows {
                 encoder,
@@ -393,12 +410,13 @@ impl Drives {
             return encoded.backward(encoder, &device.device, &model.driver_parameters, &rows, &d);
         }
         let mut gradient = model.driver_parameters.zeros_like();
-        for (d, stretch) in d_values.outer_iter().zip(&self.stretches) {
-            if let Some(array) = gradient.get_mut(&bins_name(stretch.session)) {
-                let bins = d.dim().0;
-                let mut part = array.index_axis_mut(Axis(0), stretch.stimulus);
-                let mut part = part.slice_axis_mut(Axis(0), (stretch.first..stretch.first + bins).into());
-                part += &d;
+        for (pass, d_pass) in of_passes {
+            for (d, stretch) in d_pass.iter().flat_map(|d| d.outer_iter()).zip(&pass.stretches) {
+                if let Some(array) = gradient.get_mut(&bins_name(stretch.session)) {
+                    let mut part = array.index_axis_mut(Axis(0), stretch.stimulus);
+                    let mut part = part.slice_axis_mut(Axis(0), (stretch.first..stretch.first + pass.bins).into());
+                    part += &d;
+                }
             }
         }
         Ok(gradient)
@@ -658,18 +676,34 @@ mod tests {
             stimulus,
             first,
         };
-        // Overlapping, adjacent, equal and apart; the same bins of another stimulus and of another session.
-        let stretches = [
-            stretch(0, 1, 50),
-            stretch(0, 0, 12),
-            stretch(0, 0, 10),
-            stretch(1, 0, 10),
-            stretch(0, 0, 18),
-            stretch(0, 0, 10),
-            stretch(0, 0, 24),
+        // Overlapping, adjacent, equal and apart; the same bins of another stimulus and of another session. The second pass has some
+        // within those of the first, some that reach further, and some of its own.
+        let passes = [
+            Pass {
+                stretches: vec![
+                    stretch(0, 1, 50),
+                    stretch(0, 0, 12),
+                    stretch(0, 0, 10),
+                    stretch(1, 0, 10),
+                    stretch(0, 0, 18),
+                    stretch(0, 0, 10),
+                    stretch(0, 0, 24),
+                ],
+                bins: 6,
+                skipped: 2,
+            },
+            Pass {
+                stretches: vec![
+                    stretch(0, 0, 13),
+                    stretch(0, 1, 53),
+                    stretch(0, 0, 27),
+                    stretch(1, 1, 10),
+                ],
+                bins: 3,
+                skipped: 0,
+            },
         ];
-        let (skipped, bins) = (2, 4);
-        let distinct = DistinctBins::of(&stretches, skipped, bins);
+        let distinct = DistinctBins::of(&passes);
         let mut rows = Vec::new();
         for (run, n_bins) in &distinct.runs {
             rows.extend((run.first..run.first + n_bins).map(|bin| (run.session, run.stimulus, bin)));
@@ -679,14 +713,20 @@ mod tests {
         once.sort_unstable();
         once.dedup();
         assert_eq!(once.len(), rows.len(), "a bin twice");
-        for (stretch, row) in stretches.iter().zip(&distinct.rows_of_stretches) {
-            let first = stretch.first + skipped;
-            let expected = (first..first + bins).map(|bin| (stretch.session, stretch.stimulus, bin));
-            assert!(rows[*row..*row + bins].iter().copied().eq(expected), "{stretch:?}");
+        for (pass, rows_of_pass) in passes.iter().zip(&distinct.rows_of_stretches) {
+            assert_eq!(pass.stretches.len(), rows_of_pass.len());
+            for (stretch, row) in pass.stretches.iter().zip(rows_of_pass) {
+                let (first, until) = (stretch.first + pass.skipped, stretch.first + pass.bins);
+                let expected = (first..until).map(|bin| (stretch.session, stretch.stimulus, bin));
+                assert!(
+                    rows[*row..*row + pass.bins - pass.skipped].iter().copied().eq(expected),
+                    "{stretch:?}"
+                );
+            }
         }
-        // 12 to 18 in one run, of three stretches and their copy; 20 to 24 and 26 to 30 alone.
-        assert_eq!(rows.len(), 4 + 6 + 4 + 4 + 4);
-        assert_eq!(distinct.runs.len(), 5);
+        // Of stimulus 0 bins 12 to 18, 20 to 24 and 26 to 30; of stimulus 1 52 to 56; of the other session 12 to 16, and 10 to 13.
+        assert_eq!(rows.len(), 6 + 4 + 4 + 4 + 4 + 3);
+        assert_eq!(distinct.runs.len(), 6);
         for (run, row) in distinct.runs.iter().zip(&distinct.rows_of_runs) {
             assert_eq!(rows[*row], (run.0.session, run.0.stimulus, run.0.first));
         }

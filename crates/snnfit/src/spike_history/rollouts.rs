@@ -15,7 +15,7 @@ use snn_core::models::rsnn::{Draws, Engine};
 use snn_core::models::spike_history::{Clamped, Sampled, SpikeHistory, Windows};
 use snn_core::rollout::Drive;
 
-use super::model::{Drives, Model, Stretch};
+use super::model::{Drives, Model, Pass, Stretch};
 use super::recorded::{Recorded, Repeats};
 use crate::config::checked::spike_history::{HiddenRateForm, Loss};
 use crate::fit_error::FitError;
@@ -45,6 +45,17 @@ pub struct FreeWindow<'a> {
     pub bins: usize,
     /// Recorded trial from whose history each simulated one starts.
     pub starts: Vec<usize>,
+}
+
+/// What losses are computed of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Batch<'a> {
+    /// Stretches that are run clamped to the recording.
+    pub clamped: &'a [Window],
+    /// Bins of each that count.
+    pub clamped_bins: usize,
+    /// Stretches that are simulated freely, all of the same number of bins.
+    pub free: &'a [FreeWindow<'a>],
 }
 
 /// Where random numbers come from.
@@ -122,6 +133,13 @@ fn add(values: &mut Values, loss: &Loss, value: f64) {
     *values.entry(loss.name().to_owned()).or_insert(0.0) += loss.weight() * value;
 }
 
+/// Drive of one pass `[S, T, N]`, and where gradients of its losses go.
+struct PassDrive<'a> {
+    values: Option<&'a Array3<f32>>,
+    gradient: Option<&'a mut Parameters>,
+    d_values: Option<&'a mut Array3<f32>>,
+}
+
 /// Gradients with respect to probabilities and spikes, `[K, T, N]`.
 struct Slopes {
     p: Array3<f64>,
@@ -193,26 +211,73 @@ impl Rollouts<'_> {
         Ok(seen.network.sample(self.engine, &windows, draws)?)
     }
 
-    /// Losses of recorded windows of `bins` bins: likelihood, single trials, and hidden rates where `hidden_targets` are given.
+    /// Weighted losses of a batch: likelihood and single trials of its clamped windows, all others of its free ones, means over all
+    /// windows; hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
     ///
-    /// Values are means over all windows. With `gradient` given, the gradient of the weighted sum is added to it.
+    /// With `gradient` given, the gradient of their sum is added to it.
     ///
     /// # Errors
     /// Anything that doesn't fit; values that aren't finite.
-    pub fn clamped(
+    pub fn losses(
         &self,
-        windows: &[Window],
-        bins: usize,
+        batch: Batch<'_>,
         losses: &[Loss],
         hidden_targets: Option<&[f64]>,
         numbers: Numbers<'_>,
         mut gradient: Option<&mut Parameters>,
     ) -> Result<Values, FitError> {
+        let clamped = batch.clamped.iter().map(|w| self.stretch(*w)).collect();
+        let free = batch.free.iter().map(|w| self.stretch_of_repeats(w)).collect();
+        let free_bins = batch.free.first().map_or(0, |w| w.bins);
+        let passes = vec![self.pass(clamped, batch.clamped_bins), self.pass(free, free_bins)];
+        let drives = self.drives(passes)?;
+        let mut d_values: Vec<Option<Array3<f32>>> = drives
+            .values
+            .iter()
+            .map(|v| gradient.as_ref().and(v.as_ref()).map(|v| Array3::zeros(v.raw_dim())))
+            .collect();
+        let mut values = Values::new();
+        if let [d_clamped, d_free] = &mut d_values[..] {
+            let (of_clamped, of_free) = if batch.free.is_empty() {
+                (hidden_targets, None)
+            } else {
+                (None, hidden_targets)
+            };
+            let drive = PassDrive {
+                values: drives.values[0].as_ref(),
+                gradient: gradient.as_deref_mut(),
+                d_values: d_clamped.as_mut(),
+            };
+            values = self.clamped(batch, losses, of_clamped, numbers, drive)?;
+            let drive = PassDrive {
+                values: drives.values[1].as_ref(),
+                gradient: gradient.as_deref_mut(),
+                d_values: d_free.as_mut(),
+            };
+            values.extend(self.free(batch.free, losses, of_free, numbers, drive)?);
+        }
+        if let Some(gradient) = gradient
+            && drives.values.iter().any(Option::is_some)
+        {
+            gradient.add(&drives.backward(self.model, self.device, self.recorded, &d_values)?)?;
+        }
+        Ok(values)
+    }
+
+    /// Losses of recorded windows: likelihood, single trials, and hidden rates where `hidden_targets` are given.
+    fn clamped(
+        &self,
+        batch: Batch<'_>,
+        losses: &[Loss],
+        hidden_targets: Option<&[f64]>,
+        numbers: Numbers<'_>,
+        mut drive_of: PassDrive<'_>,
+    ) -> Result<Values, FitError> {
+        let windows = batch.clamped;
+        let bins = batch.clamped_bins;
         let mut values = Values::new();
         let all_bins = self.lead + bins;
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
-        let drives = self.drives(&stretches, all_bins)?;
-        let mut d_values = drives.values.as_ref().map(|v| Array3::<f32>::zeros(v.raw_dim()));
         let entries = |w: &Window| self.recorded.sessions[w.session].neurons.len();
         let total: usize = windows.iter().map(entries).sum();
         let mut sessions: Vec<usize> = windows.iter().map(|w| w.session).collect();
@@ -234,7 +299,7 @@ impl Rollouts<'_> {
                 let starts: Vec<(usize, usize)> = (0..rows.len() * samples)
                     .map(|i| (windows[rows[i / samples]].trial, stretches[rows[i / samples]].first))
                     .collect();
-                let drive = drives.values.as_ref().map(|values| Drive {
+                let drive = drive_of.values.map(|values| Drive {
                     values: seen.drive(&values.select(Axis(0), &rows)),
                     index: (0..starts.len()).map(|i| i / samples).collect(),
                 });
@@ -267,9 +332,9 @@ impl Rollouts<'_> {
                         }
                     }
                 }
-                if let Some(gradient) = gradient.as_deref_mut() {
+                if let Some(gradient) = drive_of.gradient.as_deref_mut() {
                     let d_drive = self.backward(&seen, sampled, slopes, gradient)?;
-                    if let (Some(all), Some(d)) = (&mut d_values, d_drive) {
+                    if let (Some(all), Some(d)) = (&mut drive_of.d_values, d_drive) {
                         for (row, d) in rows.iter().zip(d.outer_iter()) {
                             let mut part = all.index_axis_mut(Axis(0), *row);
                             part += &d;
@@ -279,38 +344,26 @@ impl Rollouts<'_> {
             }
             first_window += rows.len();
         }
-        self.through_driver(drives, d_values, gradient)?;
         Ok(values)
     }
 
     /// Losses of freely simulated repeats: trial averages, noise covariances, coincidences, and hidden rates where `hidden_targets`
-    /// are given. Windows have the same number of bins.
-    ///
-    /// # Errors
-    /// As [`Rollouts::clamped`].
-    pub fn free(
+    /// are given.
+    fn free(
         &self,
         windows: &[FreeWindow<'_>],
         losses: &[Loss],
         hidden_targets: Option<&[f64]>,
         numbers: Numbers<'_>,
-        mut gradient: Option<&mut Parameters>,
+        mut drive_of: PassDrive<'_>,
     ) -> Result<Values, FitError> {
         let mut values = Values::new();
         let Some(bins) = windows.first().map(|w| w.bins) else {
             return Ok(values);
         };
         let all_bins = self.lead + bins;
-        let stretches: Vec<Stretch> = windows
-            .iter()
-            .map(|w| Stretch {
-                session: w.repeats.session,
-                stimulus: w.repeats.stimulus,
-                first: w.first.saturating_sub(self.lead),
-            })
-            .collect();
-        let drives = self.drives(&stretches, all_bins)?;
-        let mut d_values = drives.values.as_ref().map(|v| Array3::<f32>::zeros(v.raw_dim()));
+        let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch_of_repeats(w)).collect();
+        let stream = format!("{}.free", numbers.stream);
         let mut sessions: Vec<usize> = stretches.iter().map(|stretch| stretch.session).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -329,14 +382,14 @@ impl Rollouts<'_> {
                     .iter()
                     .map(|&trial| (trial, stretches[row].first))
                     .collect();
-                let drive = drives.values.as_ref().map(|values| Drive {
+                let drive = drive_of.values.map(|values| Drive {
                     values: seen.drive(&values.select(Axis(0), &[row])),
                     index: vec![0; starts.len()],
                 });
                 let draws = Draws {
                     seed: numbers.seed,
                     step: numbers.number as u32,
-                    stream: numbers.stream,
+                    stream: &stream,
                     first_trial,
                 };
                 first_trial += starts.len() as u32;
@@ -365,17 +418,16 @@ impl Rollouts<'_> {
                     }
                 }
             }
-            if let Some(gradient) = gradient.as_deref_mut() {
+            if let Some(gradient) = drive_of.gradient.as_deref_mut() {
                 for ((sampled, slopes), &row) in simulated.into_iter().zip(slopes).zip(&rows) {
                     let d_drive = self.backward(&seen, sampled, slopes, gradient)?;
-                    if let (Some(all), Some(d)) = (&mut d_values, d_drive) {
+                    if let (Some(all), Some(d)) = (&mut drive_of.d_values, d_drive) {
                         let mut part = all.index_axis_mut(Axis(0), row);
                         part += &d.index_axis(Axis(0), 0);
                     }
                 }
             }
         }
-        self.through_driver(drives, d_values, gradient)?;
         Ok(values)
     }
 
@@ -391,16 +443,12 @@ impl Rollouts<'_> {
     ) -> Result<(Array3<f32>, Array3<u8>), FitError> {
         let session = window.repeats.session;
         let seen = Seen::new(&self.model.network, &self.recorded.sessions[session].neurons)?;
-        let stretch = Stretch {
-            session,
-            stimulus: window.repeats.stimulus,
-            first: window.first.saturating_sub(self.lead),
-        };
+        let stretch = self.stretch_of_repeats(window);
         let all_bins = self.lead + window.bins;
-        let drives = self.drives(&[stretch], all_bins)?;
+        let drive = self.drive_of(vec![stretch], window.bins)?;
         let starts: Vec<(usize, usize)> = window.starts.iter().map(|&trial| (trial, stretch.first)).collect();
-        let drive = drives.values.as_ref().map(|values| Drive {
-            values: seen.drive(values),
+        let drive = drive.map(|values| Drive {
+            values: seen.drive(&values),
             index: vec![0; starts.len()],
         });
         let draws = Draws {
@@ -437,12 +485,11 @@ impl Rollouts<'_> {
         let seen = Seen::new(&self.model.network, &self.recorded.sessions[session].neurons)?;
         let all_bins = self.lead + bins;
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
-        let drives = self.drives(&stretches, all_bins)?;
         let starts: Vec<(usize, usize)> = (0..windows.len() * samples)
             .map(|i| (windows[i / samples].trial, stretches[i / samples].first))
             .collect();
-        let drive = drives.values.as_ref().map(|values| Drive {
-            values: seen.drive(values),
+        let drive = self.drive_of(stretches, bins)?.map(|values| Drive {
+            values: seen.drive(&values),
             index: (0..starts.len()).map(|i| i / samples).collect(),
         });
         let draws = Draws {
@@ -456,9 +503,9 @@ impl Rollouts<'_> {
         Ok(sampled.probabilities.slice(own).to_owned())
     }
 
-    /// Drive of stretches of a lead and the bins that count. Recorded neurons are clamped in the lead, so that it is needed only where
-    /// a neuron of the network is not recorded.
-    fn drives(&self, stretches: &[Stretch], bins: usize) -> Result<Drives, FitError> {
+    /// Stretches of a lead and `bins` bins that count. Recorded neurons are clamped in the lead, so that a drive is needed there only
+    /// where a neuron of the network is not recorded.
+    fn pass(&self, stretches: Vec<Stretch>, bins: usize) -> Pass {
         let n = self.model.network.spec.n_neurons();
         let is_recorded = |s: &Stretch| self.recorded.sessions[s.session].neurons.len() == n;
         let skipped = if stretches.iter().all(is_recorded) {
@@ -466,7 +513,28 @@ impl Rollouts<'_> {
         } else {
             0
         };
-        self.model.drives(self.device, self.recorded, stretches, bins, skipped)
+        Pass {
+            stretches,
+            bins: self.lead + bins,
+            skipped,
+        }
+    }
+
+    fn drives(&self, passes: Vec<Pass>) -> Result<Drives, FitError> {
+        self.model.drives(self.device, self.recorded, passes)
+    }
+
+    /// Drive of the stretches of one pass, which no gradient is asked of.
+    fn drive_of(&self, stretches: Vec<Stretch>, bins: usize) -> Result<Option<Array3<f32>>, FitError> {
+        Ok(self.drives(vec![self.pass(stretches, bins)])?.values.pop().flatten())
+    }
+
+    fn stretch_of_repeats(&self, window: &FreeWindow<'_>) -> Stretch {
+        Stretch {
+            session: window.repeats.session,
+            stimulus: window.repeats.stimulus,
+            first: window.first.saturating_sub(self.lead),
+        }
     }
 
     fn stretch(&self, window: Window) -> Stretch {
@@ -632,17 +700,5 @@ impl Rollouts<'_> {
         }
         gradient.add(&found.parameters)?;
         Ok(found.drive)
-    }
-
-    fn through_driver(
-        &self,
-        drives: Drives,
-        d_values: Option<Array3<f32>>,
-        gradient: Option<&mut Parameters>,
-    ) -> Result<(), FitError> {
-        if let (Some(gradient), Some(d_values)) = (gradient, d_values) {
-            gradient.add(&drives.backward(self.model, self.device, self.recorded, d_values)?)?;
-        }
-        Ok(())
     }
 }

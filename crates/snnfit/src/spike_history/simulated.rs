@@ -6,7 +6,7 @@ use snn_core::models::rsnn::Draws;
 use snn_core::models::spike_history::{Clamped, Perturbation, Windows};
 use snn_core::rollout::Drive;
 
-use super::model::Stretch;
+use super::model::{Pass, Stretch};
 use super::rollouts::{Rollouts, Seen};
 use crate::fit_error::FitError;
 
@@ -102,13 +102,18 @@ impl Rollouts<'_> {
     /// # Errors
     /// Bins beyond the stimulus, a device that fails.
     pub fn whole_drive(&self, session: usize, stimulus: usize, bins: usize) -> Result<Option<Array3<f32>>, FitError> {
-        let stretch = Stretch {
-            session,
-            stimulus,
-            first: 0,
+        let first = 0;
+        let pass = Pass {
+            stretches: vec![Stretch {
+                session,
+                stimulus,
+                first,
+            }],
+            bins,
+            skipped: 0,
         };
-        let drives = self.model.drives(self.device, self.recorded, &[stretch], bins, 0)?;
-        Ok(drives.values)
+        let mut drives = self.model.drives(self.device, self.recorded, vec![pass])?;
+        Ok(drives.values.pop().flatten())
     }
 }
 

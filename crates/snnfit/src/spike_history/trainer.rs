@@ -5,7 +5,6 @@
 //! covariances, coincidences. Both gradients are added; there is one update.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -17,7 +16,7 @@ use snn_core::rng::StreamRng;
 
 use super::model::Model;
 use super::recorded::{Recorded, Repeats};
-use super::rollouts::{FreeWindow, Numbers, Rollouts, Window};
+use super::rollouts::{Batch, FreeWindow, Numbers, Rollouts, Window};
 use crate::assembly::Part;
 use crate::checkpoint::Checkpoint;
 use crate::config::checked::spike_history::{Loss, SpikeHistoryExperiment};
@@ -25,7 +24,7 @@ use crate::config::checked::{self, Optimizer};
 use crate::findings::Finding;
 use crate::fit::{Fit, Schedule};
 use crate::fit_error::FitError;
-use crate::trainer::{self, State, StepReport, StepSeconds, StepValues, lap, native, norm, not_finite};
+use crate::trainer::{self, State, StepReport, StepSeconds, StepValues, native, norm, not_finite};
 
 /// A fit in progress.
 #[derive(Debug)]
@@ -266,38 +265,32 @@ impl SpikeHistoryTrainer {
         windows
     }
 
-    fn try_step(&mut self, number: u64, seconds: &mut StepSeconds) -> Result<StepValues, FitError> {
-        let mut mark = Instant::now();
-        let seed = self.experiment.seed;
-        let mut rng = StreamRng::new(seed, "train.windows", number);
+    fn try_step(&mut self, number: u64) -> Result<StepValues, FitError> {
+        let mut rng = StreamRng::new(self.experiment.seed, "train.windows", number);
         let hidden = self.hidden_targets(&mut rng);
-        let compares_repeats = self.compares_repeats();
-        let (clamped_hidden, free_hidden) = if compares_repeats {
-            (None, hidden.as_deref())
-        } else {
-            (hidden.as_deref(), None)
-        };
         let losses = &self.experiment.losses;
-        let rollouts = self.rollouts();
-        let mut gradient = Parameters::new();
-        let mut run = || -> Result<BTreeMap<String, f64>, FitError> {
-            let mut values = BTreeMap::new();
-            if losses.iter().any(is_clamped) {
-                let windows = self.draw_clamped(&mut rng);
-                let bins = self.experiment.model.windows.clamped_steps.steps;
-                let numbers = self.numbers(number, "train");
-                values = rollouts.clamped(&windows, bins, losses, clamped_hidden, numbers, Some(&mut gradient))?;
-            }
-            seconds.simulation = lap(&mut mark);
-            if compares_repeats {
-                let windows = self.draw_free(&mut rng);
-                let numbers = self.numbers(number, "train.free");
-                values.extend(rollouts.free(&windows, losses, free_hidden, numbers, Some(&mut gradient))?);
-            }
-            seconds.gradient = lap(&mut mark);
-            Ok(values)
+        let is_clamped = losses.iter().any(is_clamped);
+        let clamped = if is_clamped {
+            self.draw_clamped(&mut rng)
+        } else {
+            Vec::new()
         };
-        let values = match run() {
+        let free = if self.compares_repeats() {
+            self.draw_free(&mut rng)
+        } else {
+            Vec::new()
+        };
+        let batch = Batch {
+            clamped: &clamped,
+            clamped_bins: self.experiment.model.windows.clamped_steps.steps,
+            free: &free,
+        };
+        let mut gradient = Parameters::new();
+        let numbers = self.numbers(number, "train");
+        let found = self
+            .rollouts()
+            .losses(batch, losses, hidden.as_deref(), numbers, Some(&mut gradient));
+        let values = match found {
             Err(FitError::Loss(error @ losses::LossError::NonFinite { .. })) => return Ok(Err(error.to_string())),
             other => other?,
         };
@@ -310,7 +303,6 @@ impl SpikeHistoryTrainer {
         if let Some(what) = self.update(number, &gradient)? {
             return Ok(Err(what));
         }
-        seconds.update = lap(&mut mark);
         Ok(Ok((values, norm(&gradient))))
     }
 
@@ -364,10 +356,12 @@ impl SpikeHistoryTrainer {
                     .iter()
                     .map(|w| self.recorded.sessions[w.session].neurons.len())
                     .sum();
-                note(
-                    rollouts.clamped(windows, bins, losses, hidden, numbers, None)?,
-                    entries as f64,
-                );
+                let batch = Batch {
+                    clamped: windows,
+                    clamped_bins: bins,
+                    free: &[],
+                };
+                note(rollouts.losses(batch, losses, hidden, numbers, None)?, entries as f64);
             }
         }
         if compares_repeats {
@@ -379,9 +373,13 @@ impl SpikeHistoryTrainer {
                     bins: repeats.n_bins - first,
                     starts: starts(&repeats.trials, self.experiment.train.validation_trials, &mut rng),
                 };
-                let stream = format!("{stream}.free.{i}");
+                let stream = format!("{stream}.{i}");
                 let numbers = self.numbers(number, &stream);
-                note(rollouts.free(&[window], losses, hidden.as_deref(), numbers, None)?, 1.0);
+                let batch = Batch {
+                    free: &[window],
+                    ..Batch::default()
+                };
+                note(rollouts.losses(batch, losses, hidden.as_deref(), numbers, None)?, 1.0);
             }
         }
         Ok(sums
@@ -465,10 +463,10 @@ impl Fit for SpikeHistoryTrainer {
 
     fn step(&mut self) -> Result<StepReport, FitError> {
         let number = self.state.step + 1;
-        let mut seconds = StepSeconds::default();
-        let outcome = self.try_step(number, &mut seconds);
+        let outcome = self.try_step(number);
         let max_skipped = self.experiment.train.max_skipped;
-        self.state.note_step(number, outcome, seconds, max_skipped)
+        self.state
+            .note_step(number, outcome, StepSeconds::default(), max_skipped)
     }
 
     fn validate(&mut self) -> Result<Result<BTreeMap<String, f64>, String>, FitError> {
