@@ -165,7 +165,7 @@ fn of_repeats(
     let session = &recorded.sessions[repeats.session];
     let mut rng = StreamRng::new(inputs.seed, "evaluate.multi_step", number as u64);
     let mut trials = vec![[[Likelihood::default(); 3]; HORIZONS.len()]; repeats.trials.len()];
-    let windows: Vec<(usize, Window)> = (0..each * repeats.trials.len())
+    let mut windows: Vec<(usize, Window)> = (0..each * repeats.trials.len())
         .map(|i| {
             let place = i % repeats.trials.len();
             let window = Window {
@@ -176,6 +176,8 @@ fn of_repeats(
             (place, window)
         })
         .collect();
+    // Those that are run together show much the same bins, which are encoded once.
+    windows.sort_by_key(|(_, window)| window.first);
     let averages = Averages::new(recorded, repeats, inputs.smooth);
     let bounded = |p: f64| p.clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR);
     for (i, chunk) in windows.chunks(AT_ONCE).enumerate() {
