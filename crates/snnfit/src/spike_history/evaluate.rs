@@ -552,7 +552,8 @@ struct Baselines {
     /// Spikes per bin in the training trials, by model neuron.
     rates: Vec<f64>,
     /// Logistic regression on recorded history alone.
-    history: Option<HistoryOnly>,
+    /// Or why it is left out.
+    history: Result<HistoryOnly, String>,
 }
 
 impl Baselines {
@@ -620,12 +621,17 @@ fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHis
             let z = session
                 .spikes
                 .slice(s![window.trial, window.first..window.first + bins, ..]);
-            for ((t, unit), &z) in z.indexed_iter() {
-                let neuron = session.neurons[unit];
-                model.add(z, f64::from(p[[t, unit]]));
-                rate.add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
-                if let Some(baseline) = &baselines.history {
-                    history.add(z, baseline.probability(session, window.trial, window.first + t, neuron));
+            let by_history = baselines
+                .history
+                .as_ref()
+                .map(|baseline| baseline.probabilities(session, window.trial, window.first..window.first + bins));
+            for (t, z) in z.outer_iter().enumerate() {
+                for (unit, (&z, &neuron)) in z.iter().zip(&session.neurons).enumerate() {
+                    model.add(z, f64::from(p[[t, unit]]));
+                    rate.add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
+                    if let Ok(p) = &by_history {
+                        history.add(z, p[[t, neuron]]);
+                    }
                 }
             }
         }
@@ -646,18 +652,16 @@ fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHis
         model.spikes as usize,
         "bits",
     );
-    if baselines.history.is_some() {
-        metric.nulls.insert("history_only".to_owned(), history.cross_entropy());
-        gain.nulls
-            .insert("history_only".to_owned(), history.bits_per_spike(rate));
-    } else {
-        report.left_out.push(LeftOutMetric {
+    match &baselines.history {
+        Ok(_) => {
+            metric.nulls.insert("history_only".to_owned(), history.cross_entropy());
+            gain.nulls
+                .insert("history_only".to_owned(), history.bits_per_spike(rate));
+        }
+        Err(reason) => report.left_out.push(LeftOutMetric {
             name: "history_only".to_owned(),
-            reason: format!(
-                "neurons × lags are more than {} weights",
-                super::history_only::MOST_WEIGHTS
-            ),
-        });
+            reason: reason.clone(),
+        }),
     }
     report.metrics.push(metric);
     report.metrics.push(gain);

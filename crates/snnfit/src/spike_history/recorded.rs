@@ -80,6 +80,23 @@ pub struct Recorded {
 }
 
 impl RecordedSession {
+    /// A session whose trials all train, without a stimulus.
+    #[cfg(test)]
+    pub(crate) fn in_training(neurons: Vec<usize>, spikes: Array3<u8>, valid_bins: Vec<usize>) -> Self {
+        let n = valid_bins.len();
+        Self {
+            id: "test".to_owned(),
+            start_ms: 0.0,
+            neurons,
+            spikes,
+            valid_bins,
+            stimulus_of: vec![0; n],
+            stimuli: vec![None],
+            movies: None,
+            parts: [(0..n).collect(), Vec::new(), Vec::new()],
+        }
+    }
+
     /// Trials of a part.
     pub fn trials(&self, part: Part) -> &[usize] {
         &self.parts[part as usize]
