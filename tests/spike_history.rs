@@ -624,6 +624,12 @@ fn what_a_recording_lacks_is_told_before_anything_is_written() {
         ),
         ("split.sessions.repeated.test = [24]", "trial 24"),
         ("data.max_rate_hz = 0.001", "no unit in any session in use"),
+        // Terabytes, told before any is asked for.
+        ("model.spike_history.n_hidden = 65536", "take fewer `n_hidden`"),
+        (
+            "model.spike_history.encoder.stimulus.layers = [{ dense = { units = 65536 } }, { dense = { units = 65536 } }, { dense = { units = 65536 } }]",
+            "smaller layers of the encoder",
+        ),
     ] {
         let run = train(&folder, "run", &["--set", set]);
         let told = run.stderr.replace("\n  │ ", " ");
