@@ -194,7 +194,7 @@ psth_cross_entropy = { weight = 0.3 }
 [[loss]]
 noise_covariance = { lags_ms = 40.0, form = \"paper_code\" }
 [[loss]]
-coincidence_cross_entropy = {}
+coincidence_cross_entropy = { stimuli = \"any\" }
 [[loss]]
 hidden_rate = { weight = 1e-3, form = \"paper_code\" }
 ";

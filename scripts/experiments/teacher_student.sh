@@ -41,7 +41,7 @@ for seed in "${seeds[@]}"; do
         student "mle_${n}_$seed" '{ likelihood = {} }' --config configs/teacher_student.toml
         is_done "$out/mle_${n}_$seed" || continue
         measured='{ likelihood = { weight = 0.2 } }, { psth_cross_entropy = { weight = 0.1 } }'
-        measured+=', { noise_covariance = { weight = 500.0, window_ms = 40.0 } }'
+        measured+=', { noise_covariance = { weight = 2000.0, window_ms = 40.0 } }'
         student "sm_${n}_$seed" "$measured" --config configs/teacher_student_sm.toml --init "$out/mle_${n}_$seed"
     done
 done

@@ -8,7 +8,7 @@ use super::checked::spike_history::{
 use super::checked::{Data, Interval, Split, Steps};
 use super::defaults::{self as d, spike_history as ds};
 use super::raw;
-use super::raw::spike_history::{self as raw_model, CovarianceForm, HiddenRateForm, InitialBias};
+use super::raw::spike_history::{self as raw_model, ComparedStimuli, CovarianceForm, HiddenRateForm, InitialBias};
 use super::resolver::{Resolver, Rule};
 use losses::sample_and_measure::{Comparison, Form};
 use snn_core::models::spike_history::{EncoderSpec, Layer};
@@ -343,6 +343,12 @@ fn check_loss(r: &mut Resolver<'_>, at: &str, raw: raw::Loss, model: &SpikeHisto
                 raw.weight,
                 1.0,
                 Rule::Positive,
+            ),
+            stimuli: r.value(
+                &key("coincidence_cross_entropy.stimuli"),
+                raw.stimuli,
+                None,
+                ComparedStimuli::Repeated,
             ),
         },
         raw::Loss::NoiseCovariance(raw) => check_noise_covariance(r, at, &raw, model, bin_ms),

@@ -542,7 +542,7 @@ pub enum Loss {
     /// Noise covariances of pairs.
     NoiseCovariance(spike_history::NoiseCovariance),
     /// Coincidences of pairs.
-    CoincidenceCrossEntropy(Weighted),
+    CoincidenceCrossEntropy(spike_history::CoincidenceCrossEntropy),
     /// Rates of hidden neurons.
     HiddenRate(spike_history::HiddenRate),
 }

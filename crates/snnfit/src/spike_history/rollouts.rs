@@ -17,7 +17,7 @@ use snn_core::rollout::Drive;
 
 use super::model::{Drives, Model, Pass, Stretch};
 use super::recorded::{Recorded, Repeats};
-use crate::config::checked::spike_history::{HiddenRateForm, Loss};
+use crate::config::checked::spike_history::{ComparedStimuli, HiddenRateForm, Loss};
 use crate::fit_error::FitError;
 
 /// Target of the published program for hidden rates, spikes per bin (specification §1.4).
@@ -50,11 +50,11 @@ pub struct FreeWindow<'a> {
 /// What losses are computed of.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Batch<'a> {
-    /// Stretches that are run clamped to the recording.
+    /// Stretches of any trials, run clamped to the recording or freely from its history, one trial of each.
     pub clamped: &'a [Window],
     /// Bins of each that count.
     pub clamped_bins: usize,
-    /// Stretches that are simulated freely, all of the same number of bins.
+    /// Stretches of repeats that are simulated freely, all of the same number of bins.
     pub free: &'a [FreeWindow<'a>],
 }
 
@@ -211,8 +211,8 @@ impl Rollouts<'_> {
         Ok(seen.network.sample(self.engine, &windows, draws)?)
     }
 
-    /// Weighted losses of a batch: likelihood and single trials of its clamped windows, all others of its free ones, means over all
-    /// windows; hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
+    /// Weighted losses of a batch: likelihood, single trials and coincidences of any stimuli of its clamped windows, all others of its
+    /// free ones, means over all windows; hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
     ///
     /// With `gradient` given, the gradient of their sum is added to it.
     ///
@@ -264,7 +264,8 @@ impl Rollouts<'_> {
         Ok(values)
     }
 
-    /// Losses of recorded windows: likelihood, single trials, and hidden rates where `hidden_targets` are given.
+    /// Losses of recorded windows: likelihood, single trials, coincidences of any stimuli, and hidden rates where `hidden_targets` are
+    /// given.
     fn clamped(
         &self,
         batch: Batch<'_>,
@@ -294,6 +295,10 @@ impl Rollouts<'_> {
                     Loss::SingleTrial { clamped, .. } => {
                         (self.lead + clamped.steps, 1, self.lead + clamped.steps, "single")
                     }
+                    Loss::CoincidenceCrossEntropy {
+                        stimuli: ComparedStimuli::Any,
+                        ..
+                    } => (self.lead, 1, self.lead, "coincidences"),
                     _ => continue,
                 };
                 let starts: Vec<(usize, usize)> = (0..rows.len() * samples)
@@ -312,15 +317,13 @@ impl Rollouts<'_> {
                 };
                 let sampled = self.sample(&seen, session, &starts, all_bins, until, drive, draws)?;
                 let mut slopes = Slopes::zeros(&sampled.probabilities);
-                let value = self.likelihood(
-                    &seen,
-                    session,
-                    &starts,
-                    &sampled,
-                    (first, samples),
-                    loss.weight() * share,
-                    &mut slopes,
-                )?;
+                let scale = loss.weight() * share;
+                let value = if let Loss::CoincidenceCrossEntropy { .. } = loss {
+                    self.coincidences(&seen, session, &starts, &sampled, scale, &mut slopes)?
+                } else {
+                    let of = (first, samples);
+                    self.likelihood(&seen, session, &starts, &sampled, of, scale, &mut slopes)?
+                };
                 add(&mut values, loss, share * value);
                 let is_likelihood = matches!(loss, Loss::Likelihood { .. });
                 if let (true, Some(targets)) = (is_likelihood, hidden_targets) {
@@ -580,6 +583,30 @@ impl Rollouts<'_> {
             let mut part = slopes.p.slice_mut(s![i, first.., ..seen.n_visible]);
             part.scaled_add(scale, &d);
         }
+        Ok(loss.value)
+    }
+
+    /// Cross-entropy of the coincidences of all windows of a session together.
+    fn coincidences(
+        &self,
+        seen: &Seen,
+        session: usize,
+        starts: &[(usize, usize)],
+        sampled: &Sampled,
+        scale: f64,
+        slopes: &mut Slopes,
+    ) -> Result<f64, FitError> {
+        let own = s![.., self.lead.., ..seen.n_visible];
+        let p = sampled.probabilities.slice(own).mapv(f64::from);
+        let mut recorded = Array3::<f64>::zeros(p.raw_dim());
+        for (mut window, &(trial, begin)) in recorded.outer_iter_mut().zip(starts) {
+            let first = begin + self.lead;
+            let spikes = &self.recorded.sessions[session].spikes;
+            let spikes = spikes.slice(s![trial, first..first + window.nrows(), ..]);
+            window.assign(&spikes.mapv(f64::from));
+        }
+        let loss = coincidence_cross_entropy(&recorded.view(), &p.view())?;
+        slopes.add_p(self.lead, scale, &loss.d_probabilities.view());
         Ok(loss.value)
     }
 

@@ -92,8 +92,8 @@ impl SpikeHistoryTrainer {
                 if lead > 0 { " with the history before it" } else { "" }
             ));
         }
-        let has_clamped = experiment.losses.iter().any(is_clamped);
-        let is_short = has_clamped && tiles(&recorded, Part::Validation, lead, bins.steps).is_empty();
+        let has_windows = experiment.losses.iter().any(is_of_windows);
+        let is_short = has_windows && tiles(&recorded, Part::Validation, lead, bins.steps).is_empty();
         if is_short {
             return fail(format!(
                 "no validation trial has {} bins, which windows.clamped_ms = {} takes; shorten it, or name longer validation trials",
@@ -130,7 +130,7 @@ impl SpikeHistoryTrainer {
             .into_iter()
             .filter(|r| fits(r, free.steps))
             .collect();
-        if let (Some(loss), true, false) = (needed, validation_repeats.is_empty(), has_clamped) {
+        if let (Some(loss), true, false) = (needed, validation_repeats.is_empty(), has_windows) {
             return fail(format!(
                 "nothing says which step is best: `{}` compares repeats, and no stimulus is shown in {} validation trials of a session",
                 loss.name(),
@@ -269,8 +269,7 @@ impl SpikeHistoryTrainer {
         let mut rng = StreamRng::new(self.experiment.seed, "train.windows", number);
         let hidden = self.hidden_targets(&mut rng);
         let losses = &self.experiment.losses;
-        let is_clamped = losses.iter().any(is_clamped);
-        let clamped = if is_clamped {
+        let clamped = if losses.iter().any(is_of_windows) {
             self.draw_clamped(&mut rng)
         } else {
             Vec::new()
@@ -345,7 +344,7 @@ impl SpikeHistoryTrainer {
             }
         };
         let compares_repeats = !repeats.is_empty() && self.compares_repeats();
-        if losses.iter().any(is_clamped) {
+        if losses.iter().any(is_of_windows) {
             let bins = self.experiment.model.windows.clamped_steps.steps;
             let all = tiles(&self.recorded, part, self.lead, bins);
             for (i, windows) in all.chunks(TILES_AT_ONCE).enumerate() {
@@ -392,8 +391,9 @@ impl SpikeHistoryTrainer {
 /// Windows of a validation that are run together.
 const TILES_AT_ONCE: usize = 256;
 
-fn is_clamped(loss: &Loss) -> bool {
-    matches!(loss, Loss::Likelihood { .. } | Loss::SingleTrial { .. })
+/// Whether it is of windows of any trials: all but those of repeats and hidden rates, which go with either.
+fn is_of_windows(loss: &Loss) -> bool {
+    !loss.is_of_repeats() && !matches!(loss, Loss::HiddenRate { .. })
 }
 
 /// Trials of a part that have `bins` bins, and how many places a window has in each.

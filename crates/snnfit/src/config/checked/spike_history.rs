@@ -5,7 +5,7 @@ use snn_core::models::spike_history::{Basis, Layer};
 
 use super::{Data, Engine, Interval, Optimizer, Split, Steps};
 
-pub use crate::config::raw::spike_history::{HiddenRateForm, InitialBias};
+pub use crate::config::raw::spike_history::{ComparedStimuli, HiddenRateForm, InitialBias};
 
 /// One experiment with a spike-history network: what is fitted to what, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +167,8 @@ pub enum Loss {
     CoincidenceCrossEntropy {
         /// Factor, > 0.
         weight: f64,
+        /// Of which stimuli.
+        stimuli: ComparedStimuli,
     },
     /// Rates of hidden neurons.
     HiddenRate {
@@ -197,7 +199,7 @@ impl Loss {
             | Self::SingleTrial { weight, .. }
             | Self::PsthCrossEntropy { weight }
             | Self::NoiseCovariance { weight, .. }
-            | Self::CoincidenceCrossEntropy { weight }
+            | Self::CoincidenceCrossEntropy { weight, .. }
             | Self::HiddenRate { weight, .. } => weight,
         }
     }
@@ -206,7 +208,12 @@ impl Loss {
     pub fn is_of_repeats(&self) -> bool {
         matches!(
             self,
-            Self::PsthCrossEntropy { .. } | Self::NoiseCovariance { .. } | Self::CoincidenceCrossEntropy { .. }
+            Self::PsthCrossEntropy { .. }
+                | Self::NoiseCovariance { .. }
+                | Self::CoincidenceCrossEntropy {
+                    stimuli: ComparedStimuli::Repeated,
+                    ..
+                }
         )
     }
 }

@@ -195,7 +195,14 @@ pub(super) const SECTIONS: &[Section] = &[
             "coincidence_cross_entropy",
             Required("{ weight = 1.0 }"),
             "coincidences of pairs within a bin",
-            &[weight("1.0")],
+            &[
+                weight("1.0"),
+                key(
+                    "stimuli",
+                    Default("\"repeated\""),
+                    "repeated, in the free windows; or any: the clamped windows, each also simulated freely from its recorded history, together",
+                ),
+            ],
         )],
     },
     Section {

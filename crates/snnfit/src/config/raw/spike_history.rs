@@ -192,6 +192,26 @@ pub enum CovarianceForm {
     PaperCode,
 }
 
+/// `coincidence_cross_entropy = { … }`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoincidenceCrossEntropy {
+    /// Factor of the loss.
+    pub weight: Option<f64>,
+    /// What is shown in the trials that are compared.
+    pub stimuli: Option<ComparedStimuli>,
+}
+
+/// Stimuli whose trials are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComparedStimuli {
+    /// Those that several trials show, simulated in as many trials as others.
+    Repeated,
+    /// Any, each window simulated once.
+    Any,
+}
+
 /// `hidden_rate = { … }`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -118,8 +118,11 @@ fn loss_to_raw(loss: &Loss) -> raw::Loss {
             clamped_ms: Some(clamped.ms),
         }),
         Loss::PsthCrossEntropy { weight } => raw::Loss::PsthCrossEntropy(raw::Weighted { weight: Some(weight) }),
-        Loss::CoincidenceCrossEntropy { weight } => {
-            raw::Loss::CoincidenceCrossEntropy(raw::Weighted { weight: Some(weight) })
+        Loss::CoincidenceCrossEntropy { weight, stimuli } => {
+            raw::Loss::CoincidenceCrossEntropy(raw_model::CoincidenceCrossEntropy {
+                weight: Some(weight),
+                stimuli: Some(stimuli),
+            })
         }
         Loss::NoiseCovariance {
             weight,
