@@ -331,7 +331,7 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
         };
         let reliability = spearman_brown(mean(&parallel(N_HALVES, half)), 2.0);
         let mut metric = MetricValue::new(name, value(&averages), report.neurons.len(), "1");
-        metric.ci95 = interval(parallel(N_RESAMPLES, resampled));
+        metric.ci95 = interval_of_agreement(metric.value, parallel(N_RESAMPLES, resampled));
         metric.ceiling_noiseless = (reliability > 0.0).then(|| reliability.sqrt());
         report.metrics.push(metric);
     }
@@ -356,6 +356,9 @@ fn psth_ceilings(data: &Array3<u8>, width: usize, seed: u64) -> Vec<Option<f64>>
         })
         .collect()
 }
+
+/// A number of a reproduction.
+type Pick = fn(&losses::sample_and_measure::Reproduction) -> f64;
 
 /// Noise correlations in windows of one length.
 fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut SpikeHistoryReport) {
@@ -411,8 +414,8 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
     };
     let reliability = spearman_brown(mean(&parallel(N_HALVES, half)), 2.0);
     let resampled = bootstrap(compared, window.steps, seed);
-    let of =
-        |pick: fn(&losses::sample_and_measure::Reproduction) -> f64| interval(resampled.iter().map(pick).collect());
+    let of = |pick: Pick| interval(resampled.iter().map(pick).collect());
+    let of_agreement = |pick: Pick| interval_of_agreement(pick(&found), resampled.iter().map(pick).collect());
     let mut push = |what: &str, value: f64, ci95: Option<[f64; 2]>, null: Option<f64>, ceiling: Option<f64>| {
         if !value.is_finite() {
             report.left_out.push(LeftOutMetric {
@@ -432,15 +435,21 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
         report.metrics.push(metric);
     };
     let ceiling = Some(reliability);
-    push("r2", found.r2, of(|r| r.r2), Some(copied.r2), ceiling);
+    push("r2", found.r2, of_agreement(|r| r.r2), Some(copied.r2), ceiling);
     push(
         "r2_offset_free",
         found.r2_offset_free,
-        of(|r| r.r2_offset_free),
+        of_agreement(|r| r.r2_offset_free),
         Some(copied.r2_offset_free),
         ceiling,
     );
-    push("r", found.r, of(|r| r.r), Some(copied.r), ceiling.map(f64::sqrt));
+    push(
+        "r",
+        found.r,
+        of_agreement(|r| r.r),
+        Some(copied.r),
+        ceiling.map(f64::sqrt),
+    );
     push(
         "r2_offset_free_of_differences",
         differences.r2_offset_free,
@@ -736,4 +745,63 @@ fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
     values.retain(|x| x.is_finite());
     values.sort_by(f64::total_cmp);
     Some([quantile_sorted(&values, 0.025)?, quantile_sorted(&values, 0.975)?])
+}
+
+/// 95 % interval of an agreement (1 where nothing differs) by resamples. A resample of trials has the noise of the recorded ones and its own,
+/// so that it agrees less: disagreements are scaled to have that of the value in their middle.
+fn interval_of_agreement(value: f64, mut resampled: Vec<f64>) -> Option<[f64; 2]> {
+    resampled.retain(|x| x.is_finite());
+    resampled.sort_by(f64::total_cmp);
+    let middle = 1.0 - quantile_sorted(&resampled, 0.5)?;
+    let scale = if middle > 0.0 { (1.0 - value) / middle } else { 1.0 };
+    interval(resampled.into_iter().map(|x| 1.0 - scale * (1.0 - x)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_of_agreements_cover_what_other_recordings_of_as_many_trials_give() {
+        // A trial average of 60 bins over 20 trials, and a model that follows what is behind it.
+        let (n_trials, n_bins) = (20, 60);
+        let behind = |t: usize| 0.5 + 0.3 * (t as f64 / 5.0).sin();
+        let record = |i: u64| {
+            let mut rng = StreamRng::new(i, "test.agreement", 0);
+            Array2::from_shape_fn((n_trials, n_bins), |(_, t)| {
+                f64::from(u8::from(rng.random::<f64>() < behind(t)))
+            })
+        };
+        let model: Vec<f64> = (0..n_bins).map(|t| behind(t + 1)).collect();
+        let agreement = |trials: &Array2<f64>| {
+            let average = trials.mean_axis(Axis(0)).unwrap();
+            let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+            for (x, y) in average.iter().zip(&model) {
+                let (x, y) = (x - average.mean().unwrap(), y - 0.5);
+                (xy, xx, yy) = (xy + x * y, xx + x * x, yy + y * y);
+            }
+            xy / (xx * yy).sqrt()
+        };
+        let expected = (0..400).map(|i| agreement(&record(1000 + i))).sum::<f64>() / 400.0;
+        let (mut covered, mut by_percentiles) = (0, 0);
+        for i in 0..100 {
+            let recorded = record(i);
+            let value = agreement(&recorded);
+            let mut rng = StreamRng::new(i, "test.agreement.resamples", 0);
+            let resampled: Vec<f64> = (0..300)
+                .map(|_| agreement(&recorded.select(Axis(0), &drawn(n_trials, &mut rng))))
+                .collect();
+            let [low, high] = interval_of_agreement(value, resampled.clone()).unwrap();
+            assert!(low < value && value < high && high < 1.0, "{low} {value} {high}");
+            covered += usize::from(low < expected && expected < high);
+            let [low, high] = interval(resampled).unwrap();
+            by_percentiles += usize::from(low < expected && expected < high);
+        }
+        // Percentiles by themselves lie too low.
+        assert!(
+            covered >= 88 && by_percentiles < 70,
+            "{covered} {by_percentiles} of 100"
+        );
+        assert_eq!(interval_of_agreement(0.5, Vec::new()), None);
+    }
 }

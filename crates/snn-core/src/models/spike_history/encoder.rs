@@ -91,6 +91,19 @@ impl Shape {
     fn sides(self, kernel: usize) -> [usize; 2] {
         [self.height, self.width].map(|pixels| if pixels == 1 { 1 } else { kernel })
     }
+
+    /// Weights and biases of a layer that takes such features.
+    fn weights(self, layer: &Layer) -> u128 {
+        let of_each = |sizes: [usize; 3]| sizes.into_iter().map(|n| n as u128).product::<u128>() + 1;
+        match *layer {
+            Layer::Conv { filters, kernel } => {
+                let [a, b] = self.sides(kernel);
+                filters as u128 * of_each([self.maps, a, b])
+            }
+            Layer::MaxPool { .. } => 0,
+            Layer::Dense { units } => units as u128 * of_each([self.maps, self.height, self.width]),
+        }
+    }
 }
 
 /// An encoder of `n_neurons` neurons.
@@ -197,26 +210,8 @@ impl EncoderSpec {
 
     /// Refuses layers of more weights than can be counted.
     fn check_sizes(&self) -> Result<(), CoreError> {
-        let mut maps = self.basis.n_functions(self.lags) as u128;
-        let [mut height, mut width] = self.pixels.map(|pixels| pixels as u128);
-        for (l, layer) in self.layers.iter().enumerate() {
-            let weights = match *layer {
-                Layer::Conv { filters, kernel } => {
-                    let side = |pixels: u128| if pixels == 1 { 1 } else { kernel as u128 };
-                    let weights = filters as u128 * maps * side(height) * side(width);
-                    maps = filters as u128;
-                    weights
-                }
-                Layer::MaxPool { stride, .. } => {
-                    (height, width) = (height.div_ceil(stride as u128), width.div_ceil(stride as u128));
-                    0
-                }
-                Layer::Dense { units } => {
-                    let weights = units as u128 * maps * height * width;
-                    (maps, height, width) = (units as u128, 1, 1);
-                    weights
-                }
-            };
+        for (l, (layer, shape)) in self.layers.iter().zip(self.shapes()).enumerate() {
+            let weights = shape.weights(layer);
             if weights > MOST_WEIGHTS {
                 return Err(CoreError::Range {
                     what: format!("weights of layer {l} of the encoder"),
@@ -245,15 +240,12 @@ impl EncoderSpec {
     /// Weights and biases of an encoder of that many neurons.
     pub fn n_weights(&self, n_neurons: usize) -> u64 {
         let shapes = self.shapes();
-        let layers = self.layers.iter().zip(&shapes).map(|(layer, shape)| match *layer {
-            Layer::Conv { filters, kernel } => {
-                let [a, b] = shape.sides(kernel);
-                (filters * (shape.maps * a * b + 1)) as u64
-            }
-            Layer::MaxPool { .. } => 0,
-            Layer::Dense { units } => (units * (shape.len() + 1)) as u64,
-        });
-        layers.sum::<u64>() + (shapes.last().map_or(0, |shape| shape.len()) * n_neurons) as u64
+        let layers = self.layers.iter().zip(&shapes);
+        let layers: u128 = layers.map(|(layer, shape)| shape.weights(layer)).sum();
+        let out = Layer::Dense { units: n_neurons };
+        let bias = n_neurons as u128;
+        let all = layers + shapes.last().map_or(0, |shape| shape.weights(&out) - bias);
+        u64::try_from(all).unwrap_or(u64::MAX)
     }
 }
 

@@ -27,16 +27,15 @@ pub const METRICS: &[Definition] = &[
         right: Right::High,
         family: Family::TrialAverages,
         text: "correlation over time of recorded trial average and mean spike probability of free simulations, both smoothed over \
-               `statistics.smooth_ms`, mean over neurons. The interval resamples recorded trials, and lies low where these are few: resampled \
-               trials have more noise",
+               `statistics.smooth_ms`, mean over neurons. The interval resamples recorded trials; these have more noise when resampled, so that 1 − r is \
+               scaled to have that of the value in the middle",
     },
     Definition {
         names: &["psth_correlation_raw"],
         unit: "1",
         right: Right::High,
         family: Family::TrialAverages,
-        text: "the same without smoothing: mostly the noise of few recorded trials in narrow bins, see its ceiling; the interval may lie below \
-               the value",
+        text: "the same without smoothing: mostly the noise of few recorded trials in narrow bins, see its ceiling",
     },
     Definition {
         names: &["rate_ratio"],
@@ -52,7 +51,7 @@ pub const METRICS: &[Definition] = &[
         family: Family::Variability,
         text: "how well the model's noise correlations of pairs are the recorded ones: 1 - sum of squared errors over that of recorded \
                deviations from their mean (strict). Spikes are counted in windows of X ms. Baseline: the same pairs in the training trials, unless these are compared. \
-               The interval resamples trials and pairs",
+               The interval resamples trials and pairs, 1 − R² scaled to have that of the value in the middle",
     },
     Definition {
         names: &["noise_correlation_r2_offset_free_Xms"],
