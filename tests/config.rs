@@ -259,7 +259,7 @@ fn what_does_not_go_with_a_spike_history_network_is_refused_by_name() {
         ("loss = [{ hidden_rate = {} }]", "has no hidden neurons"),
         (
             "loss = [{ hidden_rate = {} }, { single_trial = {} }]",
-            "goes with `likelihood` or a loss of repeats",
+            "goes with `likelihood`, coincidences or a loss of repeats",
         ),
         ("loss = [{ likelihood = { samples = 2 } }]", "every sample is the same"),
         (

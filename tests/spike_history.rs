@@ -335,8 +335,8 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
 fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradients() {
     let folder = folder();
     let layers = "model.spike_history.encoder.stimulus.layers = [{ conv = { filters = 3, kernel = 3 } }, { dense = { units = 4 } }]";
-    let losses =
-        "loss = [{ likelihood = {} }, { psth_cross_entropy = {} }, { noise_covariance = { window_ms = 10.0 } }]";
+    let losses = "loss = [{ likelihood = {} }, { psth_cross_entropy = {} }, { noise_covariance = { window_ms = 10.0 } }, \
+                  { coincidence_cross_entropy = { stimuli = \"any\" } }]";
     let run = train(
         &folder,
         "run",
@@ -383,7 +383,7 @@ fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradien
     let (together, gradient) = run(&clamped, &free);
     let (of_clamped, mut sum) = run(&clamped, &[]);
     let (of_free, of_free_gradient) = run(&[], &free);
-    assert!(of_clamped.keys().eq(["likelihood"]));
+    assert!(of_clamped.keys().eq(["coincidence_cross_entropy", "likelihood"]));
     assert!(of_free.keys().eq(["noise_covariance", "psth_cross_entropy"]));
     let apart: BTreeMap<String, f64> = of_clamped.into_iter().chain(of_free).collect();
     assert_eq!(together, apart);
@@ -397,6 +397,185 @@ fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradien
         let apart = sum.get(name).unwrap();
         let differs = (together - apart).iter().any(|d| d.abs() > 1e-5 * largest);
         assert!(!differs, "{name}");
+    }
+}
+
+#[test]
+fn coincidences_of_any_stimuli_are_those_of_freely_simulated_windows_of_each_session_together() {
+    let folder = folder();
+    let losses = "loss = [{ coincidence_cross_entropy = { stimuli = \"any\", weight = 2.0 } }, { hidden_rate = {} }]";
+    // Hidden neurons: the network runs for some bins before those that count.
+    let hidden = "model.spike_history.n_hidden = 2";
+    let run = train(
+        &folder,
+        "run",
+        &["--set", losses, "--set", hidden, "--set", "train.max_steps = 5"],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let bins = 30;
+    let of = |session: usize, trial: usize, first: usize| Window { session, trial, first };
+    let numbers = |stream| Numbers {
+        seed: 1,
+        number: 0,
+        stream,
+    };
+    let value = |windows: &[Window]| {
+        let batch = Batch {
+            clamped: windows,
+            clamped_bins: bins,
+            free: &[],
+        };
+        let losses = &fitted.experiment.losses;
+        let values = fitted
+            .rollouts()
+            .losses(batch, losses, Some(&[0.1, 0.1]), numbers("test"), None)
+            .unwrap();
+        assert!(values["hidden_rate"] > 0.0);
+        values["coincidence_cross_entropy"]
+    };
+    // The same draws: probabilities of windows that are free from their first bin on.
+    let by_hand = |windows: &[Window]| {
+        let session = &fitted.recorded.sessions[windows[0].session];
+        let p = fitted
+            .rollouts()
+            .given(windows, bins, 0, 1, numbers("test.coincidences"))
+            .unwrap();
+        let n = session.neurons.len();
+        let mut sum = 0.0;
+        for i in 0..n {
+            for j in (0..n).filter(|&j| j != i) {
+                let (mut data, mut model) = (0.0, 0.0);
+                for (k, w) in windows.iter().enumerate() {
+                    for t in 0..bins {
+                        let z = |unit: usize| f64::from(session.spikes[[w.trial, w.first + t, unit]]);
+                        data += z(i) * z(j);
+                        model += f64::from(p[[k, t, i]]) * f64::from(p[[k, t, j]]);
+                    }
+                }
+                let entries = (windows.len() * bins) as f64;
+                let (data, model) = (data / entries, model / entries);
+                sum -= data * model.ln() + (1.0 - data) * (1.0 - model).ln();
+            }
+        }
+        2.0 * sum
+    };
+    let first = [of(0, 0, 40), of(0, 2, 77), of(0, 1, 40)];
+    let (found, expected) = (value(&first), by_hand(&first));
+    assert!((found - expected).abs() < 1e-6 * expected, "{found} {expected}");
+    // Sessions count by their windows. The second one's draws go on after those of the first.
+    let second = of(1, 1, 60);
+    let both = value(&[&first[..], &[second]].concat());
+    let (share, alone) = ((both - 0.75 * expected) / 0.25, by_hand(&[second]));
+    assert!((share - alone).abs() < 0.3 * alone, "{share} {alone}");
+}
+
+#[test]
+fn gradients_of_all_losses_are_those_of_differences_with_hidden_and_unseen_neurons() {
+    let folder = stitched_folder();
+    // Without a gradient through spikes, that of a small difference is through probabilities alone: no spike is drawn otherwise.
+    let losses = "loss = [{ likelihood = { samples = 3 } }, { single_trial = { clamped_ms = 30.0 } }, { psth_cross_entropy = {} }, \
+                  { noise_covariance = { window_ms = 6.0 } }, { coincidence_cross_entropy = { stimuli = \"any\", weight = 0.5 } }]";
+    let run = train(
+        &folder,
+        "run",
+        &[
+            "--set",
+            losses,
+            "--set",
+            "model.spike_history.n_hidden = 2",
+            "--set",
+            "model.spike_history.surrogate_damping = 0.0",
+            "--set",
+            "train.max_steps = 20",
+        ],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, mut fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    assert_eq!(fitted.rollouts().lead, 8);
+    let repeats = fitted.recorded.repeats(Part::Train);
+    let clamped: Vec<Window> = (0..4)
+        .map(|i| Window {
+            session: repeats[i % 2].session,
+            trial: repeats[i % 2].trials[i],
+            first: 40 + 11 * i,
+        })
+        .collect();
+    let free: Vec<FreeWindow<'_>> = repeats
+        .iter()
+        .zip([50, 61])
+        .map(|(repeats, first)| FreeWindow {
+            repeats,
+            first,
+            bins: 20,
+            starts: repeats.trials[..8].to_vec(),
+        })
+        .collect();
+    let numbers = Numbers {
+        seed: 3,
+        number: 0,
+        stream: "test",
+    };
+    let losses = fitted.experiment.losses.clone();
+    let parameters = fitted.model.parameters().unwrap();
+    for one in losses.chunks(1) {
+        let name = one[0].name();
+        let value = |fitted: &Fitted, gradient: Option<&mut Parameters>| {
+            let batch = Batch {
+                clamped: &clamped,
+                clamped_bins: 25,
+                free: &free,
+            };
+            fitted.rollouts().losses(batch, one, None, numbers, gradient).unwrap()[name]
+        };
+        fitted.model.set_parameters(&parameters).unwrap();
+        let mut gradient = parameters.zeros_like();
+        let here = value(&fitted, Some(&mut gradient));
+        for (array, gradient) in gradient.iter() {
+            let largest = gradient.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+            assert!(largest > 0.0, "{name} {array}");
+            let (mut off, mut n) = (Vec::new(), 0);
+            for flat in (0..gradient.len()).step_by(gradient.len().div_ceil(24)) {
+                let mut at = |h: f32| {
+                    let mut changed = parameters.clone();
+                    *changed.get_mut(array).unwrap().iter_mut().nth(flat).unwrap() += h;
+                    fitted.model.set_parameters(&changed).unwrap();
+                    value(&fitted, None)
+                };
+                // Rarely a spike is drawn otherwise after all, mostly on one side only.
+                let h = 3e-4;
+                let slopes = [(at(h) - here) / f64::from(h), (here - at(-h)) / f64::from(h)];
+                let found = f64::from(*gradient.iter().nth(flat).unwrap());
+                n += 1;
+                if !slopes
+                    .iter()
+                    .any(|slope| (found - slope).abs() < 0.02 * f64::from(largest))
+                {
+                    off.push((flat, found, slopes));
+                }
+            }
+            assert!(off.len() * 20 <= n, "{name} {array}, largest {largest}: {off:?}");
+        }
+    }
+}
+
+#[test]
+fn trials_of_a_stimulus_are_compared_from_four_on() {
+    let folder = folder();
+    let psth = "loss = [{ likelihood = {} }, { psth_cross_entropy = {} }]";
+    for (others, code) in [("3-11", 3), ("4-11", 0)] {
+        let split = format!("split.sessions.repeated.test = [\"{others}\", \"16-23\"]");
+        let run = train(
+            &folder,
+            others,
+            &["--set", psth, "--set", &split, "--set", "train.max_steps = 2"],
+        );
+        assert_eq!(run.code, code, "{others}: {}", run.stderr);
+        let told = run.stderr.replace("\n  │ ", " ");
+        let refused = told.contains("no stimulus is shown in 4 training trials");
+        assert_eq!(refused, code != 0, "{others}: {told}");
     }
 }
 
@@ -512,7 +691,7 @@ fn a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not() {
         "model.spike_history.n_hidden = 3",
         "--set",
         "loss = [{ likelihood = { samples = 2 } }, { single_trial = { clamped_ms = 40.0 } }, { psth_cross_entropy = {} }, \
-         { noise_covariance = { lags_ms = 8.0 } }, { coincidence_cross_entropy = {} }, { hidden_rate = {} }]",
+         { noise_covariance = { lags_ms = 8.0 } }, { coincidence_cross_entropy = { stimuli = \"any\" } }, { hidden_rate = {} }]",
     ];
     assert_eq!(train(&folder, "whole", &hidden).code, 0);
     let first = train(
@@ -550,8 +729,8 @@ fn a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not() {
     );
 }
 
-#[test]
-fn cells_that_were_never_recorded_together_meet_in_one_network() {
+/// Two sessions that see two and three of four neurons, one of them both.
+fn stitched_folder() -> Folder {
     let folder = folder();
     let movie = movie(REPEATED_BINS, 1);
     let recording = Recording {
@@ -569,6 +748,12 @@ fn cells_that_were_never_recorded_together_meet_in_one_network() {
         )
         .replace("sessions.repeated", "sessions.right");
     folder.write("fit.toml", text.as_bytes());
+    folder
+}
+
+#[test]
+fn cells_that_were_never_recorded_together_meet_in_one_network() {
+    let folder = stitched_folder();
     let run = train(&folder, "run", &["--set", "train.max_steps = 60"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(

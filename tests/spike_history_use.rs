@@ -149,6 +149,12 @@ fn the_report_has_every_picture_and_every_number_is_defined(folder: &Folder) {
     );
 }
 
+fn test_openings(folder: &Folder) -> u64 {
+    let manifest = std::fs::read_to_string(folder.path("run/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    manifest["test_openings"].as_u64().unwrap()
+}
+
 fn simulations_show_the_stimuli_of_the_session(folder: &Folder) {
     let simulate = |out: &str, more: &[&str]| {
         let arguments = [
@@ -171,7 +177,9 @@ fn simulations_show_the_stimuli_of_the_session(folder: &Folder) {
         "chunks of trials change spikes"
     );
     simulate("other.h5", &["--seed", "1"]);
+    assert_eq!(test_openings(folder), 0);
     simulate("held.h5", &["--clamped-ms", "40"]);
+    assert_eq!(test_openings(folder), 1, "held to spikes of test trials");
     let recorded = data::read(&folder.path("recording.h5")).unwrap().sessions.remove(1);
     let [model, other, held] = ["model.h5", "other.h5", "held.h5"].map(|name| read(folder, name));
     assert_eq!(ids(&model), ["cell0", "cell1", "cell2", "cell3"]);
@@ -356,11 +364,8 @@ fn perturbations_change_what_they_should(folder: &Folder) {
         .sum::<f64>()
         / N_UNITS as f64;
     assert!((area["delta"].as_f64().unwrap() - mean).abs() < 1e-9, "{area} {mean}");
-    let manifest = std::fs::read_to_string(folder.path("run/manifest.json")).unwrap();
-    assert!(
-        manifest.contains("\"test_openings\": 0"),
-        "a perturbation opened test trials"
-    );
+    // The one of `simulate --clamped-ms` before.
+    assert_eq!(test_openings(folder), 1, "a perturbation opened test trials");
 }
 
 fn what_cannot_be_is_told(folder: &Folder) {

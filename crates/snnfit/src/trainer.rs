@@ -86,7 +86,7 @@ impl State {
         &mut self,
         number: u64,
         outcome: Result<StepValues, FitError>,
-        seconds: StepSeconds,
+        seconds: Option<StepSeconds>,
         max_skipped: u64,
     ) -> Result<StepReport, FitError> {
         self.step = number;
@@ -196,7 +196,7 @@ pub struct StepReport {
     /// Why the update was skipped, if it was.
     pub skipped: Option<String>,
     /// Where the time went.
-    pub seconds: StepSeconds,
+    pub seconds: Option<StepSeconds>,
 }
 
 /// Wall seconds of the parts of a step, in their order. What a GPU still does counts to the part that waits for it.
@@ -520,7 +520,7 @@ impl Trainer {
             self.state.splitter = splitter;
         }
         let max_skipped = self.assembly.experiment.train.max_skipped;
-        self.state.note_step(number, outcome, seconds, max_skipped)
+        self.state.note_step(number, outcome, Some(seconds), max_skipped)
     }
 
     /// Bytes that a step takes on the adapter, at least; none on the processor.

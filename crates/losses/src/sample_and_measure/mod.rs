@@ -3,7 +3,7 @@
 //!
 //! A rollout gives p `[K, T, N]` and spikes `[K, T, N]`. Some losses compare a *clamped* rollout, whose history is recorded, with
 //! the recorded spikes of the same trials ([`likelihood`]); the others compare statistics of a *free* one with those of
-//! recorded trials of the same stimulus. Gradients come back with respect to p and to the sampled spikes; what a spike does
+//! recorded trials of the same stimulus, coincidences also over any. Gradients come back with respect to p and to the sampled spikes; what a spike does
 //! to later probabilities is the rollout's to differentiate, with its surrogate.
 //!
 //! # Source

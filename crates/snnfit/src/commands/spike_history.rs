@@ -7,13 +7,14 @@ use data::{Activity, BinnedSession, CellType, Recording, StimulusMovies, Trial, 
 use ndarray::{Array3, Axis, s};
 use snn_core::device::OpenDevice;
 
-use crate::assembly::load;
+use crate::assembly::{Part, load};
 use crate::cli::{Global, SimulateArgs};
 use crate::error::Error;
 use crate::exit_code;
 use crate::fit_error::FitError;
 use crate::memory::{self, BatchSize};
 use crate::perturbation::{SpikeHistoryPlan, Time};
+use crate::run_dir::RunDir;
 use crate::spike_history::fitted::Fitted;
 use crate::spike_history::recorded::Recorded;
 use crate::spike_history::simulated::Trials;
@@ -89,7 +90,7 @@ pub(super) fn simulate(args: &SimulateArgs, global: &Global, device: OpenDevice)
             });
         }
     };
-    let recording = recording(&fitted, session, args)?;
+    let recording = recording(&run, &fitted, session, args)?;
     super::export::write_simulated(&args.out, &recording)?;
     tracing::info!(
         "simulated {} at step {} into {}, with the stimuli of session '{}'",
@@ -103,7 +104,7 @@ pub(super) fn simulate(args: &SimulateArgs, global: &Global, device: OpenDevice)
 }
 
 /// One session `model` with a unit for each recorded neuron of the network, and one for each hidden one if asked for.
-fn recording(fitted: &Fitted, at: usize, args: &SimulateArgs) -> Result<Recording, Error> {
+fn recording(run: &RunDir, fitted: &Fitted, at: usize, args: &SimulateArgs) -> Result<Recording, Error> {
     let (recorded, spec) = (&fitted.recorded, &fitted.model.network.spec);
     let session = &recorded.sessions[at];
     let bin_ms = fitted.experiment.data.bin_ms;
@@ -134,6 +135,12 @@ fn recording(fitted: &Fitted, at: usize, args: &SimulateArgs) -> Result<Recordin
     };
     for described in plan.iter().flat_map(|plan| &plan.described) {
         tracing::info!("{}", described.line());
+    }
+    let test = session.trials(Part::Test);
+    let n_test = shown.iter().filter(|k| test.contains(k)).count();
+    if clamped > 0 && n_test > 0 {
+        run.update_manifest(|manifest| manifest.test_openings += 1)?;
+        tracing::info!("neurons are held to spikes of test trials in {n_test} trials: the manifest counts an opening");
     }
     let mut counts = fitted.rollouts().trials(&Trials {
         session: at,

@@ -431,7 +431,7 @@ fn dry_run(loaded: Loaded, args: &TrainArgs, global: &Global) -> Result<u8, Erro
     for _ in 0..3 {
         let begin = Instant::now();
         let report = trainer.step()?;
-        times.push((begin.elapsed().as_secs_f64(), report.seconds));
+        times.push((begin.elapsed().as_secs_f64(), report.seconds.unwrap_or_default()));
         if let Some(what) = report.skipped {
             tracing::warn!("step {} skipped: {what}", report.step);
             skipped = Some((report.step, what));

@@ -289,11 +289,13 @@ fn check_losses(r: &mut Resolver<'_>, raw: Vec<raw::Loss>, model: &SpikeHistory,
     }
     // Hidden rates are those of rollouts that other losses ask for.
     let hidden = losses.iter().position(|loss| matches!(loss, Loss::HiddenRate { .. }));
-    let has_rollout = |loss: &Loss| matches!(loss, Loss::Likelihood { .. }) || loss.is_of_repeats();
+    let has_rollout = |loss: &Loss| {
+        matches!(loss, Loss::Likelihood { .. } | Loss::CoincidenceCrossEntropy { .. }) || loss.is_of_repeats()
+    };
     if let (Some(i), false) = (hidden, losses.iter().any(has_rollout)) {
         r.problem(
             &format!("loss[{i}]"),
-            "the loss `hidden_rate` goes with `likelihood` or a loss of repeats, and there is none",
+            "the loss `hidden_rate` goes with `likelihood`, coincidences or a loss of repeats, and there is none",
             "add one, for example likelihood = {}",
         );
     }

@@ -440,8 +440,8 @@ pub const TERMS: &[Term] = &[
     },
     Term {
         name: "splits",
-        text: "`train`: the fit sees these trials; `validation`: early stopping sees them; `test`: only `evaluate` opens them, \
-               and each opening is counted",
+        text: "`train`: the fit sees these trials; `validation`: early stopping sees them; `test`: only `evaluate` opens them (and \
+               `simulate --clamped-ms`), and each opening is counted",
     },
     Term {
         name: "compared, matched",

@@ -222,7 +222,7 @@ fn tiles(report: &SpikeHistoryReport) -> String {
 fn words(name: &str) -> String {
     match name {
         "history_only" => "history only".to_owned(),
-        "training_noise_correlations" => "training".to_owned(),
+        "training_noise_correlations" | "training_psth" => "training".to_owned(),
         "psth" => "other trials".to_owned(),
         other => other.replace('_', " "),
     }

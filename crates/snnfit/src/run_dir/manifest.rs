@@ -35,7 +35,7 @@ pub struct Manifest {
     pub data: Vec<DataFile>,
     /// Processes that trained on it, in order: the first, then each resumption.
     pub attempts: Vec<Attempt>,
-    /// How often `evaluate` has opened the test trials.
+    /// How often `evaluate`, or `simulate` with neurons held to recorded spikes, has opened the test trials.
     pub test_openings: u64,
     /// Sessions, areas or neurons that were left out, and why.
     pub left_out: Vec<LeftOut>,

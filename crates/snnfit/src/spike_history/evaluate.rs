@@ -128,6 +128,8 @@ pub struct PairReport {
 pub struct Compared {
     /// Session.
     pub session: usize,
+    /// Stimulus of the session.
+    pub stimulus: usize,
     /// Recorded spikes `[K, T, N]`.
     pub data: Array3<u8>,
     /// Simulated spikes `[K_m, T, N]`.
@@ -214,6 +216,7 @@ pub fn simulate(inputs: &Inputs<'_>) -> Result<Vec<Compared>, FitError> {
         let (p, model) = inputs.rollouts.simulate(&window, inputs.numbers(&stream))?;
         found.push(Compared {
             session: repeats.session,
+            stimulus: repeats.stimulus,
             data: recorded_spikes(inputs.recorded(), repeats, first),
             model,
             p: p.mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default(),
@@ -297,6 +300,7 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
         }
     }
     let seed = inputs.experiment.seed;
+    let copies: Option<Vec<Array2<f64>>> = compared.iter().map(|one| training_average(inputs, one)).collect();
     for (name, width) in [("psth_correlation", width), ("psth_correlation_raw", 1)] {
         let value = |data: &[Array2<f64>]| {
             let all = data.iter().zip(compared);
@@ -333,11 +337,33 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
         let mut metric = MetricValue::new(name, value(&averages), report.neurons.len(), "1");
         metric.ci95 = interval_of_agreement(metric.value, parallel(N_RESAMPLES, resampled));
         metric.ceiling_noiseless = (reliability > 0.0).then(|| reliability.sqrt());
+        if let Some(copies) = &copies {
+            let all = averages.iter().zip(copies);
+            let r: Vec<f64> = all
+                .flat_map(|(data, copy)| psth_correlations(&data.view(), &copy.view(), width))
+                .filter(|r| r.is_finite())
+                .collect();
+            metric.nulls.insert("training_psth".to_owned(), mean(&r));
+        }
         report.metrics.push(metric);
     }
     report
         .metrics
         .push(MetricValue::new("rate_ratio", mean(&ratios), ratios.len(), "1"));
+}
+
+/// Average of the training trials of the same stimulus in the same bins; none where there are none, and where training trials themselves are
+/// compared.
+fn training_average(inputs: &Inputs<'_>, compared: &Compared) -> Option<Array2<f64>> {
+    let (recorded, first) = (inputs.recorded(), inputs.first());
+    let until = first + compared.data.dim().1;
+    let is_it = |r: &Repeats| (r.session, r.stimulus) == (compared.session, compared.stimulus) && r.n_bins >= until;
+    let repeats = match inputs.part.0 {
+        Part::Train => None,
+        Part::Validation | Part::Test => recorded.repeats(Part::Train).into_iter().find(is_it),
+    }?;
+    let spikes = recorded_spikes(recorded, &repeats, first);
+    Some(trial_mean(&spikes.slice(s![.., ..until - first, ..])))
 }
 
 /// Root of the reliability of each neuron's smoothed trial average, from random halves of the trials.
@@ -372,7 +398,7 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
     };
     let data = matrices(|one| &one.data, NoiseFrom::Mean);
     let model = matrices(|one| &one.model, NoiseFrom::Mean);
-    let training = training_pairs(inputs, compared, window.steps);
+    let training = training_pairs(inputs, compared, window.steps, NoiseFrom::Mean);
     let mut at = 0;
     for one in compared {
         let session = &recorded.sessions[one.session];
@@ -398,10 +424,10 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
     }
     let found = reproduction(&data, &model);
     let copied = reproduction(&data, &training);
-    let differences = reproduction(
-        &matrices(|one| &one.data, NoiseFrom::NextTrial),
-        &matrices(|one| &one.model, NoiseFrom::NextTrial),
-    );
+    let of_differences = matrices(|one| &one.data, NoiseFrom::NextTrial);
+    let differences = reproduction(&of_differences, &matrices(|one| &one.model, NoiseFrom::NextTrial));
+    let training = training_pairs(inputs, compared, window.steps, NoiseFrom::NextTrial);
+    let copied_differences = reproduction(&of_differences, &training);
     let half = |i: usize| {
         let mut rng = StreamRng::new(seed, "evaluate.halves", i as u64);
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -451,12 +477,27 @@ fn noise(inputs: &Inputs<'_>, compared: &[Compared], window: Steps, report: &mut
         ceiling.map(f64::sqrt),
     );
     push(
+        "r2_of_differences",
+        differences.r2,
+        None,
+        Some(copied_differences.r2),
+        None,
+    );
+    push(
         "r2_offset_free_of_differences",
         differences.r2_offset_free,
         None,
-        None,
+        Some(copied_differences.r2_offset_free),
         None,
     );
+    push(
+        "mean_of_differences",
+        differences.means[1],
+        None,
+        Some(copied_differences.means[1]),
+        None,
+    );
+    push("mean_of_differences_data", differences.means[0], None, None, None);
     push("mean", found.means[1], of(|r| r.means[1]), Some(copied.means[1]), None);
     push("mean_data", found.means[0], of(|r| r.means[0]), None, None);
 }
@@ -498,7 +539,7 @@ pub fn resampled_pairs(compared: &[Compared], window: usize, seed: u64) -> Vec<(
 
 /// Noise correlations of the same pairs in the training trials, in the order of `compared`; NaN where they have none, and where training
 /// trials themselves are compared.
-fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize) -> Vec<f64> {
+fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize, noise: NoiseFrom) -> Vec<f64> {
     let recorded = inputs.recorded();
     let n = recorded.neurons.len();
     let mut sums = Array2::<f64>::zeros((n, n));
@@ -510,7 +551,7 @@ fn training_pairs(inputs: &Inputs<'_>, compared: &[Compared], window: usize) -> 
     for repeats in repeats {
         // What comes before the first bin is the same in each trial of a block, unless the user says otherwise.
         let spikes = recorded_spikes(recorded, &repeats, 0);
-        let nc = noise_correlations_of_counts(&window_counts(&spikes.view(), window).view(), NoiseFrom::Mean);
+        let nc = noise_correlations_of_counts(&window_counts(&spikes.view(), window).view(), noise);
         let neurons = &recorded.sessions[repeats.session].neurons;
         for ((i, j), value) in nc.indexed_iter() {
             if value.is_finite() {
@@ -560,8 +601,7 @@ fn runaway(inputs: &Inputs<'_>, compared: &[Compared], report: &mut SpikeHistory
 struct Baselines {
     /// Spikes per bin in the training trials, by model neuron.
     rates: Vec<f64>,
-    /// Logistic regression on recorded history alone.
-    /// Or why it is left out.
+    /// Logistic regression on recorded history alone, or why it is left out.
     history: Result<HistoryOnly, String>,
 }
 
@@ -638,8 +678,8 @@ fn likelihoods(inputs: &Inputs<'_>, baselines: &Baselines, report: &mut SpikeHis
                 for (unit, (&z, &neuron)) in z.iter().zip(&session.neurons).enumerate() {
                     model.add(z, f64::from(p[[t, unit]]));
                     rate.add(z, baselines.rates[neuron].clamp(BASELINE_FLOOR, 1.0 - BASELINE_FLOOR));
-                    if let Ok(p) = &by_history {
-                        history.add(z, p[[t, neuron]]);
+                    if let Ok(by_history) = &by_history {
+                        history.add(z, by_history[[t, neuron]]);
                     }
                 }
             }

@@ -212,7 +212,7 @@ impl Rollouts<'_> {
     }
 
     /// Weighted losses of a batch: likelihood, single trials and coincidences of any stimuli of its clamped windows, all others of its
-    /// free ones, means over all windows; hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
+    /// free ones, means over all windows (coincidences of any stimuli: of a session's windows together, means over sessions); hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
     ///
     /// With `gradient` given, the gradient of their sum is added to it.
     ///
@@ -236,25 +236,29 @@ impl Rollouts<'_> {
             .iter()
             .map(|v| gradient.as_ref().and(v.as_ref()).map(|v| Array3::zeros(v.raw_dim())))
             .collect();
-        let mut values = Values::new();
-        if let [d_clamped, d_free] = &mut d_values[..] {
-            let (of_clamped, of_free) = if batch.free.is_empty() {
-                (hidden_targets, None)
-            } else {
-                (None, hidden_targets)
-            };
-            let drive = PassDrive {
-                values: drives.values[0].as_ref(),
-                gradient: gradient.as_deref_mut(),
-                d_values: d_clamped.as_mut(),
-            };
-            values = self.clamped(batch, losses, of_clamped, numbers, drive)?;
-            let drive = PassDrive {
-                values: drives.values[1].as_ref(),
-                gradient: gradient.as_deref_mut(),
-                d_values: d_free.as_mut(),
-            };
-            values.extend(self.free(batch.free, losses, of_free, numbers, drive)?);
+        let ([of_clamped, of_free], [d_clamped, d_free]) = (&drives.values[..], &mut d_values[..]) else {
+            return Err(FitError::Internal {
+                what: format!("{} drives of two passes", drives.values.len()),
+            });
+        };
+        let (clamped_targets, free_targets) = if batch.free.is_empty() {
+            (hidden_targets, None)
+        } else {
+            (None, hidden_targets)
+        };
+        let pass = PassDrive {
+            values: of_clamped.as_ref(),
+            gradient: gradient.as_deref_mut(),
+            d_values: d_clamped.as_mut(),
+        };
+        let mut values = self.clamped(batch, losses, clamped_targets, numbers, pass)?;
+        let pass = PassDrive {
+            values: of_free.as_ref(),
+            gradient: gradient.as_deref_mut(),
+            d_values: d_free.as_mut(),
+        };
+        for (name, value) in self.free(batch.free, losses, free_targets, numbers, pass)? {
+            *values.entry(name).or_insert(0.0) += value;
         }
         if let Some(gradient) = gradient
             && drives.values.iter().any(Option::is_some)
@@ -272,7 +276,7 @@ impl Rollouts<'_> {
         losses: &[Loss],
         hidden_targets: Option<&[f64]>,
         numbers: Numbers<'_>,
-        mut drive_of: PassDrive<'_>,
+        mut pass: PassDrive<'_>,
     ) -> Result<Values, FitError> {
         let windows = batch.clamped;
         let bins = batch.clamped_bins;
@@ -281,6 +285,17 @@ impl Rollouts<'_> {
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
         let entries = |w: &Window| self.recorded.sessions[w.session].neurons.len();
         let total: usize = windows.iter().map(entries).sum();
+        let is_of_any = |loss: &Loss| {
+            matches!(
+                loss,
+                Loss::CoincidenceCrossEntropy {
+                    stimuli: ComparedStimuli::Any,
+                    ..
+                }
+            )
+        };
+        // Hidden rates are those of a free run where there is one (specification §1.4).
+        let has_free = losses.iter().any(is_of_any);
         let mut sessions: Vec<usize> = windows.iter().map(|w| w.session).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -288,8 +303,11 @@ impl Rollouts<'_> {
         for session in sessions {
             let rows: Vec<usize> = (0..windows.len()).filter(|&i| windows[i].session == session).collect();
             let seen = Seen::new(&self.model.network, &self.recorded.sessions[session].neurons)?;
-            let share = (rows.len() * seen.n_visible) as f64 / total.max(1) as f64;
+            let of_entries = (rows.len() * seen.n_visible) as f64 / total.max(1) as f64;
+            let of_windows = rows.len() as f64 / windows.len() as f64;
             for loss in losses {
+                // Coincidences are a sum over pairs, not a mean over entries.
+                let share = if is_of_any(loss) { of_windows } else { of_entries };
                 let (until, samples, first, stream) = match loss {
                     Loss::Likelihood { samples, .. } => (all_bins, *samples, self.lead, "clamped"),
                     Loss::SingleTrial { clamped, .. } => {
@@ -304,7 +322,7 @@ impl Rollouts<'_> {
                 let starts: Vec<(usize, usize)> = (0..rows.len() * samples)
                     .map(|i| (windows[rows[i / samples]].trial, stretches[rows[i / samples]].first))
                     .collect();
-                let drive = drive_of.values.map(|values| Drive {
+                let drive = pass.values.map(|values| Drive {
                     values: seen.drive(&values.select(Axis(0), &rows)),
                     index: (0..starts.len()).map(|i| i / samples).collect(),
                 });
@@ -318,15 +336,19 @@ impl Rollouts<'_> {
                 let sampled = self.sample(&seen, session, &starts, all_bins, until, drive, draws)?;
                 let mut slopes = Slopes::zeros(&sampled.probabilities);
                 let scale = loss.weight() * share;
-                let value = if let Loss::CoincidenceCrossEntropy { .. } = loss {
+                let value = if is_of_any(loss) {
                     self.coincidences(&seen, session, &starts, &sampled, scale, &mut slopes)?
                 } else {
                     let of = (first, samples);
                     self.likelihood(&seen, session, &starts, &sampled, of, scale, &mut slopes)?
                 };
                 add(&mut values, loss, share * value);
-                let is_likelihood = matches!(loss, Loss::Likelihood { .. });
-                if let (true, Some(targets)) = (is_likelihood, hidden_targets) {
+                let has_rates = if has_free {
+                    is_of_any(loss)
+                } else {
+                    matches!(loss, Loss::Likelihood { .. })
+                };
+                if let (true, Some(targets)) = (has_rates, hidden_targets) {
                     for rates in losses {
                         if let Loss::HiddenRate { form, .. } = rates {
                             let scale = rates.weight() * share;
@@ -335,9 +357,9 @@ impl Rollouts<'_> {
                         }
                     }
                 }
-                if let Some(gradient) = drive_of.gradient.as_deref_mut() {
+                if let Some(gradient) = pass.gradient.as_deref_mut() {
                     let d_drive = self.backward(&seen, sampled, slopes, gradient)?;
-                    if let (Some(all), Some(d)) = (&mut drive_of.d_values, d_drive) {
+                    if let (Some(all), Some(d)) = (&mut pass.d_values, d_drive) {
                         for (row, d) in rows.iter().zip(d.outer_iter()) {
                             let mut part = all.index_axis_mut(Axis(0), *row);
                             part += &d;
@@ -358,7 +380,7 @@ impl Rollouts<'_> {
         losses: &[Loss],
         hidden_targets: Option<&[f64]>,
         numbers: Numbers<'_>,
-        mut drive_of: PassDrive<'_>,
+        mut pass: PassDrive<'_>,
     ) -> Result<Values, FitError> {
         let mut values = Values::new();
         let Some(bins) = windows.first().map(|w| w.bins) else {
@@ -385,7 +407,7 @@ impl Rollouts<'_> {
                     .iter()
                     .map(|&trial| (trial, stretches[row].first))
                     .collect();
-                let drive = drive_of.values.map(|values| Drive {
+                let drive = pass.values.map(|values| Drive {
                     values: seen.drive(&values.select(Axis(0), &[row])),
                     index: vec![0; starts.len()],
                 });
@@ -421,10 +443,10 @@ impl Rollouts<'_> {
                     }
                 }
             }
-            if let Some(gradient) = drive_of.gradient.as_deref_mut() {
+            if let Some(gradient) = pass.gradient.as_deref_mut() {
                 for ((sampled, slopes), &row) in simulated.into_iter().zip(slopes).zip(&rows) {
                     let d_drive = self.backward(&seen, sampled, slopes, gradient)?;
-                    if let (Some(all), Some(d)) = (&mut drive_of.d_values, d_drive) {
+                    if let (Some(all), Some(d)) = (&mut pass.d_values, d_drive) {
                         let mut part = all.index_axis_mut(Axis(0), row);
                         part += &d.index_axis(Axis(0), 0);
                     }
@@ -438,7 +460,7 @@ impl Rollouts<'_> {
     /// `[K, bins, units]`.
     ///
     /// # Errors
-    /// As [`Rollouts::free`].
+    /// As [`Rollouts::losses`].
     pub fn simulate(
         &self,
         window: &FreeWindow<'_>,
@@ -473,7 +495,7 @@ impl Rollouts<'_> {
     /// model's own then; `[K, bins, units]` of `K` simulated trials for each window.
     ///
     /// # Errors
-    /// As [`Rollouts::clamped`].
+    /// As [`Rollouts::losses`].
     pub fn given(
         &self,
         windows: &[Window],
@@ -672,7 +694,11 @@ impl Rollouts<'_> {
         for loss in losses {
             let weight = loss.weight();
             match loss {
-                Loss::PsthCrossEntropy { .. } | Loss::CoincidenceCrossEntropy { .. } => {
+                Loss::PsthCrossEntropy { .. }
+                | Loss::CoincidenceCrossEntropy {
+                    stimuli: ComparedStimuli::Repeated,
+                    ..
+                } => {
                     let evaluate: fn(&ArrayView3<'_, f64>, &ArrayView3<'_, f64>) -> Result<_, LossError> = match loss {
                         Loss::PsthCrossEntropy { .. } => |z, p| psth_cross_entropy(z, p),
                         _ => |z, p| coincidence_cross_entropy(z, p),
@@ -705,7 +731,13 @@ impl Rollouts<'_> {
                     }
                     add(values, loss, share * value);
                 }
-                Loss::Likelihood { .. } | Loss::SingleTrial { .. } | Loss::HiddenRate { .. } => {}
+                Loss::Likelihood { .. }
+                | Loss::SingleTrial { .. }
+                | Loss::CoincidenceCrossEntropy {
+                    stimuli: ComparedStimuli::Any,
+                    ..
+                }
+                | Loss::HiddenRate { .. } => {}
             }
         }
         Ok(())

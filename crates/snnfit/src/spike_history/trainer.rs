@@ -1,8 +1,8 @@
 //! Training of a spike-history network: one step after the other, each a function of (parameters, optimiser, step number).
 //!
 //! A step draws stretches of recorded trials, any of the training part, and runs them clamped to the recording: likelihood and
-//! single-trial loss. And it draws stretches of repeated stimuli and simulates them freely: trial averages, noise
-//! covariances, coincidences. Both gradients are added; there is one update.
+//! single-trial loss; or freely from its history: coincidences of any stimuli. And it draws stretches of repeated stimuli and simulates
+//! them freely: trial averages, noise covariances, coincidences. Both gradients are added; there is one update.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::config::checked::{self, Optimizer};
 use crate::findings::Finding;
 use crate::fit::{Fit, Schedule};
 use crate::fit_error::FitError;
-use crate::trainer::{self, State, StepReport, StepSeconds, StepValues, native, norm, not_finite};
+use crate::trainer::{self, State, StepReport, StepValues, native, norm, not_finite};
 
 /// A fit in progress.
 #[derive(Debug)]
@@ -347,7 +347,9 @@ impl SpikeHistoryTrainer {
         if losses.iter().any(is_of_windows) {
             let bins = self.experiment.model.windows.clamped_steps.steps;
             let all = tiles(&self.recorded, part, self.lead, bins);
-            for (i, windows) in all.chunks(TILES_AT_ONCE).enumerate() {
+            // As equal as can be: what is of a chunk together would be of a few windows in a short one.
+            let size = all.len().div_ceil(all.len().div_ceil(TILES_AT_ONCE).max(1)).max(1);
+            for (i, windows) in all.chunks(size).enumerate() {
                 let stream = format!("{stream}.{i}");
                 let numbers = self.numbers(number, &stream);
                 let hidden = hidden.as_deref().filter(|_| !compares_repeats);
@@ -465,8 +467,7 @@ impl Fit for SpikeHistoryTrainer {
         let number = self.state.step + 1;
         let outcome = self.try_step(number);
         let max_skipped = self.experiment.train.max_skipped;
-        self.state
-            .note_step(number, outcome, StepSeconds::default(), max_skipped)
+        self.state.note_step(number, outcome, None, max_skipped)
     }
 
     fn validate(&mut self) -> Result<Result<BTreeMap<String, f64>, String>, FitError> {

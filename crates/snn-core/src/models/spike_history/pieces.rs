@@ -8,6 +8,9 @@ use crate::models::Parameters;
 use burn::tensor::Device;
 use ndarray::{Array2, s};
 
+/// Pieces that may be held at once.
+const PIECES: usize = 4;
+
 /// Features of a range of rows, `[R, B·H·W]`.
 pub trait Rows {
     /// What goes wrong besides the encoding.
@@ -20,13 +23,15 @@ pub trait Rows {
     fn features(&self, rows: Range<usize>) -> Result<Array2<f32>, Self::Error>;
 }
 
-/// Drive of many rows. What the gradient needs is kept where one piece has them all, and computed again piece by piece otherwise.
+/// Drive of many rows. What the gradient needs is kept of as many as may be held at once, and computed again for the others.
 #[derive(Debug)]
 pub struct EncodedRows {
     /// Drive of each row, `[R, N]`.
     pub drive: Array2<f32>,
-    kept: Option<Encoded>,
-    most: usize,
+    /// Of the first pieces.
+    kept: Vec<Encoded>,
+    /// Rows of a piece.
+    size: usize,
 }
 
 impl Encoder {
@@ -56,16 +61,22 @@ impl Encoder {
         most_bytes: usize,
     ) -> Result<EncodedRows, R::Error> {
         let most = (most_bytes / self.bytes_per_row(device)).max(1);
+        // All in one piece, or in pieces of which all but one are kept.
+        let (size, most_kept) = if n <= most {
+            (most, 1)
+        } else {
+            ((most / PIECES).max(1), PIECES.min(most) - 1)
+        };
         let mut drive = Array2::zeros((n, self.n_neurons()));
-        let mut kept = None;
-        for piece in pieces(n, most) {
+        let mut kept = Vec::new();
+        for piece in pieces(n, size) {
             let encoded = self.encode(device, parameters, &rows.features(piece.clone())?.view())?;
             drive.slice_mut(s![piece, ..]).assign(&encoded.drive);
-            if n <= most {
-                kept = Some(encoded);
+            if kept.len() < most_kept {
+                kept.push(encoded);
             }
         }
-        Ok(EncodedRows { drive, kept, most })
+        Ok(EncodedRows { drive, kept, size })
     }
 }
 
@@ -83,12 +94,13 @@ impl EncodedRows {
         d_drive: &Array2<f32>,
     ) -> Result<Parameters, R::Error> {
         crate::rollout::shape("gradient of the drive", d_drive.shape(), self.drive.shape())?;
-        if let Some(encoded) = self.kept {
-            return Ok(encoded.backward(d_drive)?);
-        }
         let mut gradient = parameters.zeros_like();
-        for piece in pieces(d_drive.nrows(), self.most) {
-            let encoded = encoder.encode(device, parameters, &rows.features(piece.clone())?.view())?;
+        let mut kept = self.kept.into_iter();
+        for piece in pieces(d_drive.nrows(), self.size) {
+            let encoded = match kept.next() {
+                Some(encoded) => encoded,
+                None => encoder.encode(device, parameters, &rows.features(piece.clone())?.view())?,
+            };
             gradient.add(&encoded.backward(&d_drive.slice(s![piece, ..]).to_owned())?)?;
         }
         Ok(gradient)
@@ -136,17 +148,17 @@ mod tests {
         let device = Device::flex();
         let run = |most_bytes: usize| {
             let encoded = encoder.encode_rows(&device, &parameters, n, &rows, most_bytes).unwrap();
-            let drive = encoded.drive.clone();
-            assert_eq!(encoded.kept.is_some(), most_bytes == usize::MAX);
-            (
-                drive,
-                encoded.backward(&encoder, &device, &parameters, &rows, &d).unwrap(),
-            )
+            let encoded_size = encoded.size;
+            let (drive, kept) = (encoded.drive.clone(), encoded.kept.len());
+            let gradient = encoded.backward(&encoder, &device, &parameters, &rows, &d).unwrap();
+            (drive, gradient, (encoded_size, kept))
         };
-        let (drive, gradient) = run(usize::MAX);
-        // Pieces of 5, 5, 5, 5 and 3 rows, and of one.
-        for most_bytes in [5 * encoder.bytes_per_row(&device), 1] {
-            let (in_pieces, of_pieces) = run(most_bytes);
+        let (drive, gradient, (_, kept)) = run(usize::MAX);
+        assert_eq!(kept, 1);
+        // At most 20 rows: pieces of 5, 5, 5, 5 and 3, of which 3 are kept. At most 6 or 1: pieces of one, 3 or none of them kept.
+        for (most, size, kept) in [(20, 5, 3), (6, 1, 3), (1, 1, 0)] {
+            let (in_pieces, of_pieces, found) = run(most * encoder.bytes_per_row(&device));
+            assert_eq!(found, (size, kept));
             assert!((&drive - &in_pieces).iter().all(|x| x.abs() < 1e-6));
             for (name, whole) in gradient.iter() {
                 let part = of_pieces.get(name).unwrap();

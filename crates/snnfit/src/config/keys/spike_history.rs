@@ -91,7 +91,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key(
                 "clamped",
                 Default("64"),
-                "windows of recorded trials with recorded history",
+                "windows of recorded trials, for losses that need no repeats",
             ),
             key("clamped_ms", Default("80.0"), "their length, ms"),
             key(

@@ -27,7 +27,8 @@ pub const METRICS: &[Definition] = &[
         right: Right::High,
         family: Family::TrialAverages,
         text: "correlation over time of recorded trial average and mean spike probability of free simulations, both smoothed over \
-               `statistics.smooth_ms`, mean over neurons. The interval resamples recorded trials; these have more noise when resampled, so that 1 − r is \
+               `statistics.smooth_ms`, mean over neurons. Baseline `training_psth`: the average of the training trials of the same stimulus, \
+               where there are some. The interval resamples recorded trials; these have more noise when resampled, so that 1 − r is \
                scaled to have that of the value in the middle",
     },
     Definition {
@@ -68,11 +69,32 @@ pub const METRICS: &[Definition] = &[
         text: "correlation over pairs of the model's noise correlations with the recorded ones",
     },
     Definition {
+        names: &["noise_correlation_r2_of_differences_Xms"],
+        unit: "1",
+        right: Right::High,
+        family: Family::Variability,
+        text: "the strict one of differences of successive trials, which slow changes of the recording don't enter",
+    },
+    Definition {
         names: &["noise_correlation_r2_offset_free_of_differences_Xms"],
         unit: "1",
         right: Right::High,
         family: Family::Variability,
-        text: "the offset-free one of differences of successive trials, which slow changes of the recording don't enter",
+        text: "the offset-free one of differences of successive trials",
+    },
+    Definition {
+        names: &["noise_correlation_mean_of_differences_Xms"],
+        unit: "1",
+        right: Right::AsData,
+        family: Family::Variability,
+        text: "mean noise correlation of the model's pairs, of differences of successive trials",
+    },
+    Definition {
+        names: &["noise_correlation_mean_of_differences_data_Xms"],
+        unit: "1",
+        right: Right::None,
+        family: Family::Variability,
+        text: "the same of the recorded trials",
     },
     Definition {
         names: &["noise_correlation_mean_Xms"],
