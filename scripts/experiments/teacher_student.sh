@@ -7,7 +7,8 @@
 #
 # Fits that are done are left alone, others go on where they stopped. What was evaluated is noted in RECORDS (default OUT/records;
 # ours are in docs/results/teacher) and not evaluated again, so that test trials are opened once.
-# SNNFIT: the program (default target/release/snnfit). HIDDEN: numbers of hidden neurons.
+# SNNFIT: the program (default target/release/snnfit). HIDDEN: numbers of hidden neurons. COVARIANCE: weight of the noise covariances (default 500);
+# SETS, STEPS: more options of the fits with them, a --set in each line, and their steps.
 set -euo pipefail
 out=$(realpath -m "${1:?usage: scripts/experiments/teacher_student.sh OUT [SEED ...]}")
 records=$(realpath -m "${RECORDS:-$out/records}")
@@ -19,7 +20,10 @@ seeds=("$@")
 snnfit=${SNNFIT:-${CARGO_TARGET_DIR:-target}/release/snnfit}
 read -ra hidden <<<"${HIDDEN:-0 10 200 400}"
 mkdir -p "$out" "$records"
+covariance=${COVARIANCE:-500}
+more_options
 settings="CONFIG=$(config_hash configs/teacher_student.toml configs/teacher_student_sm.toml)"
+[ "$covariance ${more[*]}" = "500 " ] || settings+=$'\n'"COVARIANCE=$covariance ${more[*]}"
 keep_settings "$out" "$settings"
 keep_settings "$records" "$settings"
 
@@ -41,8 +45,8 @@ for seed in "${seeds[@]}"; do
         student "mle_${n}_$seed" '{ likelihood = {} }' --config configs/teacher_student.toml
         is_done "$out/mle_${n}_$seed" || continue
         measured='{ likelihood = { weight = 0.2 } }, { psth_cross_entropy = { weight = 0.1 } }'
-        measured+=', { noise_covariance = { weight = 2000.0, window_ms = 40.0 } }'
-        student "sm_${n}_$seed" "$measured" --config configs/teacher_student_sm.toml --init "$out/mle_${n}_$seed"
+        measured+=', { noise_covariance = { weight = '"$covariance"', window_ms = 40.0 } }'
+        student "sm_${n}_$seed" "$measured" --config configs/teacher_student_sm.toml --init "$out/mle_${n}_$seed" "${more[@]}"
     done
 done
 python3 scripts/experiments/teacher_student_table.py table "$records"
