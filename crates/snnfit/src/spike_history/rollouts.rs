@@ -212,7 +212,8 @@ impl Rollouts<'_> {
     }
 
     /// Weighted losses of a batch: likelihood, single trials and coincidences of any stimuli of its clamped windows, all others of its
-    /// free ones, means over all windows (coincidences of any stimuli: of a session's windows together, means over sessions); hidden rates, where `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
+    /// free ones, means over all windows (coincidences: of the windows of a session together, means over sessions); hidden rates, where
+    /// `hidden_targets` are given, of the free windows, or of the clamped ones where there are no others.
     ///
     /// With `gradient` given, the gradient of their sum is added to it.
     ///
@@ -285,17 +286,8 @@ impl Rollouts<'_> {
         let stretches: Vec<Stretch> = windows.iter().map(|w| self.stretch(*w)).collect();
         let entries = |w: &Window| self.recorded.sessions[w.session].neurons.len();
         let total: usize = windows.iter().map(entries).sum();
-        let is_of_any = |loss: &Loss| {
-            matches!(
-                loss,
-                Loss::CoincidenceCrossEntropy {
-                    stimuli: ComparedStimuli::Any,
-                    ..
-                }
-            )
-        };
         // Hidden rates are those of a free run where there is one (specification §1.4).
-        let has_free = losses.iter().any(is_of_any);
+        let has_free = losses.iter().any(Loss::is_of_any_stimuli);
         let mut sessions: Vec<usize> = windows.iter().map(|w| w.session).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -307,7 +299,11 @@ impl Rollouts<'_> {
             let of_windows = rows.len() as f64 / windows.len() as f64;
             for loss in losses {
                 // Coincidences are a sum over pairs, not a mean over entries.
-                let share = if is_of_any(loss) { of_windows } else { of_entries };
+                let share = if loss.is_of_any_stimuli() {
+                    of_windows
+                } else {
+                    of_entries
+                };
                 let (until, samples, first, stream) = match loss {
                     Loss::Likelihood { samples, .. } => (all_bins, *samples, self.lead, "clamped"),
                     Loss::SingleTrial { clamped, .. } => {
@@ -336,7 +332,7 @@ impl Rollouts<'_> {
                 let sampled = self.sample(&seen, session, &starts, all_bins, until, drive, draws)?;
                 let mut slopes = Slopes::zeros(&sampled.probabilities);
                 let scale = loss.weight() * share;
-                let value = if is_of_any(loss) {
+                let value = if loss.is_of_any_stimuli() {
                     self.coincidences(&seen, session, &starts, &sampled, scale, &mut slopes)?
                 } else {
                     let of = (first, samples);
@@ -344,7 +340,7 @@ impl Rollouts<'_> {
                 };
                 add(&mut values, loss, share * value);
                 let has_rates = if has_free {
-                    is_of_any(loss)
+                    loss.is_of_any_stimuli()
                 } else {
                     matches!(loss, Loss::Likelihood { .. })
                 };

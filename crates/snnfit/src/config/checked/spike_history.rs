@@ -204,6 +204,17 @@ impl Loss {
         }
     }
 
+    /// Whether it is of freely simulated windows of any trials.
+    pub fn is_of_any_stimuli(&self) -> bool {
+        matches!(
+            self,
+            Self::CoincidenceCrossEntropy {
+                stimuli: ComparedStimuli::Any,
+                ..
+            }
+        )
+    }
+
     /// Whether it needs freely simulated trials of a repeated stimulus.
     pub fn is_of_repeats(&self) -> bool {
         matches!(
