@@ -402,8 +402,8 @@ fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradien
 
 #[test]
 fn coincidences_of_any_stimuli_are_those_of_freely_simulated_windows_of_each_session_together() {
-    let folder = folder();
-    let losses = "loss = [{ coincidence_cross_entropy = { stimuli = \"any\", weight = 2.0 } }, { hidden_rate = {} }]";
+    let folder = stitched_folder();
+    let losses = "loss = [{ coincidence_cross_entropy = { stimuli = \"any\", weight = 2.0 } }, { hidden_rate = {} }, { likelihood = {} }]";
     // Hidden neurons: the network runs for some bins before those that count.
     let hidden = "model.spike_history.n_hidden = 2";
     let run = train(
@@ -421,20 +421,19 @@ fn coincidences_of_any_stimuli_are_those_of_freely_simulated_windows_of_each_ses
         number: 0,
         stream,
     };
-    let value = |windows: &[Window]| {
+    let losses = &fitted.experiment.losses;
+    let values = |windows: &[Window], n_losses: usize| {
         let batch = Batch {
             clamped: windows,
             clamped_bins: bins,
             free: &[],
         };
-        let losses = &fitted.experiment.losses;
-        let values = fitted
+        fitted
             .rollouts()
-            .losses(batch, losses, Some(&[0.1, 0.1]), numbers("test"), None)
-            .unwrap();
-        assert!(values["hidden_rate"] > 0.0);
-        values["coincidence_cross_entropy"]
+            .losses(batch, &losses[..n_losses], Some(&[0.1, 0.1]), numbers("test"), None)
+            .unwrap()
     };
+    let value = |windows: &[Window]| values(windows, 2)["coincidence_cross_entropy"];
     // The same draws: probabilities of windows that are free from their first bin on.
     let by_hand = |windows: &[Window]| {
         let session = &fitted.recorded.sessions[windows[0].session];
@@ -464,15 +463,24 @@ fn coincidences_of_any_stimuli_are_those_of_freely_simulated_windows_of_each_ses
     let first = [of(0, 0, 40), of(0, 2, 77), of(0, 1, 40)];
     let (found, expected) = (value(&first), by_hand(&first));
     assert!((found - expected).abs() < 1e-6 * expected, "{found} {expected}");
-    // Sessions count by their windows. The second one's draws go on after those of the first.
-    let second = of(1, 1, 60);
-    let both = value(&[&first[..], &[second]].concat());
-    let (share, alone) = ((both - 0.75 * expected) / 0.25, by_hand(&[second]));
-    assert!((share - alone).abs() < 0.3 * alone, "{share} {alone}");
+    // Hidden rates are of the same simulated windows, not of the clamped ones of the likelihood.
+    let with_likelihood = values(&first, 3);
+    assert!(with_likelihood["likelihood"] > 0.0);
+    assert!(with_likelihood["hidden_rate"] > 0.0);
+    assert_eq!(with_likelihood["hidden_rate"], values(&first, 2)["hidden_rate"]);
+    // Sessions count by their windows, whatever their number of neurons: what changes in one of four windows counts a quarter.
+    let second = [of(1, 1, 60), of(1, 0, 45), of(1, 2, 90)];
+    let both = |one: Window| value(&[&[one][..], &second].concat());
+    let (a, b) = (of(0, 0, 40), of(0, 2, 77));
+    let (found, expected) = (both(a) - both(b), 0.25 * (by_hand(&[a]) - by_hand(&[b])));
+    assert!(
+        expected.abs() > 1e-3 && (found - expected).abs() < 1e-6,
+        "{found} {expected}"
+    );
 }
 
 #[test]
-fn gradients_of_all_losses_are_those_of_differences_with_hidden_and_unseen_neurons() {
+fn gradients_through_probabilities_are_those_of_differences_with_hidden_and_unseen_neurons() {
     let folder = stitched_folder();
     // Without a gradient through spikes, that of a small difference is through probabilities alone: no spike is drawn otherwise.
     let losses = "loss = [{ likelihood = { samples = 3 } }, { single_trial = { clamped_ms = 30.0 } }, { psth_cross_entropy = {} }, \

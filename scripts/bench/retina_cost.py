@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Processor time of five epochs of maximum likelihood on the retina (5 644 000 bins), for three encoders.
+"""Processor time of five epochs of maximum likelihood on the retina (5 644 800 bins), for three encoders.
 
 usage: scripts/bench/retina_cost.py [PROGRAM ...]      # default: target/release/snnfit
 
@@ -55,7 +55,7 @@ def main():
         for _ in range(rounds):
             for program, of in found.items():
                 (first, _), (last, peak) = seconds(program, sets, 10), seconds(program, sets, 90)
-                of.append((((last - first) / 80) * steps + first, peak))
+                of.append(((last - first) / 80 * (steps - 10) + first, peak))
         for program, of in found.items():
             each = ", ".join(f"{total:.1f}" for total, _ in of)
             print(f"{name}: {program}: {statistics.median(t for t, _ in of):.1f} CPU-seconds ({each}), peak {of[-1][1]:.0f} MiB", flush=True)

@@ -88,7 +88,10 @@ def table(folder):
         row("95 % interval", intervals)
     any_record = next(iter(records.values()))[0]
     of_data = [(m["ceiling_noiseless"], m["nulls"].get("training_noise_correlations")) for name in METRICS[:7] for m in values([any_record], name)]
-    past = [f"{values([any_record], name)[0]['nulls']['history_only']:.{digits}f}" for name, digits in (("bits_per_spike", 3), ("cross_entropy", 4))]
+    past = []
+    for name, digits in (("bits_per_spike", 3), ("cross_entropy", 4)):
+        found = [m["nulls"]["history_only"] for m in values([any_record], name) if "history_only" in m["nulls"]]
+        past.append(f"{found[0]:.{digits}f}" if found else "–")
     row("history only (logistic regression)", ["–"] * 9 + past)
     row("the training trials' noise correlations", ["–"] + [number(n) if n is not None else "–" for _, n in of_data[1:]] + ["–"] * 4)
     row("ceiling (noiseless model)", [number(c) if c is not None else "–" for c, _ in of_data] + ["–"] * 4)

@@ -36,7 +36,7 @@ pub enum Part {
     Train,
     /// Seen by early stopping.
     Validation,
-    /// Seen by `evaluate` only.
+    /// Seen by `evaluate` only (and `simulate --clamped-ms`).
     Test,
 }
 

@@ -7,7 +7,7 @@ pub mod spike_history;
 
 use super::raw::{MatchWithin, MatchingMethod, MatchingTrials, Preset};
 
-/// Share of the trials of each session that only `evaluate` opens (§1.14).
+/// Share of the trials of each session that only `evaluate` (and `simulate --clamped-ms`) opens (§1.14).
 pub const TEST_FRACTION: f64 = 0.25;
 /// Share of the remaining trials that early stopping sees. The published code stops on the training loss.
 pub const VALIDATION_FRACTION: f64 = 0.15;

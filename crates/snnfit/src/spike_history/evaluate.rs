@@ -343,7 +343,9 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
                 .flat_map(|(data, copy)| psth_correlations(&data.view(), &copy.view(), width))
                 .filter(|r| r.is_finite())
                 .collect();
-            metric.nulls.insert("training_psth".to_owned(), mean(&r));
+            if !r.is_empty() {
+                metric.nulls.insert("training_psth".to_owned(), mean(&r));
+            }
         }
         report.metrics.push(metric);
     }
@@ -352,8 +354,8 @@ fn trial_averages(inputs: &Inputs<'_>, compared: &[Compared], report: &mut Spike
         .push(MetricValue::new("rate_ratio", mean(&ratios), ratios.len(), "1"));
 }
 
-/// Average of the training trials of the same stimulus in the same bins; none where there are none, and where training trials themselves are
-/// compared.
+/// Average of the training trials of the same stimulus in the same bins; none where fewer than four are as long, and where training trials
+/// themselves are compared.
 fn training_average(inputs: &Inputs<'_>, compared: &Compared) -> Option<Array2<f64>> {
     let (recorded, first) = (inputs.recorded(), inputs.first());
     let until = first + compared.data.dim().1;

@@ -337,8 +337,9 @@ impl SpikeHistoryTrainer {
         let hidden = self.hidden_targets(&mut rng);
         let rollouts = self.rollouts();
         let mut sums = BTreeMap::<String, (f64, f64)>::new();
-        let mut note = |values: BTreeMap<String, f64>, weight: f64| {
+        let mut note = |values: BTreeMap<String, f64>, weight: &dyn Fn(&str) -> f64| {
             for (name, value) in values {
+                let weight = weight(&name);
                 let sum = sums.entry(name).or_default();
                 *sum = (sum.0 + weight * value, sum.1 + weight);
             }
@@ -347,22 +348,30 @@ impl SpikeHistoryTrainer {
         if losses.iter().any(is_of_windows) {
             let bins = self.experiment.model.windows.clamped_steps.steps;
             let all = tiles(&self.recorded, part, self.lead, bins);
-            // As equal as can be: what is of a chunk together would be of a few windows in a short one.
-            let size = all.len().div_ceil(all.len().div_ceil(TILES_AT_ONCE).max(1)).max(1);
-            for (i, windows) in all.chunks(size).enumerate() {
+            // Of one session each and as equal as can be: coincidences are of the windows of a session together.
+            let parts = all.chunk_by(|a, b| a.session == b.session).flat_map(|of_session| {
+                let (n, k) = (of_session.len(), of_session.len().div_ceil(TILES_AT_ONCE));
+                (0..k).map(move |i| &of_session[i * n / k..(i + 1) * n / k])
+            });
+            let has_free = losses.iter().any(Loss::is_of_any_stimuli);
+            for (i, windows) in parts.enumerate() {
                 let stream = format!("{stream}.{i}");
                 let numbers = self.numbers(number, &stream);
                 let hidden = hidden.as_deref().filter(|_| !compares_repeats);
-                let entries: usize = windows
-                    .iter()
-                    .map(|w| self.recorded.sessions[w.session].neurons.len())
-                    .sum();
                 let batch = Batch {
                     clamped: windows,
                     clamped_bins: bins,
                     free: &[],
                 };
-                note(rollouts.losses(batch, losses, hidden, numbers, None)?, entries as f64);
+                let units = |w: &Window| self.recorded.sessions[w.session].neurons.len();
+                let entries: usize = windows.iter().map(units).sum();
+                // As in a step: means over entries, but for what is of windows.
+                let weight = |name: &str| match name {
+                    "coincidence_cross_entropy" => windows.len() as f64,
+                    "hidden_rate" if has_free => windows.len() as f64,
+                    _ => entries as f64,
+                };
+                note(rollouts.losses(batch, losses, hidden, numbers, None)?, &weight);
             }
         }
         if compares_repeats {
@@ -380,7 +389,10 @@ impl SpikeHistoryTrainer {
                     free: &[window],
                     ..Batch::default()
                 };
-                note(rollouts.losses(batch, losses, hidden.as_deref(), numbers, None)?, 1.0);
+                note(
+                    rollouts.losses(batch, losses, hidden.as_deref(), numbers, None)?,
+                    &|_| 1.0,
+                );
             }
         }
         Ok(sums

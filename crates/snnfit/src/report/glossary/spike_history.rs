@@ -28,7 +28,7 @@ pub const METRICS: &[Definition] = &[
         family: Family::TrialAverages,
         text: "correlation over time of recorded trial average and mean spike probability of free simulations, both smoothed over \
                `statistics.smooth_ms`, mean over neurons. Baseline `training_psth`: the average of the training trials of the same stimulus, \
-               where there are some. The interval resamples recorded trials; these have more noise when resampled, so that 1 − r is \
+               if each stimulus that is compared has four as long. The interval resamples recorded trials; these have more noise when resampled, so that 1 − r is \
                scaled to have that of the value in the middle",
     },
     Definition {
