@@ -93,7 +93,8 @@ impl Forward {
         let network = Network::new(encoder, parameters)?;
         let n_rows = features.nrows();
         let largest = network.shapes.iter().map(|shape| shape.len()).max().unwrap_or(1).max(1);
-        let rows = (CHUNK_VALUES / largest).clamp(CHUNK_ROWS[0], CHUNK_ROWS[1]);
+        // Whole blocks of the products' kernels: 66 rows take 6 % longer than 64.
+        let rows = (CHUNK_VALUES / largest / CHUNK_ROWS[0] * CHUNK_ROWS[0]).clamp(CHUNK_ROWS[0], CHUNK_ROWS[1]);
         let n_neurons = encoder.n_neurons;
         let mut drive = vec![0.0; n_rows * n_neurons];
         let chunks = drive
