@@ -256,25 +256,7 @@ fn the_gradient_of_a_step_is_that_of_finite_differences_through_network_and_enco
     // Without a gradient through spikes, coincidences of free windows have that of differences too: spikes don't change with small ones.
     let losses = "loss = [{ likelihood = {} }, { coincidence_cross_entropy = { stimuli = \"any\" } }]";
     let damping = "model.spike_history.surrogate_damping = 0.0";
-    let run = train(
-        &folder,
-        "run",
-        &[
-            "--set",
-            layers,
-            "--set",
-            basis,
-            "--set",
-            losses,
-            "--set",
-            damping,
-            "--set",
-            "train.max_steps = 20",
-        ],
-    );
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
-    let (_, mut fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let mut fitted = fitted(&folder, &[layers, basis, losses, damping, "train.max_steps = 20"]);
     let windows: Vec<Window> = (0..12)
         .map(|i| Window {
             session: i % 2,
@@ -337,14 +319,7 @@ fn clamped_and_free_windows_that_show_the_same_bins_add_their_losses_and_gradien
     let layers = "model.spike_history.encoder.stimulus.layers = [{ conv = { filters = 3, kernel = 3 } }, { dense = { units = 4 } }]";
     let losses = "loss = [{ likelihood = {} }, { psth_cross_entropy = {} }, { noise_covariance = { window_ms = 10.0 } }, \
                   { coincidence_cross_entropy = { stimuli = \"any\" } }]";
-    let run = train(
-        &folder,
-        "run",
-        &["--set", layers, "--set", losses, "--set", "train.max_steps = 5"],
-    );
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
-    let (_, fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let fitted = fitted(&folder, &[layers, losses, "train.max_steps = 5"]);
     let repeats = fitted.recorded.repeats(Part::Train);
     let repeats = repeats.first().unwrap();
     let clamped: Vec<Window> = (0..3)
@@ -406,14 +381,7 @@ fn coincidences_of_any_stimuli_are_those_of_freely_simulated_windows_of_each_ses
     let losses = "loss = [{ coincidence_cross_entropy = { stimuli = \"any\", weight = 2.0 } }, { hidden_rate = {} }, { likelihood = {} }]";
     // Hidden neurons: the network runs for some bins before those that count.
     let hidden = "model.spike_history.n_hidden = 2";
-    let run = train(
-        &folder,
-        "run",
-        &["--set", losses, "--set", hidden, "--set", "train.max_steps = 5"],
-    );
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
-    let (_, fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    let fitted = fitted(&folder, &[losses, hidden, "train.max_steps = 5"]);
     let bins = 30;
     let of = |session: usize, trial: usize, first: usize| Window { session, trial, first };
     let numbers = |stream| Numbers {
@@ -485,23 +453,15 @@ fn gradients_through_probabilities_are_those_of_differences_with_hidden_and_unse
     // Without a gradient through spikes, that of a small difference is through probabilities alone: no spike is drawn otherwise.
     let losses = "loss = [{ likelihood = { samples = 3 } }, { single_trial = { clamped_ms = 30.0 } }, { psth_cross_entropy = {} }, \
                   { noise_covariance = { window_ms = 6.0 } }, { coincidence_cross_entropy = { stimuli = \"any\", weight = 0.5 } }]";
-    let run = train(
+    let mut fitted = fitted(
         &folder,
-        "run",
         &[
-            "--set",
             losses,
-            "--set",
             "model.spike_history.n_hidden = 2",
-            "--set",
             "model.spike_history.surrogate_damping = 0.0",
-            "--set",
             "train.max_steps = 20",
         ],
     );
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
-    let (_, mut fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
     assert_eq!(fitted.rollouts().lead, 8);
     let repeats = fitted.recorded.repeats(Part::Train);
     let clamped: Vec<Window> = (0..4)
@@ -585,6 +545,16 @@ fn trials_of_a_stimulus_are_compared_from_four_on() {
         let refused = told.contains("no stimulus is shown in 4 training trials");
         assert_eq!(refused, code != 0, "{others}: {told}");
     }
+}
+
+/// The network of a fit with some settings, at its last step.
+fn fitted(folder: &Folder, sets: &[&str]) -> Fitted {
+    let options: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let run = train(folder, "run", &options);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let device = snn_core::device::open(DeviceChoice::Cpu).unwrap();
+    let (_, fitted) = Fitted::open(&folder.path("run"), CheckpointChoice::Last, &[], device).unwrap();
+    fitted
 }
 
 /// The likelihood loss of some windows, with an encoder's features standardised as the run's checkpoint says.

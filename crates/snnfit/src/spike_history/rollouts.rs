@@ -111,11 +111,11 @@ impl Seen {
         })
     }
 
-    pub(super) fn drive(&self, values: &Array3<f32>) -> Array3<f32> {
+    pub(super) fn drive(&self, values: Array3<f32>) -> Array3<f32> {
         if self.is_reordered {
             values.select(Axis(2), &self.order)
         } else {
-            values.clone()
+            values
         }
     }
 
@@ -319,7 +319,7 @@ impl Rollouts<'_> {
                     .map(|i| (windows[rows[i / samples]].trial, stretches[rows[i / samples]].first))
                     .collect();
                 let drive = pass.values.map(|values| Drive {
-                    values: seen.drive(&values.select(Axis(0), &rows)),
+                    values: seen.drive(values.select(Axis(0), &rows)),
                     index: (0..starts.len()).map(|i| i / samples).collect(),
                 });
                 let stream = format!("{}.{stream}", numbers.stream);
@@ -404,7 +404,7 @@ impl Rollouts<'_> {
                     .map(|&trial| (trial, stretches[row].first))
                     .collect();
                 let drive = pass.values.map(|values| Drive {
-                    values: seen.drive(&values.select(Axis(0), &[row])),
+                    values: seen.drive(values.select(Axis(0), &[row])),
                     index: vec![0; starts.len()],
                 });
                 let draws = Draws {
@@ -469,7 +469,7 @@ impl Rollouts<'_> {
         let drive = self.drive_of(vec![stretch], window.bins)?;
         let starts: Vec<(usize, usize)> = window.starts.iter().map(|&trial| (trial, stretch.first)).collect();
         let drive = drive.map(|values| Drive {
-            values: seen.drive(&values),
+            values: seen.drive(values),
             index: vec![0; starts.len()],
         });
         let draws = Draws {
@@ -510,7 +510,7 @@ impl Rollouts<'_> {
             .map(|i| (windows[i / samples].trial, stretches[i / samples].first))
             .collect();
         let drive = self.drive_of(stretches, bins)?.map(|values| Drive {
-            values: seen.drive(&values),
+            values: seen.drive(values),
             index: (0..starts.len()).map(|i| i / samples).collect(),
         });
         let draws = Draws {

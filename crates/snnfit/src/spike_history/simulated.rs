@@ -59,7 +59,7 @@ impl Rollouts<'_> {
         for &stimulus in &stimuli {
             drives.push(
                 self.whole_drive(trials.session, stimulus, trials.bins)?
-                    .map(|d| seen.drive(&d)),
+                    .map(|d| seen.drive(d)),
             );
         }
         let mut out = Array3::zeros((trials.shown.len(), trials.bins, n));

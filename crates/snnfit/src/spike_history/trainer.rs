@@ -353,7 +353,12 @@ impl SpikeHistoryTrainer {
                 let (n, k) = (of_session.len(), of_session.len().div_ceil(TILES_AT_ONCE));
                 (0..k).map(move |i| &of_session[i * n / k..(i + 1) * n / k])
             });
+            // As in a step: means over entries, but for coincidences and hidden rates of the same run, which are of windows.
             let has_free = losses.iter().any(Loss::is_of_any_stimuli);
+            let is_of_windows = |name: &str| {
+                let of = |loss: &&Loss| loss.is_of_any_stimuli() || matches!(loss, Loss::HiddenRate { .. });
+                has_free && losses.iter().filter(of).any(|loss| loss.name() == name)
+            };
             for (i, windows) in parts.enumerate() {
                 let stream = format!("{stream}.{i}");
                 let numbers = self.numbers(number, &stream);
@@ -365,12 +370,7 @@ impl SpikeHistoryTrainer {
                 };
                 let units = |w: &Window| self.recorded.sessions[w.session].neurons.len();
                 let entries: usize = windows.iter().map(units).sum();
-                // As in a step: means over entries, but for what is of windows.
-                let weight = |name: &str| match name {
-                    "coincidence_cross_entropy" => windows.len() as f64,
-                    "hidden_rate" if has_free => windows.len() as f64,
-                    _ => entries as f64,
-                };
+                let weight = |name: &str| if is_of_windows(name) { windows.len() } else { entries } as f64;
                 note(rollouts.losses(batch, losses, hidden, numbers, None)?, &weight);
             }
         }
